@@ -1,0 +1,48 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check format synth lock clean
+
+PYTHON ?= python3
+BIN    := .venv/bin
+NO_NETWORK = { echo "hangup: could not install from requirements/$(1).txt; pip's last lines above say why (it needs a Python package index, once)." >&2; exit 1; }
+
+help: ## List what make can do here
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: .venv/.local ## Watch idle connections being closed, on this machine, and check the result
+	@$(BIN)/hangup demo
+
+up: .venv/.local ## Run the stack on this machine until Ctrl-C (120 s timeout, a sweep a minute)
+	@$(BIN)/hangup up
+
+check: .venv/.dev ## Lint, types, layers, unit and property tests (under a minute)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/unit tests/property tests/contract -m "not integration" --cov --cov-report=
+
+test: check ## Everything: check, coverage bounds, the template, the Lambda zip, real sockets on the local stack
+	$(BIN)/python -m pytest tests -m "infra or integration"
+
+format: .venv/.dev ## Rewrite the code in the project's format
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+synth: .venv/.dev ## Build the Lambda zip, synthesise the template and refresh the copy in the package
+	$(BIN)/python infra/app.py
+
+lock: .venv/.dev ## Pin requirements/*.txt again from requirements/*.in
+	cd requirements && for set in dev local lambda; do ../$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $$([ $$set = dev ] || echo -c dev.txt) $$set.in -o $$set.txt; done
+
+clean: ## Remove what was built and installed here (not .hangup, the state of `make up`)
+	rm -rf .venv build cdk.out .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hangup: needs Python 3.11 or newer, and $(PYTHON) is %d.%d; run: make PYTHON=python3.11" % sys.version_info[:2])'
+	@$(PYTHON) -m venv .venv
+
+.venv/.%: requirements/%.txt .venv/bin/python pyproject.toml
+	@echo "Installing what requirements/$*.txt pins into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $< || $(call NO_NETWORK,$*)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e . || $(call NO_NETWORK,$*)
+	@touch $@
