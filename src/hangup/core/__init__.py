@@ -1,0 +1,1 @@
+"""The rules: values and functions without I/O, clock, environment or logging."""

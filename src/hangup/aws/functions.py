@@ -1,0 +1,32 @@
+"""The disconnect handler, invoked through Lambda."""
+
+import json
+from typing import TYPE_CHECKING
+
+from hangup.aws.clients import translated
+from hangup.core.model import JsonObject
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+
+__all__ = ["LambdaFunctions"]
+
+
+class LambdaFunctions:
+    """``Functions`` on Lambda; ``disconnect_function`` is a name or an ARN."""
+
+    def __init__(self, client: "LambdaClient", *, disconnect_function: str) -> None:
+        self._client = client
+        self._disconnect_function = disconnect_function
+
+    def invoke_disconnect_handler(self, event: JsonObject) -> None:
+        """Queue one asynchronous invocation; Lambda repeats it twice if it fails."""
+        with translated("Invoke"):
+            answer = self._client.invoke(
+                FunctionName=self._disconnect_function,
+                InvocationType="Event",
+                Payload=json.dumps(event).encode(),
+            )
+            # Unread, the answer's stream keeps its connection out of the pool, and every further
+            # call pays for a TLS handshake.
+            answer["Payload"].read()

@@ -1,0 +1,32 @@
+"""The join secret, from Secrets Manager."""
+
+from typing import TYPE_CHECKING, Final
+
+from hangup.aws.clients import translated
+from hangup.core.model import DurationMs, EpochMs
+
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+
+__all__ = ["SecretsManagerSecret"]
+
+_FRESH_FOR_MS: Final = DurationMs(300_000)
+"""A secret that was rotated is used after five minutes at the latest, without a cold start."""
+
+
+class SecretsManagerSecret:
+    """A secret's current value, read when first asked for and again every five minutes."""
+
+    def __init__(self, client: "SecretsManagerClient", secret: str) -> None:
+        self._client = client
+        self._secret = secret
+        self._value = ""
+        self._read_at_ms: EpochMs | None = None
+
+    def value(self, now_ms: EpochMs) -> str:
+        """Return the value. Raises ``BackendError`` if it cannot be read."""
+        if self._read_at_ms is None or now_ms - self._read_at_ms > _FRESH_FOR_MS:
+            with translated("GetSecretValue"):
+                answer = self._client.get_secret_value(SecretId=self._secret)
+            self._value, self._read_at_ms = answer["SecretString"], now_ms
+        return self._value

@@ -1,0 +1,59 @@
+"""Logs and metrics, as structured lines on standard output (CloudWatch reads both there)."""
+
+import json
+from collections.abc import Sequence
+from itertools import groupby
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import (
+    AmazonCloudWatchEMFProvider,
+)
+
+from hangup.core.report import NAMESPACE, Count
+
+__all__ = ["EmfMetrics", "StructuredLog"]
+
+
+class StructuredLog:
+    """``Log`` as one JSON object a line, each with the correlation id of the invocation."""
+
+    def __init__(self, service: str, *, level: str | None = None) -> None:
+        self._logger = Logger(service=service, level=level)
+
+    def correlate(self, correlation_id: str) -> None:
+        """Put this id on every line from here on."""
+        self._logger.set_correlation_id(correlation_id)
+
+    def info(self, event: str, **fields: object) -> None:
+        """Log a normal outcome."""
+        self._logger.info(event, extra=fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Log something that went wrong and does not stop the work."""
+        self._logger.warning(event, extra=fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """Log something that failed."""
+        self._logger.error(event, extra=fields)
+
+
+class EmfMetrics:
+    """``Metrics`` in CloudWatch Embedded Metric Format: one document per set of dimensions."""
+
+    def emit(self, counts: Sequence[Count]) -> None:
+        """Put every count, each metric name once per set of dimensions."""
+
+        def dimensions(count: Count) -> list[tuple[str, str]]:
+            return sorted(count.dimensions.items())
+
+        for dimension_set, group in groupby(sorted(counts, key=dimensions), key=dimensions):
+            document = AmazonCloudWatchEMFProvider(
+                namespace=NAMESPACE,
+                dimension_set=dict(dimension_set),
+                # Empty, not None: a service name from the environment would become a dimension,
+                # and the alarms look at metrics without it.
+                service="",
+            )
+            for count in group:
+                document.add_metric(name=count.name, unit="Count", value=count.value)
+            print(json.dumps(document.serialize_metric_set()))  # noqa: T201 - EMF is read here

@@ -1,0 +1,146 @@
+"""Close one idle connection: claim, notice, close, hand over, in that order.
+
+1. Without the claim nothing happens: the client has spoken, or somebody else is closing.
+2. A notice that fails is logged and stops nothing.
+3. A close that fails leaves the connection, unclaimed, to the next sweep, without a second notice.
+4. A hand-over that fails leaves the record, unclaimed, so that the next sweep hands over again.
+5. A connection that is gone, on the notice or on the close, is closed: its hand-over still follows.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from hangup.core.messages import GatewayAddress, connection_timeout, disconnect_event
+from hangup.core.model import Connection, DurationMs, EpochMs
+from hangup.errors import BackendError
+from hangup.ports import (
+    Clock,
+    CloseOutcome,
+    ConnectionsRepository,
+    Functions,
+    Gateway,
+    Log,
+)
+
+__all__ = ["Closer", "Ended", "Outcome"]
+
+
+class Ended(Enum):
+    """How far one close got."""
+
+    CLOSED = auto()
+    """Closed by this sweep, and the disconnect handler is on its way."""
+    ALREADY_GONE = auto()
+    """Had left before, and the disconnect handler is on its way."""
+    CLAIM_LOST = auto()
+    CLAIM_FAILED = auto()
+    CLOSE_FAILED = auto()
+    HANDOVER_FAILED = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one close came to; ``error`` is what kept it from being complete."""
+
+    ended: Ended
+    notice_failed: bool = False
+    error: BackendError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closer:
+    """Closes connections that a sweep found idle.
+
+    ``claim_ms`` is how long a claim holds, milliseconds: as long as the longest invocation, since
+    after that nobody can be acting on it.
+    """
+
+    connections: ConnectionsRepository
+    gateway: Gateway
+    functions: Functions
+    clock: Clock
+    log: Log
+    address: GatewayAddress
+    claim_ms: DurationMs
+
+    def close_idle_connection(self, connection: Connection, *, correlation_id: str) -> Outcome:
+        """Take one connection that the sweep found idle from its claim to its hand-over."""
+        now_ms = self.clock.now_ms()
+        connection_id = connection.connection_id
+        try:
+            # Claim before closing: closing first would cut off a client that has just spoken.
+            claimed = self.connections.claim(
+                connection, now_ms=now_ms, claim_expires_ms=EpochMs(now_ms + self.claim_ms)
+            )
+        except BackendError as error:
+            self.log.error("claim failed", connectionId=connection_id, error=str(error))
+            return Outcome(ended=Ended.CLAIM_FAILED, error=error)
+        if not claimed:
+            return Outcome(ended=Ended.CLAIM_LOST)
+
+        notice_failed = not self._noticed(connection) and not self.send_timeout_message(
+            connection, now_ms=now_ms
+        )
+        try:
+            closed = self.close_connection(connection)
+        except BackendError as error:
+            self.log.error("close failed", connectionId=connection_id, error=str(error))
+            self._release(connection, noticed_at_ms=None if notice_failed else now_ms)
+            return Outcome(ended=Ended.CLOSE_FAILED, notice_failed=notice_failed, error=error)
+        try:
+            self.trigger_disconnect_handler(
+                connection, now_ms=now_ms, correlation_id=correlation_id
+            )
+        except BackendError as error:
+            self.log.error("hand-over failed", connectionId=connection_id, error=str(error))
+            self._release(connection, noticed_at_ms=None)
+            return Outcome(ended=Ended.HANDOVER_FAILED, notice_failed=notice_failed, error=error)
+        ended = Ended.CLOSED if closed is CloseOutcome.CLOSED else Ended.ALREADY_GONE
+        return Outcome(ended=ended, notice_failed=notice_failed)
+
+    def send_timeout_message(self, connection: Connection, *, now_ms: EpochMs) -> bool:
+        """Send the notice; return False, having logged why, if it could not be sent.
+
+        A connection that is gone needs no notice: that is True.
+        """
+        idle_ms = DurationMs(now_ms - (connection.last_seen_ms or now_ms))
+        try:
+            self.gateway.post_to_connection(
+                connection.connection_id, connection_timeout(idle_ms=idle_ms, now_ms=now_ms)
+            )
+        except BackendError as error:
+            self.log.warning(
+                "notice failed", connectionId=connection.connection_id, error=str(error)
+            )
+            return False
+        return True
+
+    def close_connection(self, connection: Connection) -> CloseOutcome:
+        """Close the connection; one that has already left is closed. Raises ``BackendError``."""
+        return self.gateway.delete_connection(connection.connection_id)
+
+    def trigger_disconnect_handler(
+        self, connection: Connection, *, now_ms: EpochMs, correlation_id: str
+    ) -> None:
+        """Hand the cleanup over to the disconnect handler. Raises ``BackendError``."""
+        self.functions.invoke_disconnect_handler(
+            disconnect_event(connection, self.address, now_ms=now_ms, correlation_id=correlation_id)
+        )
+
+    @staticmethod
+    def _noticed(connection: Connection) -> bool:
+        """Say whether an earlier sweep sent the notice for this very silence."""
+        return (
+            connection.noticed_at_ms is not None
+            and connection.last_seen_ms is not None
+            and connection.noticed_at_ms >= connection.last_seen_ms
+        )
+
+    def _release(self, connection: Connection, *, noticed_at_ms: EpochMs | None) -> None:
+        try:
+            self.connections.release(connection, noticed_at_ms=noticed_at_ms)
+        except BackendError as error:
+            # The claim expires by itself: the cost is one sweep more, and maybe a second notice.
+            self.log.warning(
+                "release failed", connectionId=connection.connection_id, error=str(error)
+            )

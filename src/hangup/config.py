@@ -1,0 +1,214 @@
+"""The settings of each function, read from environment variables here and nowhere else.
+
+Durations come in seconds and leave in milliseconds. A missing or malformed variable raises
+``ConfigurationError`` with its name, what it expects, and what it holds.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from hangup.core.limits import MAX_CONNECTION_S, MAX_SCAN_SEGMENTS
+from hangup.core.messages import GatewayAddress
+from hangup.core.model import DurationMs
+from hangup.core.policy import IdlePolicy
+from hangup.errors import ConfigurationError
+
+__all__ = [
+    "ActivitySettings",
+    "ConnectSettings",
+    "DisconnectSettings",
+    "HeartbeatSettings",
+    "TimeoutSettings",
+    "gateway_address",
+]
+
+DEFAULT_IDLE_TIMEOUT_S: Final = 120
+DEFAULT_SCAN_SEGMENTS: Final = 4
+
+_TABLE: Final = re.compile(r"[A-Za-z0-9_.:/-]{3,1024}", re.ASCII)
+_FUNCTION: Final = re.compile(r"[A-Za-z0-9_:$-]{1,256}", re.ASCII)
+_SECRET: Final = re.compile(r"[A-Za-z0-9/_+=.@:-]{1,2048}", re.ASCII)
+
+Environment = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeoutSettings:
+    """What the timeout handler needs."""
+
+    policy: IdlePolicy
+    endpoint: str
+    connections_table: str
+    disconnect_function: str
+    total_segments: int
+
+    @classmethod
+    def from_env(cls, env: Environment = os.environ) -> "TimeoutSettings":
+        """Read ``CONNECTION_IDLE_TIMEOUT_SECONDS`` and the other variables of the contract."""
+        idle_timeout_ms = _seconds(
+            env, "CONNECTION_IDLE_TIMEOUT_SECONDS", DEFAULT_IDLE_TIMEOUT_S, at_least=1
+        )
+        return cls(
+            policy=IdlePolicy(
+                idle_timeout_ms=idle_timeout_ms, activity_resolution_ms=_resolution(env)
+            ),
+            endpoint=_endpoint(env),
+            connections_table=_connections_table(env),
+            disconnect_function=_matching(
+                env, "DISCONNECT_HANDLER_FUNCTION", _FUNCTION, "the name or ARN of a function"
+            ),
+            total_segments=_whole_number(
+                env, "SCAN_SEGMENTS", DEFAULT_SCAN_SEGMENTS, at_least=1, at_most=MAX_SCAN_SEGMENTS
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectSettings:
+    """What the connect handler needs."""
+
+    connections_table: str
+    sessions_table: str
+    join_secret: str
+
+    @classmethod
+    def from_env(cls, env: Environment = os.environ) -> "ConnectSettings":
+        """Read the tables and ``JOIN_SECRET_ARN``."""
+        return cls(
+            connections_table=_connections_table(env),
+            sessions_table=_sessions_table(env),
+            join_secret=_matching(
+                env, "JOIN_SECRET_ARN", _SECRET, "the ARN or name of a Secrets Manager secret"
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivitySettings:
+    """What recording activity needs."""
+
+    connections_table: str
+    resolution_ms: DurationMs
+
+    @classmethod
+    def from_env(cls, env: Environment = os.environ) -> "ActivitySettings":
+        """Read ``CONNECTIONS_TABLE`` and ``ACTIVITY_RESOLUTION_SECONDS``."""
+        return cls(connections_table=_connections_table(env), resolution_ms=_resolution(env))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeartbeatSettings:
+    """What the heartbeat handler needs."""
+
+    connections_table: str
+    endpoint: str
+    resolution_ms: DurationMs
+
+    @classmethod
+    def from_env(cls, env: Environment = os.environ) -> "HeartbeatSettings":
+        """Read the table, ``API_GATEWAY_ENDPOINT`` and ``ACTIVITY_RESOLUTION_SECONDS``."""
+        return cls(
+            connections_table=_connections_table(env),
+            endpoint=_endpoint(env),
+            resolution_ms=_resolution(env),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisconnectSettings:
+    """What the disconnect handler needs."""
+
+    connections_table: str
+    sessions_table: str
+    endpoint: str
+
+    @classmethod
+    def from_env(cls, env: Environment = os.environ) -> "DisconnectSettings":
+        """Read the tables and ``API_GATEWAY_ENDPOINT``."""
+        return cls(
+            connections_table=_connections_table(env),
+            sessions_table=_sessions_table(env),
+            endpoint=_endpoint(env),
+        )
+
+
+def gateway_address(endpoint: str) -> GatewayAddress:
+    """Return what a management endpoint says about its API.
+
+    ``https://{apiId}.execute-api.{region}.amazonaws.com/{stage}`` on AWS, and
+    ``http://127.0.0.1:{port}/_aws/execute-api/{apiId}/{stage}`` locally. A custom domain does not
+    show its API's id: then ``api_id`` is empty.
+    """
+    url = urlsplit(endpoint)
+    parts = [part for part in url.path.split("/") if part]
+    host = url.hostname or ""
+    if ".execute-api." in host:
+        api_id = host.split(".", 1)[0]
+    else:
+        api_id = parts[2] if parts[:2] == ["_aws", "execute-api"] else ""
+    return GatewayAddress(domain_name=url.netloc, stage=parts[-1] if parts else "", api_id=api_id)
+
+
+def _endpoint(env: Environment) -> str:
+    name, expected = "API_GATEWAY_ENDPOINT", "an https:// URL that ends with the stage"
+    value = _required(env, name, expected)
+    try:
+        url = urlsplit(value)
+        _ = url.port  # raises ValueError where the port is no number
+    except ValueError:
+        raise _malformed(name, expected, value) from None
+    local = url.hostname in ("127.0.0.1", "localhost", "::1")
+    if not url.hostname or (url.scheme != "https" and not (url.scheme == "http" and local)):
+        raise _malformed(name, expected, value)
+    if url.query or url.fragment or url.username:
+        raise _malformed(name, expected, value)
+    return value.rstrip("/")
+
+
+def _connections_table(env: Environment) -> str:
+    return _matching(env, "CONNECTIONS_TABLE", _TABLE, "the name of a DynamoDB table")
+
+
+def _sessions_table(env: Environment) -> str:
+    return _matching(env, "SESSIONS_TABLE", _TABLE, "the name of a DynamoDB table")
+
+
+def _resolution(env: Environment) -> DurationMs:
+    return _seconds(env, "ACTIVITY_RESOLUTION_SECONDS", 0, at_least=0)
+
+
+def _seconds(env: Environment, name: str, default_s: int, *, at_least: int) -> DurationMs:
+    seconds = _whole_number(env, name, default_s, at_least=at_least, at_most=MAX_CONNECTION_S)
+    return DurationMs(seconds * 1000)
+
+
+def _whole_number(env: Environment, name: str, default: int, *, at_least: int, at_most: int) -> int:
+    value = env.get(name)
+    if value is None:
+        return default
+    expected = f"a whole number from {at_least} to {at_most}"
+    if not re.fullmatch(r"[0-9]{1,9}", value, re.ASCII) or not at_least <= int(value) <= at_most:
+        raise _malformed(name, expected, value)
+    return int(value)
+
+
+def _matching(env: Environment, name: str, pattern: re.Pattern[str], expected: str) -> str:
+    value = _required(env, name, expected)
+    if not pattern.fullmatch(value):
+        raise _malformed(name, expected, value)
+    return value
+
+
+def _required(env: Environment, name: str, expected: str) -> str:
+    value = env.get(name)
+    if not value:
+        raise ConfigurationError(f"{name} is not set; it must be {expected}")
+    return value
+
+
+def _malformed(name: str, expected: str, value: str) -> ConfigurationError:
+    return ConfigurationError(f"{name} must be {expected}, not {value!r}")

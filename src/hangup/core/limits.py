@@ -1,0 +1,20 @@
+"""AWS's hard limits and the bounds derived from them, each with its source."""
+
+from typing import Final
+
+MAX_CONNECTION_S: Final = 7_200
+"""Longest life of a WebSocket connection, seconds. API Gateway developer guide, quotas."""
+
+MAX_MESSAGE_BYTES: Final = 131_072
+"""Largest WebSocket message, bytes (128 KB). API Gateway developer guide, quotas."""
+
+MAX_SCAN_SEGMENTS: Final = 1_000_000
+"""Largest ``TotalSegments`` of a parallel Scan. DynamoDB API reference, Scan."""
+
+MAX_CONNECTION_ID_LENGTH: Final = 128
+"""Longest connection id accepted, characters. API Gateway's are 13 to 16 characters of base64
+(observed; no source bounds them), so this only keeps nonsense out."""
+
+MIN_PLAUSIBLE_EPOCH_MS: Final = 1_000_000_000_000
+"""2001-09-09. A smaller number of "milliseconds" is epoch *seconds* written by mistake: taken at
+its word it would make every live connection look half a century idle."""

@@ -1,0 +1,42 @@
+"""What the handlers answer to API Gateway."""
+
+import json
+
+from hangup.core.model import JsonObject
+from hangup.errors import InvalidRequest
+from hangup.ports import Log
+
+__all__ = ["Answer", "accept", "correlation_id", "refuse"]
+
+Answer = dict[str, object]
+"""A Lambda proxy answer: ``statusCode`` and, where the client is told something, ``body``."""
+
+
+def accept(message: JsonObject | None = None) -> Answer:
+    """Return a 200 that carries ``message`` to the client."""
+    return {"statusCode": 200} if message is None else {"statusCode": 200, "body": _json(message)}
+
+
+def refuse(error: InvalidRequest, log: Log, *, connection_id: str | None = None) -> Answer:
+    """Return the refusal and log it in one line. Neither repeats what the client sent."""
+    log.warning("refused", status=error.status, reason=str(error), connectionId=connection_id)
+    body = _json({"type": "error", "status": error.status, "message": str(error)})
+    return {"statusCode": error.status, "body": body}
+
+
+def correlation_id(event: object) -> str:
+    """Return the id that ties an invocation's log lines to what caused it.
+
+    It is the sweep's own for a disconnect that a sweep handed over, API Gateway's request id for
+    an event of a route, and empty for anything else.
+    """
+    if not isinstance(event, dict):
+        return ""
+    context = event.get("requestContext")
+    request_id = context.get("requestId") if isinstance(context, dict) else None
+    candidate = event.get("correlationId") or request_id
+    return candidate if isinstance(candidate, str) else ""
+
+
+def _json(message: JsonObject) -> str:
+    return json.dumps(message, separators=(",", ":"))

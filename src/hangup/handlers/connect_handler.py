@@ -1,0 +1,80 @@
+"""The ``$connect`` route: who may join, and the record of those who do."""
+
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from hangup.aws.clients import dynamodb_client, secrets_client
+from hangup.aws.clock import SystemClock
+from hangup.aws.secrets import SecretsManagerSecret
+from hangup.aws.sessions import DynamoDbSessions
+from hangup.aws.telemetry import StructuredLog
+from hangup.config import ConnectSettings
+from hangup.core.requests import parse_join, route_of
+from hangup.errors import InvalidRequest
+from hangup.handlers.answers import Answer, accept, correlation_id, refuse
+from hangup.lifecycle import join
+from hangup.ports import JoinOutcome
+from hangup.tokens import authorise_join
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+__all__ = ["lambda_handler"]
+
+_log = StructuredLog("connect_handler")
+
+_REFUSALS = {
+    JoinOutcome.SESSION_NOT_ACTIVE: (404, "the session is not active"),
+    JoinOutcome.SPEAKER_PRESENT: (409, "the session has a speaker"),
+}
+
+
+class _Parts(NamedTuple):
+    sessions: DynamoDbSessions
+    secret: SecretsManagerSecret
+    clock: SystemClock
+
+
+def lambda_handler(event: object, _context: "LambdaContext | None" = None) -> Answer:
+    """Answer 200 and record the connection, or refuse it and write nothing.
+
+    400 malformed request, 401 no valid token, 403 token for another session or role, 404 session
+    not active (listeners), 409 session has a speaker (speakers).
+    """
+    _log.correlate(correlation_id(event))
+    parts = _parts()
+    now_ms = parts.clock.now_ms()
+    connection_id = None
+    try:
+        connection_id, _ = route_of(event)
+        query = event.get("queryStringParameters") if isinstance(event, dict) else None
+        query = query if isinstance(query, dict) else {}
+        request = parse_join(query)
+        authorise_join(
+            query.get("token"), request, secret=parts.secret.value(now_ms), now_ms=now_ms
+        )
+        outcome = join(request, connection_id, sessions=parts.sessions, now_ms=now_ms)
+        if outcome is not JoinOutcome.JOINED:
+            raise InvalidRequest(*_REFUSALS[outcome])
+    except InvalidRequest as error:
+        return refuse(error, _log, connection_id=connection_id)
+    _log.info(
+        "connection joined",
+        connectionId=connection_id,
+        sessionId=request.session_id,
+        role=request.role,
+    )
+    return accept()
+
+
+@cache
+def _parts() -> _Parts:
+    settings = ConnectSettings.from_env()
+    clock = SystemClock()
+    sessions = DynamoDbSessions(
+        dynamodb_client(),
+        connections_table=settings.connections_table,
+        sessions_table=settings.sessions_table,
+        clock=clock,
+    )
+    return _Parts(sessions, SecretsManagerSecret(secrets_client(), settings.join_secret), clock)

@@ -1,0 +1,74 @@
+"""The scheduled function: one sweep over all connections.
+
+EventBridge calls it once a minute; it may also be invoked by hand, with any event. It returns the
+sweep's counts, and raises if a backend error left connections to the next sweep.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TYPE_CHECKING
+
+from hangup.aws.clients import CONCURRENCY, dynamodb_client, lambda_client, management_client
+from hangup.aws.clock import SystemClock
+from hangup.aws.connections import DynamoDbConnections
+from hangup.aws.functions import LambdaFunctions
+from hangup.aws.gateway import ManagementApiGateway
+from hangup.aws.telemetry import EmfMetrics, StructuredLog
+from hangup.closer import Closer
+from hangup.config import TimeoutSettings, gateway_address
+from hangup.core.model import DurationMs
+from hangup.sweep import Sweep
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+__all__ = ["lambda_handler"]
+
+_CLAIM_MS = DurationMs(60_000)
+"""The function's time limit, and so the longest that anybody can be acting on a claim."""
+
+_log = StructuredLog("timeout_handler")
+
+
+def lambda_handler(event: object, context: "LambdaContext") -> dict[str, object]:
+    """Close every connection that is idle by now; return the counts (``SweepReport.as_json``).
+
+    Raises ``ConfigurationError`` if the environment is incomplete, and ``SweepFailed`` after the
+    metrics are out if a backend error left work to the next sweep.
+    """
+    # The scheduled event's own id, so that both deliveries of one tick carry the same.
+    event_id = event.get("id") if isinstance(event, dict) else None
+    correlation_id = event_id if isinstance(event_id, str) else context.aws_request_id
+    _log.correlate(correlation_id)
+    report = _sweep().check_and_close_idle_connections(
+        time_left_ms=lambda: DurationMs(context.get_remaining_time_in_millis()),
+        correlation_id=correlation_id,
+    )
+    return report.as_json()
+
+
+@cache
+def _sweep() -> Sweep:
+    settings = TimeoutSettings.from_env()
+    connections = DynamoDbConnections(dynamodb_client(), settings.connections_table)
+    closer = Closer(
+        connections=connections,
+        gateway=ManagementApiGateway(management_client(settings.endpoint)),
+        functions=LambdaFunctions(
+            lambda_client(), disconnect_function=settings.disconnect_function
+        ),
+        clock=SystemClock(),
+        log=_log,
+        address=gateway_address(settings.endpoint),
+        claim_ms=_CLAIM_MS,
+    )
+    return Sweep(
+        connections=connections,
+        closer=closer,
+        metrics=EmfMetrics(),
+        clock=SystemClock(),
+        log=_log,
+        policy=settings.policy,
+        total_segments=settings.total_segments,
+        parallel_map=ThreadPoolExecutor(CONCURRENCY).map,
+    )

@@ -1,0 +1,237 @@
+"""What the use cases need from the world, as protocols.
+
+Adapters in ``hangup.aws`` speak to AWS, the fakes in ``hangup.testing`` keep everything in memory.
+Every method raises ``BackendError`` for an answer that is no normal outcome of the operation.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol, TypeVar
+
+from hangup.core.model import (
+    Connection,
+    DurationMs,
+    EpochMs,
+    JsonObject,
+    Session,
+)
+from hangup.core.report import Count
+
+__all__ = [
+    "ActivityOutcome",
+    "Clock",
+    "CloseOutcome",
+    "ConnectionsRepository",
+    "Functions",
+    "Gateway",
+    "JoinOutcome",
+    "LeaveOutcome",
+    "Log",
+    "Metrics",
+    "ParallelMap",
+    "PostOutcome",
+    "ScanPage",
+    "SessionsRepository",
+]
+
+
+class ActivityOutcome(Enum):
+    """What became of one recorded activity."""
+
+    RECORDED = auto()
+    ALREADY_RECORDED = auto()
+    """The stored time is as new, or newer than one resolution ago: nothing to write."""
+    NO_RECORD = auto()
+    """The connection is an orphan: it has no record, and none was made."""
+
+
+class PostOutcome(Enum):
+    """What became of a message to a connection. ``POSTED`` is no proof that the peer is there."""
+
+    POSTED = auto()
+    GONE = auto()
+
+
+class CloseOutcome(Enum):
+    """What became of a close."""
+
+    CLOSED = auto()
+    ALREADY_GONE = auto()
+
+
+class JoinOutcome(Enum):
+    """What became of a join. Only ``JOINED`` wrote anything."""
+
+    JOINED = auto()
+    SESSION_NOT_ACTIVE = auto()
+    SPEAKER_PRESENT = auto()
+
+
+class LeaveOutcome(Enum):
+    """What became of a cleanup: who removed the record, and what that did to the session."""
+
+    LISTENER_LEFT = auto()
+    SESSION_ENDED = auto()
+    SESSION_UNTOUCHED = auto()
+    """The record is removed; its session is missing, or has another speaker, or counts no one."""
+    ALREADY_LEFT = auto()
+    """Somebody else removed the record: nothing was done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanPage:
+    """One page of a sweep's scan: the candidates in it, and how many records DynamoDB read."""
+
+    candidates: Sequence[Connection]
+    scanned_count: int
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class ParallelMap(Protocol):
+    """``map``, or the ``map`` of a thread pool: results come in the order of the items."""
+
+    def __call__(
+        self, function: Callable[[Item], Result], items: Iterable[Item], /
+    ) -> Iterable[Result]:
+        """Apply ``function`` to each item."""
+        ...
+
+
+class Clock(Protocol):
+    """The time, and the one way to let some of it pass."""
+
+    def now_ms(self) -> EpochMs:
+        """Return the current time."""
+        ...
+
+    def sleep(self, duration_ms: DurationMs) -> None:
+        """Return after about ``duration_ms`` milliseconds."""
+        ...
+
+
+class ConnectionsRepository(Protocol):
+    """The connections table."""
+
+    def get(self, connection_id: str) -> Connection | None:
+        """Return the record as last written (a consistent read), ``None`` if there is none."""
+        ...
+
+    def scan_all_connections(self) -> Iterator[Connection]:
+        """Yield every record of the table, page by page, in no particular order."""
+        ...
+
+    def scan_candidates(
+        self, *, cutoff_ms: EpochMs, segment: int, total_segments: int
+    ) -> Iterator[ScanPage]:
+        """Yield the pages of one segment, each with only those records that may be idle.
+
+        A candidate's last activity is before ``cutoff_ms`` (exclusive); or it has none and was
+        connected before that; or it has neither; or the deciding attribute is no number.
+        """
+        ...
+
+    def claim(self, connection: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs) -> bool:
+        """Take the exclusive right to close the connection until ``claim_expires_ms``.
+
+        Return False, having written nothing, if the client became active after ``connection`` was
+        read, if the record is gone, or if another claim has not expired at ``now_ms``.
+        """
+        ...
+
+    def release(self, connection: Connection, *, noticed_at_ms: EpochMs | None) -> None:
+        """Give a claim back, so that the next sweep may claim at once.
+
+        ``noticed_at_ms`` (``None``: leave it as it is) keeps that sweep from a second notice. Do
+        nothing if the record is gone.
+        """
+        ...
+
+    def adopt(self, connection_id: str, *, now_ms: EpochMs) -> bool:
+        """Start the clock of a record without times; return False if it has one by now."""
+        ...
+
+    def record_activity(
+        self, connection_id: str, *, now_ms: EpochMs, resolution_ms: DurationMs
+    ) -> ActivityOutcome:
+        """Move the connection's last activity forward to ``now_ms``, never back.
+
+        With a resolution, write only if the stored time is at least that old. Never create a
+        record.
+        """
+        ...
+
+
+class SessionsRepository(Protocol):
+    """The sessions table, and what must change in it together with a connection record."""
+
+    def get(self, session_id: str) -> Session | None:
+        """Return the session as last written (a consistent read), ``None`` if there is none."""
+        ...
+
+    def listeners(self, session_id: str) -> Iterator[Connection]:
+        """Yield the session's listeners; one that joined a moment ago may still be missing."""
+        ...
+
+    def join(self, connection: Connection) -> JoinOutcome:
+        """Write the record and, in the same transaction, the session.
+
+        A speaker starts the session, or starts it again after it ended; a listener is counted in
+        a session that is active. Repeating a join that took effect is ``JOINED`` again.
+        """
+        ...
+
+    def leave(self, connection: Connection, *, now_ms: EpochMs) -> LeaveOutcome:
+        """Remove the record and, in the same transaction, settle the session.
+
+        A listener is subtracted from the count; a speaker ends the session if it is still the
+        session's speaker. Takes effect once, however often and by whomever it is called.
+        """
+        ...
+
+
+class Gateway(Protocol):
+    """The API Gateway Management API of one stage."""
+
+    def post_to_connection(self, connection_id: str, message: JsonObject) -> PostOutcome:
+        """Send a message, as JSON, to a connection."""
+        ...
+
+    def delete_connection(self, connection_id: str) -> CloseOutcome:
+        """Close a connection."""
+        ...
+
+
+class Functions(Protocol):
+    """The disconnect handler, to be invoked."""
+
+    def invoke_disconnect_handler(self, event: JsonObject) -> None:
+        """Queue one asynchronous invocation (``InvocationType=Event``)."""
+        ...
+
+
+class Metrics(Protocol):
+    """CloudWatch metrics."""
+
+    def emit(self, counts: Sequence[Count]) -> None:
+        """Put every count, in one go."""
+        ...
+
+
+class Log(Protocol):
+    """Structured log lines: an event in words, and fields that say about what."""
+
+    def info(self, event: str, **fields: object) -> None:
+        """Log a normal outcome."""
+        ...
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Log something that went wrong and does not stop the work."""
+        ...
+
+    def error(self, event: str, **fields: object) -> None:
+        """Log something that failed and that somebody must look at, or that is tried again."""
+        ...
