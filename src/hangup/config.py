@@ -29,6 +29,7 @@ __all__ = [
 DEFAULT_IDLE_TIMEOUT_S: Final = 120
 DEFAULT_SCAN_SEGMENTS: Final = 4
 
+_URL: Final = re.compile(r"[!-~]+", re.ASCII)
 _TABLE: Final = re.compile(r"[A-Za-z0-9_.:/-]{3,1024}", re.ASCII)
 _FUNCTION: Final = re.compile(r"[A-Za-z0-9_:$-]{1,256}", re.ASCII)
 _SECRET: Final = re.compile(r"[A-Za-z0-9/_+=.@:-]{1,2048}", re.ASCII)
@@ -164,7 +165,10 @@ def _endpoint(env: Environment) -> str:
     local = url.hostname in ("127.0.0.1", "localhost", "::1")
     if not url.hostname or (url.scheme != "https" and not (url.scheme == "http" and local)):
         raise _malformed(name, expected, value)
-    if url.query or url.fragment or url.username:
+    if url.query or url.fragment or url.username or url.password or not _URL.fullmatch(value):
+        raise _malformed(name, expected, value)
+    # A custom domain may stand for one stage and need no path; API Gateway's own never does.
+    if ".execute-api." in url.hostname and not url.path.strip("/"):
         raise _malformed(name, expected, value)
     return value.rstrip("/")
 

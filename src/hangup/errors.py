@@ -5,6 +5,7 @@ HangupError
 ├── InvalidRequest       a client or caller sent something unusable; carries the status to answer
 ├── BackendError         AWS answered with an error that nobody expected; says whether to retry
 ├── SweepFailed          a sweep ended with failures; the sweep after it tries those again
+├── BuildError           the infrastructure cannot be built on this machine; says what is missing
 ├── CleanupIncomplete    a session ended and some of its listeners could not be closed yet
 └── LocalStackError      the stack on this machine could not be started, deployed or reached
 
@@ -14,6 +15,7 @@ record that somebody else cleaned up.
 
 __all__ = [
     "BackendError",
+    "BuildError",
     "CleanupIncomplete",
     "ConfigurationError",
     "HangupError",
@@ -67,3 +69,7 @@ class CleanupIncomplete(HangupError):
 
 class LocalStackError(HangupError):
     """The stack on this machine could not be started, deployed or reached; the text says why."""
+
+
+class BuildError(HangupError):
+    """The infrastructure cannot be built on this machine; the text says what is missing."""

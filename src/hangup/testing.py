@@ -134,6 +134,8 @@ class InMemoryConnections:
         now = record.connection
         if (now.last_activity_ms is None) != (connection.last_activity_ms is None):
             return False
+        if now.last_activity_ms is None and "lastActivityTime" in now.malformed:
+            return False
         if now.last_seen_ms is None or now.last_seen_ms > connection.last_seen_ms:
             return False
         if record.claim_expires_ms is not None and record.claim_expires_ms > now_ms:
@@ -178,8 +180,10 @@ class InMemoryConnections:
 
 
 def _is_candidate(connection: Connection, cutoff_ms: EpochMs) -> bool:
+    if connection.last_activity_ms is None and connection.malformed:
+        return True
     last_seen_ms = connection.last_seen_ms
-    return bool(connection.malformed) or last_seen_ms is None or last_seen_ms < cutoff_ms
+    return last_seen_ms is None or last_seen_ms < cutoff_ms
 
 
 class InMemorySessions:

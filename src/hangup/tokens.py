@@ -47,7 +47,7 @@ def authorise_join(token: object, request: JoinRequest, *, secret: str, now_ms: 
             # The time is compared below, with the time that was passed in.
             options={"require": list(_CLAIMS), "verify_exp": False, "verify_iat": False},
         )
-    except (jwt.InvalidTokenError, RecursionError):
+    except (jwt.InvalidTokenError, RecursionError, UnicodeError):
         raise InvalidRequest(401, "the join token is not valid") from None
     expires_s = claims["exp"]
     # bool is an int in Python, and a token's number may be any JSON number.

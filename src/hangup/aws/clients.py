@@ -13,6 +13,7 @@ from hangup.errors import BackendError
 
 if TYPE_CHECKING:
     from mypy_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient
+    from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -22,6 +23,7 @@ __all__ = [
     "CONFIG",
     "as_backend_error",
     "cancellation_codes",
+    "cloudformation_client",
     "dynamodb_client",
     "error_code",
     "lambda_client",
@@ -80,6 +82,11 @@ def management_client(endpoint: str) -> "ApiGatewayManagementApiClient":
 def lambda_client() -> "LambdaClient":
     """Return a client for functions."""
     return boto3.client("lambda", config=CONFIG)
+
+
+def cloudformation_client() -> "CloudFormationClient":
+    """Return a client for stacks."""
+    return boto3.client("cloudformation", config=CONFIG)
 
 
 def secrets_client() -> "SecretsManagerClient":

@@ -14,7 +14,7 @@ from hangup.ports import ActivityOutcome, ScanPage
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import (
-        ScanInputTypeDef,
+        ScanInputPaginateTypeDef,
         UniversalAttributeValueTypeDef,
         UpdateItemInputTypeDef,
     )
@@ -155,7 +155,7 @@ class DynamoDbConnections:
             case unexpected:
                 assert_never(unexpected)
 
-    def _scan(self, request: "ScanInputTypeDef") -> Iterator[ScanPage]:
+    def _scan(self, request: "ScanInputPaginateTypeDef") -> Iterator[ScanPage]:
         pages = self._client.get_paginator("scan").paginate(**request)
         iterator = iter(pages)
         while True:

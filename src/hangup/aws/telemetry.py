@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Final
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import (
@@ -12,6 +13,9 @@ from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import (
 from hangup.core.report import NAMESPACE, Count
 
 __all__ = ["EmfMetrics", "StructuredLog"]
+
+_CALLER: Final = 3
+"""Frames from Powertools to who logs: that is the ``location`` of a line, not this file."""
 
 
 class StructuredLog:
@@ -26,15 +30,15 @@ class StructuredLog:
 
     def info(self, event: str, **fields: object) -> None:
         """Log a normal outcome."""
-        self._logger.info(event, extra=fields)
+        self._logger.info(event, extra=fields, stacklevel=_CALLER)
 
     def warning(self, event: str, **fields: object) -> None:
         """Log something that went wrong and does not stop the work."""
-        self._logger.warning(event, extra=fields)
+        self._logger.warning(event, extra=fields, stacklevel=_CALLER)
 
     def error(self, event: str, **fields: object) -> None:
         """Log something that failed."""
-        self._logger.error(event, extra=fields)
+        self._logger.error(event, extra=fields, stacklevel=_CALLER)
 
 
 class EmfMetrics:

@@ -1,12 +1,16 @@
 """What the handlers answer to API Gateway."""
 
 import json
+import re
+from typing import Final
 
 from hangup.core.model import JsonObject
 from hangup.errors import InvalidRequest
 from hangup.ports import Log
 
 __all__ = ["Answer", "accept", "correlation_id", "refuse"]
+
+_ID: Final = re.compile(r"[!-~]{1,256}", re.ASCII)
 
 Answer = dict[str, object]
 """A Lambda proxy answer: ``statusCode`` and, where the client is told something, ``body``."""
@@ -28,14 +32,16 @@ def correlation_id(event: object) -> str:
     """Return the id that ties an invocation's log lines to what caused it.
 
     It is the sweep's own for a disconnect that a sweep handed over, API Gateway's request id for
-    an event of a route, and empty for anything else.
+    an event of a route, and empty for anything else, such as an id that could not be logged.
     """
     if not isinstance(event, dict):
         return ""
     context = event.get("requestContext")
     request_id = context.get("requestId") if isinstance(context, dict) else None
-    candidate = event.get("correlationId") or request_id
-    return candidate if isinstance(candidate, str) else ""
+    for candidate in (event.get("correlationId"), request_id):
+        if isinstance(candidate, str) and _ID.fullmatch(candidate):
+            return candidate
+    return ""
 
 
 def _json(message: JsonObject) -> str:

@@ -6,7 +6,7 @@ sweep's counts, and raises if a backend error left connections to the next sweep
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from hangup.aws.clients import CONCURRENCY, dynamodb_client, lambda_client, management_client
 from hangup.aws.clock import SystemClock
@@ -19,9 +19,6 @@ from hangup.config import TimeoutSettings, gateway_address
 from hangup.core.model import DurationMs
 from hangup.sweep import Sweep
 
-if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.typing import LambdaContext
-
 __all__ = ["lambda_handler"]
 
 _CLAIM_MS = DurationMs(60_000)
@@ -30,7 +27,20 @@ _CLAIM_MS = DurationMs(60_000)
 _log = StructuredLog("timeout_handler")
 
 
-def lambda_handler(event: object, context: "LambdaContext") -> dict[str, object]:
+class Invocation(Protocol):
+    """What this function uses of Lambda's context."""
+
+    @property
+    def aws_request_id(self) -> str:
+        """Lambda's id of this invocation."""
+        ...
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return how long the invocation may go on."""
+        ...
+
+
+def lambda_handler(event: object, context: Invocation) -> dict[str, object]:
     """Close every connection that is idle by now; return the counts (``SweepReport.as_json``).
 
     Raises ``ConfigurationError`` if the environment is incomplete, and ``SweepFailed`` after the

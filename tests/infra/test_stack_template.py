@@ -1,0 +1,376 @@
+"""What the reference stack creates on AWS."""
+
+from typing import Any
+
+import pytest
+from aws_cdk.assertions import Match, Template
+from tests.infra.templates import Resources, as_list, readable
+
+pytestmark = pytest.mark.infra
+
+HANDLERS = ("connect_handler", "heartbeat_handler", "disconnect_handler", "timeout_handler")
+CONNECTIONS = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}/prod/"
+
+
+@pytest.fixture(scope="module")
+def stack(template: dict[str, Any]) -> Template:
+    return Template.from_json(template)
+
+
+def test_creates_four_functions_with_a_role_and_a_log_group_each(
+    stack: Template, resources: Resources
+) -> None:
+    for resource_type in (
+        "AWS::Lambda::Function",
+        "AWS::IAM::Role",
+        "AWS::IAM::Policy",
+        "AWS::Logs::LogGroup",
+    ):
+        stack.resource_count_is(resource_type, 4)
+    functions = [resources.function(handler) for handler in HANDLERS]
+    assert len({readable(function["Role"]) for function in functions}) == 4
+    assert len({readable(function["LoggingConfig"]["LogGroup"]) for function in functions}) == 4
+
+
+@pytest.mark.parametrize(
+    ("handler", "timeout_s"),
+    [
+        ("connect_handler", 29),
+        ("heartbeat_handler", 29),
+        ("disconnect_handler", 60),
+        ("timeout_handler", 60),
+    ],
+)
+def test_runs_each_function_on_arm64_with_256_mb(
+    resources: Resources, handler: str, timeout_s: int
+) -> None:
+    function = resources.function(handler)
+    assert function["Runtime"] == "python3.13"
+    assert function["Architectures"] == ["arm64"]
+    assert function["MemorySize"] == 256
+    assert function["Timeout"] == timeout_s
+
+
+def test_runs_one_sweep_at_a_time_and_nothing_else_one_at_a_time(resources: Resources) -> None:
+    concurrency = {
+        handler: resources.function(handler).get("ReservedConcurrentExecutions")
+        for handler in HANDLERS
+    }
+    assert concurrency == {**dict.fromkeys(HANDLERS), "timeout_handler": 1}
+
+
+def test_gives_each_handler_the_environment_that_it_reads(resources: Resources) -> None:
+    endpoint = (
+        "OnEmulator ? ${EmulatorEndpoint}/_aws/execute-api/${Api}/prod"
+        " : https://${Api}.execute-api.${AWS::Region}.${AWS::URLSuffix}/prod"
+    )
+    environment = {
+        handler: {
+            name: readable(value)
+            for name, value in resources.function(handler)["Environment"]["Variables"].items()
+        }
+        for handler in HANDLERS
+    }
+    assert environment == {
+        "connect_handler": {
+            "CONNECTIONS_TABLE": "${Connections}",
+            "SESSIONS_TABLE": "${Sessions}",
+            "JOIN_SECRET_ARN": "${JoinSecret.Id}",
+            "LOG_LEVEL": "INFO",
+        },
+        "heartbeat_handler": {
+            "CONNECTIONS_TABLE": "${Connections}",
+            "API_GATEWAY_ENDPOINT": endpoint,
+            "LOG_LEVEL": "INFO",
+        },
+        "disconnect_handler": {
+            "CONNECTIONS_TABLE": "${Connections}",
+            "SESSIONS_TABLE": "${Sessions}",
+            "API_GATEWAY_ENDPOINT": endpoint,
+            "LOG_LEVEL": "INFO",
+        },
+        "timeout_handler": {
+            "CONNECTION_IDLE_TIMEOUT_SECONDS": "${IdleTimeoutSeconds}",
+            "ACTIVITY_RESOLUTION_SECONDS": "0",
+            "CONNECTIONS_TABLE": "${Connections}",
+            "API_GATEWAY_ENDPOINT": endpoint,
+            "DISCONNECT_HANDLER_FUNCTION": "${DisconnectHandlerFunction.Arn}",
+            "LOG_LEVEL": "INFO",
+        },
+    }
+
+
+def test_allows_each_role_what_its_handler_calls_and_nothing_else(resources: Resources) -> None:
+    write_logs = {"logs:CreateLogStream", "logs:PutLogEvents"}
+    manage = {"execute-api:ManageConnections"}
+    assert {handler: resources.grants(handler) for handler in HANDLERS} == {
+        "connect_handler": {
+            "${ConnectHandlerLogs.Arn}": write_logs,
+            "${Connections.Arn}": {"dynamodb:PutItem"},
+            "${Sessions.Arn}": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
+            "${JoinSecret.Id}": {"secretsmanager:GetSecretValue"},
+        },
+        "heartbeat_handler": {
+            "${HeartbeatHandlerLogs.Arn}": write_logs,
+            "${Connections.Arn}": {"dynamodb:UpdateItem"},
+            f"{CONNECTIONS}DELETE/@connections/*": manage,
+        },
+        "disconnect_handler": {
+            "${DisconnectHandlerLogs.Arn}": write_logs,
+            "${Connections.Arn}": {"dynamodb:GetItem", "dynamodb:DeleteItem"},
+            "${Connections.Arn}/index/sessionId-role-index": {"dynamodb:Query"},
+            "${Sessions.Arn}": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
+            f"{CONNECTIONS}POST/@connections/*": manage,
+            f"{CONNECTIONS}DELETE/@connections/*": manage,
+        },
+        "timeout_handler": {
+            "${IdleTimeoutTimeoutHandlerLogs.Arn}": write_logs,
+            "${Connections.Arn}": {"dynamodb:Scan", "dynamodb:UpdateItem"},
+            f"{CONNECTIONS}POST/@connections/*": manage,
+            f"{CONNECTIONS}DELETE/@connections/*": manage,
+            "${DisconnectHandlerFunction.Arn}": {"lambda:InvokeFunction"},
+        },
+    }
+
+
+def test_leaves_only_the_connection_id_open_in_any_grant(resources: Resources) -> None:
+    for policy in resources.of_type("AWS::IAM::Policy").values():
+        for statement in policy["PolicyDocument"]["Statement"]:
+            assert not any("*" in action for action in as_list(statement["Action"]))
+            for resource in map(readable, as_list(statement["Resource"])):
+                assert "*" not in resource.removesuffix("/@connections/*")
+
+
+def test_lets_only_lambda_assume_the_roles_and_attaches_no_managed_policy(
+    resources: Resources,
+) -> None:
+    for role in resources.of_type("AWS::IAM::Role").values():
+        assert role["AssumeRolePolicyDocument"]["Statement"] == [
+            {
+                "Action": "sts:AssumeRole",
+                "Effect": "Allow",
+                "Principal": {"Service": "lambda.amazonaws.com"},
+            }
+        ]
+        assert "ManagedPolicyArns" not in role
+        assert "Policies" not in role
+
+
+def test_sweeps_every_minute_and_forgets_a_tick_that_is_late(
+    stack: Template, resources: Resources
+) -> None:
+    ((rule_id, rule),) = resources.of_type("AWS::Events::Rule").items()
+    assert rule["ScheduleExpression"] == "rate(1 minute)"
+    assert rule["State"] == "ENABLED"
+    (target,) = rule["Targets"]
+    # No Input: the handler gets EventBridge's own event, whose id is the correlation id.
+    assert target.keys() == {"Arn", "Id", "RetryPolicy"}
+    assert readable(target["Arn"]) == "${IdleTimeoutTimeoutHandlerFunction.Arn}"
+    assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0}
+    stack.has_resource_properties(
+        "AWS::Lambda::EventInvokeConfig",
+        {"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0, "Qualifier": "$LATEST"},
+    )
+    stack.has_resource_properties(
+        "AWS::Lambda::Permission",
+        {"Principal": "events.amazonaws.com", "SourceArn": {"Fn::GetAtt": [rule_id, "Arn"]}},
+    )
+
+
+def test_keeps_connections_and_sessions_in_tables_that_pay_per_request(
+    stack: Template, resources: Resources
+) -> None:
+    stack.resource_count_is("AWS::DynamoDB::Table", 2)
+    keys = []
+    for table in resources.of_type("AWS::DynamoDB::Table").values():
+        assert table["BillingMode"] == "PAY_PER_REQUEST"
+        assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+        assert table["TimeToLiveSpecification"] == {"AttributeName": "expiresAt", "Enabled": True}
+        keys.append(table["KeySchema"])
+    assert keys == [
+        [{"AttributeName": "connectionId", "KeyType": "HASH"}],
+        [{"AttributeName": "sessionId", "KeyType": "HASH"}],
+    ]
+
+
+def test_indexes_connections_by_session_and_role_but_never_their_activity(
+    resources: Resources,
+) -> None:
+    indexes = [
+        index
+        for table in resources.of_type("AWS::DynamoDB::Table").values()
+        for index in table.get("GlobalSecondaryIndexes", [])
+    ]
+    assert indexes == [
+        {
+            "IndexName": "sessionId-role-index",
+            "KeySchema": [
+                {"AttributeName": "sessionId", "KeyType": "HASH"},
+                {"AttributeName": "role", "KeyType": "RANGE"},
+            ],
+            "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["connectedAt"]},
+        }
+    ]
+
+
+def test_sends_each_route_to_its_handler(resources: Resources) -> None:
+    integrations = resources.of_type("AWS::ApiGatewayV2::Integration")
+    routes = {}
+    for route in resources.of_type("AWS::ApiGatewayV2::Route").values():
+        integration = integrations[route["Target"]["Fn::Join"][1][1]["Ref"]]
+        routes[route["RouteKey"]] = readable(integration["IntegrationUri"]).split("/")[-2]
+    assert routes == {
+        "$connect": "${ConnectHandlerFunction.Arn}",
+        "heartbeat": "${HeartbeatHandlerFunction.Arn}",
+        "$default": "${HeartbeatHandlerFunction.Arn}",
+        "$disconnect": "${DisconnectHandlerFunction.Arn}",
+    }
+
+
+def test_answers_the_client_on_the_routes_that_carry_messages(resources: Resources) -> None:
+    routes = resources.of_type("AWS::ApiGatewayV2::Route")
+    answering = {
+        routes[response["RouteId"]["Ref"]]["RouteKey"]
+        for response in resources.of_type("AWS::ApiGatewayV2::RouteResponse").values()
+    }
+    assert answering == {"heartbeat", "$default"}
+
+
+def test_chooses_the_route_by_action_on_a_throttled_stage_without_access_log(
+    stack: Template, resources: Resources
+) -> None:
+    stack.has_resource_properties(
+        "AWS::ApiGatewayV2::Api",
+        {"ProtocolType": "WEBSOCKET", "RouteSelectionExpression": "$request.body.action"},
+    )
+    (stage,) = resources.of_type("AWS::ApiGatewayV2::Stage").values()
+    assert stage["StageName"] == "prod"
+    assert stage["AutoDeploy"] is True
+    assert stage["DefaultRouteSettings"] == {
+        "ThrottlingRateLimit": 5_000,
+        "ThrottlingBurstLimit": 2_500,
+    }
+    # A join token travels in the query string, and must not end up in a log.
+    assert "AccessLogSettings" not in stage
+
+
+def test_generates_the_secret_that_signs_join_tokens(stack: Template) -> None:
+    stack.has_resource_properties(
+        "AWS::SecretsManager::Secret",
+        {"GenerateSecretString": {"PasswordLength": 64, "ExcludePunctuation": True}},
+    )
+
+
+def test_keeps_logs_for_a_month(stack: Template) -> None:
+    stack.all_resources_properties("AWS::Logs::LogGroup", {"RetentionInDays": 30})
+
+
+@pytest.mark.parametrize(
+    ("metric_name", "expected"),
+    [
+        (
+            "IdleConnectionsDetected",
+            {
+                "Statistic": "Sum",
+                "ComparisonOperator": "GreaterThanThreshold",
+                "Threshold": 10,
+                "EvaluationPeriods": 1,
+                "TreatMissingData": "notBreaching",
+            },
+        ),
+        (
+            "ConnectionsClosed",
+            {
+                "Statistic": "Sum",
+                "ComparisonOperator": "GreaterThanThreshold",
+                "Threshold": 50,
+                "EvaluationPeriods": 1,
+                "TreatMissingData": "notBreaching",
+            },
+        ),
+        (
+            "ConnectionsChecked",
+            {
+                "Statistic": "SampleCount",
+                "ComparisonOperator": "LessThanThreshold",
+                "Threshold": 1,
+                "EvaluationPeriods": 5,
+                "DatapointsToAlarm": 5,
+                "TreatMissingData": "breaching",
+            },
+        ),
+    ],
+)
+def test_alarms_on_many_idle_many_closed_and_no_sweep(
+    resources: Resources, metric_name: str, expected: dict[str, object]
+) -> None:
+    alarm = resources.alarm(metric_name)
+    assert alarm["AlarmDescription"]
+    assert alarm == {
+        "AlarmDescription": alarm["AlarmDescription"],
+        "Namespace": "Hangup",
+        "MetricName": metric_name,
+        "Period": 60,
+        **expected,
+    }
+
+
+@pytest.mark.parametrize(
+    "function",
+    ["ConnectHandler", "HeartbeatHandler", "DisconnectHandler", "IdleTimeoutTimeoutHandler"],
+)
+def test_alarms_when_a_handler_fails(stack: Template, function: str) -> None:
+    stack.has_resource_properties(
+        "AWS::CloudWatch::Alarm",
+        {
+            "Namespace": "AWS/Lambda",
+            "MetricName": "Errors",
+            "Dimensions": [
+                {
+                    "Name": "FunctionName",
+                    "Value": {"Ref": Match.string_like_regexp(f"^{function}Function[0-9A-F]*$")},
+                }
+            ],
+            "Statistic": "Sum",
+            "Period": 60,
+            "EvaluationPeriods": 1,
+            "Threshold": 0,
+            "ComparisonOperator": "GreaterThanThreshold",
+            "TreatMissingData": "notBreaching",
+        },
+    )
+    stack.resource_count_is("AWS::CloudWatch::Alarm", 7)
+
+
+def test_takes_the_timeout_and_an_emulator_as_parameters(template: dict[str, Any]) -> None:
+    parameters = template["Parameters"]
+    timeout = parameters["IdleTimeoutSeconds"]
+    assert timeout["Type"] == "Number"
+    assert (timeout["MinValue"], timeout["Default"], timeout["MaxValue"]) == (1, 120, 7_200)
+    assert parameters["EmulatorEndpoint"]["Type"] == "String"
+    assert parameters["EmulatorEndpoint"]["Default"] == ""
+
+
+def test_says_where_everything_is(template: dict[str, Any]) -> None:
+    outputs = {name: readable(output["Value"]) for name, output in template["Outputs"].items()}
+    assert outputs == {
+        "WebSocketUrl": "wss://${Api}.execute-api.${AWS::Region}.${AWS::URLSuffix}/prod",
+        "ManagementEndpoint": (
+            "OnEmulator ? ${EmulatorEndpoint}/_aws/execute-api/${Api}/prod"
+            " : https://${Api}.execute-api.${AWS::Region}.${AWS::URLSuffix}/prod"
+        ),
+        "ApiId": "${Api}",
+        "ConnectionsTable": "${Connections}",
+        "SessionsTable": "${Sessions}",
+        "JoinSecretArn": "${JoinSecret.Id}",
+        "ConnectFunction": "${ConnectHandlerFunction}",
+        "HeartbeatFunction": "${HeartbeatHandlerFunction}",
+        "DisconnectFunction": "${DisconnectHandlerFunction}",
+        "TimeoutFunction": "${IdleTimeoutTimeoutHandlerFunction}",
+        "SweepRule": "${IdleTimeoutEveryMinute}",
+    }
+
+
+def test_leaves_nothing_behind_when_the_stack_is_deleted(template: dict[str, Any]) -> None:
+    for resource in template["Resources"].values():
+        assert resource.get("DeletionPolicy", "Delete") == "Delete"

@@ -1,0 +1,531 @@
+"""The timeout handler, in the five groups of its contract.
+
+The first four run the closer and the sweep on the in-memory fakes; the last one runs the Lambda
+entry point itself, with boto3, against a stub of AWS on loopback.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import pytest
+from tests.unit.aws_stub import AwsStub
+
+from hangup.closer import Closer, Ended
+from hangup.config import gateway_address
+from hangup.core.model import Connection, DurationMs, EpochMs, Role
+from hangup.core.policy import IdlePolicy
+from hangup.errors import BackendError, ConfigurationError, SweepFailed
+from hangup.handlers import timeout_handler
+from hangup.ports import CloseOutcome, ScanPage
+from hangup.sweep import STOP_MARGIN_MS, Sweep
+from hangup.testing import START_MS, InMemoryConnections, InMemoryWorld
+
+IDLE_TIMEOUT_MS = DurationMs(120_000)
+ADDRESS = gateway_address("https://abc123.execute-api.eu-west-1.amazonaws.com/prod")
+PLENTY_MS = DurationMs(60_000)
+
+
+class World(InMemoryWorld):
+    """The fakes, and the closer and the sweep on them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.closer = Closer(
+            connections=self.connections,
+            gateway=self.gateway,
+            functions=self.functions,
+            clock=self.clock,
+            log=self.log,
+            address=ADDRESS,
+            claim_ms=DurationMs(60_000),
+        )
+        self.sweep = Sweep(
+            connections=self.connections,
+            closer=self.closer,
+            metrics=self.metrics,
+            clock=self.clock,
+            log=self.log,
+            policy=IdlePolicy(
+                idle_timeout_ms=IDLE_TIMEOUT_MS, activity_resolution_ms=DurationMs(0)
+            ),
+            total_segments=2,
+            parallel_map=map,
+        )
+
+    def connect(
+        self, connection_id: str, *, silent_s: float, role: Role = Role.LISTENER
+    ) -> Connection:
+        """Put a connection on record, with an open socket, that was silent for so long."""
+        now_ms = self.clock.now_ms()
+        connection = Connection(
+            connection_id=connection_id,
+            session_id="s1",
+            role=role,
+            connected_at_ms=EpochMs(now_ms - 600_000),
+            last_activity_ms=EpochMs(now_ms - round(silent_s * 1000)),
+        )
+        self.connections.put(connection)
+        self.gateway.open(connection_id)
+        return connection
+
+    def run(self) -> dict[str, object]:
+        """Sweep once, with plenty of time, and return the counts."""
+        report = self.sweep.check_and_close_idle_connections(
+            time_left_ms=lambda: PLENTY_MS, correlation_id="tick-1"
+        )
+        return report.as_json()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+class TestSendTimeoutMessage:
+    """Sending the timeout message."""
+
+    def test_sends_exactly_the_four_members_of_the_contract(self, world: World) -> None:
+        connection = world.connect("c1", silent_s=125.9)
+        sent = world.closer.send_timeout_message(connection, now_ms=START_MS)
+        assert sent
+        assert world.gateway.sent["c1"] == [
+            {
+                "type": "connectionTimeout",
+                "message": "Connection closed due to inactivity",
+                "idleSeconds": 125,
+                "timestamp": START_MS,
+            }
+        ]
+
+    def test_counts_idle_seconds_from_the_connect_if_there_was_no_activity(
+        self, world: World
+    ) -> None:
+        connection = Connection(connection_id="c1", connected_at_ms=EpochMs(START_MS - 121_000))
+        world.gateway.open("c1")
+        world.closer.send_timeout_message(connection, now_ms=START_MS)
+        assert world.gateway.sent["c1"][0]["idleSeconds"] == 121
+
+    def test_takes_a_connection_that_is_gone_for_success(self, world: World) -> None:
+        connection = world.connect("c1", silent_s=121)
+        world.gateway.open_ids.clear()
+        assert world.closer.send_timeout_message(connection, now_ms=START_MS)
+        assert world.log.lines == []
+
+    def test_logs_a_failure_and_says_so(self, world: World) -> None:
+        connection = world.connect("c1", silent_s=121)
+        world.faults.fail("PostToConnection")
+        assert not world.closer.send_timeout_message(connection, now_ms=START_MS)
+        assert world.log.events("warning") == ["notice failed"]
+
+    def test_a_failed_message_does_not_stop_the_close(self, world: World) -> None:
+        world.connect("c1", silent_s=121)
+        world.faults.fail("PostToConnection")
+        counts = world.run()
+        assert (counts["closed"], counts["noticesFailed"]) == (1, 1)
+        assert world.gateway.open_ids == set()
+
+
+class TestCloseConnection:
+    """Closing the connection."""
+
+    def test_closes_the_socket(self, world: World) -> None:
+        connection = world.connect("c1", silent_s=121)
+        assert world.closer.close_connection(connection) is CloseOutcome.CLOSED
+        assert world.gateway.open_ids == set()
+
+    def test_takes_a_connection_that_is_gone_for_closed(self, world: World) -> None:
+        connection = world.connect("c1", silent_s=121)
+        world.gateway.open_ids.clear()
+        assert world.closer.close_connection(connection) is CloseOutcome.ALREADY_GONE
+
+    def test_lets_a_backend_error_through(self, world: World) -> None:
+        connection = world.connect("c1", silent_s=121)
+        world.faults.fail("DeleteConnection")
+        with pytest.raises(BackendError, match="DeleteConnection failed"):
+            world.closer.close_connection(connection)
+
+    def test_leaves_a_failed_close_unclaimed_and_sends_no_second_notice(self, world: World) -> None:
+        world.connect("c1", silent_s=121)
+        world.faults.fail("DeleteConnection")
+        with pytest.raises(SweepFailed, match="1 of 1 idle connections are left"):
+            world.run()
+        assert world.functions.events == []
+        world.clock.advance(seconds=1)
+        assert world.run()["closed"] == 1
+        assert len(world.gateway.sent["c1"]) == 1
+
+    def test_sends_the_notice_again_if_a_failed_close_had_not_sent_it(self, world: World) -> None:
+        world.connect("c1", silent_s=121)
+        world.faults.fail("PostToConnection")
+        world.faults.fail("DeleteConnection")
+        with pytest.raises(SweepFailed):
+            world.run()
+        assert world.run()["closed"] == 1
+        assert len(world.gateway.sent["c1"]) == 1
+
+    def test_sends_the_notice_again_if_the_client_spoke_after_a_failed_close(
+        self, world: World
+    ) -> None:
+        world.connect("c1", silent_s=121)
+        world.faults.fail("DeleteConnection")
+        with pytest.raises(SweepFailed):
+            world.run()
+        spoke_ms = world.clock.advance(seconds=10)
+        world.connections.record_activity("c1", now_ms=spoke_ms, resolution_ms=DurationMs(0))
+        world.clock.advance(seconds=121)
+        assert world.run()["closed"] == 1
+        assert len(world.gateway.sent["c1"]) == 2
+
+    def test_does_not_close_a_client_that_spoke_between_the_scan_and_the_claim(
+        self, world: World
+    ) -> None:
+        connection = world.connect("c1", silent_s=121)
+        world.connections.record_activity(
+            "c1", now_ms=world.clock.now_ms(), resolution_ms=DurationMs(0)
+        )
+        outcome = world.closer.close_idle_connection(connection, correlation_id="tick-1")
+        assert outcome.ended is Ended.CLAIM_LOST
+        assert world.gateway.open_ids == {"c1"}
+        assert world.gateway.sent == {}
+
+    def test_does_not_close_what_another_sweep_is_closing(self, world: World) -> None:
+        connection = world.connect("c1", silent_s=121)
+        now_ms = world.clock.now_ms()
+        world.connections.claim(
+            connection, now_ms=now_ms, claim_expires_ms=EpochMs(now_ms + 60_000)
+        )
+        assert world.run()["claimsLost"] == 1
+        assert world.gateway.open_ids == {"c1"}
+
+    def test_leaves_a_connection_alone_whose_claim_fails(self, world: World) -> None:
+        world.connect("c1", silent_s=121)
+        world.faults.fail("UpdateItem")
+        with pytest.raises(SweepFailed, match="UpdateItem failed"):
+            world.run()
+        assert world.gateway.open_ids == {"c1"}
+        assert world.gateway.sent == {}
+
+    def test_goes_on_if_a_claim_cannot_be_given_back(self, world: World) -> None:
+        world.connect("c1", silent_s=121)
+        world.faults.fail("DeleteConnection")
+        updates = iter(["claim", "release"])
+
+        def fail_the_release(operation: str, _key: str) -> None:
+            if operation == "UpdateItem" and next(updates) == "release":
+                world.faults.fail("UpdateItem")
+
+        world.faults.before = fail_the_release
+        with pytest.raises(SweepFailed, match="DeleteConnection failed"):
+            world.run()
+        assert "release failed" in world.log.events("warning")
+
+
+class TestTriggerDisconnectHandler:
+    """Triggering the disconnect handler."""
+
+    def test_hands_over_an_event_like_api_gateways_own(self, world: World) -> None:
+        connection = world.connect("c1", silent_s=121, role=Role.SPEAKER)
+        world.closer.trigger_disconnect_handler(
+            connection, now_ms=START_MS, correlation_id="tick-1"
+        )
+        assert world.functions.events == [
+            {
+                "requestContext": {
+                    "routeKey": "$disconnect",
+                    "eventType": "DISCONNECT",
+                    "connectionId": "c1",
+                    "domainName": "abc123.execute-api.eu-west-1.amazonaws.com",
+                    "stage": "prod",
+                    "apiId": "abc123",
+                    "requestId": "tick-1",
+                    "requestTimeEpoch": START_MS,
+                    "connectedAt": START_MS - 600_000,
+                    "messageDirection": "IN",
+                    "disconnectStatusCode": 1001,
+                    "disconnectReason": "IDLE_TIMEOUT",
+                },
+                "isBase64Encoded": False,
+                "sessionId": "s1",
+                "role": "speaker",
+                "correlationId": "tick-1",
+            }
+        ]
+
+    def test_hands_over_although_the_client_has_gone(self, world: World) -> None:
+        world.connect("c1", silent_s=121)
+        world.gateway.open_ids.clear()
+        assert world.run()["gone"] == 1
+        assert len(world.functions.events) == 1
+
+    def test_a_failed_hand_over_is_done_by_the_next_sweep(self, world: World) -> None:
+        world.connect("c1", silent_s=121)
+        world.faults.fail("Invoke")
+        with pytest.raises(SweepFailed, match="Invoke failed"):
+            world.run()
+        assert world.connections.get("c1") is not None
+        assert world.metrics.total("CloseFailures") == 1
+        assert world.run()["gone"] == 1
+        assert len(world.functions.events) == 1
+
+
+class TestCheckAndCloseIdleConnections:
+    """Checking all connections and closing the idle ones."""
+
+    @pytest.mark.parametrize(("silent_s", "closed"), [(119.999, 0), (120.0, 0), (120.001, 1)])
+    def test_idle_begins_one_millisecond_after_the_deadline(
+        self, world: World, silent_s: float, closed: int
+    ) -> None:
+        world.connect("c1", silent_s=silent_s)
+        assert world.run()["closed"] == closed
+
+    def test_keeps_a_connection_that_talks(self, world: World) -> None:
+        world.connect("talks", silent_s=5)
+        world.connect("silent", silent_s=500)
+        counts = world.run()
+        assert world.gateway.open_ids == {"talks"}
+        assert (counts["checked"], counts["idle"], counts["closed"]) == (2, 1, 1)
+
+    def test_keeps_a_candidate_that_turns_out_not_to_be_idle(self, world: World) -> None:
+        class Unfiltered(InMemoryConnections):
+            def scan_candidates(
+                self, *, cutoff_ms: EpochMs, segment: int, total_segments: int
+            ) -> Iterator[ScanPage]:
+                yield ScanPage(candidates=list(self.scan_all_connections()), scanned_count=1)
+
+        unfiltered = Unfiltered()
+        unfiltered.put(world.connect("c1", silent_s=120))
+        report = replace(world.sweep, connections=unfiltered).check_and_close_idle_connections(
+            time_left_ms=lambda: PLENTY_MS, correlation_id="tick-1"
+        )
+        assert (report.checked, report.idle) == (2, 0)
+        assert world.gateway.open_ids == {"c1"}
+
+    def test_checks_every_page_of_every_segment(self, world: World) -> None:
+        for number in range(450):
+            world.connect(f"c{number:03}", silent_s=121)
+        counts = world.run()
+        assert (counts["checked"], counts["closed"], counts["complete"]) == (450, 450, True)
+        assert world.gateway.open_ids == set()
+
+    def test_falls_back_to_the_time_of_the_connect(self, world: World) -> None:
+        world.connections.put(
+            Connection(connection_id="c1", connected_at_ms=EpochMs(START_MS - 120_001))
+        )
+        assert world.run()["gone"] == 1
+
+    def test_adopts_a_record_without_times_and_closes_it_a_timeout_later(
+        self, world: World
+    ) -> None:
+        world.connections.put(Connection(connection_id="c1"))
+        world.gateway.open("c1")
+        assert world.run()["adopted"] == 1
+        world.clock.advance(seconds=120)
+        assert world.run()["idle"] == 0
+        world.clock.advance(seconds=0.001)
+        assert world.run()["closed"] == 1
+
+    def test_goes_on_after_an_adoption_that_failed(self, world: World) -> None:
+        world.connections.put(Connection(connection_id="a"))
+        world.connect("c1", silent_s=121)
+        world.faults.before = lambda operation, key: (
+            world.faults.fail("UpdateItem") if (operation, key) == ("UpdateItem", "a") else None
+        )
+        with pytest.raises(SweepFailed):
+            world.run()
+        assert world.gateway.open_ids == set()
+        assert "adoption failed" in world.log.events("error")
+
+    def test_leaves_malformed_records_alone_and_says_how_many(self, world: World) -> None:
+        for number in range(30):
+            world.connections.put(
+                Connection(connection_id=f"bad{number}", malformed=("lastActivityTime",))
+            )
+        world.connect("c1", silent_s=121)
+        counts = world.run()
+        assert (counts["unreadable"], counts["closed"]) == (30, 1)
+        assert world.metrics.total("RecordsUnreadable") == 30
+        named = [fields["connectionIds"] for _, _, fields in world.log.lines if "count" in fields]
+        assert sum(len(ids) for ids in named if isinstance(ids, list)) == 30
+
+    def test_a_failure_of_one_connection_does_not_stop_the_others(self, world: World) -> None:
+        for number in range(5):
+            world.connect(f"c{number}", silent_s=121)
+        world.faults.fail("DeleteConnection")
+        with pytest.raises(SweepFailed):
+            world.run()
+        assert world.metrics.total("ConnectionsClosed") == 4
+
+    def test_tells_speakers_listeners_unknown_and_ghosts_apart(self, world: World) -> None:
+        world.connect("speaker", silent_s=121, role=Role.SPEAKER)
+        world.connect("listener", silent_s=121)
+        world.connect("ghost", silent_s=121)
+        world.connect("odd", silent_s=121, role=Role.UNKNOWN)
+        world.gateway.open_ids.remove("ghost")
+        world.run()
+        total = world.metrics.total
+        assert total("ConnectionTimeout", Role="speaker", Reason="IDLE_TIMEOUT") == 1
+        assert total("ConnectionTimeout", Role="listener", Reason="IDLE_TIMEOUT") == 1
+        assert total("ConnectionTimeout", Role="listener", Reason="GONE") == 1
+        assert total("ConnectionTimeout", Role="unknown", Reason="IDLE_TIMEOUT") == 1
+        assert total("ConnectionsClosed") == 4
+
+    def test_an_empty_table_is_counted_too(self, world: World) -> None:
+        world.run()
+        assert [(c.name, c.value) for c in world.metrics.counts] == [
+            ("ConnectionsChecked", 0),
+            ("IdleConnectionsDetected", 0),
+            ("ConnectionsClosed", 0),
+        ]
+
+    def test_a_failed_scan_is_reported_after_the_metrics(self, world: World) -> None:
+        world.connect("c1", silent_s=121)
+        world.faults.fail("Scan")
+        with pytest.raises(SweepFailed, match="Scan failed"):
+            world.run()
+        assert world.metrics.total("SweepsIncomplete") == 1
+        assert world.gateway.open_ids == {"c1"}
+
+    def test_stops_in_time_and_the_next_sweep_starts_elsewhere(self, world: World) -> None:
+        for number in range(4):
+            world.connect(f"c{number}", silent_s=121)
+        left = iter([PLENTY_MS, PLENTY_MS, *[DurationMs(STOP_MARGIN_MS - 1)] * 10])
+        report = world.sweep.check_and_close_idle_connections(
+            time_left_ms=lambda: next(left), correlation_id="tick-1"
+        )
+        assert (report.closed, report.idle, report.complete) == (1, 2, False)
+        assert world.metrics.total("SweepsIncomplete") == 1
+        first_segment = {"c0", "c2"} - world.gateway.open_ids
+        world.clock.advance(seconds=60)
+        left = iter([PLENTY_MS, PLENTY_MS, *[DurationMs(STOP_MARGIN_MS - 1)] * 10])
+        world.sweep.check_and_close_idle_connections(
+            time_left_ms=lambda: next(left), correlation_id="tick-2"
+        )
+        assert len(first_segment) == 1 or len({"c1", "c3"} - world.gateway.open_ids) == 1
+        assert len(world.gateway.open_ids) == 2
+
+    def test_starts_nothing_without_time(self, world: World) -> None:
+        world.connect("c1", silent_s=121)
+        report = world.sweep.check_and_close_idle_connections(
+            time_left_ms=lambda: DurationMs(STOP_MARGIN_MS - 1), correlation_id="tick-1"
+        )
+        assert (report.checked, report.complete) == (0, False)
+        assert world.gateway.open_ids == {"c1"}
+
+
+@dataclass
+class Context:
+    """What the handler uses of Lambda's context."""
+
+    aws_request_id: str = "request-1"
+    remaining_ms: Callable[[], int] = field(default=lambda: 60_000)
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.remaining_ms()
+
+
+TICK = {"id": "event-1", "source": "aws.events", "detail-type": "Scheduled Event"}
+
+
+class TestLambdaHandler:
+    """The Lambda entry point, on a stub of AWS."""
+
+    @staticmethod
+    def idle_record() -> dict[str, object]:
+        return {
+            "connectionId": {"S": "c1="},
+            "sessionId": {"S": "s1"},
+            "role": {"S": "speaker"},
+            "connectedAt": {"N": "1700000000000"},
+            "lastActivityTime": {"N": "1700000001000"},
+        }
+
+    @pytest.fixture(autouse=True)
+    def one_segment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SCAN_SEGMENTS", "1")
+
+    def test_closes_what_is_idle_and_returns_the_counts(self, aws: AwsStub) -> None:
+        aws.answer("Scan", {"Items": [self.idle_record()], "Count": 1, "ScannedCount": 7})
+        counts = timeout_handler.lambda_handler(TICK, Context())
+        assert counts == {
+            "checked": 7,
+            "idle": 1,
+            "closed": 1,
+            "gone": 0,
+            "claimsLost": 0,
+            "noticesFailed": 0,
+            "closeFailures": 0,
+            "handoverFailures": 0,
+            "adopted": 0,
+            "unreadable": 0,
+            "complete": True,
+        }
+        notice = aws.calls("PostToConnection")[0]
+        assert notice["type"] == "connectionTimeout"
+        assert len(aws.calls("DeleteConnection")) == 1
+        event = aws.calls("Invoke")[0]
+        assert event["correlationId"] == "event-1"
+        assert event["requestContext"]["connectionId"] == "c1="
+
+    def test_writes_metrics_and_correlated_logs(
+        self, aws: AwsStub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        aws.answer("Scan", {"Items": [self.idle_record()], "Count": 1, "ScannedCount": 1})
+        timeout_handler.lambda_handler(TICK, Context())
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        timeouts = [line for line in lines if "ConnectionTimeout" in line]
+        assert [(t["Role"], t["Reason"]) for t in timeouts] == [("speaker", "IDLE_TIMEOUT")]
+        logs = [line for line in lines if "level" in line]
+        assert [line["message"] for line in logs] == ["sweep done"]
+        assert {line["correlation_id"] for line in logs} == {"event-1"}
+
+    @pytest.mark.parametrize("event", [{}, None, [], {"id": 7}])
+    def test_takes_any_event_and_correlates_by_the_request(
+        self, aws: AwsStub, event: object, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        aws.answer("Scan", {"Items": [], "Count": 0, "ScannedCount": 0})
+        timeout_handler.lambda_handler(event, Context())
+        last = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert last["correlation_id"] == "request-1"
+
+    def test_a_gone_connection_is_handed_over_all_the_same(self, aws: AwsStub) -> None:
+        aws.answer("Scan", {"Items": [self.idle_record()], "Count": 1, "ScannedCount": 1})
+        aws.fail("PostToConnection", status=410, code="GoneException")
+        aws.fail("DeleteConnection", status=410, code="GoneException")
+        assert timeout_handler.lambda_handler(TICK, Context())["gone"] == 1
+        assert len(aws.calls("Invoke")) == 1
+
+    def test_raises_if_a_backend_failed(self, aws: AwsStub) -> None:
+        aws.answer("Scan", {"Items": [self.idle_record()], "Count": 1, "ScannedCount": 1})
+        aws.fail("DeleteConnection", status=403, code="ForbiddenException")
+        with pytest.raises(SweepFailed, match="DeleteConnection failed with ForbiddenException"):
+            timeout_handler.lambda_handler(TICK, Context())
+        assert aws.calls("Invoke") == []
+
+    @pytest.mark.parametrize(
+        "variable", ["API_GATEWAY_ENDPOINT", "CONNECTIONS_TABLE", "DISCONNECT_HANDLER_FUNCTION"]
+    )
+    def test_fails_naming_the_variable_that_is_missing(
+        self, aws: AwsStub, variable: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv(variable)
+        with pytest.raises(ConfigurationError, match=f"{variable} is not set; it must be"):
+            timeout_handler.lambda_handler(TICK, Context())
+
+    @pytest.mark.parametrize("value", ["", "abc", "0", "-1", "1.5", "7201", " 120", "1e3"])
+    def test_fails_on_a_malformed_timeout(
+        self, aws: AwsStub, value: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CONNECTION_IDLE_TIMEOUT_SECONDS", value)
+        with pytest.raises(ConfigurationError, match="CONNECTION_IDLE_TIMEOUT_SECONDS must be"):
+            timeout_handler.lambda_handler(TICK, Context())
+
+    def test_the_timeout_is_120_seconds_unless_set(
+        self, aws: AwsStub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("CONNECTION_IDLE_TIMEOUT_SECONDS", raising=False)
+        aws.answer("Scan", {"Items": [], "Count": 0, "ScannedCount": 0})
+        timeout_handler.lambda_handler(TICK, Context())
+        cutoff_ms = int(aws.calls("Scan")[0]["ExpressionAttributeValues"][":cutoff"]["N"])
+        now_ms = timeout_handler._sweep().clock.now_ms()
+        assert 120_000 <= now_ms - cutoff_ms < 150_000
