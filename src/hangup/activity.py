@@ -15,8 +15,8 @@ from functools import cache, wraps
 from typing import NamedTuple, TypeVar
 
 from hangup.aws.clients import dynamodb_client
-from hangup.aws.clock import SystemClock
 from hangup.aws.connections import DynamoDbConnections
+from hangup.aws.process import calls, clock
 from hangup.aws.telemetry import StructuredLog
 from hangup.config import ActivitySettings
 from hangup.core.model import DurationMs
@@ -35,7 +35,6 @@ _log = StructuredLog("tracks_activity")
 
 class _Parts(NamedTuple):
     connections: DynamoDbConnections
-    clock: SystemClock
     resolution_ms: DurationMs
 
 
@@ -55,7 +54,7 @@ def tracks_activity(
             connection_id, _ = route_of(event)
             parts = _parts()
             outcome = parts.connections.record_activity(
-                connection_id, now_ms=parts.clock.now_ms(), resolution_ms=parts.resolution_ms
+                connection_id, now_ms=clock.now_ms(), resolution_ms=parts.resolution_ms
             )
         except (BackendError, InvalidRequest) as error:
             _log.error("activity not recorded", reason=str(error))
@@ -71,7 +70,6 @@ def tracks_activity(
 def _parts() -> _Parts:
     settings = ActivitySettings.from_env()
     return _Parts(
-        DynamoDbConnections(dynamodb_client(), settings.connections_table),
-        SystemClock(),
+        DynamoDbConnections(dynamodb_client(), calls, settings.connections_table),
         settings.resolution_ms,
     )

@@ -1,7 +1,8 @@
-"""The command line: ``hangup demo``, ``hangup up``, ``hangup token``."""
+"""The command line: ``hangup demo``, ``up``, ``token``, ``check`` and ``redrive``."""
 
 import argparse
 import importlib.util
+import json
 import re
 import signal
 import sys
@@ -11,12 +12,15 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from hangup import __version__
-from hangup.aws.stack import deployed_join_secret
+from hangup.aws.stack import DeployedStack, deployed_join_secret, deployed_stack
+from hangup.check import CheckReport
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.model import DurationMs, EpochMs, Role
 from hangup.core.requests import parse_join
 from hangup.errors import HangupError, LocalStackError
+from hangup.mending import Mended
 from hangup.tokens import mint_join_token
+from hangup.upkeep import check_of, redrive_of
 
 __all__ = ["main"]
 
@@ -91,13 +95,46 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long it may be used to join (default: 3600)",
     )
-    where = token.add_mutually_exclusive_group()
+    _add_where(token)
+    token.set_defaults(run=_token)
+
+    check = commands.add_parser(
+        "check",
+        help="look for what is broken in a deployed stack, and mend it",
+        description="Compare both tables and API Gateway with what must hold: every record has a"
+        " connection, every listener a session, every session a speaker and the right"
+        " listenerCount, and no claim is left over. What looks broken is looked at again some"
+        " seconds later, because the stack is live. Exit status 0 if nothing is broken or all of it"
+        " is mended, 1 otherwise.",
+    )
+    check.add_argument(
+        "--fix", action="store_true", help="mend what is broken, and check again afterwards"
+    )
+    check.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    _add_where(check)
+    check.set_defaults(run=_check)
+
+    redrive = commands.add_parser(
+        "redrive",
+        help="replay cleanups that failed for good",
+        description="Invoke the disconnect function again with each event in the queue of failed"
+        " cleanups. A message leaves the queue once its event is accepted. Exit status 0 if all"
+        " were replayed, 1 if any is left.",
+    )
+    redrive.add_argument(
+        "--dry-run", action="store_true", help="only say what would be replayed; leave it there"
+    )
+    _add_where(redrive)
+    redrive.set_defaults(run=_redrive)
+    return parser
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--stack", default="Hangup", metavar="NAME", help="CloudFormation stack (default: Hangup)"
     )
     where.add_argument("--local", action="store_true", help="the stack that `hangup up` runs here")
-    token.set_defaults(run=_token)
-    return parser
 
 
 def _demo(_options: argparse.Namespace) -> int:
@@ -141,6 +178,95 @@ def _token(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check(options: argparse.Namespace) -> int:
+    tried: Sequence[Mended] = ()
+    with check_of(_stack(options), log=_StderrLog(), progress=_say_aside) as check:
+        report = found = check.find()
+        if options.fix:
+            report, tried = check.mend(found)
+    if options.json:
+        print(json.dumps(_as_json(report, tried), indent=2))
+    else:
+        for broken in found.broken:
+            _say(f"{broken.kind}: {broken}")
+        for mended in tried:
+            if mended.failure is not None:
+                _say(f"not mended: {mended.broken}: {mended.failure}")
+        _say(_summary(report, tried, fix=options.fix))
+    return 1 if report.broken else 0
+
+
+def _summary(report: CheckReport, tried: Sequence[Mended], *, fix: bool) -> str:
+    read = f"{_some(report.connections, 'connection')} and {_some(report.sessions, 'session')}"
+    broken, mended = len(report.broken), sum(one.failure is None for one in tried)
+    if broken and fix:
+        result = f"{broken} still broken among {read}."
+    elif broken:
+        result = f"{broken} broken among {read}; mend it with: hangup check --fix"
+    elif mended:
+        result = f"Checked {read}: {mended} mended, nothing is broken now."
+    else:
+        result = f"Checked {read}: nothing is broken."
+    if report.unsettled:
+        busy = ", ".join(report.unsettled)
+        result += f"\nNot judged, because their listeners came and went all the time: {busy}."
+    return result
+
+
+def _some(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _as_json(report: CheckReport, tried: Sequence[Mended]) -> dict[str, object]:
+    return {
+        "connections": report.connections,
+        "sessions": report.sessions,
+        "broken": [{"kind": str(one.kind), "what": str(one)} for one in report.broken],
+        "mended": [
+            {"kind": str(one.broken.kind), "what": str(one.broken)}
+            for one in tried
+            if one.failure is None
+        ],
+        "notMended": [
+            {"kind": str(one.broken.kind), "what": str(one.broken), "why": one.failure}
+            for one in tried
+            if one.failure is not None
+        ],
+        "notJudged": list(report.unsettled),
+    }
+
+
+def _redrive(options: argparse.Namespace) -> int:
+    report = redrive_of(_stack(options), say=_say).replay(dry_run=options.dry_run)
+    verb = "would be replayed" if options.dry_run else "replayed"
+    left = f", {len(report.left)} left in the queue" if report.left else ""
+    _say(f"{report.replayed} {verb}{left}.")
+    return 1 if report.left else 0
+
+
+def _stack(options: argparse.Namespace) -> DeployedStack:
+    if not options.local:
+        return deployed_stack(options.stack)
+    _require_local_parts()
+    from hangup.local.up import local_stack  # noqa: PLC0415 - its parts are an extra
+
+    return local_stack(_STATE_DIR)
+
+
+class _StderrLog:
+    """``Log`` for a terminal: what went wrong, in a line each; what is normal is not worth one."""
+
+    def info(self, event: str, **fields: object) -> None:
+        """Say nothing."""
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Print a line."""
+        about = ", ".join(f"{name} {value}" for name, value in fields.items())
+        _say_aside(f"{event}: {about}")
+
+    error = warning
+
+
 def _whole_number(at_least: int, at_most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,9}", text) or not at_least <= int(text) <= at_most:
@@ -160,6 +286,11 @@ def _require_local_parts() -> None:
 def _say(line: str) -> None:
     # Flushed line by line: what happens is worth seeing while it happens, through a pipe too.
     print(line, flush=True)
+
+
+def _say_aside(line: str) -> None:
+    # Where it gets into no result that is piped on.
+    print(f"hangup: {line}", file=sys.stderr, flush=True)
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:

@@ -7,11 +7,13 @@
 5. A connection that is gone, on the notice or on the close, is closed: its hand-over still follows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
+from threading import Lock
 
 from hangup.core.messages import GatewayAddress, connection_timeout, disconnect_event
 from hangup.core.model import Connection, DurationMs, EpochMs
+from hangup.core.pacing import Pace
 from hangup.errors import BackendError
 from hangup.ports import (
     Clock,
@@ -22,7 +24,7 @@ from hangup.ports import (
     Log,
 )
 
-__all__ = ["Closer", "Ended", "Outcome"]
+__all__ = ["Closer", "Ended", "Outcome", "Pacer"]
 
 
 class Ended(Enum):
@@ -47,6 +49,27 @@ class Outcome:
     error: BackendError | None = None
 
 
+@dataclass(slots=True, kw_only=True)
+class Pacer:
+    """Lets closes start at a pace, whichever threads they start in."""
+
+    clock: Clock
+    pace: Pace
+    _last_start_ms: EpochMs | None = None
+    _turn: Lock = field(default_factory=Lock)
+
+    def wait(self) -> None:
+        """Return when the next close may start."""
+        # Sleeping with the lock held is the point: the others queue behind.
+        with self._turn:
+            now_ms = self.clock.now_ms()
+            start_ms = self.pace.next_start_ms(last_start_ms=self._last_start_ms, now_ms=now_ms)
+            while now_ms < start_ms:
+                self.clock.sleep(DurationMs(start_ms - now_ms))
+                now_ms = self.clock.now_ms()
+            self._last_start_ms = now_ms
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closer:
     """Closes connections that a sweep found idle.
@@ -62,9 +85,11 @@ class Closer:
     log: Log
     address: GatewayAddress
     claim_ms: DurationMs
+    pacer: Pacer
 
     def close_idle_connection(self, connection: Connection, *, correlation_id: str) -> Outcome:
         """Take one connection that the sweep found idle from its claim to its hand-over."""
+        self.pacer.wait()
         now_ms = self.clock.now_ms()
         connection_id = connection.connection_id
         try:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from hangup.core.guard import DEFAULT_GUARD, GuardPolicy
 from hangup.core.limits import MAX_CONNECTION_S, MAX_SCAN_SEGMENTS
 from hangup.core.messages import GatewayAddress
 from hangup.core.model import DurationMs
+from hangup.core.pacing import Pace
 from hangup.core.policy import IdlePolicy
 from hangup.errors import ConfigurationError
 
@@ -28,6 +30,7 @@ __all__ = [
 
 DEFAULT_IDLE_TIMEOUT_S: Final = 120
 DEFAULT_SCAN_SEGMENTS: Final = 4
+DEFAULT_CLOSES_PER_SECOND: Final = 200
 
 _URL: Final = re.compile(r"[!-~]+", re.ASCII)
 _TABLE: Final = re.compile(r"[A-Za-z0-9_.:/-]{3,1024}", re.ASCII)
@@ -46,6 +49,8 @@ class TimeoutSettings:
     connections_table: str
     disconnect_function: str
     total_segments: int
+    guard: GuardPolicy
+    pace: Pace
 
     @classmethod
     def from_env(cls, env: Environment = os.environ) -> "TimeoutSettings":
@@ -64,6 +69,20 @@ class TimeoutSettings:
             ),
             total_segments=_whole_number(
                 env, "SCAN_SEGMENTS", DEFAULT_SCAN_SEGMENTS, at_least=1, at_most=MAX_SCAN_SEGMENTS
+            ),
+            guard=GuardPolicy(
+                share_percent=_whole_number(
+                    env, "GUARD_SHARE_PERCENT", DEFAULT_GUARD.share_percent, at_least=1, at_most=100
+                ),
+                at_least=_whole_number(
+                    env, "GUARD_AT_LEAST", DEFAULT_GUARD.at_least, at_least=1, at_most=10**9
+                ),
+                sample_size=DEFAULT_GUARD.sample_size,
+            ),
+            pace=Pace(
+                _whole_number(
+                    env, "CLOSES_PER_SECOND", DEFAULT_CLOSES_PER_SECOND, at_least=0, at_most=1000
+                )
             ),
         )
 
@@ -195,7 +214,7 @@ def _whole_number(env: Environment, name: str, default: int, *, at_least: int, a
     if value is None:
         return default
     expected = f"a whole number from {at_least} to {at_most}"
-    if not re.fullmatch(r"[0-9]{1,9}", value, re.ASCII) or not at_least <= int(value) <= at_most:
+    if not re.fullmatch(r"[0-9]{1,10}", value, re.ASCII) or not at_least <= int(value) <= at_most:
         raise _malformed(name, expected, value)
     return int(value)
 

@@ -8,19 +8,22 @@
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from hangup.core.messages import session_ended
-from hangup.core.model import Connection, DurationMs, EpochMs, JoinRequest
+from hangup.core.model import Connection, DurationMs, EpochMs, JoinRequest, Role, Session
 from hangup.errors import BackendError, CleanupIncomplete
 from hangup.ports import (
     ActivityOutcome,
     Clock,
     ConnectionsRepository,
+    EndRefusal,
     Gateway,
     JoinOutcome,
     LeaveOutcome,
     Log,
+    ParallelMap,
     SessionsRepository,
 )
 
@@ -28,8 +31,10 @@ __all__ = ["Activity", "Cleanup", "join"]
 
 _DRAIN_PASSES: Final = 5
 _DRAIN_PAUSE_MS: Final = DurationMs(200)
-"""Listeners are found through an index that lags behind by typically less than a second (DynamoDB
-developer guide, eventual consistency of global secondary indexes): look again, not for ever."""
+_INDEX_LAG_MS: Final = DurationMs(600_000)
+"""Listeners are found through an index that lags behind, typically by less than a second (DynamoDB
+developer guide, global secondary indexes). So look again; have it called again; and after ten
+minutes believe the index rather than the count."""
 
 
 def join(
@@ -71,69 +76,87 @@ class Activity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleanup:
-    """Removes connections and settles their sessions."""
+    """Removes connections and settles their sessions.
+
+    ``claim_ms`` is how long an invocation has the listeners of an ended session to itself,
+    milliseconds: the function's time limit.
+    """
 
     connections: ConnectionsRepository
     sessions: SessionsRepository
     gateway: Gateway
     clock: Clock
     log: Log
+    parallel_map: ParallelMap
+    claim_ms: DurationMs
 
-    def disconnect(self, connection_id: str, *, session_id: str | None = None) -> LeaveOutcome:
+    def disconnect(self, connection_id: str) -> LeaveOutcome:
         """Clean up after a connection that is closed.
 
-        ``session_id`` is what the caller knows of it; it lets an invocation that is repeated
-        because the one before ended in the middle go on with the listeners of an ended session.
-        Raises ``CleanupIncomplete`` if a listener could not be closed yet: call again.
+        The listeners of a speaker leave before the speaker's own record goes: whatever stops this
+        half-way, the record is still there for the next sweep to start from. Raises
+        ``CleanupIncomplete`` if listeners could not be closed yet: call again.
         """
         now_ms = self.clock.now_ms()
         connection = self.connections.get(connection_id)
         if connection is None:
-            outcome = LeaveOutcome.ALREADY_LEFT
+            self.log.info("connection was cleaned up before", connectionId=connection_id)
+            return LeaveOutcome.ALREADY_LEFT
+        if connection.role is Role.SPEAKER and connection.session_id is not None:
+            outcome = self._end_session(connection, now_ms)
         else:
-            session_id = connection.session_id
             outcome = self.sessions.leave(connection, now_ms=now_ms)
         self.log.info(
             "connection cleaned up",
             connectionId=connection_id,
-            sessionId=session_id,
-            role=connection.role if connection else None,
+            sessionId=connection.session_id,
+            role=connection.role,
             outcome=outcome.name,
         )
-        may_have_listeners = outcome in (LeaveOutcome.SESSION_ENDED, LeaveOutcome.ALREADY_LEFT)
-        if session_id is not None and may_have_listeners:
-            self._drain(session_id, speaker_connection_id=connection_id)
         return outcome
 
-    def _drain(self, session_id: str, *, speaker_connection_id: str) -> None:
-        """Tell, close and remove the listeners of the session that this speaker's leaving ended.
+    def _end_session(self, speaker: Connection, now_ms: EpochMs) -> LeaveOutcome:
+        ended = self.sessions.end(
+            speaker, now_ms=now_ms, claim_expires_ms=EpochMs(now_ms + self.claim_ms)
+        )
+        if ended is EndRefusal.BEING_ENDED:
+            # API Gateway's event and the sweep's come together: each listener is told once.
+            return LeaveOutcome.LEFT_TO_ANOTHER
+        if isinstance(ended, Session):
+            self._drain(ended, now_ms)
+        return self.sessions.leave(speaker, now_ms=now_ms)
 
-        Do nothing if the session is active (again), or if another speaker's leaving ended it.
-        """
-        first_error: BackendError | None = None
-        for attempt in range(_DRAIN_PASSES):
-            if attempt:
-                self.clock.sleep(_DRAIN_PAUSE_MS)
+    def _drain(self, session: Session, now_ms: EpochMs) -> None:
+        """Tell, close and remove the listeners of a session that its speaker has ended."""
+        session_id, speaker = session.session_id, session.speaker_connection_id
+        for _ in range(_DRAIN_PASSES):
             listeners = list(self.sessions.listeners(session_id))
             # Read after the listing: who is listed joined before, so if the session is not active
-            # now, it has ended for each of them. And the count is exact where the index lags.
-            session = self.sessions.get(session_id)
-            if (
-                session is None
-                or session.is_active
-                or session.speaker_connection_id != speaker_connection_id
-                or session.listener_count == 0
-            ):
+            # now, it has ended for each of them.
+            now = self.sessions.get(session_id)
+            if now is None or now.is_active or now.speaker_connection_id != speaker:
                 return
-            for listener in listeners:
-                error = self._close_listener(listener, session_id)
-                first_error = first_error or error
-        session = self.sessions.get(session_id)
-        if session is None or session.is_active or session.listener_count == 0:
+            close = partial(self._close_listener, session_id=session_id)
+            errors = [error for error in self.parallel_map(close, listeners) if error is not None]
+            if errors:
+                raise CleanupIncomplete(
+                    f"session {session_id} has ended, and {len(errors)} of its listeners could not "
+                    f"be closed yet; first error: {errors[0]}"
+                ) from errors[0]
+            # The count is exact where the index lags: it says whether anybody was missed.
+            now = self.sessions.get(session_id) if listeners else now
+            if now is None or now.listener_count == 0:
+                return
+            self.clock.sleep(_DRAIN_PAUSE_MS)
+        ended_at_ms = session.ended_at_ms or now_ms
+        if now_ms - ended_at_ms > _INDEX_LAG_MS:
+            self.log.error(
+                "listenerCount is wrong: it counts listeners that are not on record",
+                sessionId=session_id,
+            )
             return
         raise CleanupIncomplete(
-            f"session {session_id} has ended, and {session.listener_count} of its listeners are "
-            f"not closed yet; first error: {first_error or 'none, the index does not list them'}"
+            f"session {session_id} has ended, and the index does not list all its listeners yet"
         )
 
     def _close_listener(self, listener: Connection, session_id: str) -> BackendError | None:

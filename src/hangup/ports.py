@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol, TypeVar
 
+from hangup.core.invariants import AuditedConnection, UnreadableSession
 from hangup.core.model import (
     Connection,
     DurationMs,
@@ -20,9 +21,11 @@ from hangup.core.report import Count
 
 __all__ = [
     "ActivityOutcome",
+    "Audit",
     "Clock",
     "CloseOutcome",
     "ConnectionsRepository",
+    "EndRefusal",
     "Functions",
     "Gateway",
     "JoinOutcome",
@@ -68,6 +71,15 @@ class JoinOutcome(Enum):
     SPEAKER_PRESENT = auto()
 
 
+class EndRefusal(Enum):
+    """Why a session was not ended by a call that asked for it."""
+
+    NOT_ITS_SPEAKER = auto()
+    """The session is missing, or has another speaker."""
+    BEING_ENDED = auto()
+    """Another invocation is seeing to its listeners right now."""
+
+
 class LeaveOutcome(Enum):
     """What became of a cleanup: who removed the record, and what that did to the session."""
 
@@ -77,6 +89,8 @@ class LeaveOutcome(Enum):
     """The record is removed; its session is missing, or has another speaker, or counts no one."""
     ALREADY_LEFT = auto()
     """Somebody else removed the record: nothing was done."""
+    LEFT_TO_ANOTHER = auto()
+    """Another invocation is ending the session, and will remove the record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +99,18 @@ class ScanPage:
 
     candidates: Sequence[Connection]
     scanned_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """What became of an asynchronous invocation that failed for good, as JSON in ``body``.
+
+    ``receipt`` is good for this receipt of the message alone.
+    """
+
+    message_id: str
+    receipt: str
+    body: str
 
 
 Item = TypeVar("Item")
@@ -184,12 +210,69 @@ class SessionsRepository(Protocol):
         """
         ...
 
+    def end(
+        self, speaker: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs
+    ) -> Session | EndRefusal:
+        """Let nobody join the speaker's session any more, and return the session as it is now.
+
+        The caller alone may see to the session's listeners until ``claim_expires_ms``. With a
+        refusal nothing was written. The first time that a session ended stays its time.
+        """
+        ...
+
     def leave(self, connection: Connection, *, now_ms: EpochMs) -> LeaveOutcome:
         """Remove the record and, in the same transaction, settle the session.
 
         A listener is subtracted from the count; a speaker ends the session if it is still the
         session's speaker. Takes effect once, however often and by whomever it is called.
         """
+        ...
+
+
+class Audit(Protocol):
+    """Both tables, read in full and consistently, and the writes that only mend them.
+
+    A write takes effect only if what it changes is what was seen. False means that it did not.
+    """
+
+    def connection_pages(self) -> Iterator[Sequence[AuditedConnection]]:
+        """Yield every connection record, page by page, in no particular order."""
+        ...
+
+    def session_pages(self) -> Iterator[Sequence[Session | UnreadableSession]]:
+        """Yield every session record, likewise."""
+        ...
+
+    def connection(self, connection_id: str) -> AuditedConnection | None:
+        """Return a record as last written, ``None`` if there is none."""
+        ...
+
+    def session(self, session_id: str) -> Session | UnreadableSession | None:
+        """Return a session as last written, ``None`` if there is none."""
+        ...
+
+    def correct_count(self, session_id: str, *, seen: int, correct: int) -> bool:
+        """Set the session's listener count to ``correct`` if it still is ``seen``."""
+        ...
+
+    def drop_claim(self, connection_id: str, *, seen_ms: EpochMs) -> bool:
+        """Remove the claim if it still expires when it was seen to."""
+        ...
+
+
+class DeadLetters(Protocol):
+    """The queue of cleanups that failed for good."""
+
+    def receive(self) -> Sequence[DeadLetter]:
+        """Return some messages, hidden from others for now; none if the queue is empty."""
+        ...
+
+    def delete(self, letter: DeadLetter) -> None:
+        """Take a message out of the queue for good."""
+        ...
+
+    def give_back(self, letter: DeadLetter) -> None:
+        """Let a message be received again at once."""
         ...
 
 
@@ -202,6 +285,10 @@ class Gateway(Protocol):
 
     def delete_connection(self, connection_id: str) -> CloseOutcome:
         """Close a connection."""
+        ...
+
+    def last_active_ms(self, connection_id: str) -> EpochMs | None:
+        """Return the last activity by API Gateway's own account; None if the connection is gone."""
         ...
 
 

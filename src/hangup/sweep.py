@@ -2,10 +2,12 @@
 
 1. Find: DynamoDB reads the whole table, segment by segment, and returns only candidates.
 2. Decide: the rules in ``core.policy`` say what each candidate is.
-3. Close: each idle connection goes through the closer; a bad record or a failure stops nothing.
-4. Stop in time: with less than the margin left, the sweep starts nothing more and says so; the
+3. Guard: if unlikely many are idle at once, API Gateway is asked first (``core.guard``). Idle
+   connections are therefore gathered, up to a batch, before the first of them is closed.
+4. Close: each goes through the closer, paced; a bad record or a failure stops nothing.
+5. Stop in time: with less than the margin left, the sweep starts nothing more and says so; the
    next sweep starts at another segment, so that no part of the table waits for ever.
-5. Report: metrics first, then one log line, then an error if a backend failed.
+6. Report: metrics first, then one log line, then an error if a backend failed.
 """
 
 from collections import Counter
@@ -14,37 +16,240 @@ from dataclasses import dataclass, field
 from typing import Final, assert_never
 
 from hangup.closer import Closer, Ended, Outcome
+from hangup.core.guard import GuardPolicy, Hold, Liveness, judge, liveness
 from hangup.core.model import Connection, DurationMs, EpochMs, Role, TimeoutReason
 from hangup.core.policy import Adopt, Close, IdlePolicy, Keep, Unreadable, decide
 from hangup.core.report import SweepReport
 from hangup.errors import BackendError, SweepFailed
-from hangup.ports import Clock, ConnectionsRepository, Log, Metrics, ParallelMap
+from hangup.ports import (
+    Clock,
+    ConnectionsRepository,
+    Gateway,
+    Log,
+    Metrics,
+    ParallelMap,
+    ScanPage,
+)
 
-__all__ = ["STOP_MARGIN_MS", "Sweep"]
+__all__ = ["BATCH_SIZE", "SCAN_MARGIN_MS", "STOP_MARGIN_MS", "Sweep", "segments_from"]
 
 STOP_MARGIN_MS: Final = DurationMs(20_000)
-"""With less than this left of the invocation nothing new is started. It has room for one close
-whose calls run into their time-outs (``aws.clients``) and for the report."""
+"""With less than this left of the invocation no close is started. It has room for one whose calls
+all run into their time-outs (``aws.clients``), and for the report."""
 
-_ROTATION_MS: Final = 60_000
-"""Sweeps come once a minute: each starts one segment further than the one before."""
+SCAN_MARGIN_MS: Final = DurationMs(25_000)
+"""With less than this left no page is read: what was gathered must still be closed."""
+
+BATCH_SIZE: Final = 1_000
+"""Idle connections gathered before some are closed: a thousand judge the table well, since a scan
+comes in the order of a hash, and take less than a megabyte."""
 
 _IDS_PER_LINE: Final = 20
 """Connection ids named in one log line, so that a table of bad records floods no log."""
 
+_ROTATION_MS: Final = 60_000
+_GOLDEN_RATIO_32: Final = 2_654_435_769
+"""2 ** 32 divided by the golden ratio: its multiples spread evenly, whatever their step."""
 
-@dataclass(slots=True)
-class _Tally:
-    """The counts of a sweep under way."""
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """One pass over the connections table, ready to be run once per invocation.
+
+    ``total_segments`` (at least 1) is how many parts the table is read in, one after the other.
+    ``parallel_map`` runs the closes of one batch and the guard's questions.
+    """
+
+    connections: ConnectionsRepository
+    gateway: Gateway
+    closer: Closer
+    metrics: Metrics
+    clock: Clock
+    log: Log
+    policy: IdlePolicy
+    guard: GuardPolicy
+    total_segments: int
+    parallel_map: ParallelMap
+
+    def check_and_close_idle_connections(
+        self,
+        *,
+        time_left_ms: Callable[[], DurationMs],
+        correlation_id: str,
+        override_guard: bool = False,
+    ) -> SweepReport:
+        """Check all connections and close those that are idle by now.
+
+        ``time_left_ms`` says how long the invocation may go on; ``override_guard`` closes even
+        where the guard would hold. Raises ``SweepFailed`` after the metrics are out if a backend
+        error left work to the next sweep.
+        """
+        return _Pass(
+            sweep=self,
+            now_ms=self.clock.now_ms(),
+            time_left_ms=time_left_ms,
+            correlation_id=correlation_id,
+            override_guard=override_guard,
+        ).run()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Pass:
+    """A sweep under way: what it has gathered and counted so far."""
+
+    sweep: Sweep
+    now_ms: EpochMs
+    time_left_ms: Callable[[], DurationMs]
+    correlation_id: str
+    override_guard: bool
+    gathered: list[Connection] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     timeouts: Counter[tuple[Role, TimeoutReason]] = field(default_factory=Counter)
     first_error: BackendError | None = None
     complete: bool = True
+    held: bool = False
 
-    def report(self) -> SweepReport:
+    def run(self) -> SweepReport:
+        try:
+            for page in self._pages():
+                self.counts["checked"] += page.scanned_count
+                self._decide(page.candidates)
+                while len(self.gathered) >= BATCH_SIZE and not self.held:
+                    self._close_batch()
+        except BackendError as error:
+            self.sweep.log.error("scan failed", error=str(error))
+            self.complete = False
+            # The first error is the likelier cause of the later ones.
+            self.first_error = self.first_error or error
+        if self.gathered and not self.held:
+            self._close_batch()
+        return self._report()
+
+    def _pages(self) -> Iterator[ScanPage]:
+        sweep = self.sweep
+        for segment in segments_from(self.now_ms, sweep.total_segments):
+            pages = sweep.connections.scan_candidates(
+                cutoff_ms=sweep.policy.cutoff_ms(self.now_ms),
+                segment=segment,
+                total_segments=sweep.total_segments,
+            )
+            while True:
+                # Asked before each page: a page is a read of up to 1 MB.
+                if self.held or self.time_left_ms() < SCAN_MARGIN_MS:
+                    self.complete = False
+                    return
+                page = next(pages, None)
+                if page is None:
+                    break
+                yield page
+
+    def _decide(self, candidates: Sequence[Connection]) -> None:
+        """Gather the idle ones; adopt, count and log the others as the rules say."""
+        idle, unreadable = 0, []
+        for connection in candidates:
+            match decide(connection, self.sweep.policy, self.now_ms):
+                case Close():
+                    idle += 1
+                    self.gathered.append(connection)
+                case Keep():
+                    pass
+                case Adopt():
+                    self._adopt(connection)
+                case Unreadable():
+                    unreadable.append(connection.connection_id)
+                case unexpected:
+                    assert_never(unexpected)
+        self.counts["idle"] += idle
+        if unreadable:
+            self.counts["unreadable"] += len(unreadable)
+            self.sweep.log.warning(
+                "records left alone: their times are no epoch milliseconds",
+                count=len(unreadable),
+                connectionIds=unreadable[:_IDS_PER_LINE],
+            )
+
+    def _adopt(self, connection: Connection) -> None:
+        try:
+            adopted = self.sweep.connections.adopt(connection.connection_id, now_ms=self.now_ms)
+        except BackendError as error:
+            self.sweep.log.error(
+                "adoption failed", connectionId=connection.connection_id, error=str(error)
+            )
+            self.first_error = self.first_error or error
+        else:
+            self.counts["adopted"] += adopted
+
+    def _close_batch(self) -> None:
+        batch, self.gathered = self.gathered[:BATCH_SIZE], self.gathered[BATCH_SIZE:]
+        hold = self._doubt(batch)
+        if hold is not None:
+            self.held = True
+            self.complete = False
+            self.sweep.log.error(
+                "sweep held: unlikely many connections look idle, and API Gateway does not confirm"
+                " it; none of them was closed. Check that activity is being recorded. To close"
+                ' them all the same, invoke this function once with {"overrideGuard": true}',
+                idle=self.counts["idle"],
+                checked=self.counts["checked"],
+                sample=hold.seen,
+            )
+            return
+        for connection, outcome in zip(
+            batch, self.sweep.parallel_map(self._close, batch), strict=True
+        ):
+            self._count(connection, outcome)
+
+    def _doubt(self, batch: Sequence[Connection]) -> Hold | None:
+        guard = self.sweep.guard
+        if self.override_guard or not guard.is_suspicious(
+            idle=self.counts["idle"],
+            checked=self.counts["checked"],
+            whole_table=self.complete,
+        ):
+            return None
+        sample = guard.sample(batch)
+        return judge(list(self.sweep.parallel_map(self._liveness, sample)))
+
+    def _liveness(self, connection: Connection) -> Liveness:
+        try:
+            last_active_ms = self.sweep.gateway.last_active_ms(connection.connection_id)
+        except BackendError as error:
+            self.sweep.log.warning(
+                "liveness unknown", connectionId=connection.connection_id, error=str(error)
+            )
+            return Liveness.UNKNOWN
+        return liveness(last_active_ms, cutoff_ms=self.sweep.policy.cutoff_ms(self.now_ms))
+
+    def _close(self, connection: Connection) -> Outcome | None:
+        if self.time_left_ms() < STOP_MARGIN_MS:
+            return None
+        return self.sweep.closer.close_idle_connection(
+            connection, correlation_id=self.correlation_id
+        )
+
+    def _count(self, connection: Connection, outcome: Outcome | None) -> None:
+        if outcome is None:
+            self.complete = False
+            return
+        self.counts["notices_failed"] += outcome.notice_failed
+        self.first_error = self.first_error or outcome.error
+        match outcome.ended:
+            case Ended.CLOSED:
+                self.timeouts[connection.role, TimeoutReason.IDLE_TIMEOUT] += 1
+            case Ended.ALREADY_GONE:
+                self.timeouts[connection.role, TimeoutReason.GONE] += 1
+            case Ended.CLAIM_LOST:
+                self.counts["claims_lost"] += 1
+            case Ended.CLAIM_FAILED | Ended.CLOSE_FAILED:
+                self.counts["close_failures"] += 1
+            case Ended.HANDOVER_FAILED:
+                self.counts["handover_failures"] += 1
+            case unexpected:
+                assert_never(unexpected)
+
+    def _report(self) -> SweepReport:
         count = self.counts
-        return SweepReport(
+        report = SweepReport(
             checked=count["checked"],
             idle=count["idle"],
             timeouts=dict(self.timeouts),
@@ -54,151 +259,28 @@ class _Tally:
             handover_failures=count["handover_failures"],
             adopted=count["adopted"],
             unreadable=count["unreadable"],
+            held=self.held,
             complete=self.complete,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
-    """One pass over the connections table, ready to be run once per invocation.
-
-    ``total_segments`` (at least 1) is how many parts the table is read in, one after the other.
-    ``parallel_map`` runs the closes of one page.
-    """
-
-    connections: ConnectionsRepository
-    closer: Closer
-    metrics: Metrics
-    clock: Clock
-    log: Log
-    policy: IdlePolicy
-    total_segments: int
-    parallel_map: ParallelMap
-
-    def check_and_close_idle_connections(
-        self, *, time_left_ms: Callable[[], DurationMs], correlation_id: str
-    ) -> SweepReport:
-        """Check all connections and close those that are idle by now.
-
-        ``time_left_ms`` says how long the invocation may go on. Raises ``SweepFailed`` after the
-        metrics are out if a backend error left work to the next sweep.
-        """
-        now_ms = self.clock.now_ms()
-        tally = _Tally()
-        try:
-            for segment in self._segments(now_ms):
-                self._sweep_segment(segment, now_ms, tally, time_left_ms, correlation_id)
-        except BackendError as error:
-            self.log.error("scan failed", error=str(error))
-            tally.complete = False
-            # The first error is the likelier cause of the later ones.
-            tally.first_error = tally.first_error or error
-        return self._report(tally)
-
-    def _segments(self, now_ms: EpochMs) -> Iterator[int]:
-        first = now_ms // _ROTATION_MS
-        return ((first + step) % self.total_segments for step in range(self.total_segments))
-
-    def _sweep_segment(
-        self,
-        segment: int,
-        now_ms: EpochMs,
-        tally: _Tally,
-        time_left_ms: Callable[[], DurationMs],
-        correlation_id: str,
-    ) -> None:
-        def close(connection: Connection) -> Outcome | None:
-            if time_left_ms() < STOP_MARGIN_MS:
-                return None
-            return self.closer.close_idle_connection(connection, correlation_id=correlation_id)
-
-        pages = self.connections.scan_candidates(
-            cutoff_ms=self.policy.cutoff_ms(now_ms),
-            segment=segment,
-            total_segments=self.total_segments,
-        )
-        while tally.complete:
-            # Asked before each page: a page is a read of up to 1 MB.
-            if time_left_ms() < STOP_MARGIN_MS:
-                tally.complete = False
-                return
-            page = next(pages, None)
-            if page is None:
-                return
-            tally.counts["checked"] += page.scanned_count
-            idle = self._decide(page.candidates, now_ms, tally)
-            for connection, outcome in zip(idle, self.parallel_map(close, idle), strict=True):
-                self._count(connection, outcome, tally)
-
-    def _decide(
-        self, candidates: Sequence[Connection], now_ms: EpochMs, tally: _Tally
-    ) -> Sequence[Connection]:
-        """Return the idle ones; adopt, count and log the others as the rules say."""
-        idle, unreadable = [], []
-        for connection in candidates:
-            match decide(connection, self.policy, now_ms):
-                case Close():
-                    idle.append(connection)
-                case Keep():
-                    pass
-                case Adopt():
-                    self._adopt(connection, now_ms, tally)
-                case Unreadable():
-                    unreadable.append(connection.connection_id)
-                case unexpected:
-                    assert_never(unexpected)
-        if unreadable:
-            tally.counts["unreadable"] += len(unreadable)
-            self.log.warning(
-                "records left alone: their times are no epoch milliseconds",
-                count=len(unreadable),
-                connectionIds=unreadable[:_IDS_PER_LINE],
-            )
-        tally.counts["idle"] += len(idle)
-        return idle
-
-    def _adopt(self, connection: Connection, now_ms: EpochMs, tally: _Tally) -> None:
-        try:
-            adopted = self.connections.adopt(connection.connection_id, now_ms=now_ms)
-        except BackendError as error:
-            self.log.error(
-                "adoption failed", connectionId=connection.connection_id, error=str(error)
-            )
-            tally.first_error = tally.first_error or error
-        else:
-            tally.counts["adopted"] += adopted
-
-    @staticmethod
-    def _count(connection: Connection, outcome: Outcome | None, tally: _Tally) -> None:
-        if outcome is None:
-            tally.complete = False
-            return
-        tally.counts["notices_failed"] += outcome.notice_failed
-        tally.first_error = tally.first_error or outcome.error
-        match outcome.ended:
-            case Ended.CLOSED:
-                tally.timeouts[connection.role, TimeoutReason.IDLE_TIMEOUT] += 1
-            case Ended.ALREADY_GONE:
-                tally.timeouts[connection.role, TimeoutReason.GONE] += 1
-            case Ended.CLAIM_LOST:
-                tally.counts["claims_lost"] += 1
-            case Ended.CLAIM_FAILED | Ended.CLOSE_FAILED:
-                tally.counts["close_failures"] += 1
-            case Ended.HANDOVER_FAILED:
-                tally.counts["handover_failures"] += 1
-            case unexpected:
-                assert_never(unexpected)
-
-    def _report(self, tally: _Tally) -> SweepReport:
-        report = tally.report()
-        self.metrics.emit(report.counts())
+        self.sweep.metrics.emit(report.counts())
         if report.complete:
-            self.log.info("sweep done", **report.as_json())
-        else:
-            self.log.warning("sweep incomplete, the next one goes on", **report.as_json())
-        if tally.first_error is not None:
+            self.sweep.log.info("sweep done", **report.as_json())
+        elif not report.held:
+            self.sweep.log.warning("sweep incomplete, the next one goes on", **report.as_json())
+        if self.first_error is not None:
             raise SweepFailed(
                 f"{report.failures} of {report.idle} idle connections are left to the next sweep; "
-                f"first error: {tally.first_error}"
-            ) from tally.first_error
+                f"first error: {self.first_error}"
+            ) from self.first_error
         return report
+
+
+def segments_from(now_ms: EpochMs, total_segments: int) -> Iterator[int]:
+    """Yield all segments, starting with one that changes from minute to minute.
+
+    The start is a multiple of the golden ratio, so that it visits every segment evenly even where
+    sweeps come only every second, fifth or sixtieth minute.
+    """
+    minute = now_ms // _ROTATION_MS
+    first = (minute * _GOLDEN_RATIO_32 % 2**32) * total_segments >> 32
+    return ((first + step) % total_segments for step in range(total_segments))

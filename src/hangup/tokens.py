@@ -5,7 +5,7 @@ from typing import Final
 import jwt
 
 from hangup.core.model import DurationMs, EpochMs, JoinRequest, Role
-from hangup.errors import InvalidRequest
+from hangup.errors import ConfigurationError, InvalidRequest
 
 __all__ = ["AUDIENCE", "authorise_join", "mint_join_token"]
 
@@ -45,7 +45,12 @@ def authorise_join(token: object, request: JoinRequest, *, secret: str, now_ms: 
             algorithms=[_ALGORITHM],
             audience=AUDIENCE,
             # The time is compared below, with the time that was passed in.
-            options={"require": list(_CLAIMS), "verify_exp": False, "verify_iat": False},
+            options={
+                "require": list(_CLAIMS),
+                "verify_exp": False,
+                "verify_iat": False,
+                "verify_nbf": False,
+            },
         )
     except (jwt.InvalidTokenError, RecursionError, UnicodeError):
         raise InvalidRequest(401, "the join token is not valid") from None
@@ -61,5 +66,5 @@ def authorise_join(token: object, request: JoinRequest, *, secret: str, now_ms: 
 
 def _checked(secret: str) -> str:
     if len(secret.encode()) < _MIN_SECRET_BYTES:
-        raise ValueError(f"the join secret must have at least {_MIN_SECRET_BYTES} bytes")
+        raise ConfigurationError(f"the join secret must have at least {_MIN_SECRET_BYTES} bytes")
     return secret

@@ -50,11 +50,11 @@ class Resources:
         return alarm
 
 
-def as_list(value: Any) -> list[Any]:  # noqa: ANN401 - JSON
+def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def readable(value: Any) -> str:  # noqa: ANN401 - JSON
+def readable(value: Any) -> str:
     """Write CloudFormation's intrinsics as text: ``${Table.Arn}``, without generated suffixes."""
     match value:
         case str():

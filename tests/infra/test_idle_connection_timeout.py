@@ -12,9 +12,9 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sns as sns
 from aws_cdk.assertions import Template
-from tests.infra.templates import Resources, readable
 
 from hangup.cdk import IdleConnectionTimeout
+from tests.infra.templates import Resources, readable
 
 pytestmark = pytest.mark.infra
 
@@ -31,7 +31,7 @@ def existing_stack() -> cdk.Stack:
 def add_timeout(
     stack: cdk.Stack,
     lambda_zip: Path | None,
-    **options: Any,  # noqa: ANN401 - whatever the construct takes
+    **options: Any,
 ) -> IdleConnectionTimeout:
     """Take the construct into a stack whose API, table and handler were made elsewhere."""
     api = apigatewayv2.WebSocketApi.from_web_socket_api_attributes(
@@ -65,10 +65,7 @@ def existing(lambda_zip: Path) -> Resources:
 def test_adds_only_what_belongs_to_the_timeout(existing: Resources) -> None:
     types = sorted(resource["Type"] for resource in existing.template["Resources"].values())
     assert types == [
-        "AWS::CloudWatch::Alarm",
-        "AWS::CloudWatch::Alarm",
-        "AWS::CloudWatch::Alarm",
-        "AWS::CloudWatch::Alarm",
+        *["AWS::CloudWatch::Alarm"] * 5,
         "AWS::Events::Rule",
         "AWS::IAM::Policy",
         "AWS::IAM::Role",
@@ -84,6 +81,9 @@ def test_finds_its_way_in_a_stack_with_imported_resources(existing: Resources) -
     assert {name: readable(value) for name, value in environment.items()} == {
         "CONNECTION_IDLE_TIMEOUT_SECONDS": "120",
         "ACTIVITY_RESOLUTION_SECONDS": "0",
+        "CLOSES_PER_SECOND": "200",
+        "GUARD_SHARE_PERCENT": "50",
+        "GUARD_AT_LEAST": "20",
         "API_GATEWAY_ENDPOINT": ("https://a1b2c3.execute-api.eu-west-1.${AWS::URLSuffix}/live"),
         "CONNECTIONS_TABLE": "chat",
         "DISCONNECT_HANDLER_FUNCTION": FUNCTION_ARN,
@@ -98,6 +98,7 @@ def test_allows_itself_only_what_it_was_given(existing: Resources) -> None:
         TABLE_ARN: {"dynamodb:Scan", "dynamodb:UpdateItem"},
         f"{stage}POST/@connections/*": {"execute-api:ManageConnections"},
         f"{stage}DELETE/@connections/*": {"execute-api:ManageConnections"},
+        f"{stage}GET/@connections/*": {"execute-api:ManageConnections"},
         FUNCTION_ARN: {"lambda:InvokeFunction"},
     }
 
@@ -110,6 +111,9 @@ def test_takes_every_option(lambda_zip: Path) -> None:
         lambda_zip,
         idle_timeout_seconds=90,
         activity_resolution_seconds=15,
+        closes_per_second=50,
+        guard_share_percent=30,
+        guard_at_least=100,
         management_endpoint="https://ws.example.com",
         alarm_actions=[actions.SnsAction(topic)],
         log_retention=logs.RetentionDays.ONE_WEEK,
@@ -118,12 +122,15 @@ def test_takes_every_option(lambda_zip: Path) -> None:
     environment = resources.function("timeout_handler")["Environment"]["Variables"]
     assert environment["CONNECTION_IDLE_TIMEOUT_SECONDS"] == "90"
     assert environment["ACTIVITY_RESOLUTION_SECONDS"] == "15"
+    assert environment["CLOSES_PER_SECOND"] == "50"
+    assert environment["GUARD_SHARE_PERCENT"] == "30"
+    assert environment["GUARD_AT_LEAST"] == "100"
     assert environment["API_GATEWAY_ENDPOINT"] == "https://ws.example.com"
     (log_group,) = resources.of_type("AWS::Logs::LogGroup").values()
     assert log_group["RetentionInDays"] == 7
     alarms = resources.of_type("AWS::CloudWatch::Alarm").values()
-    assert [alarm["AlarmActions"] for alarm in alarms] == [[TOPIC_ARN]] * 4
-    assert len(timeout.alarms) == 4
+    assert [alarm["AlarmActions"] for alarm in alarms] == [[TOPIC_ARN]] * 5
+    assert len(timeout.alarms) == 5
 
 
 def test_shows_its_function_and_its_rule(lambda_zip: Path) -> None:
@@ -165,3 +172,21 @@ def test_refuses_an_activity_resolution_that_reaches_the_timeout(
 ) -> None:
     with pytest.raises(ValueError, match="activity_resolution_seconds must be from 0 to below"):
         add_timeout(existing_stack(), lambda_zip, activity_resolution_seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("argument", "at_least", "at_most"),
+    [
+        ("closes_per_second", 0, 1_000),
+        ("guard_share_percent", 1, 100),
+        ("guard_at_least", 1, 10**9),
+    ],
+)
+def test_accepts_what_the_handler_accepts_and_nothing_else(
+    lambda_zip: Path, argument: str, at_least: int, at_most: int
+) -> None:
+    for number in (at_least, at_most):
+        add_timeout(existing_stack(), lambda_zip, **{argument: number})
+    for number in (at_least - 1, at_most + 1):
+        with pytest.raises(ValueError, match=f"{argument} must be a whole number from {at_least}"):
+            add_timeout(existing_stack(), lambda_zip, **{argument: number})

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from aws_cdk.assertions import Match, Template
+
 from tests.infra.templates import Resources, as_list, readable
 
 pytestmark = pytest.mark.infra
@@ -92,6 +93,9 @@ def test_gives_each_handler_the_environment_that_it_reads(resources: Resources) 
         "timeout_handler": {
             "CONNECTION_IDLE_TIMEOUT_SECONDS": "${IdleTimeoutSeconds}",
             "ACTIVITY_RESOLUTION_SECONDS": "0",
+            "CLOSES_PER_SECOND": "200",
+            "GUARD_SHARE_PERCENT": "50",
+            "GUARD_AT_LEAST": "20",
             "CONNECTIONS_TABLE": "${Connections}",
             "API_GATEWAY_ENDPOINT": endpoint,
             "DISCONNECT_HANDLER_FUNCTION": "${DisconnectHandlerFunction.Arn}",
@@ -122,12 +126,14 @@ def test_allows_each_role_what_its_handler_calls_and_nothing_else(resources: Res
             "${Sessions.Arn}": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
             f"{CONNECTIONS}POST/@connections/*": manage,
             f"{CONNECTIONS}DELETE/@connections/*": manage,
+            "${FailedCleanups.Arn}": {"sqs:SendMessage"},
         },
         "timeout_handler": {
             "${IdleTimeoutTimeoutHandlerLogs.Arn}": write_logs,
             "${Connections.Arn}": {"dynamodb:Scan", "dynamodb:UpdateItem"},
             f"{CONNECTIONS}POST/@connections/*": manage,
             f"{CONNECTIONS}DELETE/@connections/*": manage,
+            f"{CONNECTIONS}GET/@connections/*": manage,
             "${DisconnectHandlerFunction.Arn}": {"lambda:InvokeFunction"},
         },
     }
@@ -289,6 +295,16 @@ def test_keeps_logs_for_a_month(stack: Template) -> None:
             },
         ),
         (
+            "SweepsHeld",
+            {
+                "Statistic": "Sum",
+                "ComparisonOperator": "GreaterThanThreshold",
+                "Threshold": 0,
+                "EvaluationPeriods": 1,
+                "TreatMissingData": "notBreaching",
+            },
+        ),
+        (
             "ConnectionsChecked",
             {
                 "Statistic": "SampleCount",
@@ -301,7 +317,7 @@ def test_keeps_logs_for_a_month(stack: Template) -> None:
         ),
     ],
 )
-def test_alarms_on_many_idle_many_closed_and_no_sweep(
+def test_alarms_on_many_idle_many_closed_a_held_and_no_sweep(
     resources: Resources, metric_name: str, expected: dict[str, object]
 ) -> None:
     alarm = resources.alarm(metric_name)
@@ -339,7 +355,13 @@ def test_alarms_when_a_handler_fails(stack: Template, function: str) -> None:
             "TreatMissingData": "notBreaching",
         },
     )
-    stack.resource_count_is("AWS::CloudWatch::Alarm", 7)
+    stack.resource_count_is("AWS::CloudWatch::Alarm", 9)
+
+
+def test_says_what_to_do_when_a_sweep_was_held(resources: Resources) -> None:
+    description = resources.alarm("SweepsHeld")["AlarmDescription"]
+    assert description.startswith("Critical: ")
+    assert '{"overrideGuard": true}' in description
 
 
 def test_takes_the_timeout_and_an_emulator_as_parameters(template: dict[str, Any]) -> None:
@@ -368,6 +390,7 @@ def test_says_where_everything_is(template: dict[str, Any]) -> None:
         "DisconnectFunction": "${DisconnectHandlerFunction}",
         "TimeoutFunction": "${IdleTimeoutTimeoutHandlerFunction}",
         "SweepRule": "${IdleTimeoutEveryMinute}",
+        "FailedCleanupsQueueUrl": "${FailedCleanups}",
     }
 
 

@@ -11,8 +11,8 @@ from uuid import uuid4
 
 import pytest
 
-from hangup.aws.clock import SystemClock
 from hangup.aws.connections import DynamoDbConnections
+from hangup.aws.process import calls
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.core.model import Role
 from hangup.local.deploy import Deployment, deploy
@@ -98,12 +98,12 @@ def stack() -> Iterator[Stack]:
             engine=engine,
             deployed=deployed,
             secret=secret,
-            connections=DynamoDbConnections(dynamodb, deployed.connections_table),
+            connections=DynamoDbConnections(dynamodb, calls, deployed.connections_table),
             sessions=DynamoDbSessions(
                 dynamodb,
+                calls,
                 connections_table=deployed.connections_table,
                 sessions_table=deployed.sessions_table,
-                clock=SystemClock(),
             ),
         )
 

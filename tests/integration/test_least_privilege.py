@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from tests.integration.conftest import Stack
 
 from hangup.local.client import Credentials
+from tests.integration.conftest import Stack
 
 pytestmark = pytest.mark.integration
 
@@ -118,7 +118,7 @@ def as_role_of(stack: Stack, function: str) -> Callable[..., Any]:
         session_token=answer["SessionToken"],
     )
 
-    def client(service: str, **options: str) -> Any:  # noqa: ANN401 - as boto3 has it
+    def client(service: str, **options: str) -> Any:
         return stack.engine.client(service, credentials, **options)
 
     return client

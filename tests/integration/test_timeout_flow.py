@@ -9,7 +9,6 @@ import time
 from uuid import uuid4
 
 import pytest
-from tests.integration.conftest import IDLE_TIMEOUT_S, Stack, be_idle, eventually
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -17,6 +16,7 @@ from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.local.participants import Participant, join_url
 from hangup.local.verdict import Metrics
 from hangup.tokens import mint_join_token
+from tests.integration.conftest import IDLE_TIMEOUT_S, Stack, be_idle, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -75,8 +75,12 @@ def test_an_idle_speaker_ends_the_session_and_its_listeners_are_told(stack: Stac
             assert session is not None
             assert not session.is_active
             assert session.ended_at_ms is not None
-            left = {c.session_id for c in stack.connections.scan_all_connections()}
-            assert speaker.session_id not in left
+            await eventually(
+                lambda: (
+                    speaker.session_id
+                    not in {c.session_id for c in stack.connections.scan_all_connections()}
+                )
+            )
 
     asyncio.run(play())
 

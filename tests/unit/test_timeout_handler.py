@@ -9,17 +9,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import pytest
-from tests.unit.aws_stub import AwsStub
 
-from hangup.closer import Closer, Ended
+from hangup.closer import Closer, Ended, Pacer
 from hangup.config import gateway_address
+from hangup.core.guard import DEFAULT_GUARD
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
+from hangup.core.pacing import Pace
 from hangup.core.policy import IdlePolicy
 from hangup.errors import BackendError, ConfigurationError, SweepFailed
 from hangup.handlers import timeout_handler
 from hangup.ports import CloseOutcome, ScanPage
-from hangup.sweep import STOP_MARGIN_MS, Sweep
+from hangup.sweep import SCAN_MARGIN_MS, STOP_MARGIN_MS, Sweep, segments_from
 from hangup.testing import START_MS, InMemoryConnections, InMemoryWorld
+from tests.unit.aws_stub import AwsStub
 
 IDLE_TIMEOUT_MS = DurationMs(120_000)
 ADDRESS = gateway_address("https://abc123.execute-api.eu-west-1.amazonaws.com/prod")
@@ -39,9 +41,11 @@ class World(InMemoryWorld):
             log=self.log,
             address=ADDRESS,
             claim_ms=DurationMs(60_000),
+            pacer=Pacer(clock=self.clock, pace=Pace(0)),
         )
         self.sweep = Sweep(
             connections=self.connections,
+            gateway=self.gateway,
             closer=self.closer,
             metrics=self.metrics,
             clock=self.clock,
@@ -49,6 +53,7 @@ class World(InMemoryWorld):
             policy=IdlePolicy(
                 idle_timeout_ms=IDLE_TIMEOUT_MS, activity_resolution_ms=DurationMs(0)
             ),
+            guard=DEFAULT_GUARD,
             total_segments=2,
             parallel_map=map,
         )
@@ -386,23 +391,28 @@ class TestCheckAndCloseIdleConnections:
         assert world.metrics.total("SweepsIncomplete") == 1
         assert world.gateway.open_ids == {"c1"}
 
-    def test_stops_in_time_and_the_next_sweep_starts_elsewhere(self, world: World) -> None:
+    def test_stops_in_time_and_closes_what_it_has_gathered(self, world: World) -> None:
         for number in range(4):
             world.connect(f"c{number}", silent_s=121)
-        left = iter([PLENTY_MS, PLENTY_MS, *[DurationMs(STOP_MARGIN_MS - 1)] * 10])
+        # Time for the first page, not for the second, and for all closes but one.
+        left = iter([PLENTY_MS, SCAN_MARGIN_MS, DurationMs(SCAN_MARGIN_MS - 1), STOP_MARGIN_MS])
         report = world.sweep.check_and_close_idle_connections(
-            time_left_ms=lambda: next(left), correlation_id="tick-1"
+            time_left_ms=lambda: next(left, DurationMs(STOP_MARGIN_MS - 1)), correlation_id="t"
         )
-        assert (report.closed, report.idle, report.complete) == (1, 2, False)
+        assert (report.checked, report.closed, report.complete) == (2, 1, False)
         assert world.metrics.total("SweepsIncomplete") == 1
-        first_segment = {"c0", "c2"} - world.gateway.open_ids
-        world.clock.advance(seconds=60)
-        left = iter([PLENTY_MS, PLENTY_MS, *[DurationMs(STOP_MARGIN_MS - 1)] * 10])
-        world.sweep.check_and_close_idle_connections(
-            time_left_ms=lambda: next(left), correlation_id="tick-2"
-        )
-        assert len(first_segment) == 1 or len({"c1", "c3"} - world.gateway.open_ids) == 1
-        assert len(world.gateway.open_ids) == 2
+
+    def test_no_segment_waits_for_ever_whatever_the_minutes_between_sweeps(self) -> None:
+        for every_minutes in (1, 2, 3, 4, 5, 15, 60):
+            for segments in (1, 2, 4, 7, 64):
+                firsts = {
+                    next(segments_from(EpochMs(START_MS + n * every_minutes * 60_000), segments))
+                    for n in range(5 * segments)
+                }
+                assert firsts == set(range(segments)), (every_minutes, segments)
+
+    def test_every_segment_is_visited_once(self) -> None:
+        assert sorted(segments_from(START_MS, 7)) == list(range(7))
 
     def test_starts_nothing_without_time(self, world: World) -> None:
         world.connect("c1", silent_s=121)
@@ -458,6 +468,7 @@ class TestLambdaHandler:
             "handoverFailures": 0,
             "adopted": 0,
             "unreadable": 0,
+            "held": False,
             "complete": True,
         }
         notice = aws.calls("PostToConnection")[0]

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from hangup.aws.clients import as_backend_error, error_code, no_answer, translated
+from hangup.aws.calls import AnsweredError, Calls
 from hangup.aws.items import CONNECTION_ATTRIBUTES, connection_from_item, number, string
 from hangup.core.model import Connection, DurationMs, EpochMs
 from hangup.ports import ActivityOutcome, ScanPage
@@ -14,7 +13,7 @@ from hangup.ports import ActivityOutcome, ScanPage
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import (
-        ScanInputPaginateTypeDef,
+        ScanInputTypeDef,
         UniversalAttributeValueTypeDef,
         UpdateItemInputTypeDef,
     )
@@ -53,18 +52,21 @@ class _Write(Enum):
 class DynamoDbConnections:
     """``ConnectionsRepository`` on a DynamoDB table; ``client`` is used from several threads."""
 
-    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+    def __init__(self, client: "DynamoDBClient", calls: Calls, table: str) -> None:
         self._client = client
+        self._calls = calls
         self._table = table
 
     def get(self, connection_id: str) -> Connection | None:
         """Return the record as last written, ``None`` if there is none."""
-        with translated("GetItem"):
-            answer = self._client.get_item(
+        answer = self._calls(
+            "GetItem",
+            lambda: self._client.get_item(
                 TableName=self._table,
                 Key={"connectionId": string(connection_id)},
                 ConsistentRead=True,
-            )
+            ),
+        )
         item = answer.get("Item")
         return None if item is None else connection_from_item(item)
 
@@ -155,18 +157,17 @@ class DynamoDbConnections:
             case unexpected:
                 assert_never(unexpected)
 
-    def _scan(self, request: "ScanInputPaginateTypeDef") -> Iterator[ScanPage]:
-        pages = self._client.get_paginator("scan").paginate(**request)
-        iterator = iter(pages)
+    def _scan(self, request: "ScanInputTypeDef") -> Iterator[ScanPage]:
+        # Page by page here, not by boto3's paginator, which could not go on after a failed page.
         while True:
-            with translated("Scan"):
-                page = next(iterator, None)
-            if page is None:
-                return
+            page = self._calls("Scan", partial(self._client.scan, **request))
             yield ScanPage(
                 candidates=[connection_from_item(item) for item in page["Items"]],
                 scanned_count=page["ScannedCount"],
             )
+            if not page.get("LastEvaluatedKey"):
+                return
+            request = {**request, "ExclusiveStartKey": page["LastEvaluatedKey"]}
 
     def _update(
         self,
@@ -192,12 +193,10 @@ class DynamoDbConnections:
         if values:
             request["ExpressionAttributeValues"] = values
         try:
-            self._client.update_item(**request)
-        except ClientError as error:
-            if error_code(error) != "ConditionalCheckFailedException":
-                raise as_backend_error("UpdateItem", error) from error
+            self._calls("UpdateItem", lambda: self._client.update_item(**request))
+        except AnsweredError as error:
+            if error.code != "ConditionalCheckFailedException":
+                raise
             # The failure brings the record along, if there is one.
-            return _Write.REFUSED if error.response.get("Item") else _Write.NO_RECORD
-        except BotoCoreError as error:
-            raise no_answer("UpdateItem", error) from error
+            return _Write.REFUSED if error.answer.response.get("Item") else _Write.NO_RECORD
         return _Write.DONE

@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING
 
-from hangup.aws.clients import translated
+from hangup.aws.calls import Calls
 from hangup.core.model import JsonObject
 
 if TYPE_CHECKING:
@@ -15,18 +15,21 @@ __all__ = ["LambdaFunctions"]
 class LambdaFunctions:
     """``Functions`` on Lambda; ``disconnect_function`` is a name or an ARN."""
 
-    def __init__(self, client: "LambdaClient", *, disconnect_function: str) -> None:
+    def __init__(self, client: "LambdaClient", calls: Calls, *, disconnect_function: str) -> None:
         self._client = client
+        self._calls = calls
         self._disconnect_function = disconnect_function
 
     def invoke_disconnect_handler(self, event: JsonObject) -> None:
         """Queue one asynchronous invocation; Lambda repeats it twice if it fails."""
-        with translated("Invoke"):
+        payload = json.dumps(event).encode()
+
+        def invoke() -> None:
             answer = self._client.invoke(
-                FunctionName=self._disconnect_function,
-                InvocationType="Event",
-                Payload=json.dumps(event).encode(),
+                FunctionName=self._disconnect_function, InvocationType="Event", Payload=payload
             )
             # Unread, the answer's stream keeps its connection out of the pool, and every further
             # call pays for a TLS handshake.
             answer["Payload"].read()
+
+        self._calls("Invoke", invoke)

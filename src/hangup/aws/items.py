@@ -2,8 +2,8 @@
 
 Connections (pk ``connectionId``): sessionId, role, connectedAt, lastActivityTime, expiresAt,
 targetLanguage?, claimExpiresAt?, noticedAt?. Sessions (pk ``sessionId``): isActive,
-speakerConnectionId, listenerCount, startedAt, endedAt?, expiresAt?. Times are epoch milliseconds;
-``expiresAt`` is DynamoDB's TTL, epoch seconds.
+speakerConnectionId, listenerCount, startedAt, endedAt?, expiresAt?, claimExpiresAt?. Times are
+epoch milliseconds; ``expiresAt`` is DynamoDB's TTL, epoch seconds.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
-from hangup.aws.clients import translated
+from hangup.aws.calls import Calls
 from hangup.core.model import DurationMs, EpochMs
 
 if TYPE_CHECKING:
@@ -17,8 +17,9 @@ _FRESH_FOR_MS: Final = DurationMs(300_000)
 class SecretsManagerSecret:
     """A secret's current value, read when first asked for and again every five minutes."""
 
-    def __init__(self, client: "SecretsManagerClient", secret: str) -> None:
+    def __init__(self, client: "SecretsManagerClient", calls: Calls, secret: str) -> None:
         self._client = client
+        self._calls = calls
         self._secret = secret
         self._value = ""
         self._read_at_ms: EpochMs | None = None
@@ -26,7 +27,8 @@ class SecretsManagerSecret:
     def value(self, now_ms: EpochMs) -> str:
         """Return the value. Raises ``BackendError`` if it cannot be read."""
         if self._read_at_ms is None or now_ms - self._read_at_ms > _FRESH_FOR_MS:
-            with translated("GetSecretValue"):
-                answer = self._client.get_secret_value(SecretId=self._secret)
+            answer = self._calls(
+                "GetSecretValue", lambda: self._client.get_secret_value(SecretId=self._secret)
+            )
             self._value, self._read_at_ms = answer["SecretString"], now_ms
         return self._value

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from itertools import count
-from random import randrange
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from hangup.aws.clients import as_backend_error, cancellation_codes, no_answer, translated
+from hangup.aws.calls import AnsweredError, Calls
+from hangup.aws.errors import cancellation_codes
 from hangup.aws.items import (
     connection_from_item,
     connection_to_item,
@@ -16,14 +17,15 @@ from hangup.aws.items import (
     session_from_item,
     string,
 )
-from hangup.core.model import Connection, DurationMs, EpochMs, Role, Session
-from hangup.ports import Clock, JoinOutcome, LeaveOutcome
+from hangup.core.model import Connection, EpochMs, Role, Session
+from hangup.ports import EndRefusal, JoinOutcome, LeaveOutcome
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import (
         DeleteTypeDef,
         PutTypeDef,
+        QueryInputTypeDef,
         TransactWriteItemTypeDef,
         UniversalAttributeValueTypeDef,
         UpdateTypeDef,
@@ -37,10 +39,18 @@ LISTENERS_INDEX: Final = "sessionId-role-index"
 _ENDED_SESSION_TTL_S: Final = 86_400
 """An ended session is kept for a day: long enough to look at, and for every late cleanup."""
 
-_MAX_REPEATS: Final = 7
-_FIRST_PAUSE_MS: Final = 40
-"""Longest pause before the first repetition, doubled for each further one: 5 s in all. Every
-listener of a session changes the same count, so many that leave at once conflict."""
+_TRANSACTION_ATTEMPTS: Final = 10
+"""In the mean 5 s of pauses. Every listener of a session changes the same count, so many that
+leave at once conflict with one another."""
+
+
+# An old speaker connection must not end what its successor has taken over.
+_IS_ITS_SPEAKER: Final = "speakerConnectionId = :speaker"
+# Repeated, it keeps the first time.
+_ENDING: Final = (
+    "SET isActive = :false, endedAt = if_not_exists(endedAt, :now),"
+    " expiresAt = if_not_exists(expiresAt, :expires)"
+)
 
 
 class _Reason(StrEnum):
@@ -51,43 +61,85 @@ class DynamoDbSessions:
     """``SessionsRepository`` on two DynamoDB tables."""
 
     def __init__(
-        self, client: "DynamoDBClient", *, connections_table: str, sessions_table: str, clock: Clock
+        self,
+        client: "DynamoDBClient",
+        calls: Calls,
+        *,
+        connections_table: str,
+        sessions_table: str,
     ) -> None:
         self._client = client
+        self._calls = calls
         self._connections_table = connections_table
         self._sessions_table = sessions_table
-        self._clock = clock
 
     def get(self, session_id: str) -> Session | None:
         """Return the session as last written, ``None`` if there is none."""
-        with translated("GetItem"):
-            answer = self._client.get_item(
+        answer = self._calls(
+            "GetItem",
+            lambda: self._client.get_item(
                 TableName=self._sessions_table,
                 Key={"sessionId": string(session_id)},
                 ConsistentRead=True,
-            )
+            ),
+        )
         item = answer.get("Item")
         return None if item is None else session_from_item(item)
 
     def listeners(self, session_id: str) -> Iterator[Connection]:
         """Yield the session's listeners from the index, which may lag behind a little."""
-        pages = self._client.get_paginator("query").paginate(
-            TableName=self._connections_table,
-            IndexName=LISTENERS_INDEX,
-            KeyConditionExpression="#sessionId = :session AND #role = :listener",
-            ExpressionAttributeNames={"#sessionId": "sessionId", "#role": "role"},
-            ExpressionAttributeValues={
+        request: QueryInputTypeDef = {
+            "TableName": self._connections_table,
+            "IndexName": LISTENERS_INDEX,
+            "KeyConditionExpression": "#sessionId = :session AND #role = :listener",
+            "ExpressionAttributeNames": {"#sessionId": "sessionId", "#role": "role"},
+            "ExpressionAttributeValues": {
                 ":session": string(session_id),
                 ":listener": string(Role.LISTENER),
             },
-        )
-        iterator = iter(pages)
+        }
         while True:
-            with translated("Query"):
-                page = next(iterator, None)
-            if page is None:
-                return
+            page = self._calls("Query", partial(self._client.query, **request))
             yield from map(connection_from_item, page["Items"])
+            if not page.get("LastEvaluatedKey"):
+                return
+            request = {**request, "ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    def end(
+        self, speaker: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs
+    ) -> Session | EndRefusal:
+        """Let nobody join any more, and return the session, to be seen to by the caller alone."""
+        request = self._session_update(
+            speaker,
+            update=f"{_ENDING}, claimExpiresAt = :claim",
+            condition=(
+                f"{_IS_ITS_SPEAKER} AND"
+                " (attribute_not_exists(claimExpiresAt) OR claimExpiresAt <= :now)"
+            ),
+            values={**_ending_values(speaker, now_ms), ":claim": number(claim_expires_ms)},
+        )
+        try:
+            answer = self._calls(
+                "UpdateItem",
+                lambda: self._client.update_item(
+                    TableName=request["TableName"],
+                    Key=request["Key"],
+                    UpdateExpression=request["UpdateExpression"],
+                    ConditionExpression=request["ConditionExpression"],
+                    ExpressionAttributeValues=request["ExpressionAttributeValues"],
+                    ReturnValues="ALL_NEW",
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                ),
+            )
+        except AnsweredError as error:
+            if error.code != "ConditionalCheckFailedException":
+                raise
+            item: Any = error.answer.response.get("Item")
+            there = item and session_from_item(item).speaker_connection_id
+            if there == speaker.connection_id:
+                return EndRefusal.BEING_ENDED
+            return EndRefusal.NOT_ITS_SPEAKER
+        return session_from_item(answer["Attributes"])
 
     def join(self, connection: Connection) -> JoinOutcome:
         """Write the record and the session's part of it in one transaction."""
@@ -144,7 +196,8 @@ class DynamoDbSessions:
             # Started again, a session keeps its count: listeners of before may still be leaving.
             update=(
                 "SET isActive = :true, speakerConnectionId = :speaker, startedAt = :now,"
-                " listenerCount = if_not_exists(listenerCount, :zero) REMOVE endedAt, expiresAt"
+                " listenerCount = if_not_exists(listenerCount, :zero)"
+                " REMOVE endedAt, expiresAt, claimExpiresAt"
             ),
             condition="attribute_not_exists(sessionId) OR isActive = :false",
             values={
@@ -168,16 +221,9 @@ class DynamoDbSessions:
             )
         return self._session_update(
             connection,
-            update="SET isActive = :false, endedAt = :now, expiresAt = :expires",
-            # An old speaker connection must not end what its successor has taken over.
-            condition="isActive = :true AND speakerConnectionId = :speaker",
-            values={
-                ":true": {"BOOL": True},
-                ":false": {"BOOL": False},
-                ":speaker": string(connection.connection_id),
-                ":now": number(now_ms),
-                ":expires": number(now_ms // 1000 + _ENDED_SESSION_TTL_S),
-            },
+            update=f"{_ENDING} REMOVE claimExpiresAt",
+            condition=_IS_ITS_SPEAKER,
+            values=_ending_values(connection, now_ms),
         )
 
     def _session_update(
@@ -197,26 +243,38 @@ class DynamoDbSessions:
         }
 
     def _transact(self, items: Sequence["TransactWriteItemTypeDef"]) -> list[str]:
-        """Return ``[]`` if everything was written, else why each item was not (nothing was).
+        """Return ``[]`` if everything was written, else why each item was not (nothing was)."""
+        token = uuid4()
 
-        A conflict with another writer is repeated with exponential backoff, and raised at last.
-        """
-        for attempt in count():
+        def write() -> None:
+            nonlocal token
             try:
-                self._client.transact_write_items(TransactItems=items)
+                self._client.transact_write_items(
+                    TransactItems=items, ClientRequestToken=str(token)
+                )
             except ClientError as error:
-                codes = cancellation_codes(error)
-                if codes and all(code in (_Reason.CONDITION_FAILED, "None") for code in codes):
-                    return codes
-                failure = as_backend_error("TransactWriteItems", error)
-                # Only a cancellation is repeated here: boto3 itself repeats everything else.
-                if not codes or not failure.retryable or attempt == _MAX_REPEATS:
-                    raise failure from error
-            except BotoCoreError as error:
-                raise no_answer("TransactWriteItems", error) from error
-            else:
-                return []
-            # Full jitter: writers that met once shall not meet again.
-            longest_ms = _FIRST_PAUSE_MS << attempt
-            self._clock.sleep(DurationMs(randrange(longest_ms + 1)))  # noqa: S311 - no secret
-        raise AssertionError("count() does not end")
+                # Repeated with its token, a transaction that took effect unanswered succeeds
+                # again. One that was cancelled is over: what follows is another.
+                if cancellation_codes(error):
+                    token = uuid4()
+                raise
+
+        try:
+            self._calls("TransactWriteItems", write, max_attempts=_TRANSACTION_ATTEMPTS)
+        except AnsweredError as error:
+            codes = cancellation_codes(error.answer)
+            if codes and all(code in (_Reason.CONDITION_FAILED, "None") for code in codes):
+                return codes
+            raise
+        return []
+
+
+def _ending_values(
+    speaker: Connection, now_ms: EpochMs
+) -> dict[str, "UniversalAttributeValueTypeDef"]:
+    return {
+        ":false": {"BOOL": False},
+        ":speaker": string(speaker.connection_id),
+        ":now": number(now_ms),
+        ":expires": number(now_ms // 1000 + _ENDED_SESSION_TTL_S),
+    }

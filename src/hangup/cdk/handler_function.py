@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping
 
 import aws_cdk as cdk
+import jsii
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 __all__ = ["HandlerFunction", "allow"]
@@ -17,13 +19,33 @@ def allow(actions: list[str], resource_arn: str) -> iam.PolicyStatement:
     return iam.PolicyStatement(actions=actions, resources=[resource_arn])
 
 
+@jsii.implements(lambda_.IDestination)
+class _QueueDestination:
+    """A queue as the destination of failed events. CDK's own grants more than SendMessage."""
+
+    def __init__(self, queue: sqs.IQueue) -> None:
+        self._queue = queue
+
+    def bind(
+        self,
+        scope: Construct,
+        fn: lambda_.IFunction,
+        *,
+        type: lambda_.DestinationType,  # noqa: A002 - CDK's name
+    ) -> lambda_.DestinationConfig:
+        """Return where the events go."""
+        del scope, fn, type
+        return lambda_.DestinationConfig(destination=self._queue.queue_arn)
+
+
 class HandlerFunction(Construct):
     """The function of ``hangup.handlers.<handler>``, allowed to do only what ``grants`` says.
 
     ``timeout_s`` is in seconds (1 to 900). ``asynchronous_event_age_s`` is for a function whose
     asynchronous events are worthless once they are older than that many seconds (60 to 21,600):
     Lambda then neither keeps them longer nor tries them again. None leaves Lambda's own rule, two
-    retries within six hours.
+    retries within six hours. ``failed_events`` is the queue for asynchronous events that failed
+    for good, with everything needed to send them again.
     """
 
     def __init__(  # noqa: PLR0913 - constructs take keywords, as CDK's own do
@@ -40,6 +62,7 @@ class HandlerFunction(Construct):
         log_retention: logs.RetentionDays,
         reserved_concurrency: int | None = None,
         asynchronous_event_age_s: int | None = None,
+        failed_events: sqs.IQueue | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
         log_group = logs.LogGroup(
@@ -59,6 +82,9 @@ class HandlerFunction(Construct):
         log_group.grant_write(role)
         for statement in grants:
             role.add_to_policy(statement)
+        if failed_events is not None:
+            # Lambda delivers the event as the function's own role.
+            role.add_to_policy(allow(["sqs:SendMessage"], failed_events.queue_arn))
         discards_old_events = asynchronous_event_age_s is not None
         self.function = lambda_.Function(
             self,
@@ -80,6 +106,7 @@ class HandlerFunction(Construct):
                 if asynchronous_event_age_s is not None
                 else None
             ),
+            on_failure=None if failed_events is None else _QueueDestination(failed_events),
         )
         self.failure_alarm = cloudwatch.Alarm(
             self,

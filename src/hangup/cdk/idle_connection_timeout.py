@@ -32,7 +32,7 @@ class IdleConnectionTimeout(Construct):
     """Close the idle connections of one WebSocket API stage, once a minute.
 
     The construct creates the sweep's function with its role and log group, the EventBridge rule
-    that invokes it, and four alarms. It changes nothing on what it is given, so ``api``, ``stage``,
+    that invokes it, and five alarms. It changes nothing on what it is given, so ``api``, ``stage``,
     ``connections_table`` and ``disconnect_handler`` may be imported from elsewhere. The table's
     items need ``connectionId`` (the key), ``connectedAt`` and, after the first message,
     ``lastActivityTime``, both in epoch milliseconds.
@@ -41,6 +41,11 @@ class IdleConnectionTimeout(Construct):
       connection is closed when it has been silent for longer.
     - ``activity_resolution_seconds``: what the recorders of activity use as
       ``ACTIVITY_RESOLUTION_SECONDS``; below the timeout. The sweep waits that much longer.
+    - ``closes_per_second``: 1 to 1,000 closes are started a second at most; 0 does not pace them.
+      API Gateway lets 500 clients a second come back.
+    - ``guard_share_percent`` and ``guard_at_least``: a sweep that finds more than that share of all
+      connections idle (1 to 100; 100 never doubts), and at least that many (1 or more), asks API
+      Gateway about a sample, and closes nothing unless they are gone or quiet there too.
     - ``management_endpoint``: the ``@connections`` URL, stage included, where it is not the
       stage's own (an emulator).
     - ``code``: the functions' code; by default the zip that ``hangup.cdk.bundle`` builds.
@@ -49,7 +54,7 @@ class IdleConnectionTimeout(Construct):
 
     The metrics have no dimensions that tell two of these apart: use one in an account and Region.
 
-    Raise ValueError for a number of seconds out of bounds.
+    Raise ValueError for a number out of bounds.
     """
 
     def __init__(  # noqa: PLR0913 - constructs take keywords, as CDK's own do
@@ -63,6 +68,9 @@ class IdleConnectionTimeout(Construct):
         disconnect_handler: lambda_.IFunction,
         idle_timeout_seconds: int | str = 120,
         activity_resolution_seconds: int = 0,
+        closes_per_second: int = 200,
+        guard_share_percent: int = 50,
+        guard_at_least: int = 20,
         management_endpoint: str | None = None,
         code: lambda_.Code | None = None,
         alarm_actions: Sequence[cloudwatch.IAlarmAction] = (),
@@ -70,6 +78,9 @@ class IdleConnectionTimeout(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         _check_seconds(idle_timeout_seconds, activity_resolution_seconds)
+        _check_bounds("closes_per_second", closes_per_second, at_least=0, at_most=1_000)
+        _check_bounds("guard_share_percent", guard_share_percent, at_least=1, at_most=100)
+        _check_bounds("guard_at_least", guard_at_least, at_least=1, at_most=10**9)
         handler = HandlerFunction(
             self,
             "TimeoutHandler",
@@ -79,13 +90,16 @@ class IdleConnectionTimeout(Construct):
             environment={
                 "CONNECTION_IDLE_TIMEOUT_SECONDS": str(idle_timeout_seconds),
                 "ACTIVITY_RESOLUTION_SECONDS": str(activity_resolution_seconds),
+                "CLOSES_PER_SECOND": str(closes_per_second),
+                "GUARD_SHARE_PERCENT": str(guard_share_percent),
+                "GUARD_AT_LEAST": str(guard_at_least),
                 "API_GATEWAY_ENDPOINT": management_endpoint or stage_endpoint(api, stage),
                 "CONNECTIONS_TABLE": connections_table.table_name,
                 "DISCONNECT_HANDLER_FUNCTION": disconnect_handler.function_arn,
             },
             grants=[
                 allow(["dynamodb:Scan", "dynamodb:UpdateItem"], connections_table.table_arn),
-                manage_connections(api, stage, ["POST", "DELETE"]),
+                manage_connections(api, stage, ["POST", "DELETE", "GET"]),
                 allow(["lambda:InvokeFunction"], disconnect_handler.function_arn),
             ],
             timeout_s=60,
@@ -111,19 +125,33 @@ class IdleConnectionTimeout(Construct):
         self.alarms = (
             self._more_than("ManyIdle", "IdleConnectionsDetected", _MANY_IDLE_A_MINUTE, "Warning"),
             self._more_than("ManyClosed", "ConnectionsClosed", _MANY_CLOSED_A_MINUTE, "Critical"),
+            self._held(),
             self._no_sweep(),
             handler.failure_alarm,
         )
         for alarm in self.alarms:
             alarm.add_alarm_action(*alarm_actions)
 
+    def _held(self) -> cloudwatch.Alarm:
+        return self._more_than(
+            "Held",
+            "SweepsHeld",
+            0,
+            "Critical",
+            advice=(
+                " So many connections look idle that activity may not be recorded any more, and"
+                " none was closed: find out why the heartbeat function does not write. If they are"
+                ' idle indeed, invoke the sweep\'s function with {"overrideGuard": true}.'
+            ),
+        )
+
     def _more_than(
-        self, construct_id: str, metric_name: str, bound: int, severity: str
+        self, construct_id: str, metric_name: str, bound: int, severity: str, *, advice: str = ""
     ) -> cloudwatch.Alarm:
         return cloudwatch.Alarm(
             self,
             construct_id,
-            alarm_description=f"{severity}: {metric_name} is above {bound} in a minute.",
+            alarm_description=f"{severity}: {metric_name} is above {bound} in a minute.{advice}",
             metric=_metric(metric_name, cloudwatch.Stats.SUM),
             threshold=bound,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
@@ -172,4 +200,11 @@ def _check_seconds(idle_timeout: int | str, activity_resolution: int) -> None:
         raise ValueError(
             "activity_resolution_seconds must be from 0 to below the idle timeout "
             f"({longest}), not {activity_resolution!r}."
+        )
+
+
+def _check_bounds(name: str, value: int, *, at_least: int, at_most: int) -> None:
+    if not at_least <= value <= at_most:
+        raise ValueError(
+            f"{name} must be a whole number from {at_least} to {at_most}, not {value!r}."
         )

@@ -10,6 +10,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_sqs as sqs
 from aws_cdk.aws_apigatewayv2_integrations import WebSocketLambdaIntegration
 from constructs import Construct
 
@@ -97,6 +98,8 @@ class HangupStack(cdk.Stack):
         )
         self._management_endpoint = self._endpoint(emulator)
 
+        self._failed_cleanups = self._failed_cleanups_queue()
+        self._failed_cleanups_alarm().add_alarm_action(*alarm_actions)
         connect = self._connect_handler()
         heartbeat = self._heartbeat_handler()
         disconnect = self._disconnect_handler()
@@ -133,6 +136,7 @@ class HangupStack(cdk.Stack):
                 "DisconnectFunction": disconnect.function.function_name,
                 "TimeoutFunction": timeout.function.function_name,
                 "SweepRule": timeout.rule.rule_name,
+                "FailedCleanupsQueueUrl": self._failed_cleanups.queue_url,
             }
         )
 
@@ -247,6 +251,38 @@ class HangupStack(cdk.Stack):
                 allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], self._sessions.table_arn),
                 manage_connections(self._api, self._stage, ["POST", "DELETE"]),
             ],
+            failed_events=self._failed_cleanups,
+        )
+
+    def _failed_cleanups_queue(self) -> sqs.Queue:
+        return sqs.Queue(
+            self,
+            "FailedCleanups",
+            # As long as SQS keeps anything: time to find out why, and to replay.
+            retention_period=cdk.Duration.days(14),
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            removal_policy=cdk.RemovalPolicy.DESTROY,
+        )
+
+    def _failed_cleanups_alarm(self) -> cloudwatch.Alarm:
+        return cloudwatch.Alarm(
+            self,
+            "CleanupsFailed",
+            alarm_description=(
+                "Critical: cleanups failed for good, and wait in the queue of output"
+                " FailedCleanupsQueueUrl. The disconnect function's log says why; when that is"
+                " mended, run: hangup redrive"
+            ),
+            metric=self._failed_cleanups.metric_approximate_number_of_messages_visible(
+                statistic=cloudwatch.Stats.MAXIMUM, period=cdk.Duration.minutes(1)
+            ),
+            threshold=0,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            evaluation_periods=1,
+            # SQS goes quiet about a queue that nobody has used for six hours, and what lies in it
+            # is no better for that: the alarm stays as it is.
+            treat_missing_data=cloudwatch.TreatMissingData.IGNORE,
         )
 
     def _handler(  # noqa: PLR0913 - keyword by keyword what differs between the handlers
@@ -258,6 +294,7 @@ class HangupStack(cdk.Stack):
         timeout_s: int,
         environment: Mapping[str, str],
         grants: Sequence[iam.PolicyStatement],
+        failed_events: sqs.IQueue | None = None,
     ) -> HandlerFunction:
         return HandlerFunction(
             self,
@@ -269,6 +306,7 @@ class HangupStack(cdk.Stack):
             grants=grants,
             timeout_s=timeout_s,
             log_retention=self._log_retention,
+            failed_events=failed_events,
         )
 
     def _route(

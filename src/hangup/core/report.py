@@ -26,8 +26,9 @@ class SweepReport:
     """Every count of one sweep.
 
     ``timeouts`` counts the connections that the sweep closed or found gone, and handed over, by
-    role and reason. ``complete`` is False if the sweep stopped before it had seen the whole table
-    and closed everything idle in it.
+    role and reason. ``held`` is True if the guard stopped the sweep. ``complete`` is False if the
+    sweep ended, for whatever reason, before it had seen the whole table and tried to close
+    everything idle in it.
     """
 
     checked: int
@@ -39,6 +40,7 @@ class SweepReport:
     handover_failures: int
     adopted: int
     unreadable: int
+    held: bool
     complete: bool
 
     @property
@@ -72,7 +74,8 @@ class SweepReport:
             Count(name="NoticesFailed", value=self.notices_failed),
             Count(name="CloseFailures", value=self.failures),
             Count(name="RecordsUnreadable", value=self.unreadable),
-            Count(name="SweepsIncomplete", value=int(not self.complete)),
+            Count(name="SweepsHeld", value=int(self.held)),
+            Count(name="SweepsIncomplete", value=int(not self.complete and not self.held)),
         ] + [
             Count(
                 name="ConnectionTimeout",
@@ -96,6 +99,7 @@ class SweepReport:
             "handoverFailures": self.handover_failures,
             "adopted": self.adopted,
             "unreadable": self.unreadable,
+            "held": self.held,
             "complete": self.complete,
         }
 

@@ -67,17 +67,15 @@ def parse_message(body: object) -> JsonObject:
     return message
 
 
-def parse_disconnect(event: object) -> tuple[str, str | None]:
-    """Return the connection id in a disconnect event, and the session id that a sweep adds.
+def parse_disconnect(event: object) -> str:
+    """Return the connection id in a disconnect event.
 
     Raises ``InvalidRequest`` (400) for an event of another shape or of another route.
     """
     connection_id, route_key = route_of(event)
     if route_key != "$disconnect":
         raise InvalidRequest(400, "requestContext.routeKey is not $disconnect")
-    session_id = event.get("sessionId") if isinstance(event, Mapping) else None
-    known = isinstance(session_id, str) and _SESSION_ID.fullmatch(session_id)
-    return connection_id, session_id if known else None
+    return connection_id
 
 
 def route_of(event: object) -> tuple[str, str]:

@@ -4,16 +4,27 @@ import json
 import re
 from typing import Final
 
+from hangup.aws.process import Invocation, deadline
+from hangup.aws.telemetry import StructuredLog
 from hangup.core.model import JsonObject
 from hangup.errors import InvalidRequest
 from hangup.ports import Log
 
-__all__ = ["Answer", "accept", "correlation_id", "refuse"]
+__all__ = ["Answer", "accept", "begin", "correlation_id", "refuse"]
 
 _ID: Final = re.compile(r"[!-~]{1,256}", re.ASCII)
 
 Answer = dict[str, object]
 """A Lambda proxy answer: ``statusCode`` and, where the client is told something, ``body``."""
+
+
+def begin(event: object, context: Invocation | None, log: StructuredLog) -> None:
+    """Start an invocation: its deadline, and the correlation id of its log lines.
+
+    ``context`` is Lambda's; None is an invocation without an end.
+    """
+    deadline.start(None if context is None else context.get_remaining_time_in_millis())
+    log.correlate(correlation_id(event))
 
 
 def accept(message: JsonObject | None = None) -> Answer:

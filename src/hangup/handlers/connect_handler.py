@@ -1,23 +1,20 @@
 """The ``$connect`` route: who may join, and the record of those who do."""
 
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from hangup.aws.clients import dynamodb_client, secrets_client
-from hangup.aws.clock import SystemClock
+from hangup.aws.process import Invocation, calls, clock
 from hangup.aws.secrets import SecretsManagerSecret
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.aws.telemetry import StructuredLog
 from hangup.config import ConnectSettings
 from hangup.core.requests import parse_join, route_of
 from hangup.errors import InvalidRequest
-from hangup.handlers.answers import Answer, accept, correlation_id, refuse
+from hangup.handlers.answers import Answer, accept, begin, refuse
 from hangup.lifecycle import join
 from hangup.ports import JoinOutcome
 from hangup.tokens import authorise_join
-
-if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.typing import LambdaContext
 
 __all__ = ["lambda_handler"]
 
@@ -32,18 +29,17 @@ _REFUSALS = {
 class _Parts(NamedTuple):
     sessions: DynamoDbSessions
     secret: SecretsManagerSecret
-    clock: SystemClock
 
 
-def lambda_handler(event: object, _context: "LambdaContext | None" = None) -> Answer:
+def lambda_handler(event: object, context: Invocation | None = None) -> Answer:
     """Answer 200 and record the connection, or refuse it and write nothing.
 
     400 malformed request, 401 no valid token, 403 token for another session or role, 404 session
     not active (listeners), 409 session has a speaker (speakers).
     """
-    _log.correlate(correlation_id(event))
+    begin(event, context, _log)
     parts = _parts()
-    now_ms = parts.clock.now_ms()
+    now_ms = clock.now_ms()
     connection_id = None
     try:
         connection_id, _ = route_of(event)
@@ -70,11 +66,10 @@ def lambda_handler(event: object, _context: "LambdaContext | None" = None) -> An
 @cache
 def _parts() -> _Parts:
     settings = ConnectSettings.from_env()
-    clock = SystemClock()
     sessions = DynamoDbSessions(
         dynamodb_client(),
+        calls,
         connections_table=settings.connections_table,
         sessions_table=settings.sessions_table,
-        clock=clock,
     )
-    return _Parts(sessions, SecretsManagerSecret(secrets_client(), settings.join_secret), clock)
+    return _Parts(sessions, SecretsManagerSecret(secrets_client(), calls, settings.join_secret))

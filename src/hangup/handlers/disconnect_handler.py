@@ -3,58 +3,61 @@
 API Gateway, the sweep, or both call it for one connection, in any order and any number of times.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING
 
-from hangup.aws.clients import dynamodb_client, management_client
-from hangup.aws.clock import SystemClock
+from hangup.aws.clients import CONCURRENCY, dynamodb_client, management_client
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.gateway import ManagementApiGateway
+from hangup.aws.process import Invocation, calls, clock
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.aws.telemetry import StructuredLog
 from hangup.config import DisconnectSettings
+from hangup.core.model import DurationMs
 from hangup.core.requests import parse_disconnect
 from hangup.errors import InvalidRequest
-from hangup.handlers.answers import Answer, accept, correlation_id, refuse
+from hangup.handlers.answers import Answer, accept, begin, refuse
 from hangup.lifecycle import Cleanup
-
-if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.typing import LambdaContext
 
 __all__ = ["lambda_handler"]
 
 _log = StructuredLog("disconnect_handler")
 
+_CLAIM_MS = DurationMs(60_000)
+"""The function's time limit. Lambda's own repetition comes a minute after a failure, so later."""
 
-def lambda_handler(event: object, _context: "LambdaContext | None" = None) -> Answer:
+
+def lambda_handler(event: object, context: Invocation | None = None) -> Answer:
     """Remove the connection's record and settle its session; 400 for an event of another shape.
 
     Raises ``BackendError`` or ``CleanupIncomplete`` if work is left: an asynchronous invocation
     is then repeated by Lambda, and the next sweep finds what is left of a ``$disconnect``.
     """
-    _log.correlate(correlation_id(event))
+    begin(event, context, _log)
     cleanup = _cleanup()
     try:
-        connection_id, session_id = parse_disconnect(event)
+        connection_id = parse_disconnect(event)
     except InvalidRequest as error:
         return refuse(error, _log)
-    cleanup.disconnect(connection_id, session_id=session_id)
+    cleanup.disconnect(connection_id)
     return accept()
 
 
 @cache
 def _cleanup() -> Cleanup:
     settings = DisconnectSettings.from_env()
-    client, clock = dynamodb_client(), SystemClock()
+    client = dynamodb_client()
     return Cleanup(
-        connections=DynamoDbConnections(client, settings.connections_table),
+        connections=DynamoDbConnections(client, calls, settings.connections_table),
         sessions=DynamoDbSessions(
             client,
+            calls,
             connections_table=settings.connections_table,
             sessions_table=settings.sessions_table,
-            clock=clock,
         ),
-        gateway=ManagementApiGateway(management_client(settings.endpoint)),
+        gateway=ManagementApiGateway(management_client(settings.endpoint), calls),
         clock=clock,
         log=_log,
+        parallel_map=ThreadPoolExecutor(CONCURRENCY).map,
+        claim_ms=_CLAIM_MS,
     )

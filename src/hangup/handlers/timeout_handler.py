@@ -1,20 +1,21 @@
 """The scheduled function: one sweep over all connections.
 
-EventBridge calls it once a minute; it may also be invoked by hand, with any event. It returns the
-sweep's counts, and raises if a backend error left connections to the next sweep.
+EventBridge calls it once a minute; it may also be invoked by hand, with any event. The event
+``{"overrideGuard": true}`` closes what looks idle even if the mass-close guard would hold the
+sweep. It returns the sweep's counts, and raises if a backend error left connections to the next
+sweep.
 """
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Protocol
 
 from hangup.aws.clients import CONCURRENCY, dynamodb_client, lambda_client, management_client
-from hangup.aws.clock import SystemClock
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.functions import LambdaFunctions
 from hangup.aws.gateway import ManagementApiGateway
+from hangup.aws.process import Invocation, calls, clock, deadline
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
-from hangup.closer import Closer
+from hangup.closer import Closer, Pacer
 from hangup.config import TimeoutSettings, gateway_address
 from hangup.core.model import DurationMs
 from hangup.sweep import Sweep
@@ -27,19 +28,6 @@ _CLAIM_MS = DurationMs(60_000)
 _log = StructuredLog("timeout_handler")
 
 
-class Invocation(Protocol):
-    """What this function uses of Lambda's context."""
-
-    @property
-    def aws_request_id(self) -> str:
-        """Lambda's id of this invocation."""
-        ...
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Return how long the invocation may go on."""
-        ...
-
-
 def lambda_handler(event: object, context: Invocation) -> dict[str, object]:
     """Close every connection that is idle by now; return the counts (``SweepReport.as_json``).
 
@@ -47,12 +35,15 @@ def lambda_handler(event: object, context: Invocation) -> dict[str, object]:
     metrics are out if a backend error left work to the next sweep.
     """
     # The scheduled event's own id, so that both deliveries of one tick carry the same.
-    event_id = event.get("id") if isinstance(event, dict) else None
+    event = event if isinstance(event, dict) else {}
+    event_id = event.get("id")
     correlation_id = event_id if isinstance(event_id, str) else context.aws_request_id
     _log.correlate(correlation_id)
+    deadline.start(context.get_remaining_time_in_millis())
     report = _sweep().check_and_close_idle_connections(
-        time_left_ms=lambda: DurationMs(context.get_remaining_time_in_millis()),
+        time_left_ms=deadline.left_ms,
         correlation_id=correlation_id,
+        override_guard=event.get("overrideGuard") is True,
     )
     return report.as_json()
 
@@ -60,25 +51,29 @@ def lambda_handler(event: object, context: Invocation) -> dict[str, object]:
 @cache
 def _sweep() -> Sweep:
     settings = TimeoutSettings.from_env()
-    connections = DynamoDbConnections(dynamodb_client(), settings.connections_table)
+    connections = DynamoDbConnections(dynamodb_client(), calls, settings.connections_table)
+    gateway = ManagementApiGateway(management_client(settings.endpoint), calls)
     closer = Closer(
         connections=connections,
-        gateway=ManagementApiGateway(management_client(settings.endpoint)),
+        gateway=gateway,
         functions=LambdaFunctions(
-            lambda_client(), disconnect_function=settings.disconnect_function
+            lambda_client(), calls, disconnect_function=settings.disconnect_function
         ),
-        clock=SystemClock(),
+        clock=clock,
         log=_log,
         address=gateway_address(settings.endpoint),
         claim_ms=_CLAIM_MS,
+        pacer=Pacer(clock=clock, pace=settings.pace),
     )
     return Sweep(
         connections=connections,
+        gateway=gateway,
         closer=closer,
         metrics=EmfMetrics(),
-        clock=SystemClock(),
+        clock=clock,
         log=_log,
         policy=settings.policy,
+        guard=settings.guard,
         total_segments=settings.total_segments,
         parallel_map=ThreadPoolExecutor(CONCURRENCY).map,
     )

@@ -51,6 +51,7 @@ class Deployment:
     connect_function: str
     heartbeat_function: str
     sweep_rule: str
+    failed_cleanups_queue_url: str
 
 
 def packaged_template() -> dict[str, Any]:
@@ -115,6 +116,7 @@ def _deployment(engine: Engine, outputs: Mapping[str, str]) -> Deployment:
         connect_function=outputs.get("ConnectFunction", ""),
         heartbeat_function=outputs.get("HeartbeatFunction", ""),
         sweep_rule=outputs.get("SweepRule", ""),
+        failed_cleanups_queue_url=outputs.get("FailedCleanupsQueueUrl", ""),
     )
 
 

@@ -10,6 +10,8 @@ What is changed on the way, and why, so that the template itself stays the one f
    caller to put in place afterwards.
 4. Functions get the code that was uploaded, under a key of its own content: CloudFormation
    replaces code only when the key differs from the last one.
+5. ``AWS::SQS::QueuePolicy`` goes: it refuses whoever does not come by TLS, and MiniStack, on
+   loopback, speaks nothing else than plain HTTP.
 """
 
 from collections.abc import Mapping
@@ -17,7 +19,7 @@ from typing import Any, Final
 
 __all__ = ["code_buckets", "prepared", "reserved_concurrency"]
 
-_UNKNOWN_TYPES: Final = frozenset({"AWS::ApiGatewayV2::RouteResponse"})
+_LEFT_OUT: Final = frozenset({"AWS::ApiGatewayV2::RouteResponse", "AWS::SQS::QueuePolicy"})
 _FUNCTION: Final = "AWS::Lambda::Function"
 _SECRET: Final = "AWS::SecretsManager::Secret"  # noqa: S105 - a type, no secret
 
@@ -26,7 +28,7 @@ def prepared(template: Mapping[str, Any], *, code_key: str) -> dict[str, Any]:
     """Return the template for MiniStack; ``code_key`` is the uploaded code's S3 key."""
     secrets = {k for k, r in template["Resources"].items() if r["Type"] == _SECRET}
     result: dict[str, Any] = _with_secret_ids(dict(template), secrets)
-    gone = {k for k, r in result["Resources"].items() if r["Type"] in _UNKNOWN_TYPES}
+    gone = {k for k, r in result["Resources"].items() if r["Type"] in _LEFT_OUT}
     resources = {k: r for k, r in result["Resources"].items() if k not in gone}
     for resource in resources.values():
         wanted = resource.pop("DependsOn", [])

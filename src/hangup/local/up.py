@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from hangup.aws.stack import DeployedStack, stack_outputs
 from hangup.core.model import DurationMs, EpochMs, Role
 from hangup.errors import LocalStackError
 from hangup.local.client import client
@@ -24,12 +25,13 @@ from hangup.tokens import mint_join_token
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
-__all__ = ["STATE_DIR", "local_join_secret", "run_up"]
+__all__ = ["STATE_DIR", "local_join_secret", "local_stack", "run_up"]
 
 STATE_DIR: Final = Path(".hangup")
 """Where the stack's state is kept between runs, below the current folder."""
 
 _PREFERRED_PORT: Final = 4566
+_STACK: Final = "Hangup"
 _SESSION: Final = "demo"
 _TOKEN_HOURS: Final = 12
 _LOOK_EVERY_S: Final = 1.0
@@ -78,9 +80,7 @@ def run_up(
 
 def local_join_secret(state_dir: Path = STATE_DIR) -> str:
     """Return the join secret of the stack that ``run_up`` runs from ``state_dir``."""
-    note = _read_note(state_dir)
-    if note is None or _is_free(note.port):
-        raise LocalStackError("No local stack runs from this folder; start it with: make up")
+    note = _running(state_dir)
     try:
         return _secret(client("secretsmanager", f"http://{HOST}:{note.port}"), note.join_secret_arn)
     except (BotoCoreError, ClientError) as error:
@@ -88,6 +88,26 @@ def local_join_secret(state_dir: Path = STATE_DIR) -> str:
             f"What listens on port {note.port} is not the local stack of this folder ({error}); "
             "start it with: make up"
         ) from error
+
+
+def local_stack(state_dir: Path = STATE_DIR) -> DeployedStack:
+    """Return the stack that ``run_up`` runs from ``state_dir``."""
+    endpoint = f"http://{HOST}:{_running(state_dir).port}"
+    outputs = stack_outputs(client("cloudformation", endpoint), _STACK)
+    return DeployedStack(
+        outputs=outputs,
+        dynamodb=client("dynamodb", endpoint),
+        functions=client("lambda", endpoint),
+        management=client("apigatewaymanagementapi", outputs["ManagementEndpoint"]),
+        queues=client("sqs", endpoint),
+    )
+
+
+def _running(state_dir: Path) -> _Note:
+    note = _read_note(state_dir)
+    if note is None or _is_free(note.port):
+        raise LocalStackError("No local stack runs from this folder; start it with: make up")
+    return note
 
 
 def _secret(secrets: "SecretsManagerClient", arn: str) -> str:

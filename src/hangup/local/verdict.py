@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.items import session_from_item
+from hangup.aws.process import calls
 from hangup.core.model import Connection, Role, Session, TimeoutReason
 from hangup.core.report import NAMESPACE
 from hangup.local.deploy import Deployment
@@ -180,7 +181,7 @@ class _Tables:
         self._stack = stack
 
     def connections(self) -> list[Connection]:
-        table = DynamoDbConnections(self._client, self._stack.connections_table)
+        table = DynamoDbConnections(self._client, calls, self._stack.connections_table)
         return list(table.scan_all_connections())
 
     def session_is(self, session_id: str, active: object, listener_count: int) -> bool:

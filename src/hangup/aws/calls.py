@@ -1,0 +1,108 @@
+"""Calls to AWS with retries that fit the error and the time that is left.
+
+What may succeed later (``errors.Kind`` BUSY and CONFLICT, and no answer at all) is tried again
+with capped exponential backoff and full jitter, as long as the invocation has time for another
+attempt. boto3's own retries are off: they know no deadline.
+"""
+
+import random
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+)
+
+from hangup.aws.errors import Kind, error_code, kind_of
+from hangup.core.model import DurationMs
+from hangup.errors import BackendError
+from hangup.ports import Clock
+
+__all__ = ["ATTEMPT_MS", "AnsweredError", "Calls", "Deadline"]
+
+ATTEMPT_MS: Final = 4_000
+"""What one attempt takes at most: the socket time-outs of ``clients.CONFIG``, added up."""
+
+_FIRST_PAUSE_MS: Final = 50
+_LONGEST_PAUSE_MS: Final = 2_000
+_MAX_ATTEMPTS: Final = 6
+"""In the mean 1.6 s of pauses: after that another layer (the next sweep, Lambda, the client)
+tries again."""
+
+_FOR_GOOD: Final = (ParamValidationError, NoCredentialsError, NoRegionError)
+
+Result = TypeVar("Result")
+
+
+class AnsweredError(BackendError):
+    """A ``BackendError`` that AWS answered; ``answer`` is its ``ClientError``."""
+
+    def __init__(self, operation: str, answer: ClientError, *, retryable: bool) -> None:
+        message = answer.response.get("Error", {}).get("Message", "")
+        super().__init__(operation, error_code(answer), message, retryable=retryable)
+        self.answer = answer
+
+
+class Deadline:
+    """Until when an invocation may go on. One per process: it serves one invocation at a time."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ends_at_ms: int | None = None
+
+    def start(self, remaining_ms: int | None) -> None:
+        """Begin an invocation that has this long; None for one without an end."""
+        ends = None if remaining_ms is None else self._clock.now_ms() + remaining_ms
+        self._ends_at_ms = ends
+
+    def left_ms(self) -> DurationMs:
+        """Return how long the invocation may go on; an hour if it has no end."""
+        if self._ends_at_ms is None:
+            return DurationMs(3_600_000)
+        return DurationMs(self._ends_at_ms - self._clock.now_ms())
+
+
+class Calls:
+    """Makes the calls of one process; safe to use from several threads."""
+
+    def __init__(self, clock: Clock, deadline: Deadline) -> None:
+        self._clock = clock
+        self._deadline = deadline
+
+    def __call__(
+        self,
+        operation: str,
+        call: Callable[[], Result],
+        *,
+        max_attempts: int = _MAX_ATTEMPTS,
+    ) -> Result:
+        """Return what ``call`` returns. Raises ``BackendError`` (``AnsweredError`` if AWS said so).
+
+        ``call`` is made up to ``max_attempts`` times; it must be safe to repeat after an attempt
+        that took effect and was not answered.
+        """
+        for attempt in range(max_attempts):
+            try:
+                return call()
+            except ClientError as error:
+                retryable = kind_of(error) is not Kind.REFUSED
+                failure: BackendError = AnsweredError(operation, error, retryable=retryable)
+                failure.__cause__ = error
+            except BotoCoreError as error:
+                # No answer: a connection that broke, timed out or was never made.
+                retryable = not isinstance(error, _FOR_GOOD)
+                name = type(error).__name__
+                failure = BackendError(operation, name, str(error), retryable=retryable)
+                failure.__cause__ = error
+            # Full jitter: callers that met once shall not meet again. No secret hangs on it.
+            longest_ms = min(_FIRST_PAUSE_MS << attempt, _LONGEST_PAUSE_MS)
+            pause_ms = DurationMs(random.randint(0, longest_ms))  # noqa: S311
+            last = attempt + 1 == max_attempts
+            if last or not retryable or self._deadline.left_ms() < pause_ms + ATTEMPT_MS:
+                raise failure
+            self._clock.sleep(pause_ms)
+        raise AssertionError("max_attempts is at least 1")

@@ -1,0 +1,90 @@
+"""Which error of AWS is which: the one table that retries and outcomes go by.
+
+| kind     | means                                          | what happens              |
+|----------|------------------------------------------------|---------------------------|
+| BUSY     | throttled, overloaded, or out of reach for now | tried again, with backoff |
+| CONFLICT | another writer had the same item               | tried again, with backoff |
+| REFUSED  | not allowed, not found, or not valid: for good | raised at once            |
+
+``GoneException`` and a condition that does not hold are no errors but outcomes: the adapters that
+expect them say so. A code that the table does not have is BUSY with a 5xx or 429, else REFUSED.
+"""
+
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Final
+
+from botocore.exceptions import ClientError
+
+__all__ = ["Kind", "cancellation_codes", "error_code", "kind_of"]
+
+
+class Kind(Enum):
+    """What an error means to whoever called."""
+
+    BUSY = auto()
+    CONFLICT = auto()
+    REFUSED = auto()
+
+
+# Sources: the error sections of the DynamoDB, Lambda, API Gateway Management and Secrets Manager
+# API references, and the codes that botocore's standard retry mode takes for throttling.
+_KINDS: Final = {
+    "InternalFailure": Kind.BUSY,
+    "InternalServerError": Kind.BUSY,
+    "InternalServiceError": Kind.BUSY,
+    "InternalServerException": Kind.BUSY,
+    "LimitExceededException": Kind.BUSY,
+    "ProvisionedThroughputExceeded": Kind.BUSY,
+    "ProvisionedThroughputExceededException": Kind.BUSY,
+    "RequestLimitExceeded": Kind.BUSY,
+    "RequestTimeout": Kind.BUSY,
+    "ServiceException": Kind.BUSY,
+    "ServiceUnavailable": Kind.BUSY,
+    "ServiceUnavailableException": Kind.BUSY,
+    "ThrottledException": Kind.BUSY,
+    "Throttling": Kind.BUSY,
+    "ThrottlingError": Kind.BUSY,
+    "ThrottlingException": Kind.BUSY,
+    "TooManyRequestsException": Kind.BUSY,
+    "TransactionConflict": Kind.CONFLICT,
+    "TransactionConflictException": Kind.CONFLICT,
+    "TransactionInProgressException": Kind.CONFLICT,
+    "AccessDeniedException": Kind.REFUSED,
+    "ConditionalCheckFailedException": Kind.REFUSED,
+    "ForbiddenException": Kind.REFUSED,
+    "GoneException": Kind.REFUSED,
+    "ResourceNotFoundException": Kind.REFUSED,
+    "UnrecognizedClientException": Kind.REFUSED,
+    "ValidationException": Kind.REFUSED,
+}
+
+
+def kind_of(error: ClientError) -> Kind:
+    """Return the kind of an error that AWS answered."""
+    code = error_code(error)
+    if code == "TransactionCanceledException":
+        return _kind_of_cancellation(cancellation_codes(error))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    busy = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
+    return _KINDS.get(code, Kind.BUSY if busy else Kind.REFUSED)
+
+
+def error_code(error: ClientError) -> str:
+    """Return AWS's name of the error, ``Unknown`` if the answer had none."""
+    return error.response.get("Error", {}).get("Code", "Unknown")
+
+
+def cancellation_codes(error: ClientError) -> list[str]:
+    """Return why each item of a transaction failed (``"None"`` where it did not), in order."""
+    reasons = error.response.get("CancellationReasons", [])
+    return [reason.get("Code", "None") for reason in reasons]
+
+
+def _kind_of_cancellation(codes: list[str]) -> Kind:
+    # A conflict outweighs the other reasons: without it they may turn out otherwise.
+    kinds = {_KINDS.get(code, Kind.REFUSED) for code in codes if code != "None"}
+    for kind in (Kind.CONFLICT, Kind.BUSY):
+        if kind in kinds:
+            return kind
+    return Kind.REFUSED

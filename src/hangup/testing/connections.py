@@ -1,0 +1,118 @@
+"""The connections table, in memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from hangup.core.model import Connection, DurationMs, EpochMs
+from hangup.ports import ActivityOutcome, ScanPage
+from hangup.testing.faults import Faults, aws_call
+
+__all__ = ["InMemoryConnections"]
+
+
+@dataclass(slots=True)
+class Record:
+    connection: Connection
+    claim_expires_ms: EpochMs | None = None
+
+
+class InMemoryConnections:
+    """``ConnectionsRepository`` in a dictionary; ``page_size`` is records read per scan page."""
+
+    def __init__(self, faults: Faults | None = None, *, page_size: int = 100) -> None:
+        self.records: dict[str, Record] = {}
+        self._faults = faults or Faults()
+        self._page_size = page_size
+
+    def put(self, connection: Connection) -> None:
+        """Write a record as it is, of whatever shape."""
+        self.records[connection.connection_id] = Record(connection)
+
+    @aws_call("GetItem")
+    def get(self, connection_id: str) -> Connection | None:
+        """Return the record, ``None`` if there is none."""
+        record = self.records.get(connection_id)
+        return None if record is None else record.connection
+
+    def scan_all_connections(self) -> Iterator[Connection]:
+        """Yield every record."""
+        with self._faults.call("Scan"):
+            everything = [record.connection for record in self.records.values()]
+        yield from everything
+
+    def scan_candidates(
+        self, *, cutoff_ms: EpochMs, segment: int, total_segments: int
+    ) -> Iterator[ScanPage]:
+        """Yield the pages of one segment; a record is in the same segment in every scan."""
+        ids = sorted(self.records)[segment::total_segments]
+        for start in range(0, max(len(ids), 1), self._page_size):
+            with self._faults.call("Scan", str(segment)):
+                page = [
+                    self.records[i].connection
+                    for i in ids[start : start + self._page_size]
+                    if i in self.records
+                ]
+            yield ScanPage(
+                candidates=[c for c in page if _is_candidate(c, cutoff_ms)],
+                scanned_count=len(page),
+            )
+
+    @aws_call("UpdateItem")
+    def claim(self, connection: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs) -> bool:
+        """Take the claim unless there was activity since, or another claim holds."""
+        record = self.records.get(connection.connection_id)
+        if record is None or connection.last_seen_ms is None:
+            return False
+        now = record.connection
+        if (now.last_activity_ms is None) != (connection.last_activity_ms is None):
+            return False
+        if now.last_activity_ms is None and "lastActivityTime" in now.malformed:
+            return False
+        if now.last_seen_ms is None or now.last_seen_ms > connection.last_seen_ms:
+            return False
+        if record.claim_expires_ms is not None and record.claim_expires_ms > now_ms:
+            return False
+        record.claim_expires_ms = claim_expires_ms
+        return True
+
+    @aws_call("UpdateItem")
+    def release(self, connection: Connection, *, noticed_at_ms: EpochMs | None) -> None:
+        """Give the claim back."""
+        record = self.records.get(connection.connection_id)
+        if record is not None:
+            record.claim_expires_ms = None
+            if noticed_at_ms is not None:
+                record.connection = replace(record.connection, noticed_at_ms=noticed_at_ms)
+
+    @aws_call("UpdateItem")
+    def adopt(self, connection_id: str, *, now_ms: EpochMs) -> bool:
+        """Start the clock of a record without times."""
+        record = self.records.get(connection_id)
+        if record is None or record.connection.malformed:
+            return False
+        if record.connection.last_seen_ms is not None:
+            return False
+        record.connection = replace(record.connection, last_activity_ms=now_ms)
+        return True
+
+    @aws_call("UpdateItem")
+    def record_activity(
+        self, connection_id: str, *, now_ms: EpochMs, resolution_ms: DurationMs
+    ) -> ActivityOutcome:
+        """Move the last activity forward."""
+        record = self.records.get(connection_id)
+        if record is None:
+            return ActivityOutcome.NO_RECORD
+        last_ms = record.connection.last_activity_ms
+        if last_ms is not None and now_ms - last_ms < max(resolution_ms, 1):
+            return ActivityOutcome.ALREADY_RECORDED
+        malformed = tuple(n for n in record.connection.malformed if n != "lastActivityTime")
+        record.connection = replace(record.connection, last_activity_ms=now_ms, malformed=malformed)
+        return ActivityOutcome.RECORDED
+
+
+def _is_candidate(connection: Connection, cutoff_ms: EpochMs) -> bool:
+    if connection.last_activity_ms is None and connection.malformed:
+        return True
+    last_seen_ms = connection.last_seen_ms
+    return last_seen_ms is None or last_seen_ms < cutoff_ms

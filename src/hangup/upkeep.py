@@ -1,0 +1,87 @@
+"""Check and redrive, wired to a deployed stack for whoever looks after it.
+
+Both run with the caller's credentials. They need, beside CloudFormation's DescribeStacks:
+
+| | |
+|---|---|
+| check | Scan, GetItem on both tables; Query on the index; GetConnection |
+| check with mending | UpdateItem, DeleteItem on both tables; PostToConnection, DeleteConnection |
+| redrive | ReceiveMessage, DeleteMessage, ChangeMessageVisibility; Invoke |
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from hangup.aws.audit import DynamoDbAudit
+from hangup.aws.clients import CONCURRENCY
+from hangup.aws.connections import DynamoDbConnections
+from hangup.aws.functions import LambdaFunctions
+from hangup.aws.gateway import ManagementApiGateway
+from hangup.aws.process import calls, clock
+from hangup.aws.queues import SqsDeadLetters
+from hangup.aws.sessions import DynamoDbSessions
+from hangup.aws.stack import DeployedStack
+from hangup.check import Check
+from hangup.core.model import DurationMs
+from hangup.lifecycle import Cleanup
+from hangup.mending import Mending
+from hangup.ports import Log
+from hangup.redrive import Redrive
+
+__all__ = ["check_of", "redrive_of"]
+
+_CLAIM_MS = DurationMs(60_000)
+"""How long the functions of the reference stack claim for: their time limit."""
+
+
+@contextmanager
+def check_of(stack: DeployedStack, *, log: Log, progress: Callable[[str], None]) -> Iterator[Check]:
+    """Yield a check of the stack, with threads that end with the context."""
+    connections_table = stack.outputs["ConnectionsTable"]
+    sessions_table = stack.outputs["SessionsTable"]
+    audit = DynamoDbAudit(
+        stack.dynamodb, calls, connections_table=connections_table, sessions_table=sessions_table
+    )
+    sessions = DynamoDbSessions(
+        stack.dynamodb, calls, connections_table=connections_table, sessions_table=sessions_table
+    )
+    gateway = ManagementApiGateway(stack.management, calls)
+    with ThreadPoolExecutor(CONCURRENCY) as threads:
+        yield Check(
+            audit=audit,
+            sessions=sessions,
+            gateway=gateway,
+            mending=Mending(
+                audit=audit,
+                sessions=sessions,
+                gateway=gateway,
+                cleanup=Cleanup(
+                    connections=DynamoDbConnections(stack.dynamodb, calls, connections_table),
+                    sessions=sessions,
+                    gateway=gateway,
+                    clock=clock,
+                    log=log,
+                    parallel_map=threads.map,
+                    claim_ms=_CLAIM_MS,
+                ),
+                clock=clock,
+                log=log,
+                parallel_map=threads.map,
+            ),
+            clock=clock,
+            parallel_map=threads.map,
+            progress=progress,
+            claim_ms=_CLAIM_MS,
+        )
+
+
+def redrive_of(stack: DeployedStack, *, say: Callable[[str], None]) -> Redrive:
+    """Return a redrive of the stack's failed cleanups."""
+    return Redrive(
+        letters=SqsDeadLetters(stack.queues, calls, stack.outputs["FailedCleanupsQueueUrl"]),
+        functions=LambdaFunctions(
+            stack.functions, calls, disconnect_function=stack.outputs["DisconnectFunction"]
+        ),
+        say=say,
+    )

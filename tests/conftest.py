@@ -1,0 +1,96 @@
+"""Fixtures that more than one kind of test uses."""
+
+import logging
+import sys
+from collections.abc import Iterator
+
+import boto3
+import pytest
+
+from tests.unit.aws_stub import AwsStub
+
+_UNSET = (
+    "ACTIVITY_RESOLUTION_SECONDS",
+    "AWS_PROFILE",
+    "AWS_SESSION_TOKEN",
+    "CLOSES_PER_SECOND",
+    "CONNECTION_IDLE_TIMEOUT_SECONDS",
+    "GUARD_AT_LEAST",
+    "GUARD_SHARE_PERCENT",
+    "LOG_LEVEL",
+    "POWERTOOLS_LOG_LEVEL",
+    "POWERTOOLS_SERVICE_NAME",
+    "SCAN_SEGMENTS",
+)
+_WARM = ("hangup.handlers.", "hangup.activity", "hangup.wiring")
+"""Modules that remember something for as long as Lambda keeps a process."""
+
+
+class _CurrentStdout:
+    """Standard output as it is at the time: pytest replaces it for each test."""
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep out what the shell that started the tests has set."""
+    for name in _UNSET:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def aws_server() -> Iterator[AwsStub]:
+    """The stub's server, one for all tests."""
+    boto3.setup_default_session()  # one that has not looked for credentials before
+    with AwsStub() as stub:
+        yield stub
+
+
+@pytest.fixture
+def aws(aws_server: AwsStub, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsStub]:
+    """AWS on loopback, the environment of every function, and nothing kept from other tests.
+
+    What the functions log and measure is on standard output, where ``capsys`` has it.
+    """
+    environment = {
+        "API_GATEWAY_ENDPOINT": aws_server.management_endpoint,
+        "AWS_ACCESS_KEY_ID": "unit-test",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": aws_server.endpoint,
+        "AWS_SECRET_ACCESS_KEY": "unit-test",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        "CONNECTIONS_TABLE": "connections",
+        "DISCONNECT_HANDLER_FUNCTION": "disconnect-handler",
+        "JOIN_SECRET_ARN": "join-secret",
+        "NO_PROXY": "127.0.0.1",
+        "SESSIONS_TABLE": "sessions",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    aws_server.reset()
+    _log_to_current_stdout()
+    _start_cold()
+    yield aws_server
+    _start_cold()
+
+
+def _start_cold() -> None:
+    for name, module in list(sys.modules.items()):
+        if name.startswith(_WARM):
+            for value in vars(module).values():
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()
+
+
+def _log_to_current_stdout() -> None:
+    for logger in logging.root.manager.loggerDict.values():
+        if hasattr(logger, "powertools_handler"):
+            for handler in getattr(logger, "handlers", []):
+                if isinstance(handler, logging.StreamHandler):
+                    handler.setStream(_CurrentStdout())

@@ -1,0 +1,368 @@
+"""Check and redrive on the deployed stack: what is really broken is found, mended and replayed.
+
+Both run with a role that has the permissions that ``hangup.upkeep`` lists, and no others.
+"""
+
+import asyncio
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from hangup.aws.stack import DeployedStack, StackOutputs
+from hangup.check import CheckReport
+from hangup.core.invariants import Kind
+from hangup.core.model import Connection, EpochMs, Role
+from hangup.local.client import Credentials
+from hangup.local.participants import Participant
+from hangup.mending import Mended
+from hangup.ports import JoinOutcome
+from hangup.testing import RecordingLog
+from hangup.upkeep import check_of, redrive_of
+from tests.integration.conftest import Stack, be_idle, eventually
+
+pytestmark = pytest.mark.integration
+
+CLIENTS = 20
+HEALTHY_CHECKS = 3
+
+
+def now_ms() -> EpochMs:
+    return EpochMs(time.time_ns() // 1_000_000)
+
+
+def operator(stack: Stack, *grants: tuple[list[str], str]) -> DeployedStack:
+    """Return the stack as somebody sees it who has these grants alone."""
+    iam, name = stack.engine.client("iam"), f"operator-{uuid4().hex[:8]}"
+    role = iam.create_role(
+        RoleName=name,
+        AssumeRolePolicyDocument=json.dumps(
+            {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+                ],
+            }
+        ),
+    )["Role"]
+    iam.put_role_policy(
+        RoleName=name,
+        PolicyName="upkeep",
+        PolicyDocument=json.dumps(
+            {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {"Effect": "Allow", "Action": actions, "Resource": resource}
+                    for actions, resource in grants
+                ],
+            }
+        ),
+    )
+    answer = stack.engine.client("sts").assume_role(RoleArn=role["Arn"], RoleSessionName="test")
+    credentials = Credentials(
+        access_key_id=answer["Credentials"]["AccessKeyId"],
+        secret_access_key=answer["Credentials"]["SecretAccessKey"],
+        session_token=answer["Credentials"]["SessionToken"],
+    )
+
+    def client(service: str, **options: str) -> Any:
+        return stack.engine.client(service, credentials, **options)
+
+    return DeployedStack(
+        outputs=StackOutputs(stack_name="Hangup", values=stack.deployed.outputs),
+        dynamodb=client("dynamodb"),
+        functions=client("lambda"),
+        management=client(
+            "apigatewaymanagementapi", endpoint_url=stack.deployed.management_endpoint
+        ),
+        queues=client("sqs"),
+    )
+
+
+def reader(stack: Stack, *more: tuple[list[str], str]) -> DeployedStack:
+    deployed = stack.deployed
+    tables = "arn:aws:dynamodb:us-east-1:000000000000:table/{}"
+    connections, sessions = map(
+        tables.format, (deployed.connections_table, deployed.sessions_table)
+    )
+    read = ["dynamodb:Scan", "dynamodb:GetItem"]
+    manage = (
+        f"arn:aws:execute-api:us-east-1:000000000000:{deployed.api_id}/prod/{{}}/@connections/*"
+    )
+    return operator(
+        stack,
+        (read, connections),
+        (read, sessions),
+        (["dynamodb:Query"], f"{connections}/index/sessionId-role-index"),
+        (["execute-api:ManageConnections"], manage.format("GET")),
+        *(
+            (actions, where.format(connections=connections, sessions=sessions, manage=manage))
+            for actions, where in more
+        ),
+    )
+
+
+def mender(stack: Stack) -> DeployedStack:
+    write = ["dynamodb:UpdateItem", "dynamodb:DeleteItem"]
+    manage = f"arn:aws:execute-api:us-east-1:000000000000:{stack.deployed.api_id}/prod/"
+    return reader(
+        stack,
+        (write, "{connections}"),
+        (write, "{sessions}"),
+        (["execute-api:ManageConnections"], f"{manage}POST/@connections/*"),
+        (["execute-api:ManageConnections"], f"{manage}DELETE/@connections/*"),
+    )
+
+
+def replayer(stack: Stack) -> DeployedStack:
+    queue = stack.deployed.failed_cleanups_queue_url.rpartition("/")[2]
+    function = stack.deployed.disconnect_function
+    messages = ["ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility"]
+    return operator(
+        stack,
+        (
+            [f"sqs:{name}" for name in messages],
+            f"arn:aws:sqs:us-east-1:000000000000:{queue}",
+        ),
+        (
+            ["lambda:InvokeFunction"],
+            f"arn:aws:lambda:us-east-1:000000000000:function:{function}",
+        ),
+    )
+
+
+def find(stack: DeployedStack) -> CheckReport:
+    with check_of(stack, log=RecordingLog(), progress=lambda _line: None) as check:
+        return check.find()
+
+
+def mend(stack: DeployedStack) -> tuple[CheckReport, Sequence[Mended]]:
+    with check_of(stack, log=RecordingLog(), progress=lambda _line: None) as check:
+        return check.mend(check.find())
+
+
+@pytest.fixture(autouse=True)
+def _what_other_tests_left(stack: Stack) -> None:
+    report, _ = mend(mender(stack))
+    assert report.broken == ()
+
+
+def update(stack: Stack, table: str, key: dict[str, str], **numbers: int) -> None:
+    stack.engine.client("dynamodb").update_item(
+        TableName=table,
+        Key={name: {"S": value} for name, value in key.items()},
+        UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in numbers),
+        ExpressionAttributeValues={f":{name}": {"N": str(n)} for name, n in numbers.items()},
+    )
+
+
+def remove(stack: Stack, table: str, **key: str) -> None:
+    stack.engine.client("dynamodb").delete_item(
+        TableName=table, Key={name: {"S": value} for name, value in key.items()}
+    )
+
+
+def listener_of(stack: Stack, session_id: str) -> str:
+    return next(iter(stack.sessions.listeners(session_id))).connection_id
+
+
+def test_every_kind_of_breakage_is_found_and_mended(stack: Stack) -> None:
+    connections, sessions = stack.deployed.connections_table, stack.deployed.sessions_table
+
+    async def play() -> None:
+        async with (
+            stack.session(listeners=1) as (in_order, _),
+            stack.session(listeners=1) as (haunted, _),
+            stack.session(listeners=2) as (miscounted, _),
+            stack.session(listeners=1) as (claimed, (with_claim,)),
+            stack.session(listeners=2, speaker_talks=False) as (speechless, orphans),
+            stack.session(listeners=2, speaker_talks=False) as (dissolved, strays),
+        ):
+            ghost = Connection(
+                connection_id=f"{uuid4().hex}=",
+                session_id=haunted.session_id,
+                role=Role.LISTENER,
+                connected_at_ms=now_ms(),
+            )
+            assert stack.sessions.join(ghost) is JoinOutcome.JOINED
+            update(stack, sessions, {"sessionId": miscounted.session_id}, listenerCount=9)
+            update(
+                stack,
+                connections,
+                {"connectionId": listener_of(stack, claimed.session_id)},
+                claimExpiresAt=now_ms() - 200_000,
+            )
+            broken_session = stack.sessions.get(speechless.session_id)
+            assert broken_session is not None
+            remove(stack, connections, connectionId=broken_session.speaker_connection_id)
+            dissolved_session = stack.sessions.get(dissolved.session_id)
+            assert dissolved_session is not None
+            remove(stack, connections, connectionId=dissolved_session.speaker_connection_id)
+            remove(stack, sessions, sessionId=dissolved.session_id)
+
+            report = await asyncio.to_thread(find, reader(stack))
+            assert {str(broken.kind) for broken in report.broken} == {
+                *(set(Kind) - {Kind.UNREADABLE_SESSION})
+            }
+            assert len(report.broken) == 5
+            assert ghost.connection_id in str(report.broken)
+
+            report, tried = await asyncio.to_thread(mend, mender(stack))
+            assert report.broken == ()
+            assert [mended.failure for mended in tried] == [None] * 5
+            assert stack.connections.get(ghost.connection_id) is None
+            assert stack.listener_count(haunted.session_id) == 1
+            assert stack.listener_count(miscounted.session_id) == 2
+            assert stack.listener_count(speechless.session_id) == 0
+            await speechless.wait_closed()
+            for lost in (*orphans, *strays):
+                await lost.wait_closed()
+                assert lost.messages("sessionEnded")
+            for present in (in_order, haunted, miscounted, claimed, with_claim):
+                assert await present.is_answered()
+
+    asyncio.run(play())
+
+
+def test_a_reader_cannot_mend(stack: Stack) -> None:
+    async def play() -> None:
+        async with stack.session(listeners=1) as (speaker, _):
+            update(
+                stack,
+                stack.deployed.sessions_table,
+                {"sessionId": speaker.session_id},
+                listenerCount=9,
+            )
+            report, tried = await asyncio.to_thread(mend, reader(stack))
+            assert [broken.kind for broken in report.broken] == [Kind.WRONG_COUNT]
+            assert all("AccessDenied" in str(mended.failure) for mended in tried)
+
+    asyncio.run(play())
+
+
+def test_nothing_is_found_while_clients_join_and_leave(stack: Stack) -> None:
+    async def come_and_go(session_id: str, until: asyncio.Event) -> int:
+        stays = 0
+        while not until.is_set():
+            listener = Participant("listener", session_id, Role.LISTENER)
+            await listener.join(stack.deployed.web_socket_url, secret=stack.secret)
+            await asyncio.sleep(random.uniform(0, 2))
+            if stays % 2:
+                listener.vanish()
+            else:
+                await listener.leave()
+            stays += 1
+        return stays
+
+    async def play() -> None:
+        over = asyncio.Event()
+        async with stack.session(listeners=3) as (one, _), stack.session(listeners=3) as (two, _):
+            coming = [
+                asyncio.create_task(come_and_go((one, two)[n % 2].session_id, over))
+                for n in range(CLIENTS)
+            ]
+            await asyncio.sleep(1)
+            reports = [await asyncio.to_thread(find, reader(stack)) for _ in range(HEALTHY_CHECKS)]
+            over.set()
+            stays = sum(await asyncio.gather(*coming))
+        assert stays > CLIENTS
+        assert [report.broken for report in reports] == [()] * HEALTHY_CHECKS
+
+    asyncio.run(play())
+
+
+@contextmanager
+def broken_cleanups(stack: Stack) -> Iterator[None]:
+    """Let the disconnect function look for a table that it may not read."""
+    functions, name = stack.engine.client("lambda"), stack.deployed.disconnect_function
+    environment = functions.get_function_configuration(FunctionName=name)["Environment"]
+    variables = {**environment["Variables"], "CONNECTIONS_TABLE": "nowhere"}
+    functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
+    try:
+        yield
+    finally:
+        functions.update_function_configuration(FunctionName=name, Environment=environment)
+
+
+def waiting(stack: Stack) -> int:
+    attributes = stack.engine.client("sqs").get_queue_attributes(
+        QueueUrl=stack.deployed.failed_cleanups_queue_url,
+        AttributeNames=["ApproximateNumberOfMessages"],
+    )["Attributes"]
+    return int(attributes["ApproximateNumberOfMessages"])
+
+
+def test_a_cleanup_that_failed_for_good_is_replayed(stack: Stack) -> None:
+    said: list[str] = []
+
+    async def play() -> None:
+        async with stack.session(listeners=2) as (speaker, (silent, talking)):
+            talking.talk()
+            with broken_cleanups(stack):
+                await be_idle()
+                counts = await asyncio.to_thread(stack.sweep)
+                assert counts["closed"] == 1
+                await silent.wait_closed()
+                await eventually(lambda: waiting(stack) == 1, within_s=30)
+            assert stack.listener_count(speaker.session_id) == 2
+
+            redrive = redrive_of(replayer(stack), say=said.append)
+            would_be = await asyncio.to_thread(lambda: redrive.replay(dry_run=True))
+            assert (would_be.replayed, waiting(stack)) == (1, 1)
+            report = await asyncio.to_thread(redrive.replay)
+            assert (report.replayed, report.left) == (1, {})
+            assert waiting(stack) == 0
+            await eventually(lambda: stack.listener_count(speaker.session_id) == 1)
+            assert await talking.is_answered()
+
+    asyncio.run(play())
+    assert [line.partition(":")[0] for line in said] == ["would replay", "replayed"]
+    assert find(reader(stack)).broken == ()
+
+
+def hangup(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = Path(sys.executable).with_name("hangup")
+    return subprocess.run(
+        [str(command), *arguments, "--local"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_the_commands_find_the_stack_that_runs_here(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / ".hangup").mkdir()
+    note = {"port": stack.engine.port, "join_secret_arn": stack.deployed.join_secret_arn}
+    (tmp_path / ".hangup" / "last_run.json").write_text(json.dumps(note))
+    ghost = Connection(connection_id=f"{uuid4().hex}=", connected_at_ms=now_ms())
+    stack.engine.client("dynamodb").put_item(
+        TableName=stack.deployed.connections_table,
+        Item={"connectionId": {"S": ghost.connection_id}},
+    )
+    found = hangup(tmp_path, "check")
+    assert (found.returncode, found.stdout.partition(":")[0]) == (1, "ghost"), found
+    mended = hangup(tmp_path, "check", "--fix")
+    assert mended.returncode == 0, mended
+    assert mended.stdout.endswith("1 mended, nothing is broken now.\n")
+    result = hangup(tmp_path, "check", "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["broken"] == []
+
+    stack.engine.client("sqs").send_message(
+        QueueUrl=stack.deployed.failed_cleanups_queue_url, MessageBody="no record"
+    )
+    left = hangup(tmp_path, "redrive")
+    assert left.returncode == 1
+    assert left.stdout.endswith("0 replayed, 1 left in the queue.\n")
+    stack.engine.client("sqs").purge_queue(QueueUrl=stack.deployed.failed_cleanups_queue_url)
+    assert hangup(tmp_path, "redrive").stdout == "0 replayed.\n"

@@ -1,0 +1,62 @@
+"""The invariants of the design under races, faults and floods."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from hangup.testing import Faults
+from tests.contract.conftest import REAL
+from tests.contract.stores import DynamoDbStore
+from tests.model.machine import ConnectionsMachine
+from tests.model.mutants import MUTANTS
+from tests.model.stores import DynamoDbStores, Stores
+from tests.model.world import Violation
+
+SCHEDULES = int(os.environ.get("HANGUP_SCHEDULES", "500"))
+ON_TABLES = max(20, SCHEDULES // 500)
+
+
+def model_settings(schedules: int, *, steps: int = 30) -> settings:
+    """Return settings for so many schedules: the same ones every time, unless it is a soak."""
+    return settings(
+        max_examples=schedules,
+        stateful_step_count=steps,
+        derandomize="HANGUP_SCHEDULES" not in os.environ,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+def test_the_invariants_hold_in_memory() -> None:
+    run_state_machine_as_test(ConnectionsMachine, settings=model_settings(SCHEDULES))
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_broken_rule_is_caught(name: str) -> None:
+    # Without shrinking: that there is a counterexample is enough.
+    hunt = settings(model_settings(8_000), phases=[Phase.generate])
+    with pytest.raises(Violation):
+        run_state_machine_as_test(MUTANTS[name], settings=hunt)
+
+
+@pytest.mark.parametrize("engine", REAL)
+def test_the_invariants_hold_on_a_real_engine(engine: str, request: pytest.FixtureRequest) -> None:
+    tables = DynamoDbStore(request.getfixturevalue(engine))
+
+    class OnTables(ConnectionsMachine):
+        def make_stores(self, faults: Faults) -> Stores:
+            stores = DynamoDbStores(
+                tables.client, faults, (tables.connections_table, tables.sessions_table)
+            )
+            stores.clear()
+            return stores
+
+    # Every call is a request here: as many schedules as fit into half a minute.
+    few = settings(model_settings(ON_TABLES), phases=[Phase.generate])
+    try:
+        run_state_machine_as_test(OnTables, settings=few)
+    finally:
+        tables.drop()

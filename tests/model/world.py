@@ -1,0 +1,432 @@
+"""A small world for the model test: clients, sockets, late events, faults, and what must hold.
+
+Everything runs in one thread. What overlaps in reality happens here *between two external calls*:
+a ``Script`` says before or after which call of an actor something fails, the actor crashes, or
+another actor acts. The invariants of the design are checked after every external call that took
+effect.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final
+
+from hangup.closer import Closer, Pacer
+from hangup.config import gateway_address
+from hangup.core.guard import DEFAULT_GUARD
+from hangup.core.model import Connection, DurationMs, EpochMs, JsonObject, Role
+from hangup.core.pacing import Pace
+from hangup.core.policy import Close, IdlePolicy, decide
+from hangup.errors import BackendError, HangupError
+from hangup.lifecycle import Activity, Cleanup
+from hangup.ports import Clock, CloseOutcome, JoinOutcome
+from hangup.sweep import Sweep
+from hangup.testing import (
+    FakeClock,
+    Faults,
+    InMemoryFunctions,
+    InMemoryGateway,
+    RecordingLog,
+    RecordingMetrics,
+)
+from tests.model.stores import Stores
+
+IDLE_TIMEOUT_MS: Final = DurationMs(120_000)
+LAMBDA_MS: Final = 60_000
+CLAIM_MS: Final = DurationMs(60_000)
+MAX_SKEW_MS: Final = 2_000
+POLICY: Final = IdlePolicy(idle_timeout_ms=IDLE_TIMEOUT_MS, activity_resolution_ms=DurationMs(0))
+ADDRESS: Final = gateway_address("https://abc123.execute-api.eu-west-1.amazonaws.com/prod")
+
+
+class Crash(BaseException):
+    """The process of an actor ends between two calls. No ``except`` of the code under test."""
+
+
+class Violation(AssertionError):
+    """An invariant does not hold."""
+
+
+class Fault(Enum):
+    """What goes wrong at one call."""
+
+    FAIL_BEFORE = "the call fails, with nothing done"
+    FAIL_AFTER = "the call takes effect, and its answer is lost"
+    REFUSE = "the call is refused for good"
+    CRASH_BEFORE = "the actor's process ends before the call"
+    CRASH_AFTER = "the actor's process ends right after the call"
+
+
+@dataclass(frozen=True)
+class Script:
+    """What happens at which of an actor's external calls (0 is the first)."""
+
+    faults: dict[int, Fault] = field(default_factory=dict)
+    meanwhile: dict[int, Callable[[], None]] = field(default_factory=dict)
+    latency_ms: int = 5
+    skew_ms: int = 0
+
+
+CALM: Final = Script()
+
+
+class SkewedClock:
+    """One writer's clock: the world's time, a little off."""
+
+    def __init__(self, base: FakeClock, skew_ms: int) -> None:
+        self._base = base
+        self._skew_ms = skew_ms
+
+    def now_ms(self) -> EpochMs:
+        return EpochMs(self._base.ms + self._skew_ms)
+
+    def sleep(self, duration_ms: DurationMs) -> None:
+        self._base.sleep(duration_ms)
+
+
+@dataclass
+class Client:
+    """A real client: it knows when it last spoke."""
+
+    connection_id: str
+    session_id: str
+    role: Role
+    last_spoke_ms: int
+
+
+class World:
+    """Clients, the stores under test, and everything that has been sent but not yet arrived."""
+
+    closer = Closer
+    cleanup = Cleanup
+    guard = DEFAULT_GUARD
+
+    def __init__(self, stores: Stores, faults: Faults) -> None:
+        self.faults = faults
+        self.clock = FakeClock()
+        self.stores = stores
+        self.gateway = InMemoryGateway(faults)
+        self.functions = InMemoryFunctions(faults)
+        self.log = RecordingLog()
+        self.clients: dict[str, Client] = {}
+        self.disconnects: list[str] = []
+        """Connection ids of ``$disconnect`` events and hand-overs that have not arrived yet."""
+        self.on_record: set[str] = set()
+        self.removed: set[str] = set()
+        self.claimed: dict[str, EpochMs] = {}
+        """The last activity on record when a connection was claimed."""
+        self.recording = True
+        self._next_id = 0
+        faults.after = self._after_call
+
+    # What clients do.
+
+    def join(self, session_id: str, role: Role, script: Script = CALM) -> str | None:
+        """Let a client connect; return its connection id if it was let in."""
+        connection_id = f"{role[0]}{self._next_id}"
+        self._next_id += 1
+        connection = Connection(
+            connection_id=connection_id,
+            session_id=session_id,
+            role=role,
+            connected_at_ms=EpochMs(self.clock.ms + script.skew_ms),
+            last_activity_ms=EpochMs(self.clock.ms + script.skew_ms),
+        )
+        outcome: JoinOutcome | None = None
+        with self._acting(script):
+            outcome = self.stores.sessions.join(connection)
+        if outcome is not JoinOutcome.JOINED:
+            # Refused, or the handler failed: API Gateway opens no socket.
+            return None
+        self.gateway.open(connection_id)
+        self.gateway.active_ms[connection_id] = EpochMs(self.clock.ms)
+        self.clients[connection_id] = Client(
+            connection_id, session_id, role, last_spoke_ms=self.clock.ms
+        )
+        return connection_id
+
+    def talk(self, connection_id: str, script: Script = CALM) -> None:
+        """Let a client say something, if its socket is open."""
+        if connection_id not in self.gateway.open_ids:
+            return
+        self.gateway.active_ms[connection_id] = EpochMs(self.clock.ms)
+        self.clients[connection_id].last_spoke_ms = self.clock.ms
+        if not self.recording:
+            return
+        clock = SkewedClock(self.clock, script.skew_ms)
+        activity = Activity(
+            connections=self.stores.connections,
+            gateway=self.gateway,
+            log=self.log,
+            resolution_ms=DurationMs(0),
+        )
+        with self._acting(script):
+            activity.record(connection_id, now_ms=clock.now_ms())
+
+    def vanish(self, connection_id: str, *, announced: bool) -> None:
+        """Close a client's socket; ``$disconnect`` is best effort, so it may never be sent."""
+        if connection_id in self.gateway.open_ids:
+            self.gateway.open_ids.remove(connection_id)
+            if announced:
+                self.disconnects.append(connection_id)
+
+    # What the functions do.
+
+    def sweep(self, script: Script = CALM) -> None:
+        """Run the timeout function once."""
+        clock = SkewedClock(self.clock, script.skew_ms)
+        started_ms = self.clock.ms
+        closer = self.closer(
+            connections=_WatchedConnections(self, clock),
+            gateway=_WatchedGateway(self, clock),
+            functions=self.functions,
+            clock=clock,
+            log=self.log,
+            address=ADDRESS,
+            claim_ms=CLAIM_MS,
+            pacer=Pacer(clock=clock, pace=Pace(200)),
+        )
+        sweep = Sweep(
+            connections=self.stores.connections,
+            gateway=self.gateway,
+            closer=closer,
+            metrics=RecordingMetrics(),
+            clock=clock,
+            log=self.log,
+            policy=POLICY,
+            guard=self.guard,
+            total_segments=2,
+            parallel_map=map,
+        )
+        with self._acting(script):
+            sweep.check_and_close_idle_connections(
+                time_left_ms=lambda: DurationMs(LAMBDA_MS - (self.clock.ms - started_ms)),
+                correlation_id="tick",
+            )
+        if not script.meanwhile and self.clock.ms - started_ms > LAMBDA_MS:
+            raise Violation("I6: the sweep took longer than its invocation may")
+        self._collect_hand_overs()
+
+    def disconnect(self, position: int, *, again: bool = False, script: Script = CALM) -> None:
+        """Deliver one of the waiting disconnect events; ``again`` keeps it for another time."""
+        if not self.disconnects:
+            return
+        position %= len(self.disconnects)
+        connection_id = self.disconnects[position]
+        if not again:
+            del self.disconnects[position]
+        cleanup = self.cleanup(
+            connections=self.stores.connections,
+            sessions=self.stores.sessions,
+            gateway=self.gateway,
+            clock=SkewedClock(self.clock, script.skew_ms),
+            log=self.log,
+            parallel_map=map,
+            claim_ms=CLAIM_MS,
+        )
+        with self._acting(script):
+            cleanup.disconnect(connection_id)
+
+    def lose(self, position: int) -> None:
+        """Lose one of the waiting disconnect events."""
+        if self.disconnects:
+            del self.disconnects[position % len(self.disconnects)]
+
+    def _collect_hand_overs(self) -> None:
+        for event in self.functions.events:
+            context = event["requestContext"]
+            assert isinstance(context, dict)
+            self.disconnects.append(context["connectionId"])
+        self.functions.events.clear()
+
+    # Faults.
+
+    @contextmanager
+    def _acting(self, script: Script) -> Iterator[None]:
+        """Run an actor: what its calls meet is in the script, its errors are its own."""
+        outer = self.faults.before, self.faults.after
+        calls = iter(range(1_000_000))
+        number = 0
+
+        def before(operation: str, key: str) -> None:
+            nonlocal number
+            number = next(calls)
+            self.clock.ms += script.latency_ms
+            other = script.meanwhile.get(number)
+            if other is not None:
+                self.faults.before, self.faults.after = outer
+                other()
+                self.faults.before, self.faults.after = before, after
+            match script.faults.get(number):
+                case Fault.FAIL_BEFORE:
+                    raise BackendError(operation, "Planned", "failed", retryable=True)
+                case Fault.REFUSE:
+                    raise BackendError(operation, "Planned", "refused", retryable=False)
+                case Fault.CRASH_BEFORE:
+                    raise Crash
+                case _:
+                    pass
+
+        def after(operation: str, key: str) -> None:
+            self._after_call(operation, key)
+            match script.faults.get(number):
+                case Fault.FAIL_AFTER:
+                    raise BackendError(operation, "Planned", "no answer", retryable=True)
+                case Fault.CRASH_AFTER:
+                    raise Crash
+                case _:
+                    pass
+
+        self.faults.before, self.faults.after = before, after
+        try:
+            yield
+        except (Crash, HangupError):
+            pass  # Lambda would report it; what it left behind is what is being tested
+        finally:
+            self.faults.before, self.faults.after = outer
+
+    # What must hold.
+
+    def _after_call(self, operation: str, key: str) -> None:
+        if operation == "DeleteConnection" and key in self.clients:
+            # API Gateway runs $disconnect after every close; it may arrive late, twice or never.
+            self.disconnects.append(key)
+        if operation in ("TransactWriteItems", "UpdateItem"):
+            self.check()
+
+    def check(self) -> None:
+        """Raise ``Violation`` if something does not hold at this very moment."""
+        with self.unobserved():
+            records = list(self.stores.connections.scan_all_connections())
+            sessions = self.stores.all_sessions()
+        on_record = {record.connection_id for record in records}
+        self.removed |= self.on_record - on_record
+        self.on_record = on_record
+        if on_record & self.removed:
+            raise Violation(f"I2: {on_record & self.removed} are on record again after cleanup")
+        listeners = Counter(r.session_id for r in records if r.role is Role.LISTENER)
+        for session in sessions:
+            if session.listener_count != listeners[session.session_id]:
+                raise Violation(
+                    f"I3: {session.session_id} counts {session.listener_count} listeners and has "
+                    f"{listeners[session.session_id]}"
+                )
+            if not session.is_active and session.speaker_connection_id in self.gateway.open_ids:
+                raise Violation(f"{session.session_id} has ended, and its speaker is there")
+
+    def closed(self, connection_id: str, now_ms: EpochMs) -> None:
+        """Check what must hold when a sweep has closed a socket."""
+        with self.unobserved():
+            record = self.stores.connections.get(connection_id)
+        if record is not None:
+            spoke_after_claim = record.last_seen_ms != self.claimed.get(connection_id)
+            idle = isinstance(decide(record, POLICY, now_ms), Close)
+            if not idle and not (connection_id in self.claimed and spoke_after_claim):
+                raise Violation(f"I1: {connection_id} was closed within its timeout")
+        if not self.recording and self.clients[connection_id].last_spoke_ms > now_ms - 60_000:
+            raise Violation(f"{connection_id} was closed because the table stopped being written")
+        told = any(
+            message.get("type") == "connectionTimeout"
+            for message in self.gateway.sent.get(connection_id, [])
+        )
+        logged = any(
+            event == "notice failed" and fields.get("connectionId") == connection_id
+            for _, event, fields in self.log.lines
+        )
+        if not told and not logged:
+            raise Violation(f"I5: {connection_id} was closed without a notice")
+
+    def was_claimed(self, connection: Connection, now_ms: EpochMs) -> None:
+        """Check what must hold when a sweep has claimed a connection."""
+        with self.unobserved():
+            record = self.stores.connections.get(connection.connection_id)
+        if record is None:
+            raise Violation("I1: a connection without a record was claimed")
+        if not isinstance(decide(record, POLICY, now_ms), Close):
+            raise Violation(f"I1: {connection.connection_id} was claimed within its timeout")
+        if record.last_seen_ms is not None:
+            self.claimed[connection.connection_id] = record.last_seen_ms
+
+    @contextmanager
+    def unobserved(self) -> Iterator[None]:
+        """Look at the stores without that being a call of anybody's."""
+        outer = self.faults.before, self.faults.after
+        self.faults.before = self.faults.after = lambda _operation, _key: None
+        try:
+            yield
+        finally:
+            self.faults.before, self.faults.after = outer
+
+    def settle(self) -> None:
+        """Let no more go wrong, and see that everything comes right (I4)."""
+        self.recording = True
+        # First with everybody talking who is there: who has left, and whose session is over?
+        for _ in range(6):
+            self._fault_free_minute(talking=True)
+        with self.unobserved():
+            records = {r.connection_id for r in self.stores.connections.scan_all_connections()}
+            sessions = self.stores.all_sessions()
+        if records != self.gateway.open_ids:
+            raise Violation(
+                f"I4: of records {sorted(records)} and sockets {sorted(self.gateway.open_ids)}"
+                " some have no counterpart"
+            )
+        for session in sessions:
+            there = session.speaker_connection_id in self.gateway.open_ids
+            if session.is_active != there or (not there and session.listener_count):
+                raise Violation(f"I4: {session} although its speaker is there: {there}")
+        # Then with everybody silent.
+        for _ in range(5):
+            self._fault_free_minute(talking=False)
+        if self.gateway.open_ids:
+            raise Violation(f"I4: {sorted(self.gateway.open_ids)} outlive their silence")
+        self.check()
+
+    def _fault_free_minute(self, *, talking: bool) -> None:
+        self.clock.advance(seconds=61)
+        for connection_id in sorted(self.gateway.open_ids) if talking else ():
+            self.talk(connection_id)
+        self.sweep()
+        while self.disconnects:
+            self.disconnect(0)
+
+
+class _WatchedConnections:
+    """The connections table as the closer sees it: each claim that it gets is checked."""
+
+    def __init__(self, world: World, clock: Clock) -> None:
+        self._world = world
+        self._clock = clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._world.stores.connections, name)
+
+    def claim(self, connection: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs) -> bool:
+        claimed = self._world.stores.connections.claim(
+            connection, now_ms=now_ms, claim_expires_ms=claim_expires_ms
+        )
+        if claimed:
+            self._world.was_claimed(connection, now_ms)
+        return claimed
+
+
+class _WatchedGateway:
+    """The gateway as the closer sees it: each close that it makes is checked."""
+
+    def __init__(self, world: World, clock: Clock) -> None:
+        self._world = world
+        self._clock = clock
+
+    def post_to_connection(self, connection_id: str, message: JsonObject) -> Any:
+        return self._world.gateway.post_to_connection(connection_id, message)
+
+    def last_active_ms(self, connection_id: str) -> EpochMs | None:
+        return self._world.gateway.last_active_ms(connection_id)
+
+    def delete_connection(self, connection_id: str) -> CloseOutcome:
+        outcome = self._world.gateway.delete_connection(connection_id)
+        if outcome is CloseOutcome.CLOSED:
+            self._world.closed(connection_id, self._clock.now_ms())
+        return outcome

@@ -1,0 +1,68 @@
+"""Any event at all: the handlers answer, and write nothing for what they refuse."""
+
+import json
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hangup.core.model import DurationMs, EpochMs, Role
+from hangup.handlers import connect_handler, disconnect_handler, heartbeat_handler
+from hangup.tokens import mint_join_token
+from tests.events.recorded import recorded
+from tests.property.json_values import ANY_JSON, nearly_right
+from tests.unit.aws_stub import JOIN_SECRET, AwsStub
+
+HANDLERS: dict[str, Callable[[object], dict[str, object]]] = {
+    "connect": connect_handler.lambda_handler,
+    "message": heartbeat_handler.lambda_handler,
+    "disconnect": disconnect_handler.lambda_handler,
+}
+ODD_EVENTS = ANY_JSON | nearly_right("connect", "message", "disconnect", "scheduled")
+
+
+@pytest.mark.parametrize("route", HANDLERS)
+@given(event=ODD_EVENTS)
+def test_any_event_gets_an_answer_and_a_refusal_writes_nothing(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str], route: str, event: object
+) -> None:
+    aws.reset()
+    capsys.readouterr()
+    answer = HANDLERS[route](event)
+    assert answer["statusCode"] in {200, *(s for s in HTTPStatus if 400 <= s < 500)}
+    json.dumps(answer)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    logged = json.loads(lines[0])
+    if answer["statusCode"] == HTTPStatus.OK:
+        assert logged["level"] == "INFO"
+    else:
+        assert aws.writes == []
+        assert (logged["message"], logged["status"]) == ("refused", answer["statusCode"])
+
+
+@pytest.mark.parametrize("role", [Role.SPEAKER, Role.LISTENER])
+@given(changes=st.dictionaries(st.sampled_from(["sessionId", "role", "token"]), ANY_JSON))
+def test_nobody_joins_with_anything_but_the_genuine_parameters(
+    aws: AwsStub, role: Role, changes: dict[str, object]
+) -> None:
+    aws.reset()
+    event = recorded("connect")
+    genuine = {
+        "sessionId": "s1",
+        "role": str(role),
+        "token": mint_join_token(
+            session_id="s1",
+            role=role,
+            secret=JOIN_SECRET,
+            now_ms=EpochMs(time.time_ns() // 1_000_000),
+            lifetime_ms=DurationMs(60_000),
+        ),
+    }
+    event["queryStringParameters"] = genuine | changes
+    joined = connect_handler.lambda_handler(event)["statusCode"] == HTTPStatus.OK
+    assert joined is (event["queryStringParameters"] == genuine)
+    assert aws.writes == (["TransactWriteItems"] if joined else [])

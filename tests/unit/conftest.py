@@ -1,0 +1,38 @@
+"""The adapters' calls and the adapters of the tables, on the stub of AWS."""
+
+import pytest
+
+from hangup.aws.calls import Calls, Deadline
+from hangup.aws.clients import dynamodb_client
+from hangup.aws.connections import DynamoDbConnections
+from hangup.aws.sessions import DynamoDbSessions
+from hangup.testing import FakeClock
+from tests.unit.aws_stub import AwsStub
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Return the clock by which the calls sleep between attempts."""
+    return FakeClock()
+
+
+@pytest.fixture
+def deadline(clock: FakeClock) -> Deadline:
+    return Deadline(clock)
+
+
+@pytest.fixture
+def calls(clock: FakeClock, deadline: Deadline) -> Calls:
+    return Calls(clock, deadline)
+
+
+@pytest.fixture
+def connections(aws: AwsStub, calls: Calls) -> DynamoDbConnections:
+    return DynamoDbConnections(dynamodb_client(), calls, "connections")
+
+
+@pytest.fixture
+def sessions(aws: AwsStub, calls: Calls) -> DynamoDbSessions:
+    return DynamoDbSessions(
+        dynamodb_client(), calls, connections_table="connections", sessions_table="sessions"
+    )

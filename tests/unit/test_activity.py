@@ -1,0 +1,94 @@
+"""``tracks_activity`` around a user's own handler, on a stub of AWS."""
+
+import json
+from typing import Any
+
+import pytest
+
+from hangup.activity import tracks_activity
+from hangup.errors import ConfigurationError
+from tests.events.recorded import CONNECTION_ID, recorded
+from tests.unit.aws_stub import AwsStub
+
+REFUSED = "ConditionalCheckFailedException"
+
+
+@tracks_activity
+def handler(event: dict[str, Any], context: str) -> str:
+    """Answer what it was called with."""
+    if event.get("fail"):
+        raise RuntimeError("the handler's own")
+    return f"handled for {context}"
+
+
+def logged(capsys: pytest.CaptureFixture[str]) -> list[tuple[str, str]]:
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return [(line["level"], line["message"]) for line in lines]
+
+
+def test_records_activity_and_calls_the_handler(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert handler(recorded("message"), "me") == "handled for me"
+    (request,) = aws.calls("UpdateItem")
+    assert request["Key"] == {"connectionId": {"S": CONNECTION_ID}}
+    assert logged(capsys) == []
+
+
+def test_looks_like_the_handler_that_it_is_around() -> None:
+    assert handler.__name__ == "handler"
+    assert handler.__doc__ == "Answer what it was called with."
+
+
+def test_activity_counts_even_if_the_handler_fails(aws: AwsStub) -> None:
+    with pytest.raises(RuntimeError, match="the handler's own"):
+        handler(recorded("message") | {"fail": True}, "me")
+    assert len(aws.calls("UpdateItem")) == 1
+
+
+def test_calls_the_handler_if_the_activity_is_not_recorded(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.fail("UpdateItem", status=400, code="AccessDeniedException")
+    assert handler(recorded("message"), "me") == "handled for me"
+    assert logged(capsys) == [("ERROR", "activity not recorded")]
+
+
+def test_calls_the_handler_for_an_event_that_is_none_of_a_websocket(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert handler(recorded("scheduled"), "me") == "handled for me"
+    assert logged(capsys) == [("ERROR", "activity not recorded")]
+    assert aws.log == []
+
+
+def test_an_orphan_is_logged_and_handled_and_no_record_is_made(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.fail("UpdateItem", status=400, code=REFUSED)
+    assert handler(recorded("message"), "me") == "handled for me"
+    assert logged(capsys) == [("WARNING", "activity of an orphan: no record")]
+    assert aws.operations == ["UpdateItem"]
+
+
+def test_activity_that_is_on_record_already_is_nothing_to_log(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.fail("UpdateItem", status=400, code=REFUSED, Item={"connectionId": {"S": CONNECTION_ID}})
+    assert handler(recorded("message"), "me") == "handled for me"
+    assert logged(capsys) == []
+
+
+def test_coalesces_writes_when_told_to(aws: AwsStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACTIVITY_RESOLUTION_SECONDS", "10")
+    handler(recorded("message"), "me")
+    values = aws.calls("UpdateItem")[0]["ExpressionAttributeValues"]
+    assert int(values[":now"]["N"]) - int(values[":old"]["N"]) == 10_000
+
+
+def test_a_missing_table_is_no_outage_and_fails_by_name(
+    aws: AwsStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CONNECTIONS_TABLE")
+    with pytest.raises(ConfigurationError, match="CONNECTIONS_TABLE is not set"):
+        handler(recorded("message"), "me")

@@ -1,0 +1,272 @@
+"""The adapters, with boto3, against a stub of AWS: what they send and what answers mean."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hangup.aws.calls import ATTEMPT_MS, Calls, Deadline
+from hangup.aws.clients import (
+    dynamodb_client,
+    lambda_client,
+    management_client,
+    secrets_client,
+)
+from hangup.aws.clock import SystemClock
+from hangup.aws.connections import DynamoDbConnections
+from hangup.aws.functions import LambdaFunctions
+from hangup.aws.gateway import ManagementApiGateway
+from hangup.aws.secrets import SecretsManagerSecret
+from hangup.aws.sessions import DynamoDbSessions
+from hangup.core.messages import heartbeat_ack
+from hangup.core.model import Connection, DurationMs, EpochMs, Role
+from hangup.errors import BackendError
+from hangup.ports import CloseOutcome, PostOutcome
+from hangup.testing import FakeClock
+from tests.unit.aws_stub import JOIN_SECRET, AwsStub, Call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOW_MS = EpochMs(1_700_000_000_000)
+LISTENER = Connection(
+    connection_id="c1=",
+    session_id="s1",
+    role=Role.LISTENER,
+    connected_at_ms=NOW_MS,
+    last_activity_ms=NOW_MS,
+)
+RETRYABLE = [
+    (500, "InternalServerError", True),
+    (503, "ServiceUnavailable", True),
+    (429, "LimitExceededException", True),
+    (429, "SomethingNew", True),
+    (400, "ThrottlingException", True),
+    (400, "ProvisionedThroughputExceededException", True),
+    (403, "AccessDeniedException", False),
+    (400, "ValidationException", False),
+    (404, "ResourceNotFoundException", False),
+]
+
+
+@pytest.fixture
+def gateway(aws: AwsStub, calls: Calls) -> ManagementApiGateway:
+    return ManagementApiGateway(management_client(aws.management_endpoint), calls)
+
+
+@pytest.fixture
+def functions(aws: AwsStub, calls: Calls) -> LambdaFunctions:
+    return LambdaFunctions(lambda_client(), calls, disconnect_function="disconnect")
+
+
+@pytest.fixture
+def secret(aws: AwsStub, calls: Calls) -> SecretsManagerSecret:
+    return SecretsManagerSecret(secrets_client(), calls, "join-secret")
+
+
+class TestGateway:
+    def test_posts_json_to_the_connection(
+        self, aws: AwsStub, gateway: ManagementApiGateway
+    ) -> None:
+        message = heartbeat_ack(now_ms=NOW_MS)
+        assert gateway.post_to_connection("a+b/c=", message) is PostOutcome.POSTED
+        assert aws.targets("PostToConnection") == ["a+b/c="]
+        assert aws.calls("PostToConnection") == [message]
+
+    def test_closes_the_connection(self, aws: AwsStub, gateway: ManagementApiGateway) -> None:
+        assert gateway.delete_connection("a+b/c=") is CloseOutcome.CLOSED
+        assert aws.targets("DeleteConnection") == ["a+b/c="]
+
+    def test_gone_is_an_outcome(self, aws: AwsStub, gateway: ManagementApiGateway) -> None:
+        for operation in ("PostToConnection", "DeleteConnection"):
+            aws.fail(operation, status=410, code="GoneException")
+        assert gateway.post_to_connection("c1", {}) is PostOutcome.GONE
+        assert gateway.delete_connection("c1") is CloseOutcome.ALREADY_GONE
+
+    def test_says_when_api_gateway_last_saw_the_client(
+        self, aws: AwsStub, gateway: ManagementApiGateway
+    ) -> None:
+        aws.answer("GetConnection", {"lastActiveAt": "2023-11-14T22:13:21.500Z"})
+        assert gateway.last_active_ms("c1=") == 1_700_000_001_500
+        aws.fail("GetConnection", status=410, code="GoneException")
+        assert gateway.last_active_ms("c1=") is None
+        assert aws.targets("GetConnection") == ["c1=", "c1="]
+
+    def test_an_answer_without_that_time_is_an_error(
+        self, aws: AwsStub, gateway: ManagementApiGateway
+    ) -> None:
+        aws.answer("GetConnection", {})
+        with pytest.raises(BackendError, match="no lastActiveAt") as error:
+            gateway.last_active_ms("c1")
+        assert not error.value.retryable
+
+    @pytest.mark.parametrize(("status", "code", "retryable"), RETRYABLE)
+    def test_everything_else_is_an_error(
+        self, aws: AwsStub, gateway: ManagementApiGateway, status: int, code: str, retryable: bool
+    ) -> None:
+        actions: dict[str, Callable[[], object]] = {
+            "PostToConnection": lambda: gateway.post_to_connection("c1", {}),
+            "DeleteConnection": lambda: gateway.delete_connection("c1"),
+            "GetConnection": lambda: gateway.last_active_ms("c1"),
+        }
+        for operation, act in actions.items():
+            aws.fail(operation, status=status, code=code, message="no")
+            with pytest.raises(BackendError) as error:
+                act()
+            assert str(error.value) == f"{operation} failed with {code}: no"
+            assert error.value.operation == operation
+            assert error.value.code == code
+            assert error.value.retryable is retryable
+
+
+class TestFunctions:
+    def test_invokes_asynchronously(self, aws: AwsStub, functions: LambdaFunctions) -> None:
+        functions.invoke_disconnect_handler({"correlationId": "tick-1"})
+        assert aws.log == [
+            Call(
+                operation="Invoke",
+                content={"correlationId": "tick-1"},
+                target="disconnect",
+                invocation_type="Event",
+            )
+        ]
+
+    def test_a_failure_is_an_error(self, aws: AwsStub, functions: LambdaFunctions) -> None:
+        aws.fail("Invoke", status=404, code="ResourceNotFoundException")
+        with pytest.raises(BackendError, match="Invoke failed with ResourceNotFoundException"):
+            functions.invoke_disconnect_handler({})
+
+
+class TestSecret:
+    def test_is_read_once_and_again_after_five_minutes(
+        self, aws: AwsStub, secret: SecretsManagerSecret
+    ) -> None:
+        aws.answer("GetSecretValue", {"SecretString": "old"}, {"SecretString": "new"})
+        values = [secret.value(EpochMs(NOW_MS + ms)) for ms in (0, 1, 300_000, 300_001, 600_001)]
+        assert values == ["old", "old", "old", "new", "new"]
+        assert aws.calls("GetSecretValue") == [{"SecretId": "join-secret"}] * 2
+
+    def test_a_failure_is_an_error_and_tried_again(
+        self, aws: AwsStub, secret: SecretsManagerSecret
+    ) -> None:
+        aws.fail("GetSecretValue", status=400, code="AccessDeniedException", times=1)
+        with pytest.raises(BackendError, match="GetSecretValue failed"):
+            secret.value(NOW_MS)
+        assert secret.value(NOW_MS) == JOIN_SECRET
+
+
+class TestNoAnswer:
+    """What never got an answer may succeed later."""
+
+    @pytest.fixture
+    def nowhere(self, aws: AwsStub, monkeypatch: pytest.MonkeyPatch) -> str:
+        with AwsStub() as stopped:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", stopped.endpoint)
+            return stopped.endpoint
+
+    def test_is_a_retryable_error_of_every_adapter(self, nowhere: str, calls: Calls) -> None:
+        gateway = ManagementApiGateway(management_client(nowhere), calls)
+        functions = LambdaFunctions(lambda_client(), calls, disconnect_function="f")
+        connections = DynamoDbConnections(dynamodb_client(), calls, "connections")
+        sessions = DynamoDbSessions(
+            dynamodb_client(), calls, connections_table="connections", sessions_table="sessions"
+        )
+        actions: list[Callable[[], object]] = [
+            lambda: gateway.post_to_connection("c1", {}),
+            lambda: gateway.delete_connection("c1"),
+            lambda: gateway.last_active_ms("c1"),
+            lambda: functions.invoke_disconnect_handler({}),
+            lambda: connections.get("c1"),
+            lambda: list(connections.scan_all_connections()),
+            lambda: connections.adopt("c1", now_ms=NOW_MS),
+            lambda: sessions.get("s1"),
+            lambda: list(sessions.listeners("s1")),
+            lambda: sessions.leave(LISTENER, now_ms=NOW_MS),
+        ]
+        for act in actions:
+            with pytest.raises(BackendError, match="EndpointConnectionError") as error:
+                act()
+            assert error.value.retryable
+
+    def test_a_call_that_cannot_be_made_is_an_error_for_good(
+        self, aws: AwsStub, calls: Calls
+    ) -> None:
+        nameless = LambdaFunctions(lambda_client(), calls, disconnect_function="")
+        with pytest.raises(BackendError, match="ParamValidationError") as error:
+            nameless.invoke_disconnect_handler({})
+        assert not error.value.retryable
+        assert aws.log == []
+
+
+class TestAttempts:
+    """Calls that may succeed later are made again, by the clock and the time that is left."""
+
+    def test_what_is_busy_is_called_again_after_a_pause(
+        self, aws: AwsStub, connections: DynamoDbConnections, clock: FakeClock
+    ) -> None:
+        aws.fail("GetItem", status=500, code="InternalServerError", times=3)
+        began_ms = clock.ms
+        assert connections.get("c1") is None
+        assert len(aws.calls("GetItem")) == 4
+        assert 0 <= clock.ms - began_ms <= 50 + 100 + 200
+
+    def test_gives_up_after_six_attempts(
+        self, aws: AwsStub, connections: DynamoDbConnections
+    ) -> None:
+        aws.fail("GetItem", status=500, code="InternalServerError")
+        with pytest.raises(BackendError):
+            connections.get("c1")
+        assert len(aws.calls("GetItem")) == 6
+
+    def test_what_is_refused_is_not_called_again(
+        self, aws: AwsStub, connections: DynamoDbConnections
+    ) -> None:
+        aws.fail("GetItem", status=400, code="AccessDeniedException")
+        with pytest.raises(BackendError):
+            connections.get("c1")
+        assert len(aws.calls("GetItem")) == 1
+
+    def test_a_message_is_worth_two_attempts(
+        self, aws: AwsStub, gateway: ManagementApiGateway
+    ) -> None:
+        aws.fail("PostToConnection", status=429, code="LimitExceededException")
+        with pytest.raises(BackendError):
+            gateway.post_to_connection("c1", {})
+        assert len(aws.calls("PostToConnection")) == 2
+
+    @pytest.mark.parametrize(("remaining_ms", "attempts"), [(ATTEMPT_MS - 1, 1), (60_000, 6)])
+    def test_starts_no_attempt_that_the_invocation_has_no_time_for(
+        self,
+        aws: AwsStub,
+        connections: DynamoDbConnections,
+        deadline: Deadline,
+        remaining_ms: int,
+        attempts: int,
+    ) -> None:
+        aws.fail("GetItem", status=500, code="InternalServerError")
+        deadline.start(remaining_ms)
+        with pytest.raises(BackendError):
+            connections.get("c1")
+        assert len(aws.calls("GetItem")) == attempts
+
+    def test_time_runs_down_and_an_invocation_without_an_end_has_an_hour(
+        self, deadline: Deadline, clock: FakeClock
+    ) -> None:
+        deadline.start(60_000)
+        clock.advance(seconds=20)
+        assert deadline.left_ms() == 40_000
+        deadline.start(None)
+        assert deadline.left_ms() == 3_600_000
+
+
+def test_the_clock_is_the_machines_and_moves_on() -> None:
+    clock = SystemClock()
+    before_ms = clock.now_ms()
+    clock.sleep(DurationMs(2))
+    assert clock.now_ms() - before_ms >= 2
+    assert before_ms > 1_700_000_000_000
+
+
+def test_the_functions_own_clients_wait_for_seconds_and_not_for_minutes(aws: AwsStub) -> None:
+    config = dynamodb_client().meta.config
+    patience_s = config.connect_timeout + config.read_timeout  # type: ignore[attr-defined]
+    assert patience_s * 1000 == ATTEMPT_MS

@@ -1,0 +1,219 @@
+"""The environment of each function: what is accepted, and what an error says."""
+
+from collections.abc import Callable
+
+import pytest
+
+from hangup.config import (
+    ActivitySettings,
+    ConnectSettings,
+    DisconnectSettings,
+    HeartbeatSettings,
+    TimeoutSettings,
+    gateway_address,
+)
+from hangup.core.guard import GuardPolicy
+from hangup.core.messages import GatewayAddress
+from hangup.core.pacing import Pace
+from hangup.errors import ConfigurationError
+
+ENDPOINT = "https://abc123.execute-api.eu-west-1.amazonaws.com/prod"
+COMPLETE = {
+    "API_GATEWAY_ENDPOINT": ENDPOINT,
+    "CONNECTIONS_TABLE": "Hangup-Connections-1ABC",
+    "SESSIONS_TABLE": "Hangup-Sessions-1ABC",
+    "DISCONNECT_HANDLER_FUNCTION": "arn:aws:lambda:eu-west-1:123456789012:function:disconnect",
+    "JOIN_SECRET_ARN": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:Join-AbCdEf",
+}
+NEEDS: list[tuple[Callable[[dict[str, str]], object], list[str]]] = [
+    (
+        TimeoutSettings.from_env,
+        ["API_GATEWAY_ENDPOINT", "CONNECTIONS_TABLE", "DISCONNECT_HANDLER_FUNCTION"],
+    ),
+    (ConnectSettings.from_env, ["CONNECTIONS_TABLE", "SESSIONS_TABLE", "JOIN_SECRET_ARN"]),
+    (ActivitySettings.from_env, ["CONNECTIONS_TABLE"]),
+    (HeartbeatSettings.from_env, ["CONNECTIONS_TABLE", "API_GATEWAY_ENDPOINT"]),
+    (
+        DisconnectSettings.from_env,
+        ["CONNECTIONS_TABLE", "SESSIONS_TABLE", "API_GATEWAY_ENDPOINT"],
+    ),
+]
+EXPECTS = {
+    "API_GATEWAY_ENDPOINT": "an https:// URL that ends with the stage",
+    "CONNECTIONS_TABLE": "the name of a DynamoDB table",
+    "SESSIONS_TABLE": "the name of a DynamoDB table",
+    "DISCONNECT_HANDLER_FUNCTION": "the name or ARN of a function",
+    "JOIN_SECRET_ARN": "the ARN or name of a Secrets Manager secret",
+}
+MALFORMED = {
+    "API_GATEWAY_ENDPOINT": "ftp://abc",
+    "CONNECTIONS_TABLE": "my table",
+    "SESSIONS_TABLE": "s",
+    "DISCONNECT_HANDLER_FUNCTION": "dis connect",
+    "JOIN_SECRET_ARN": "a secret",
+}
+EACH_NEED = [(read, name) for read, names in NEEDS for name in names]
+
+
+@pytest.mark.parametrize(("read", "names"), NEEDS)
+def test_reads_what_it_needs_and_nothing_more(
+    read: Callable[[dict[str, str]], object], names: list[str]
+) -> None:
+    read({name: COMPLETE[name] for name in names})
+
+
+@pytest.mark.parametrize("value", [None, ""])
+@pytest.mark.parametrize(("read", "name"), EACH_NEED)
+def test_names_what_is_missing_and_what_it_must_be(
+    read: Callable[[dict[str, str]], object], name: str, value: str | None
+) -> None:
+    env = {k: v for k, v in COMPLETE.items() if k != name}
+    if value is not None:
+        env[name] = value
+    with pytest.raises(ConfigurationError) as error:
+        read(env)
+    assert str(error.value) == f"{name} is not set; it must be {EXPECTS[name]}"
+
+
+@pytest.mark.parametrize(("read", "name"), EACH_NEED)
+def test_names_what_is_malformed_what_it_must_be_and_what_it_is(
+    read: Callable[[dict[str, str]], object], name: str
+) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        read(COMPLETE | {name: MALFORMED[name]})
+    assert str(error.value) == f"{name} must be {EXPECTS[name]}, not '{MALFORMED[name]}'"
+
+
+def test_the_contracts_defaults() -> None:
+    settings = TimeoutSettings.from_env(COMPLETE)
+    assert settings.policy.idle_timeout_ms == 120_000
+    assert settings.policy.activity_resolution_ms == 0
+    assert settings.total_segments == 4
+    assert settings.guard == GuardPolicy(share_percent=50, at_least=20, sample_size=20)
+    assert settings.pace == Pace(200)
+    assert HeartbeatSettings.from_env(COMPLETE).resolution_ms == 0
+
+
+def test_seconds_come_in_and_milliseconds_leave() -> None:
+    settings = TimeoutSettings.from_env(
+        COMPLETE
+        | {
+            "CONNECTION_IDLE_TIMEOUT_SECONDS": "90",
+            "ACTIVITY_RESOLUTION_SECONDS": "30",
+            "SCAN_SEGMENTS": "16",
+            "GUARD_SHARE_PERCENT": "80",
+            "GUARD_AT_LEAST": "100",
+            "CLOSES_PER_SECOND": "50",
+        }
+    )
+    assert settings.policy.idle_timeout_ms == 90_000
+    assert settings.policy.activity_resolution_ms == 30_000
+    assert settings.total_segments == 16
+    assert (settings.guard.share_percent, settings.guard.at_least) == (80, 100)
+    assert settings.pace == Pace(50)
+
+
+@pytest.mark.parametrize(
+    ("name", "bounds", "accepted"),
+    [
+        ("CONNECTION_IDLE_TIMEOUT_SECONDS", "1 to 7200", ["1", "7200", "0120"]),
+        ("ACTIVITY_RESOLUTION_SECONDS", "0 to 7200", ["0", "7200"]),
+        ("SCAN_SEGMENTS", "1 to 1000000", ["1", "1000000"]),
+        ("GUARD_SHARE_PERCENT", "1 to 100", ["1", "100"]),
+        ("GUARD_AT_LEAST", "1 to 1000000000", ["1", "1000000000"]),
+        ("CLOSES_PER_SECOND", "0 to 1000", ["0", "1000"]),
+    ],
+)
+class TestNumbers:
+    def test_accepts_whole_numbers_up_to_the_bounds(
+        self, name: str, bounds: str, accepted: list[str]
+    ) -> None:
+        for value in accepted:
+            TimeoutSettings.from_env(COMPLETE | {name: value})
+
+    @pytest.mark.parametrize(
+        "value",
+        ["", " ", "abc", "-1", "1.5", "1e3", " 30", "30\n", "0x1F", "٣", "1_0", "9" * 5_000],
+    )
+    def test_names_the_bounds_where_it_is_no_whole_number(
+        self, name: str, bounds: str, accepted: list[str], value: str
+    ) -> None:
+        with pytest.raises(ConfigurationError) as error:
+            TimeoutSettings.from_env(COMPLETE | {name: value})
+        assert str(error.value) == f"{name} must be a whole number from {bounds}, not {value!r}"
+
+    def test_names_the_bounds_where_it_is_outside_of_them(
+        self, name: str, bounds: str, accepted: list[str]
+    ) -> None:
+        low, _, high = bounds.partition(" to ")
+        for value in (int(low) - 1, int(high) + 1):
+            with pytest.raises(ConfigurationError, match=f"{name} must be .* from {bounds}"):
+                TimeoutSettings.from_env(COMPLETE | {name: str(value)})
+
+
+class TestEndpoint:
+    @pytest.mark.parametrize(
+        "url",
+        [
+            ENDPOINT,
+            f"{ENDPOINT}/",
+            "https://ws.example.com/chat",
+            "https://ws.example.com",  # a custom domain that stands for one stage
+            "http://127.0.0.1:4566/_aws/execute-api/abc123/prod",
+            "http://localhost:4566/_aws/execute-api/abc123/prod",
+            "http://[::1]:4566/prod",
+        ],
+    )
+    def test_accepts_https_anywhere_and_http_on_loopback(self, url: str) -> None:
+        settings = DisconnectSettings.from_env(COMPLETE | {"API_GATEWAY_ENDPOINT": url})
+        assert settings.endpoint == url.rstrip("/")
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "abc123.execute-api.eu-west-1.amazonaws.com/prod",
+            "https://abc123.execute-api.eu-west-1.amazonaws.com",  # no stage
+            "https://abc123.execute-api.eu-west-1.amazonaws.com/",
+            "wss://abc123.execute-api.eu-west-1.amazonaws.com/prod",
+            "http://abc123.execute-api.eu-west-1.amazonaws.com/prod",
+            "http://127.0.0.1.example.com/prod",
+            "https:///prod",
+            "https://ws.example.com:port/prod",
+            "https://ws.example.com:99999/prod",
+            "https://[::1/prod",
+            "https://ws.example.com/prod?x=1",
+            "https://ws.example.com/prod#x",
+            "https://user@ws.example.com/prod",
+            "https://:password@ws.example.com/prod",
+            "https://ws.example.com/prod\n",
+            "https://ws.example .com/prod",
+            "https://wś.example.com/prod",
+        ],
+    )
+    def test_refuses_everything_else(self, url: str) -> None:
+        with pytest.raises(ConfigurationError, match="API_GATEWAY_ENDPOINT must be an https://"):
+            DisconnectSettings.from_env(COMPLETE | {"API_GATEWAY_ENDPOINT": url})
+
+    @pytest.mark.parametrize(
+        ("url", "domain_name", "stage", "api_id"),
+        [
+            (ENDPOINT, "abc123.execute-api.eu-west-1.amazonaws.com", "prod", "abc123"),
+            ("http://127.0.0.1:1/_aws/execute-api/xyz/prod", "127.0.0.1:1", "prod", "xyz"),
+            ("https://ws.example.com/chat", "ws.example.com", "chat", ""),
+            ("https://ws.example.com", "ws.example.com", "", ""),
+        ],
+    )
+    def test_says_where_the_api_is(
+        self, url: str, domain_name: str, stage: str, api_id: str
+    ) -> None:
+        assert gateway_address(url) == GatewayAddress(
+            domain_name=domain_name, stage=stage, api_id=api_id
+        )
+
+
+def test_the_environment_is_the_process_s_own_unless_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in COMPLETE.items():
+        monkeypatch.setenv(name, value)
+    assert TimeoutSettings.from_env() == TimeoutSettings.from_env(COMPLETE)

@@ -1,0 +1,178 @@
+"""The connect handler, with boto3, on a stub of AWS."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from hangup.core.model import DurationMs, EpochMs, Role
+from hangup.errors import BackendError, ConfigurationError
+from hangup.handlers import connect_handler
+from hangup.tokens import mint_join_token
+from tests.events.recorded import CONNECTION_ID, recorded
+from tests.unit.aws_stub import JOIN_SECRET, AwsStub, Failure
+
+CANCELLED = "TransactionCanceledException"
+
+
+def token_for(session_id: str, role: Role, *, minutes: int = 5) -> str:
+    return mint_join_token(
+        session_id=session_id,
+        role=role,
+        secret=JOIN_SECRET,
+        now_ms=EpochMs(time.time_ns() // 1_000_000),
+        lifetime_ms=DurationMs(minutes * 60_000),
+    )
+
+
+def joining(**query: object) -> dict[str, Any]:
+    """Return a ``$connect`` event; ``None`` leaves a parameter out."""
+    event = recorded("connect")
+    wish = {"sessionId": "s1", "role": "listener", "token": token_for("s1", Role.LISTENER)} | query
+    event["queryStringParameters"] = {k: v for k, v in wish.items() if v is not None}
+    return event
+
+
+def cancelled(*codes: str) -> Failure:
+    reasons = [{"Code": code} for code in codes]
+    return Failure(status=400, code=CANCELLED, members={"CancellationReasons": reasons})
+
+
+def logged(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """Return the one line that was logged."""
+    (line,) = capsys.readouterr().out.splitlines()
+    fields = json.loads(line)
+    assert isinstance(fields, dict)
+    return fields
+
+
+def test_records_a_listener_with_its_session(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert connect_handler.lambda_handler(joining(targetLanguage="de"), None) == {"statusCode": 200}
+    put, update = aws.calls("TransactWriteItems")[0]["TransactItems"]
+    assert put["Put"]["TableName"] == "connections"
+    assert put["Put"]["Item"]["connectionId"] == {"S": CONNECTION_ID}
+    assert put["Put"]["Item"]["targetLanguage"] == {"S": "de"}
+    assert update["Update"]["TableName"] == "sessions"
+    assert update["Update"]["Key"] == {"sessionId": {"S": "s1"}}
+    line = logged(capsys)
+    assert line["message"] == "connection joined"
+    assert line["correlation_id"] == recorded("connect")["requestContext"]["requestId"]
+    assert (line["connectionId"], line["sessionId"], line["role"]) == (
+        CONNECTION_ID,
+        "s1",
+        "listener",
+    )
+
+
+def test_records_a_speaker(aws: AwsStub) -> None:
+    event = joining(role="speaker", token=token_for("s1", Role.SPEAKER))
+    assert connect_handler.lambda_handler(event)["statusCode"] == 200
+    put, update = aws.calls("TransactWriteItems")[0]["TransactItems"]
+    assert put["Put"]["Item"]["role"] == {"S": "speaker"}
+    assert ":speaker" in update["Update"]["ExpressionAttributeValues"]
+
+
+def test_a_repeated_join_is_accepted_again(aws: AwsStub) -> None:
+    aws.answer("TransactWriteItems", cancelled("ConditionalCheckFailed", "ConditionalCheckFailed"))
+    assert connect_handler.lambda_handler(joining())["statusCode"] == 200
+
+
+@pytest.mark.parametrize(
+    ("event", "status", "reason"),
+    [
+        (joining(sessionId=None), 400, "sessionId must be"),
+        (joining(sessionId="a b"), 400, "sessionId must be"),
+        (joining(role=None), 400, "role must be"),
+        (joining(role="admin"), 400, "role must be"),
+        (joining(targetLanguage="?"), 400, "targetLanguage must be"),
+        (joining(role="speaker", targetLanguage="de"), 400, "for listeners only"),
+        (joining() | {"queryStringParameters": None}, 400, "sessionId must be"),
+        (joining() | {"queryStringParameters": "sessionId=s1"}, 400, "sessionId must be"),
+        (joining() | {"requestContext": {}}, 400, "connectionId is missing"),
+        ({}, 400, "no WebSocket event"),
+        (None, 400, "no WebSocket event"),
+        ([joining()], 400, "no WebSocket event"),
+        (joining(token=None), 401, "a join token is required"),
+        (joining(token="a.b.c"), 401, "not valid"),
+        (joining(token="\ud800"), 401, "not valid"),
+        (joining(token=token_for("s1", Role.LISTENER, minutes=0)), 401, "has expired"),
+        (joining(token=token_for("s2", Role.LISTENER)), 403, "another session or role"),
+        (joining(role="speaker"), 403, "another session or role"),
+    ],
+)
+def test_refuses_with_one_line_and_writes_nothing(
+    aws: AwsStub,
+    capsys: pytest.CaptureFixture[str],
+    event: object,
+    status: int,
+    reason: str,
+) -> None:
+    answer = connect_handler.lambda_handler(event)
+    assert answer["statusCode"] == status
+    body = json.loads(str(answer["body"]))
+    assert body["type"] == "error"
+    assert body["status"] == status
+    assert reason in body["message"]
+    line = logged(capsys)
+    assert (line["message"], line["status"], line["level"]) == ("refused", status, "WARNING")
+    assert line["reason"] == body["message"]
+    assert aws.writes == []
+
+
+@pytest.mark.parametrize(
+    ("role", "status", "reason"),
+    [
+        (Role.LISTENER, 404, "the session is not active"),
+        (Role.SPEAKER, 409, "the session has a speaker"),
+    ],
+)
+def test_refuses_what_the_session_does_not_allow(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str], role: Role, status: int, reason: str
+) -> None:
+    aws.answer("TransactWriteItems", cancelled("None", "ConditionalCheckFailed"))
+    answer = connect_handler.lambda_handler(joining(role=role, token=token_for("s1", role)))
+    assert answer["statusCode"] == status
+    line = logged(capsys)
+    assert (line["reason"], line["connectionId"]) == (reason, CONNECTION_ID)
+
+
+def test_neither_the_token_nor_the_secret_is_ever_logged_or_answered(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokens = [
+        token_for("s1", Role.LISTENER),
+        token_for("s2", Role.LISTENER),
+        token_for("s1", Role.LISTENER, minutes=0),
+        "eyJhbGciOiJIUzI1NiJ9.forged.token",
+    ]
+    answers = [connect_handler.lambda_handler(joining(token=token)) for token in tokens]
+    said = capsys.readouterr().out + json.dumps(answers)
+    assert JOIN_SECRET not in said
+    for token in tokens:
+        assert token not in said
+        assert token.split(".")[1] not in said
+
+
+def test_an_outage_lets_nobody_in(aws: AwsStub) -> None:
+    aws.fail("GetSecretValue", status=400, code="AccessDeniedException")
+    with pytest.raises(BackendError, match="GetSecretValue failed"):
+        connect_handler.lambda_handler(joining())
+    assert aws.writes == []
+
+
+def test_a_join_that_could_not_be_written_is_an_error(aws: AwsStub) -> None:
+    aws.fail("TransactWriteItems", status=400, code="AccessDeniedException")
+    with pytest.raises(BackendError, match="TransactWriteItems failed"):
+        connect_handler.lambda_handler(joining())
+
+
+@pytest.mark.parametrize("name", ["CONNECTIONS_TABLE", "SESSIONS_TABLE", "JOIN_SECRET_ARN"])
+def test_an_incomplete_environment_fails_by_name(
+    aws: AwsStub, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delenv(name)
+    with pytest.raises(ConfigurationError, match=f"{name} is not set"):
+        connect_handler.lambda_handler(joining())

@@ -1,0 +1,176 @@
+"""The disconnect handler, called by API Gateway and by the sweep, on a stub of AWS."""
+
+import json
+from typing import Any
+
+import pytest
+
+from hangup.config import gateway_address
+from hangup.core.messages import disconnect_event
+from hangup.core.model import Connection, EpochMs, Role
+from hangup.errors import BackendError, CleanupIncomplete, ConfigurationError
+from hangup.handlers import disconnect_handler
+from tests.events.recorded import CONNECTION_ID, recorded
+from tests.unit.aws_stub import AwsStub
+
+LISTENER = {
+    "connectionId": {"S": CONNECTION_ID},
+    "sessionId": {"S": "s1"},
+    "role": {"S": "listener"},
+}
+SPEAKER = LISTENER | {"role": {"S": "speaker"}}
+ENDED = {
+    "sessionId": {"S": "s1"},
+    "isActive": {"BOOL": False},
+    "speakerConnectionId": {"S": CONNECTION_ID},
+    "startedAt": {"N": "1700000000000"},
+    "endedAt": {"N": "1700000001000"},
+}
+
+
+def handed_over() -> dict[str, Any]:
+    """Return the sweep's event, as Lambda delivers it."""
+    event = disconnect_event(
+        Connection(connection_id=CONNECTION_ID, session_id="s1", role=Role.SPEAKER),
+        gateway_address("https://abc123.execute-api.eu-west-1.amazonaws.com/prod"),
+        now_ms=EpochMs(1_700_000_000_000),
+        correlation_id="tick-1",
+    )
+    delivered = json.loads(json.dumps(event))
+    assert isinstance(delivered, dict)
+    return delivered
+
+
+def session(listeners: int) -> dict[str, Any]:
+    """Return the session's item, ended, with so many listeners still in it."""
+    return ENDED | {"listenerCount": {"N": str(listeners)}}
+
+
+def logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_cleans_up_a_listener(aws: AwsStub, capsys: pytest.CaptureFixture[str]) -> None:
+    aws.answer("GetItem", {"Item": LISTENER})
+    answer = disconnect_handler.lambda_handler(recorded("disconnect"), None)
+    assert answer == {"statusCode": 200}
+    delete, update = aws.calls("TransactWriteItems")[0]["TransactItems"]
+    assert delete["Delete"]["Key"] == {"connectionId": {"S": CONNECTION_ID}}
+    assert update["Update"]["Key"] == {"sessionId": {"S": "s1"}}
+    (line,) = logged(capsys)
+    assert (line["message"], line["outcome"]) == ("connection cleaned up", "LISTENER_LEFT")
+    assert (line["sessionId"], line["role"]) == ("s1", "listener")
+    assert line["correlation_id"] == recorded("disconnect")["requestContext"]["requestId"]
+
+
+def test_a_connection_without_a_record_is_done(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert disconnect_handler.lambda_handler(recorded("disconnect")) == {"statusCode": 200}
+    assert aws.writes == []
+    (line,) = logged(capsys)
+    assert line["message"] == "connection was cleaned up before"
+
+
+def test_ends_a_speakers_session_and_closes_its_listeners(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.answer("GetItem", {"Item": SPEAKER}, {"Item": session(1)}, {"Item": session(0)})
+    aws.answer("UpdateItem", {"Attributes": session(1)})
+    listener = LISTENER | {"connectionId": {"S": "l1="}}
+    aws.answer("Query", {"Items": [listener], "Count": 1})
+    assert disconnect_handler.lambda_handler(handed_over()) == {"statusCode": 200}
+    assert aws.operations == [
+        "GetItem",
+        "UpdateItem",
+        "Query",
+        "GetItem",
+        "PostToConnection",
+        "DeleteConnection",
+        "TransactWriteItems",
+        "GetItem",
+        "TransactWriteItems",
+    ]
+    assert aws.targets("DeleteConnection") == ["l1="]
+    (notice,) = aws.calls("PostToConnection")
+    assert (notice["type"], notice["sessionId"]) == ("sessionEnded", "s1")
+    assert {query["IndexName"] for query in aws.calls("Query")} == {"sessionId-role-index"}
+    assert {line["correlation_id"] for line in logged(capsys)} == {"tick-1"}
+
+
+def test_listeners_that_could_not_be_closed_are_an_error_so_that_lambda_repeats_the_call(
+    aws: AwsStub,
+) -> None:
+    aws.answer("GetItem", {"Item": SPEAKER}, {"Item": session(1)})
+    aws.answer("UpdateItem", {"Attributes": session(1)})
+    aws.answer("Query", {"Items": [LISTENER | {"connectionId": {"S": "l1="}}], "Count": 1})
+    aws.fail("DeleteConnection", status=403, code="ForbiddenException")
+    with pytest.raises(CleanupIncomplete, match="1 of its listeners could not be closed"):
+        disconnect_handler.lambda_handler(handed_over())
+    assert aws.calls("TransactWriteItems") == []
+
+
+def test_a_speaker_whose_successor_has_taken_over_ends_nothing(aws: AwsStub) -> None:
+    aws.answer("GetItem", {"Item": SPEAKER})
+    aws.fail("UpdateItem", status=400, code="ConditionalCheckFailedException")
+    disconnect_handler.lambda_handler(handed_over())
+    assert aws.operations == ["GetItem", "UpdateItem", "TransactWriteItems"]
+
+
+@pytest.mark.parametrize(
+    ("event", "correlation_id"),
+    [
+        (handed_over() | {"correlationId": 7}, "tick-1"),
+        (handed_over() | {"correlationId": ""}, "tick-1"),
+        (handed_over() | {"correlationId": "a\nb"}, "tick-1"),
+        (handed_over() | {"correlationId": "\ud800"}, "tick-1"),
+        (handed_over() | {"correlationId": "x" * 257}, "tick-1"),
+        (handed_over() | {"correlationId": "other"}, "other"),
+        ({"requestContext": {"requestId": ["x"]}}, ""),
+        ({}, ""),
+        (None, ""),
+    ],
+)
+def test_an_odd_correlation_id_is_not_logged(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str], event: object, correlation_id: str
+) -> None:
+    disconnect_handler.lambda_handler(event)
+    assert [line["correlation_id"] for line in logged(capsys)] == [correlation_id]
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        (None, "no WebSocket event"),
+        ([], "no WebSocket event"),
+        ({}, "no WebSocket event"),
+        (recorded("scheduled"), "no WebSocket event"),
+        (recorded("connect"), "not $disconnect"),
+        (recorded("message"), "not $disconnect"),
+        ({"requestContext": {"routeKey": "$disconnect"}}, "connectionId is missing or malformed"),
+    ],
+)
+def test_refuses_with_one_line_and_writes_nothing(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str], event: object, reason: str
+) -> None:
+    answer = disconnect_handler.lambda_handler(event)
+    assert answer["statusCode"] == 400
+    assert reason in json.loads(str(answer["body"]))["message"]
+    (line,) = logged(capsys)
+    assert (line["message"], line["status"]) == ("refused", 400)
+    assert aws.log == []
+
+
+def test_an_outage_is_an_error_so_that_lambda_repeats_the_call(aws: AwsStub) -> None:
+    aws.fail("GetItem", status=400, code="AccessDeniedException")
+    with pytest.raises(BackendError, match="GetItem failed"):
+        disconnect_handler.lambda_handler(handed_over())
+
+
+@pytest.mark.parametrize("name", ["CONNECTIONS_TABLE", "SESSIONS_TABLE", "API_GATEWAY_ENDPOINT"])
+def test_an_incomplete_environment_fails_by_name(
+    aws: AwsStub, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delenv(name)
+    with pytest.raises(ConfigurationError, match=f"{name} is not set"):
+        disconnect_handler.lambda_handler(handed_over())

@@ -1,0 +1,322 @@
+"""The documentation says what the code does."""
+
+import ast
+import inspect
+import json
+import math
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hangup import cli, config
+from hangup.core import messages
+from hangup.core.limits import MAX_CONNECTION_S, MAX_SCAN_SEGMENTS
+from hangup.core.model import Connection, DurationMs, EpochMs, Role, TimeoutReason
+from hangup.core.report import SweepReport
+from hangup.errors import ConfigurationError
+from hangup.local.deploy import packaged_template
+from tests.infra.templates import Resources
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+)
+README = (ROOT / "README.md").read_text()
+CONSTRUCT = ROOT / "src" / "hangup" / "cdk" / "idle_connection_timeout.py"
+
+NOW_MS = EpochMs(1_699_500_000_000)
+
+SETTINGS: Mapping[str, Callable[[Mapping[str, str]], object]] = {
+    "timeout": config.TimeoutSettings.from_env,
+    "connect": config.ConnectSettings.from_env,
+    "heartbeat": config.HeartbeatSettings.from_env,
+    "disconnect": config.DisconnectSettings.from_env,
+    "`tracks_activity`": config.ActivitySettings.from_env,
+}
+REQUIRED = {
+    "API_GATEWAY_ENDPOINT": "https://a1b2c3.execute-api.us-east-1.amazonaws.com/prod",
+    "CONNECTIONS_TABLE": "connections",
+    "SESSIONS_TABLE": "sessions",
+    "DISCONNECT_HANDLER_FUNCTION": "disconnect",
+    "JOIN_SECRET_ARN": "secret",
+}
+
+
+class Asked(dict[str, str]):
+    """An environment that remembers which variables were looked up."""
+
+    def __init__(self) -> None:
+        super().__init__(REQUIRED)
+        self.names: set[str] = set()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.names.add(key)
+        return super().get(key, default)
+
+
+def table(first_header: str, document: str = README) -> list[list[str]]:
+    """Return the cells of the rows of the table that begins with this header."""
+    lines = document.splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith(f"| {first_header} |"))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
+
+
+def code(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def json_objects() -> Iterator[dict[str, Any]]:
+    """Yield every JSON object in the README's ``json`` blocks."""
+    decoder = json.JSONDecoder()
+    for block in re.findall(r"```json\n(.*?)```", README, re.DOTALL):
+        rest = block.strip()
+        while rest:
+            value, end = decoder.raw_decode(rest)
+            yield value
+            rest = rest[end:].strip()
+
+
+def documented_message(kind: str) -> dict[str, Any]:
+    return next(value for value in json_objects() if value.get("type") == kind)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_make_target_exists(document: Path) -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = re.findall(r"(?:`|\$ )make ([a-z]+)", document.read_text())
+    assert set(named) <= set(targets)
+
+
+def test_every_make_target_is_in_contributing() -> None:
+    targets = re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    commands = [row[0] for row in table("Command", (ROOT / "CONTRIBUTING.md").read_text())]
+    assert sorted(commands) == sorted(f"`make {target}`" for target in targets)
+
+
+def test_the_layers_are_those_of_the_build() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (layers,) = (c for c in settings["tool"]["importlinter"]["contracts"] if c["type"] == "layers")
+    rows = table("Layer", (ROOT / "CONTRIBUTING.md").read_text())
+    assert [" | ".join(code(row[0])) for row in rows] == layers["layers"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_relative_link_leads_somewhere(document: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", document.read_text()):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+            anchors = [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings]
+            assert anchor in anchors, link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_uses_the_words_of_the_project(document: Path) -> None:
+    found = re.search(
+        r"\b(ping|kill|reap|stale|dead)(s|ed|ing)?\b", document.read_text(), re.IGNORECASE
+    )
+    assert found is None, found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_option_of_the_command_line_exists(
+    document: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command, rest in re.findall(r"hangup (demo|up|token)\b([^\n`)]*)", document.read_text()):
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+        assert set(re.findall(r"--[a-z-]+", rest)) <= known
+
+
+@pytest.mark.parametrize("function", SETTINGS)
+def test_every_variable_is_documented_for_the_functions_that_read_it(function: str) -> None:
+    environment = Asked()
+    SETTINGS[function](environment)
+    readers = {code(name)[0]: who.split(", ") for name, who, _, _ in table("Variable")}
+    documented = {name for name, who in readers.items() if function in who}
+    assert documented == environment.names
+
+
+def test_variables_are_optional_where_a_default_is_documented() -> None:
+    for name, who, default, _ in table("Variable"):
+        (variable,) = code(name)
+        if default == "required":
+            for function in who.split(", "):
+                environment = {k: v for k, v in REQUIRED.items() if k != variable}
+                with pytest.raises(ConfigurationError, match=f"^{variable} is not set"):
+                    SETTINGS[function](environment)
+        else:
+            assert variable not in REQUIRED
+
+
+@pytest.mark.parametrize(
+    ("variable", "value_of", "bounds"),
+    [
+        (
+            "CONNECTION_IDLE_TIMEOUT_SECONDS",
+            lambda s: s.policy.idle_timeout_ms // 1000,
+            (1, MAX_CONNECTION_S),
+        ),
+        (
+            "ACTIVITY_RESOLUTION_SECONDS",
+            lambda s: s.policy.activity_resolution_ms // 1000,
+            (0, MAX_CONNECTION_S),
+        ),
+        ("SCAN_SEGMENTS", lambda s: s.total_segments, (1, MAX_SCAN_SEGMENTS)),
+    ],
+)
+def test_defaults_and_bounds_are_those_of_the_code(
+    variable: str,
+    value_of: Callable[[config.TimeoutSettings], int],
+    bounds: tuple[int, int],
+) -> None:
+    (row,) = (row for row in table("Variable") if row[0] == f"`{variable}`")
+    assert row[2] == str(value_of(config.TimeoutSettings.from_env(REQUIRED)))
+    assert row[3].startswith(f"whole number, {bounds[0]} to {bounds[1]}")
+    with pytest.raises(ConfigurationError, match=f"from {bounds[0]} to {bounds[1]}"):
+        config.TimeoutSettings.from_env({**REQUIRED, variable: str(bounds[1] + 1)})
+
+
+def test_every_argument_of_the_construct_is_documented_with_its_default() -> None:
+    (constructor,) = (
+        node
+        for node in ast.walk(ast.parse(CONSTRUCT.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+    )
+    defaults = {
+        argument.arg: "required" if default is None else ast.unparse(default).rpartition(".")[2]
+        for argument, default in zip(
+            constructor.args.kwonlyargs, constructor.args.kw_defaults, strict=True
+        )
+    }
+    documented = {
+        name: default.strip("`") for names, default, _ in table("Argument") for name in code(names)
+    }
+    assert documented == defaults
+
+
+def test_the_messages_are_those_that_clients_get() -> None:
+    sent = [
+        messages.connection_timeout(idle_ms=DurationMs(120_999), now_ms=NOW_MS),
+        messages.session_ended(session_id="demo", now_ms=NOW_MS),
+        messages.heartbeat_ack(now_ms=NOW_MS),
+        messages.message_ack(now_ms=NOW_MS),
+    ]
+    for message in sent:
+        assert documented_message(str(message["type"])) == message
+
+
+def test_the_hand_over_is_the_event_that_the_disconnect_handler_gets() -> None:
+    documented = next(value for value in json_objects() if "requestContext" in value)
+    context = documented["requestContext"]
+    connection = Connection(
+        connection_id=context["connectionId"],
+        session_id=documented["sessionId"],
+        role=Role(documented["role"]),
+        connected_at_ms=context["connectedAt"],
+    )
+    address = config.gateway_address(f"https://{context['domainName']}/{context['stage']}")
+    assert documented == messages.disconnect_event(
+        connection,
+        address,
+        now_ms=context["requestTimeEpoch"],
+        correlation_id=documented["correlationId"],
+    )
+
+
+def test_the_metrics_are_those_that_a_sweep_emits() -> None:
+    report: Any = SweepReport
+    timeouts = {(role, reason): 1 for role in Role for reason in TimeoutReason}
+    parameters = inspect.signature(SweepReport).parameters
+    emitted: dict[str, set[str]] = {}
+    # A flag may keep a metric back that it does not concern: each of them both ways.
+    for flag in (False, True):
+        values = {name: flag if p.annotation is bool else 1 for name, p in parameters.items()}
+        counts = report(**{**values, "timeouts": timeouts}).counts()
+        emitted |= {count.name: set(count.dimensions) for count in counts}
+    documented = {code(name)[0]: set(code(dimensions)) for name, dimensions, _ in table("Metric")}
+    assert documented == emitted
+    (meaning,) = (row[2] for row in table("Metric") if row[0] == "`ConnectionTimeout`")
+    assert {*map(str, Role), *map(str, TimeoutReason)} == set(code(meaning))
+
+
+def test_the_alarms_are_those_of_the_template() -> None:
+    alarms = Resources(template=packaged_template()).of_type("AWS::CloudWatch::Alarm").values()
+    rings = " ".join(row[1] for row in table("Alarm"))
+    documented = {name: int(bound) for name, bound in re.findall(r"`(\w+)` > (\d+)", rings)}
+    above = [a for a in alarms if a["ComparisonOperator"] == "GreaterThanThreshold"]
+    assert documented == {alarm["MetricName"]: alarm["Threshold"] for alarm in above}
+    assert {alarm["Period"] for alarm in alarms} == {60}
+    (silence,) = (a for a in alarms if a["ComparisonOperator"] == "LessThanThreshold")
+    assert f"no `{silence['MetricName']}` for {silence['EvaluationPeriods']} minutes" in rings
+    assert len(alarms) == 9
+    assert "nine alarms" in (ROOT / "docs" / "deploy.md").read_text()
+
+
+@pytest.mark.parametrize("function", ["connect", "heartbeat", "disconnect", "timeout"])
+def test_the_grants_are_those_of_the_template(function: str) -> None:
+    granted: set[str] = set()
+    grants = Resources(template=packaged_template()).grants(f"{function}_handler")
+    for actions in grants.values():
+        granted |= {action for action in actions if not action.startswith("logs:")}
+    rows = table("Function", (ROOT / "SECURITY.md").read_text())
+    assert {action for who, actions, _ in rows if who == function for action in code(actions)} == (
+        granted
+    )
+
+
+def test_the_outputs_are_those_of_the_template() -> None:
+    deploy = (ROOT / "docs" / "deploy.md").read_text()
+    outputs = deploy.split("Outputs:", 1)[1].split("\n\n", 1)[0]
+    assert set(code(outputs)) == set(packaged_template()["Outputs"])
+
+
+def cost(connections: int) -> dict[str, float]:
+    """Return dollars a month, line by line, from the prices that the README states."""
+    per_million, heartbeats, sweeps, gb_second = 1e-6, connections * 86_400, 43_200, 0.0000133334
+    messages_sent = 2 * heartbeats
+    scan_units = 4 * math.ceil(connections / 4 * 300 / 4096) / 2
+    close = 0.625 + 1 + 2 * 0.125 + 5 * 0.625 + 2 * (0.2 + 0.05 * 0.25 * gb_second / per_million)
+    being_there = {
+        "heartbeats and their answers": per_million
+        * (min(messages_sent, 1e9) + 0.8 * max(0, messages_sent - 1e9)),
+        "activity writes": heartbeats * 0.625 * per_million,
+        "heartbeat function": heartbeats * (0.2 * per_million + 0.015 * 0.25 * gb_second),
+        "heartbeat logs": heartbeats * 520 / 1e9 * 0.5,
+        "connection minutes": connections * 43_200 * 0.25 * per_million,
+    }
+    added = {
+        "sweep: reading the table every minute": scan_units * sweeps * 0.125 * per_million,
+        "sweep: function, if it ran all 60 s of every minute": sweeps
+        * (0.2 * per_million + 60 * 0.25 * gb_second),
+        "closes, with notice and cleanup": connections * 12 * 30 / 10 * close * per_million,
+        "metrics and alarms, at most": 15 * 0.3 + 5 * 0.1,
+    }
+    return {
+        **being_there,
+        "**being there, with or without Hangup**": sum(being_there.values()),
+        **added,
+        "**what Hangup adds**": sum(added.values()),
+    }
+
+
+def test_the_costs_add_up() -> None:
+    columns = [cost(connections) for connections in (1_000, 10_000, 100_000, 1_000_000)]
+    documented = {row[0]: [cell.strip("*") for cell in row[1:]] for row in table("Connections")}
+    assert documented == {
+        line: [f"{column[line]:,.2f}" for column in columns] for line in columns[0]
+    }

@@ -1,0 +1,86 @@
+"""When a sweep doubts what the table says, and what makes it go on."""
+
+from itertools import pairwise
+
+import pytest
+
+from hangup.core.guard import DEFAULT_GUARD, GuardPolicy, Hold, Liveness, judge, liveness
+from hangup.core.model import Connection, EpochMs
+
+CUTOFF_MS = EpochMs(1_700_000_000_000)
+
+
+def connections(number: int) -> list[Connection]:
+    return [Connection(connection_id=f"c{i}") for i in range(number)]
+
+
+@pytest.mark.parametrize(
+    ("idle", "checked", "suspicious"),
+    [
+        (0, 0, False),
+        (19, 19, False),  # too few to tell
+        (20, 20, True),
+        (20, 39, True),
+        (20, 40, False),  # exactly half
+        (501, 1_000, True),
+        (500, 1_000, False),
+    ],
+)
+def test_doubts_from_twenty_on_if_more_than_half_look_idle(
+    idle: int, checked: int, *, suspicious: bool
+) -> None:
+    assert DEFAULT_GUARD.is_suspicious(idle=idle, checked=checked, whole_table=True) is suspicious
+
+
+@pytest.mark.parametrize(
+    ("idle", "checked", "suspicious"), [(0, 10, False), (1, 2, False), (1, 1, True), (6, 11, True)]
+)
+def test_few_are_enough_for_a_doubt_where_the_scan_broke_off(
+    idle: int, checked: int, *, suspicious: bool
+) -> None:
+    assert DEFAULT_GUARD.is_suspicious(idle=idle, checked=checked, whole_table=False) is suspicious
+
+
+def test_a_share_of_all_never_doubts() -> None:
+    guard = GuardPolicy(share_percent=100, at_least=1, sample_size=1)
+    for whole_table in (True, False):
+        assert not guard.is_suspicious(idle=10_000, checked=10_000, whole_table=whole_table)
+
+
+@pytest.mark.parametrize("number", [0, 1, 19, 20, 21, 59, 1_000])
+def test_a_sample_is_of_different_connections_spread_over_all(number: int) -> None:
+    idle = connections(number)
+    sample = DEFAULT_GUARD.sample(idle)
+    assert len(sample) == len({c.connection_id for c in sample}) == min(20, number)
+    positions = [idle.index(connection) for connection in sample]
+    gaps = [after - before for before, after in pairwise(positions)]
+    assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+@pytest.mark.parametrize(
+    ("last_active_ms", "expected"),
+    [
+        (None, Liveness.GONE),
+        (CUTOFF_MS - 1, Liveness.QUIET),
+        (CUTOFF_MS, Liveness.ACTIVE),
+        (CUTOFF_MS + 100_000, Liveness.ACTIVE),
+    ],
+)
+def test_says_what_api_gateways_last_activity_means(
+    last_active_ms: EpochMs | None, expected: Liveness
+) -> None:
+    assert liveness(last_active_ms, cutoff_ms=CUTOFF_MS) is expected
+
+
+@pytest.mark.parametrize(
+    "sample", [[], [Liveness.GONE], [Liveness.QUIET] * 20, [Liveness.GONE, Liveness.QUIET]]
+)
+def test_goes_on_if_each_is_gone_or_quiet(sample: list[Liveness]) -> None:
+    assert judge(sample) is None
+
+
+@pytest.mark.parametrize("doubt", [Liveness.ACTIVE, Liveness.UNKNOWN])
+def test_holds_on_one_doubt_and_says_what_was_seen(doubt: Liveness) -> None:
+    assert judge([Liveness.QUIET, Liveness.GONE, doubt, Liveness.QUIET]) == Hold(
+        seen={"quiet": 2, "gone": 1, str(doubt): 1}
+    )

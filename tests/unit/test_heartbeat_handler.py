@@ -1,0 +1,132 @@
+"""The heartbeat handler, which also has the ``$default`` route, on a stub of AWS."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from hangup.errors import BackendError, ConfigurationError
+from hangup.handlers import heartbeat_handler
+from tests.events.recorded import CONNECTION_ID, recorded
+from tests.unit.aws_stub import AwsStub
+
+REFUSED = "ConditionalCheckFailedException"
+
+
+def message(body: object = '{"action": "heartbeat"}', route: str = "heartbeat") -> dict[str, Any]:
+    event = recorded("message")
+    event["body"] = body
+    event["requestContext"]["routeKey"] = route
+    return event
+
+
+def logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("action", "route", "ack"),
+    [("heartbeat", "heartbeat", "heartbeatAck"), ("message", "$default", "messageAck")],
+)
+def test_records_activity_and_acknowledges_it(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str], action: str, route: str, ack: str
+) -> None:
+    before_ms = time.time_ns() // 1_000_000
+    answer = heartbeat_handler.lambda_handler(message(json.dumps({"action": action}), route), None)
+    assert answer["statusCode"] == 200
+    body = json.loads(str(answer["body"]))
+    assert body == {"type": ack, "timestamp": body["timestamp"]}
+    assert before_ms <= body["timestamp"] <= time.time_ns() // 1_000_000
+    (request,) = aws.calls("UpdateItem")
+    assert request["TableName"] == "connections"
+    assert request["Key"] == {"connectionId": {"S": CONNECTION_ID}}
+    assert request["ExpressionAttributeValues"][":now"] == {"N": str(body["timestamp"])}
+    (line,) = logged(capsys)
+    assert (line["message"], line["action"]) == ("activity recorded", action)
+    assert line["correlation_id"] == recorded("message")["requestContext"]["requestId"]
+
+
+def test_activity_that_is_on_record_already_is_acknowledged_too(aws: AwsStub) -> None:
+    aws.fail("UpdateItem", status=400, code=REFUSED, Item={"connectionId": {"S": CONNECTION_ID}})
+    assert heartbeat_handler.lambda_handler(message())["statusCode"] == 200
+    assert aws.calls("DeleteConnection") == []
+
+
+def test_coalesces_writes_when_told_to(aws: AwsStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACTIVITY_RESOLUTION_SECONDS", "30")
+    heartbeat_handler.lambda_handler(message())
+    values = aws.calls("UpdateItem")[0]["ExpressionAttributeValues"]
+    assert int(values[":now"]["N"]) - int(values[":old"]["N"]) == 30_000
+
+
+def test_closes_an_orphan_so_that_its_client_comes_back(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.fail("UpdateItem", status=400, code=REFUSED)
+    answer = heartbeat_handler.lambda_handler(message())
+    assert answer["statusCode"] == 410
+    assert aws.targets("DeleteConnection") == [CONNECTION_ID]
+    lines = logged(capsys)
+    assert [line["message"] for line in lines] == ["orphan closed: it has no record", "refused"]
+    assert {line["connectionId"] for line in lines} == {CONNECTION_ID}
+
+
+@pytest.mark.parametrize(
+    ("event", "status", "reason"),
+    [
+        (message(None), 400, "must be a JSON object"),
+        (message("hello"), 400, "must be a JSON object"),
+        (message("[1]"), 400, "must be a JSON object"),
+        (message({"action": "heartbeat"}), 400, "must be a JSON object"),
+        (message("[" * 100_000), 400, "must be a JSON object"),
+        (message("{}"), 400, "string member 'action'"),
+        (message('{"action": 1}'), 400, "string member 'action'"),
+        (message('{"action": "shutdown"}'), 400, "unknown action"),
+        (message('{"action": "Heartbeat"}'), 400, "unknown action"),
+        (message("x" * 131_073), 413, "bytes at most"),
+        ({}, 400, "no WebSocket event"),
+        (None, 400, "no WebSocket event"),
+        (recorded("scheduled"), 400, "no WebSocket event"),
+        ({"requestContext": {"connectionId": "a b"}}, 400, "connectionId is missing or malformed"),
+    ],
+)
+def test_refuses_with_one_line_and_writes_nothing(
+    aws: AwsStub,
+    capsys: pytest.CaptureFixture[str],
+    event: object,
+    status: int,
+    reason: str,
+) -> None:
+    answer = heartbeat_handler.lambda_handler(event)
+    assert answer["statusCode"] == status
+    assert reason in json.loads(str(answer["body"]))["message"]
+    (line,) = logged(capsys)
+    assert (line["message"], line["status"]) == ("refused", status)
+    assert aws.log == []
+
+
+def test_never_logs_what_the_client_said(aws: AwsStub, capsys: pytest.CaptureFixture[str]) -> None:
+    for action in ("message", "unheard-of", 'forged\n{"level":"INFO"}'):
+        body = json.dumps({"action": action, "text": "private words"})
+        heartbeat_handler.lambda_handler(message(body))
+    said = capsys.readouterr().out
+    assert "private words" not in said
+    assert "unheard-of" not in said
+    assert "forged" not in said
+
+
+def test_an_outage_is_an_error(aws: AwsStub) -> None:
+    aws.fail("UpdateItem", status=400, code="AccessDeniedException")
+    with pytest.raises(BackendError, match="UpdateItem failed"):
+        heartbeat_handler.lambda_handler(message())
+    assert aws.calls("DeleteConnection") == []
+
+
+@pytest.mark.parametrize("name", ["CONNECTIONS_TABLE", "API_GATEWAY_ENDPOINT"])
+def test_an_incomplete_environment_fails_by_name(
+    aws: AwsStub, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delenv(name)
+    with pytest.raises(ConfigurationError, match=f"{name} is not set"):
+        heartbeat_handler.lambda_handler(message())

@@ -1,0 +1,69 @@
+"""Embedded metrics in what a function logs."""
+
+import json
+from typing import Any
+
+import pytest
+
+from hangup.local.metrics import Datum, embedded_metrics
+
+
+def _document(**changes: object) -> dict[str, Any]:
+    directive = {
+        "Namespace": "Hangup",
+        "Dimensions": [["Role", "Reason"]],
+        "Metrics": [{"Name": "ConnectionTimeout", "Unit": "Count"}],
+    }
+    return {
+        "_aws": {"Timestamp": 1, "CloudWatchMetrics": [directive]},
+        "Role": "speaker",
+        "Reason": "GONE",
+        "ConnectionTimeout": [2.0],
+        **changes,
+    }
+
+
+def _datum(value: float, **dimensions: str) -> Datum:
+    return Datum(
+        namespace="Hangup",
+        name="ConnectionTimeout",
+        value=value,
+        unit="Count",
+        dimensions=dimensions,
+    )
+
+
+def test_reads_metrics_among_other_lines() -> None:
+    log = "\n".join(["START", json.dumps(_document()), '{"message": "sweep done"}', "END"])
+    assert list(embedded_metrics(log)) == [_datum(2, Role="speaker", Reason="GONE")]
+
+
+def test_reads_every_value_of_an_array_and_a_single_number() -> None:
+    assert [d.value for d in embedded_metrics(json.dumps(_document(ConnectionTimeout=[1, 0])))] == [
+        1,
+        0,
+    ]
+    assert [d.value for d in embedded_metrics(json.dumps(_document(ConnectionTimeout=3)))] == [3]
+
+
+@pytest.mark.parametrize("dimensions", [[], [[]]])
+def test_no_dimension_set_means_no_dimensions(dimensions: list[list[str]]) -> None:
+    document = _document()
+    document["_aws"]["CloudWatchMetrics"][0]["Dimensions"] = dimensions
+    assert list(embedded_metrics(json.dumps(document))) == [_datum(2)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"_aws": ',
+        '["_aws"]',
+        '{"_aws": 1}',
+        '{"_aws": {"CloudWatchMetrics": 1}}',
+        '{"_aws": {"CloudWatchMetrics": [1, {"Namespace": 1}]}}',
+        '{"_aws": {"CloudWatchMetrics": [{"Namespace": "N", "Metrics": [1, {"Name": 1}]}]}}',
+        '{"_aws": {"CloudWatchMetrics": [{"Namespace": "N", "Metrics": [{"Name": "A"}]}]}}',
+    ],
+)
+def test_malformed_document_is_skipped(line: str) -> None:
+    assert list(embedded_metrics(line)) == []

@@ -1,0 +1,161 @@
+"""The mass-close guard and the pace of a sweep, at 20 connections and at 100,000."""
+
+from dataclasses import replace
+
+import pytest
+
+from hangup.core.model import Connection, DurationMs, EpochMs, Role
+from hangup.errors import BackendError
+from hangup.sweep import BATCH_SIZE
+from hangup.testing import InMemoryConnections
+from tests.unit.test_timeout_handler import PLENTY_MS, World
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def crowd(world: World, size: int, *, talking: bool) -> None:
+    """Connect so many that look idle; by API Gateway's account they talk, or do not."""
+    for number in range(size):
+        connection = world.connect(f"c{number:06}", silent_s=300)
+        if talking:
+            world.gateway.active_ms[connection.connection_id] = world.clock.now_ms()
+
+
+@pytest.mark.parametrize("size", [20, 21, BATCH_SIZE, 100_000])
+def test_a_broken_heartbeat_path_disconnects_nobody(world: World, size: int) -> None:
+    crowd(world, size, talking=True)
+    counts = world.run()
+    assert len(world.gateway.open_ids) == size
+    assert world.gateway.sent == {}
+    assert (counts["held"], counts["complete"], counts["closed"]) == (True, False, 0)
+    assert world.metrics.total("SweepsHeld") == 1
+    assert world.metrics.total("SweepsIncomplete") == 0
+
+
+@pytest.mark.parametrize("size", [20, 100_000])
+def test_a_real_mass_departure_goes_through(world: World, size: int) -> None:
+    crowd(world, size, talking=False)
+    # Every other one has gone, the others are there and quiet.
+    for connection_id in sorted(world.gateway.open_ids)[::2]:
+        world.gateway.open_ids.remove(connection_id)
+    counts = world.run()
+    assert counts["held"] is False
+    assert (counts["closed"], counts["gone"]) == (size // 2, size // 2)
+    assert world.gateway.open_ids == set()
+
+
+def test_nineteen_idle_are_closed_without_a_question(world: World) -> None:
+    crowd(world, 19, talking=True)
+    asked: list[str] = []
+    world.faults.before = lambda operation, _key: asked.append(operation)
+    assert world.run()["closed"] == 19
+    assert "GetConnection" not in asked
+
+
+def test_half_idle_are_closed_without_a_question(world: World) -> None:
+    crowd(world, 20, talking=True)
+    for number in range(20):
+        world.connect(f"talks{number}", silent_s=1)
+    assert world.run()["closed"] == 20
+
+
+def test_the_log_says_what_was_seen_and_what_to_do(world: World) -> None:
+    crowd(world, 30, talking=True)
+    world.gateway.open_ids -= {"c000000", "c000001"}
+    world.run()
+    ((_, event, fields),) = [line for line in world.log.lines if line[0] == "error"]
+    assert "overrideGuard" in event
+    assert "activity is being recorded" in event
+    assert (fields["idle"], fields["checked"]) == (30, 30)
+    sample = fields["sample"]
+    assert isinstance(sample, dict)
+    assert sum(sample.values()) == 20
+    assert sample["active"] >= 18
+
+
+def test_an_override_closes_them_once(world: World) -> None:
+    crowd(world, 20, talking=True)
+    report = world.sweep.check_and_close_idle_connections(
+        time_left_ms=lambda: PLENTY_MS, correlation_id="by hand", override_guard=True
+    )
+    assert (report.closed, report.held) == (20, False)
+    crowd(world, 20, talking=True)
+    assert world.run()["held"] is True
+
+
+def test_no_answer_from_api_gateway_holds_the_sweep(world: World) -> None:
+    crowd(world, 20, talking=False)
+    world.faults.fail("GetConnection")
+    assert world.run()["held"] is True
+    assert len(world.gateway.open_ids) == 20
+
+
+def test_a_scan_that_broke_off_does_not_make_a_crowd_look_small(world: World) -> None:
+    crowd(world, 30, talking=True)
+    scans = iter(["first segment", "second segment"])
+
+    def fail_the_second(operation: str, _key: str) -> None:
+        if operation == "Scan" and next(scans) == "second segment":
+            raise BackendError("Scan", "InternalServerError", "planned", retryable=True)
+
+    world.faults.before = fail_the_second
+    with pytest.raises(Exception, match="Scan failed"):
+        world.run()
+    assert len(world.gateway.open_ids) == 30
+
+
+def test_closes_never_exceed_the_pace_whatever_the_workers(world: World) -> None:
+    world.closer.pacer.pace = type(world.closer.pacer.pace)(200)
+    for number in range(1_000):
+        world.connections.put(
+            Connection(
+                connection_id=f"c{number}",
+                role=Role.LISTENER,
+                last_activity_ms=EpochMs(world.clock.ms - 300_000),
+            )
+        )
+        world.gateway.open(f"c{number}")
+    starts: list[int] = []
+    world.faults.before = lambda operation, _key: (
+        starts.append(world.clock.ms) if operation == "DeleteConnection" else None
+    )
+    world.sweep.check_and_close_idle_connections(time_left_ms=lambda: PLENTY_MS, correlation_id="t")
+    assert len(starts) == 1_000
+    for second in range(starts[0], starts[-1], 100):
+        assert sum(second <= start < second + 1_000 for start in starts) <= 200
+    # A crowd that is closed spread out comes back spread out.
+    assert starts[-1] - starts[0] >= 4_900
+
+
+def test_gathering_does_not_outgrow_a_batch(world: World) -> None:
+    watched = InMemoryConnections(world.faults, page_size=300)
+    world.connections = watched
+    crowd(world, 5_000, talking=False)
+    gathered = most = 0
+
+    def count(operation: str, _key: str) -> None:
+        nonlocal gathered, most
+        # A page brings 300 idle ones, a claim takes one away.
+        gathered += {"Scan": 300, "UpdateItem": -1}.get(operation, 0)
+        most = max(most, gathered)
+
+    world.faults.before = count
+    closer = replace(world.closer, connections=watched)
+    report = replace(
+        world.sweep, connections=watched, closer=closer
+    ).check_and_close_idle_connections(time_left_ms=lambda: PLENTY_MS, correlation_id="t")
+    assert report.closed == 5_000
+    assert most < BATCH_SIZE + 2 * 300
+
+
+def test_pacing_sleeps_until_its_turn(world: World) -> None:
+    pacer = world.closer.pacer
+    pacer.pace = type(pacer.pace)(100)
+    before = world.clock.ms
+    for _ in range(11):
+        pacer.wait()
+    assert world.clock.ms - before == 100
+    assert DurationMs(world.clock.ms - before) == 100

@@ -1,0 +1,197 @@
+"""What clients may send, and what is refused with which status."""
+
+import json
+from typing import Any
+
+import pytest
+
+from hangup.core.limits import MAX_CONNECTION_ID_LENGTH, MAX_MESSAGE_BYTES
+from hangup.core.model import JoinRequest, Role
+from hangup.core.requests import parse_disconnect, parse_join, parse_message, route_of
+from hangup.errors import InvalidRequest
+from tests.events.recorded import CONNECTION_ID, recorded
+
+ODD_SESSION_IDS = [
+    None,
+    "",
+    "s" * 65,
+    "a b",
+    "a/b",
+    "a\nb",
+    "a\n",
+    "é",
+    "٣",  # a digit, but not an ASCII one
+    "s;DROP",
+    "\ud800",
+    7,
+    ["s1"],
+    {"S": "s1"},
+]
+ODD_CONNECTION_IDS = [None, "", "x" * (MAX_CONNECTION_ID_LENGTH + 1), "a b", "a\n", "é", 7, ["a"]]
+
+
+class TestJoin:
+    def test_accepts_a_speaker(self) -> None:
+        assert parse_join({"sessionId": "s1", "role": "speaker"}) == JoinRequest(
+            session_id="s1", role=Role.SPEAKER
+        )
+
+    def test_accepts_a_listener_with_a_language(self) -> None:
+        query = recorded("connect")["queryStringParameters"]
+        assert parse_join(query) == JoinRequest(
+            session_id="monday-standup", role=Role.LISTENER, target_language="pt-BR"
+        )
+
+    @pytest.mark.parametrize("session_id", ["a", "A-b_9", "s" * 64, "-"])
+    def test_accepts_session_ids_up_to_their_bounds(self, session_id: str) -> None:
+        request = parse_join({"sessionId": session_id, "role": "listener"})
+        assert request.session_id == session_id
+
+    @pytest.mark.parametrize("language", ["de", "DE", "fil", "pt-BR", "zh-Hans-CN", "de-CH-1996"])
+    def test_accepts_language_tags(self, language: str) -> None:
+        query = {"sessionId": "s1", "role": "listener", "targetLanguage": language}
+        assert parse_join(query).target_language == language
+
+    @pytest.mark.parametrize("session_id", ODD_SESSION_IDS)
+    def test_refuses_odd_session_ids(self, session_id: object) -> None:
+        with pytest.raises(InvalidRequest, match="sessionId must be") as refusal:
+            parse_join({"sessionId": session_id, "role": "listener"})
+        assert refusal.value.status == 400
+
+    @pytest.mark.parametrize("role", [None, "", "Speaker", "unknown", "speaker ", 1, ["speaker"]])
+    def test_refuses_other_roles(self, role: object) -> None:
+        with pytest.raises(InvalidRequest, match="role must be") as refusal:
+            parse_join({"sessionId": "s1", "role": role})
+        assert refusal.value.status == 400
+
+    @pytest.mark.parametrize(
+        "language", ["", "d", "deutsch", "de_CH", "de-", "-de", "de\n", "de-a-b-c-d", 1, ["de"]]
+    )
+    def test_refuses_what_is_no_language(self, language: object) -> None:
+        with pytest.raises(InvalidRequest, match="targetLanguage must be") as refusal:
+            parse_join({"sessionId": "s1", "role": "listener", "targetLanguage": language})
+        assert refusal.value.status == 400
+
+    def test_refuses_a_language_for_a_speaker(self) -> None:
+        with pytest.raises(InvalidRequest, match="for listeners only") as refusal:
+            parse_join({"sessionId": "s1", "role": "speaker", "targetLanguage": "de"})
+        assert refusal.value.status == 400
+
+    @pytest.mark.parametrize("query", [None, {}])
+    def test_refuses_a_join_without_parameters(self, query: dict[str, object] | None) -> None:
+        with pytest.raises(InvalidRequest, match="sessionId must be"):
+            parse_join(query)
+
+    def test_a_refusal_does_not_repeat_what_was_sent(self) -> None:
+        with pytest.raises(InvalidRequest) as refusal:
+            parse_join({"sessionId": "<script>", "role": "listener"})
+        assert "<script>" not in str(refusal.value)
+
+
+class TestMessage:
+    @pytest.mark.parametrize("action", ["heartbeat", "message", "", "unknown"])
+    def test_accepts_any_object_with_an_action(self, action: str) -> None:
+        assert parse_message(json.dumps({"action": action, "n": 1})) == {"action": action, "n": 1}
+
+    def test_accepts_a_message_of_exactly_the_longest_length(self) -> None:
+        body = _padded("a", MAX_MESSAGE_BYTES)
+        assert parse_message(body)["action"] == "message"
+
+    @pytest.mark.parametrize("character", ["a", "é", "\ud800"])
+    def test_refuses_a_message_one_byte_longer(self, character: str) -> None:
+        with pytest.raises(InvalidRequest, match="131072 bytes at most") as refusal:
+            parse_message(_padded(character, MAX_MESSAGE_BYTES + 1))
+        assert refusal.value.status == 413
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            None,
+            b'{"action": "heartbeat"}',
+            {"action": "heartbeat"},
+            7,
+            "",
+            "heartbeat",
+            "{",
+            "[]",
+            "null",
+            '"heartbeat"',
+            "1" * 10_000,  # longer than Python turns into a number
+            "[" * 100_000,  # deeper than Python goes
+        ],
+    )
+    def test_refuses_what_is_no_json_object(self, body: object) -> None:
+        with pytest.raises(InvalidRequest, match="must be a JSON object") as refusal:
+            parse_message(body)
+        assert refusal.value.status == 400
+
+    @pytest.mark.parametrize("message", [{}, {"action": None}, {"action": 1}, {"Action": "x"}])
+    def test_refuses_an_object_without_an_action(self, message: dict[str, object]) -> None:
+        with pytest.raises(InvalidRequest, match="string member 'action'") as refusal:
+            parse_message(json.dumps(message))
+        assert refusal.value.status == 400
+
+
+class TestRoute:
+    @pytest.mark.parametrize(
+        ("event", "route"),
+        [("connect", "$connect"), ("message", "heartbeat"), ("disconnect", "$disconnect")],
+    )
+    def test_reads_the_recorded_events(self, event: str, route: str) -> None:
+        assert route_of(recorded(event)) == (CONNECTION_ID, route)
+
+    @pytest.mark.parametrize("connection_id", ["x" * MAX_CONNECTION_ID_LENGTH, "a+b/c_d-e="])
+    def test_accepts_ids_up_to_their_bounds(self, connection_id: str) -> None:
+        assert route_of(_disconnect(connectionId=connection_id))[0] == connection_id
+
+    @pytest.mark.parametrize("connection_id", ODD_CONNECTION_IDS)
+    def test_refuses_odd_ids(self, connection_id: object) -> None:
+        with pytest.raises(InvalidRequest, match="connectionId is missing or malformed"):
+            route_of(_disconnect(connectionId=connection_id))
+
+    @pytest.mark.parametrize("route_key", [None, "", 7])
+    def test_refuses_an_event_without_a_route(self, route_key: object) -> None:
+        with pytest.raises(InvalidRequest, match="routeKey is missing or malformed"):
+            route_of(_disconnect(routeKey=route_key))
+
+    @pytest.mark.parametrize(
+        "event", [None, [], "", 1, {}, {"requestContext": None}, {"requestContext": []}]
+    )
+    def test_refuses_what_is_no_websocket_event(self, event: object) -> None:
+        with pytest.raises(InvalidRequest, match="no WebSocket event") as refusal:
+            route_of(event)
+        assert refusal.value.status == 400
+
+    def test_refuses_a_scheduled_event(self) -> None:
+        with pytest.raises(InvalidRequest, match="no WebSocket event"):
+            route_of(recorded("scheduled"))
+
+
+class TestDisconnect:
+    def test_reads_the_recorded_event(self) -> None:
+        assert parse_disconnect(recorded("disconnect")) == CONNECTION_ID
+
+    @pytest.mark.parametrize("connection_id", ODD_CONNECTION_IDS)
+    def test_refuses_odd_ids(self, connection_id: object) -> None:
+        with pytest.raises(InvalidRequest, match="connectionId is missing or malformed"):
+            parse_disconnect(_disconnect(connectionId=connection_id))
+
+    @pytest.mark.parametrize("event", ["connect", "message"])
+    def test_refuses_events_of_other_routes(self, event: str) -> None:
+        with pytest.raises(InvalidRequest, match=r"routeKey is not \$disconnect") as refusal:
+            parse_disconnect(recorded(event))
+        assert refusal.value.status == 400
+
+
+def _padded(character: str, size: int) -> str:
+    """Return a message of ``size`` bytes as UTF-8."""
+    head, tail = '{"action": "message", "text": "', '"}'
+    room = size - len(head) - len(tail)
+    width = len(character.encode("utf-8", "surrogatepass"))
+    return f"{head}{character * (room // width)}{'a' * (room % width)}{tail}"
+
+
+def _disconnect(**context: object) -> dict[str, Any]:
+    event = recorded("disconnect")
+    event["requestContext"].update(context)
+    return event

@@ -1,0 +1,172 @@
+"""What check and redrive send to AWS, and what the answers mean to them, against a stub of AWS."""
+
+from typing import Any
+
+import pytest
+
+from hangup.aws.audit import DynamoDbAudit
+from hangup.aws.calls import Calls
+from hangup.aws.clients import dynamodb_client, sqs_client
+from hangup.aws.queues import SqsDeadLetters
+from hangup.core.invariants import AuditedConnection, UnreadableSession
+from hangup.core.model import Connection, EpochMs, Role, Session
+from hangup.errors import BackendError
+from hangup.ports import DeadLetter
+from tests.unit.aws_stub import AwsStub
+
+NOW_MS = EpochMs(1_700_000_000_000)
+CONNECTION = {
+    "connectionId": {"S": "c1"},
+    "sessionId": {"S": "s1"},
+    "role": {"S": "listener"},
+    "connectedAt": {"N": str(NOW_MS)},
+    "claimExpiresAt": {"N": str(NOW_MS + 1)},
+}
+AUDITED = AuditedConnection(
+    connection=Connection(
+        connection_id="c1", session_id="s1", role=Role.LISTENER, connected_at_ms=NOW_MS
+    ),
+    claim_expires_ms=EpochMs(NOW_MS + 1),
+)
+SESSION = {
+    "sessionId": {"S": "s1"},
+    "isActive": {"BOOL": True},
+    "speakerConnectionId": {"S": "c0"},
+    "listenerCount": {"N": "1"},
+    "startedAt": {"N": str(NOW_MS)},
+}
+LETTER = DeadLetter(message_id="m1", receipt="r1", body="{}")
+
+
+@pytest.fixture
+def audit(aws: AwsStub, calls: Calls) -> DynamoDbAudit:
+    return DynamoDbAudit(
+        dynamodb_client(), calls, connections_table="connections", sessions_table="sessions"
+    )
+
+
+@pytest.fixture
+def letters(aws: AwsStub, calls: Calls) -> SqsDeadLetters:
+    return SqsDeadLetters(sqs_client(), calls, "https://sqs.example/queue")
+
+
+class TestAudit:
+    def test_reads_every_page_consistently(self, aws: AwsStub, audit: DynamoDbAudit) -> None:
+        key = {"connectionId": {"S": "c1"}}
+        plain = {"connectionId": {"S": "c2"}}
+        aws.answer(
+            "Scan",
+            {"Items": [CONNECTION], "Count": 1, "ScannedCount": 1, "LastEvaluatedKey": key},
+            {"Items": [plain], "Count": 1, "ScannedCount": 1},
+        )
+        assert list(audit.connection_pages()) == [
+            [AUDITED],
+            [AuditedConnection(connection=Connection(connection_id="c2"), claim_expires_ms=None)],
+        ]
+        first, second = aws.calls("Scan")
+        assert first["ConsistentRead"] is True
+        assert second == {**first, "ExclusiveStartKey": key}
+        assert "claimExpiresAt" in first["ExpressionAttributeNames"].values()
+
+    def test_tells_sessions_from_other_records(self, aws: AwsStub, audit: DynamoDbAudit) -> None:
+        odd = [
+            {"sessionId": {"S": "s2"}},
+            {**SESSION, "sessionId": {"S": "s3"}, "listenerCount": {"N": "1.5"}},
+            {**SESSION, "sessionId": {"S": "s4"}, "isActive": {"S": "yes"}},
+        ]
+        aws.answer("Scan", {"Items": [SESSION, *odd], "Count": 4, "ScannedCount": 4})
+        assert list(audit.session_pages()) == [
+            [
+                Session(
+                    session_id="s1",
+                    is_active=True,
+                    speaker_connection_id="c0",
+                    listener_count=1,
+                    started_at_ms=NOW_MS,
+                ),
+                *(UnreadableSession(f"s{number}") for number in (2, 3, 4)),
+            ]
+        ]
+        (scan,) = aws.calls("Scan")
+        assert scan == {"TableName": "sessions", "ConsistentRead": True}
+
+    @pytest.mark.parametrize(
+        ("item", "expected"),
+        [({}, None), ({"Item": CONNECTION}, AUDITED)],
+    )
+    def test_reads_one_record(
+        self,
+        aws: AwsStub,
+        audit: DynamoDbAudit,
+        item: dict[str, Any],
+        expected: AuditedConnection | None,
+    ) -> None:
+        aws.answer("GetItem", item)
+        assert audit.connection("c1") == expected
+        assert aws.calls("GetItem")[0]["ConsistentRead"] is True
+
+    def test_reads_one_session(self, aws: AwsStub, audit: DynamoDbAudit) -> None:
+        aws.answer("GetItem", {}, {"Item": SESSION})
+        assert audit.session("s1") is None
+        assert isinstance(audit.session("s1"), Session)
+
+    def test_writes_a_count_only_over_the_one_that_was_seen(
+        self, aws: AwsStub, audit: DynamoDbAudit
+    ) -> None:
+        aws.answer("UpdateItem", {})
+        assert audit.correct_count("s1", seen=5, correct=2)
+        (update,) = aws.calls("UpdateItem")
+        assert update["TableName"] == "sessions"
+        assert update["ConditionExpression"] == "listenerCount = :seen"
+        assert update["ExpressionAttributeValues"] == {
+            ":seen": {"N": "5"},
+            ":correct": {"N": "2"},
+        }
+
+    def test_drops_only_the_claim_that_was_seen(self, aws: AwsStub, audit: DynamoDbAudit) -> None:
+        aws.answer("UpdateItem", {})
+        assert audit.drop_claim("c1", seen_ms=NOW_MS)
+        (update,) = aws.calls("UpdateItem")
+        assert update["TableName"] == "connections"
+        assert update["ConditionExpression"] == "claimExpiresAt = :seen"
+
+    def test_says_when_something_else_was_there(self, aws: AwsStub, audit: DynamoDbAudit) -> None:
+        aws.fail("UpdateItem", status=400, code="ConditionalCheckFailedException")
+        assert not audit.correct_count("s1", seen=5, correct=2)
+        assert not audit.drop_claim("c1", seen_ms=NOW_MS)
+
+    def test_any_other_refusal_is_an_error(self, aws: AwsStub, audit: DynamoDbAudit) -> None:
+        aws.fail("UpdateItem", status=400, code="AccessDeniedException")
+        with pytest.raises(BackendError, match="UpdateItem failed with AccessDenied"):
+            audit.drop_claim("c1", seen_ms=NOW_MS)
+
+
+class TestDeadLetters:
+    def test_hides_what_it_receives_and_waits_for_all_servers(
+        self, aws: AwsStub, letters: SqsDeadLetters
+    ) -> None:
+        aws.answer(
+            "ReceiveMessage",
+            {"Messages": [{"MessageId": "m1", "ReceiptHandle": "r1", "Body": "{}"}]},
+        )
+        assert letters.receive() == [LETTER]
+        (receive,) = aws.calls("ReceiveMessage")
+        assert receive == {
+            "QueueUrl": "https://sqs.example/queue",
+            "MaxNumberOfMessages": 10,
+            "WaitTimeSeconds": 1,
+            "VisibilityTimeout": 300,
+        }
+
+    def test_an_answer_without_messages_is_an_empty_queue(
+        self, aws: AwsStub, letters: SqsDeadLetters
+    ) -> None:
+        aws.answer("ReceiveMessage", {})
+        assert letters.receive() == []
+
+    def test_deletes_and_gives_back_by_receipt(self, aws: AwsStub, letters: SqsDeadLetters) -> None:
+        letters.delete(LETTER)
+        letters.give_back(LETTER)
+        (delete,), (change,) = aws.calls("DeleteMessage"), aws.calls("ChangeMessageVisibility")
+        assert delete["ReceiptHandle"] == change["ReceiptHandle"] == "r1"
+        assert change["VisibilityTimeout"] == 0
