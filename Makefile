@@ -20,8 +20,10 @@ check: .venv/.dev ## Lint, types, layers, unit and property tests (under a minut
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/unit tests/property tests/contract -m "not integration" --cov --cov-report=
+	$(BIN)/coverage report --fail-under=100 --include="src/hangup/core/*,src/hangup/sweep.py,src/hangup/closer.py,src/hangup/handlers/timeout_handler.py"
 
-test: check ## Everything: check, coverage bounds, the template, the Lambda zip, real sockets on the local stack
+test: check ## Everything: check, the model, the template, the Lambda zip, faults and real sockets on the local stack
+	$(BIN)/python -m pytest tests/model -m "not integration"
 	$(BIN)/python -m pytest tests -m "infra or integration"
 
 format: .venv/.dev ## Rewrite the code in the project's format

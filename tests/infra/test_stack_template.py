@@ -77,29 +77,30 @@ def test_gives_each_handler_the_environment_that_it_reads(resources: Resources) 
             "CONNECTIONS_TABLE": "${Connections}",
             "SESSIONS_TABLE": "${Sessions}",
             "JOIN_SECRET_ARN": "${JoinSecret.Id}",
-            "LOG_LEVEL": "INFO",
+            "LOG_LEVEL": "${LogLevel}",
         },
         "heartbeat_handler": {
+            "ACTIVITY_RESOLUTION_SECONDS": "${ActivityResolutionSeconds}",
             "CONNECTIONS_TABLE": "${Connections}",
             "API_GATEWAY_ENDPOINT": endpoint,
-            "LOG_LEVEL": "INFO",
+            "LOG_LEVEL": "${LogLevel}",
         },
         "disconnect_handler": {
             "CONNECTIONS_TABLE": "${Connections}",
             "SESSIONS_TABLE": "${Sessions}",
             "API_GATEWAY_ENDPOINT": endpoint,
-            "LOG_LEVEL": "INFO",
+            "LOG_LEVEL": "${LogLevel}",
         },
         "timeout_handler": {
             "CONNECTION_IDLE_TIMEOUT_SECONDS": "${IdleTimeoutSeconds}",
-            "ACTIVITY_RESOLUTION_SECONDS": "0",
+            "ACTIVITY_RESOLUTION_SECONDS": "${ActivityResolutionSeconds}",
             "CLOSES_PER_SECOND": "200",
             "GUARD_SHARE_PERCENT": "50",
             "GUARD_AT_LEAST": "20",
             "CONNECTIONS_TABLE": "${Connections}",
             "API_GATEWAY_ENDPOINT": endpoint,
             "DISCONNECT_HANDLER_FUNCTION": "${DisconnectHandlerFunction.Arn}",
-            "LOG_LEVEL": "INFO",
+            "LOG_LEVEL": "${LogLevel}",
         },
     }
 
@@ -111,7 +112,7 @@ def test_allows_each_role_what_its_handler_calls_and_nothing_else(resources: Res
         "connect_handler": {
             "${ConnectHandlerLogs.Arn}": write_logs,
             "${Connections.Arn}": {"dynamodb:PutItem"},
-            "${Sessions.Arn}": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
+            "${Sessions.Arn}": {"dynamodb:UpdateItem"},
             "${JoinSecret.Id}": {"secretsmanager:GetSecretValue"},
         },
         "heartbeat_handler": {
@@ -369,6 +370,8 @@ def test_takes_the_timeout_and_an_emulator_as_parameters(template: dict[str, Any
     timeout = parameters["IdleTimeoutSeconds"]
     assert timeout["Type"] == "Number"
     assert (timeout["MinValue"], timeout["Default"], timeout["MaxValue"]) == (1, 120, 7_200)
+    assert parameters["ActivityResolutionSeconds"]["Default"] == 0
+    assert parameters["LogLevel"]["Default"] == "INFO"
     assert parameters["EmulatorEndpoint"]["Type"] == "String"
     assert parameters["EmulatorEndpoint"]["Default"] == ""
 

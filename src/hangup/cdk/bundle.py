@@ -150,9 +150,10 @@ def _is_kept(path: str) -> bool:
 
 def _handler_modules() -> dict[str, Path]:
     """Return the package's modules that the handlers import, directly or not."""
-    handlers = (f"hangup.handlers.{file.stem}" for file in (_PACKAGE / "handlers").glob("*.py"))
+    handlers = [f"hangup.handlers.{file.stem}" for file in (_PACKAGE / "handlers").glob("*.py")]
     found: dict[str, Path] = {}
-    waiting = list(handlers)
+    # The decorator too: a user's own functions may be built on this zip.
+    waiting = [*handlers, "hangup.activity"]
     while waiting:
         name = waiting.pop()
         file = _module_file(name)

@@ -97,7 +97,7 @@ class HandlerFunction(Construct):
             memory_size=256,
             timeout=cdk.Duration.seconds(timeout_s),
             reserved_concurrent_executions=reserved_concurrency,
-            environment={"LOG_LEVEL": "INFO", **environment},
+            environment=environment,
             role=role,
             log_group=log_group,
             retry_attempts=0 if discards_old_events else None,

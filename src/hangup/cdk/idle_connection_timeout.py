@@ -40,7 +40,9 @@ class IdleConnectionTimeout(Construct):
     - ``idle_timeout_seconds``: 1 to 7,200, or a token (a CloudFormation parameter) for it. A
       connection is closed when it has been silent for longer.
     - ``activity_resolution_seconds``: what the recorders of activity use as
-      ``ACTIVITY_RESOLUTION_SECONDS``; below the timeout. The sweep waits that much longer.
+      ``ACTIVITY_RESOLUTION_SECONDS``; below the timeout, or a token. The sweep waits that much
+      longer.
+    - ``log_level``: from which level on log lines are kept: DEBUG, INFO, WARNING, ERROR, CRITICAL.
     - ``closes_per_second``: 1 to 1,000 closes are started a second at most; 0 does not pace them.
       API Gateway lets 500 clients a second come back.
     - ``guard_share_percent`` and ``guard_at_least``: a sweep that finds more than that share of all
@@ -67,7 +69,8 @@ class IdleConnectionTimeout(Construct):
         connections_table: dynamodb.ITable,
         disconnect_handler: lambda_.IFunction,
         idle_timeout_seconds: int | str = 120,
-        activity_resolution_seconds: int = 0,
+        activity_resolution_seconds: int | str = 0,
+        log_level: str = "INFO",
         closes_per_second: int = 200,
         guard_share_percent: int = 50,
         guard_at_least: int = 20,
@@ -90,6 +93,7 @@ class IdleConnectionTimeout(Construct):
             environment={
                 "CONNECTION_IDLE_TIMEOUT_SECONDS": str(idle_timeout_seconds),
                 "ACTIVITY_RESOLUTION_SECONDS": str(activity_resolution_seconds),
+                "LOG_LEVEL": log_level,
                 "CLOSES_PER_SECOND": str(closes_per_second),
                 "GUARD_SHARE_PERCENT": str(guard_share_percent),
                 "GUARD_AT_LEAST": str(guard_at_least),
@@ -186,7 +190,7 @@ def _metric(name: str, statistic: str) -> cloudwatch.Metric:
     )
 
 
-def _check_seconds(idle_timeout: int | str, activity_resolution: int) -> None:
+def _check_seconds(idle_timeout: int | str, activity_resolution: int | str) -> None:
     if cdk.Token.is_unresolved(idle_timeout):
         longest = MAX_CONNECTION_S
     elif isinstance(idle_timeout, int) and 1 <= idle_timeout <= MAX_CONNECTION_S:
@@ -196,7 +200,9 @@ def _check_seconds(idle_timeout: int | str, activity_resolution: int) -> None:
             f"idle_timeout_seconds must be a whole number from 1 to {MAX_CONNECTION_S} (no "
             f"WebSocket connection lives longer) or a token, not {idle_timeout!r}."
         )
-    if not 0 <= activity_resolution < longest:
+    if cdk.Token.is_unresolved(activity_resolution):
+        return
+    if not (isinstance(activity_resolution, int) and 0 <= activity_resolution < longest):
         raise ValueError(
             "activity_resolution_seconds must be from 0 to below the idle timeout "
             f"({longest}), not {activity_resolution!r}."

@@ -68,6 +68,22 @@ class HangupStack(cdk.Stack):
             max_value=MAX_CONNECTION_S,
             description="Seconds of silence after which a connection is closed",
         )
+        self._activity_resolution_s = cdk.CfnParameter(
+            self,
+            "ActivityResolutionSeconds",
+            type="Number",
+            default=0,
+            min_value=0,
+            max_value=MAX_CONNECTION_S,
+            description="Write a connection's activity at most once in so many seconds",
+        ).value_as_string
+        self._log_level = cdk.CfnParameter(
+            self,
+            "LogLevel",
+            default="INFO",
+            allowed_values=["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+            description="From which level on the functions' log lines are kept",
+        ).value_as_string
         emulator = cdk.CfnParameter(
             self,
             "EmulatorEndpoint",
@@ -118,6 +134,8 @@ class HangupStack(cdk.Stack):
             connections_table=self._connections,
             disconnect_handler=disconnect.function,
             idle_timeout_seconds=idle_timeout.value_as_string,
+            activity_resolution_seconds=self._activity_resolution_s,
+            log_level=self._log_level,
             management_endpoint=self._management_endpoint,
             code=self._code,
             alarm_actions=alarm_actions,
@@ -211,7 +229,7 @@ class HangupStack(cdk.Stack):
             },
             grants=[
                 allow(["dynamodb:PutItem"], self._connections.table_arn),
-                allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], self._sessions.table_arn),
+                allow(["dynamodb:UpdateItem"], self._sessions.table_arn),
                 allow(["secretsmanager:GetSecretValue"], self._join_secret_arn),
             ],
         )
@@ -225,6 +243,7 @@ class HangupStack(cdk.Stack):
             environment={
                 "CONNECTIONS_TABLE": self._connections.table_name,
                 "API_GATEWAY_ENDPOINT": self._management_endpoint,
+                "ACTIVITY_RESOLUTION_SECONDS": self._activity_resolution_s,
             },
             grants=[
                 allow(["dynamodb:UpdateItem"], self._connections.table_arn),
@@ -302,7 +321,7 @@ class HangupStack(cdk.Stack):
             handler=handler,
             description=description,
             code=self._code,
-            environment=environment,
+            environment={"LOG_LEVEL": self._log_level, **environment},
             grants=grants,
             timeout_s=timeout_s,
             log_retention=self._log_retention,

@@ -174,12 +174,10 @@ def _listener(port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise LocalStackError(
-                f"Port {port} on {HOST} is taken: stop what listens there, or choose another "
-                "port (0 takes a free one)."
+                f"Port {port} on {HOST} is taken: stop what listens there, or choose another port."
             ) from None
         raise LocalStackError(
-            f"Port {port} on {HOST} cannot be opened ({error.strerror}): choose another port "
-            "(0 takes a free one)."
+            f"Port {port} on {HOST} cannot be opened ({error.strerror}): choose another port."
         ) from error
     return listener
 
@@ -232,7 +230,8 @@ def _locked(state_dir: Path | None) -> Iterator[IO[bytes] | None]:
         yield None
         return
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
+        # For its owner alone: the join secret is in it.
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (state_dir / "lock").open("wb")
     except OSError as error:
         raise LocalStackError(
