@@ -42,7 +42,7 @@ from hangup.core.model import Connection, DurationMs, EpochMs, Role, Session
 from hangup.mending import Mended, Mending, listeners_on_record
 from hangup.ports import Audit, Clock, Gateway, ParallelMap, SessionsRepository
 
-__all__ = ["Check", "CheckReport"]
+__all__ = ["PAUSE_MS", "Check", "CheckReport"]
 
 PAUSE_MS: Final = DurationMs(5_000)
 """Between two looks: several times what a join or the cleanup of one connection takes."""
@@ -81,6 +81,7 @@ class Check:
     """A check of one deployed stack, ready to be run.
 
     ``claim_ms`` is how long a claim holds, ``progress`` is told every few seconds how far it is.
+    ``pause_ms`` lies between two looks.
     """
 
     audit: Audit
@@ -91,6 +92,7 @@ class Check:
     parallel_map: ParallelMap
     progress: Callable[[str], None]
     claim_ms: DurationMs
+    pause_ms: DurationMs = PAUSE_MS
 
     def find(self) -> CheckReport:
         """Return what is broken. Raises ``BackendError`` if something cannot be read."""
@@ -98,9 +100,13 @@ class Check:
         broken: list[Broken] = []
         if first.suspicions:
             self.progress(f"looking again at {len(first.suspicions)} suspicions")
-            self.clock.sleep(PAUSE_MS)
+            self.clock.sleep(self.pause_ms)
+            now_and_then = self._now_and_then()
             looked = self.parallel_map(self._confirmed, first.suspicions)
-            broken += [one for one in looked if one is not None]
+            for number, one in enumerate(looked, start=1):
+                now_and_then(f"{number} looked at again")
+                if one is not None:
+                    broken.append(one)
         wrong_counts, unsettled = self._wrong_counts(first.miscounted)
         return CheckReport(
             connections=first.connections,
@@ -119,24 +125,36 @@ class Check:
             if not report.broken:
                 break
             self.progress(f"mending {len(report.broken)}")
-            tried += self.mending.mend(report.broken)
+            now_and_then = self._now_and_then()
+            for number, mended in enumerate(self.mending.mend(report.broken), start=1):
+                now_and_then(f"{number} tried")
+                tried.append(mended)
             report = self.find()
         return report, tried
+
+    def _now_and_then(self) -> Callable[[str], None]:
+        """Return ``progress`` that says nothing until some seconds after the last time."""
+        said_ms = self.clock.now_ms()
+
+        def say(line: str) -> None:
+            nonlocal said_ms
+            if self.clock.now_ms() - said_ms >= _PROGRESS_MS:
+                said_ms = self.clock.now_ms()
+                self.progress(line)
+
+        return say
 
     # The first look
 
     def _first_look(self) -> _FirstLook:
-        look = _FirstLook()
-        said_ms = self.clock.now_ms()
+        look, now_and_then = _FirstLook(), self._now_and_then()
         for page in self.audit.connection_pages():
-            now_ms = self.clock.now_ms()
             gone = self.parallel_map(self._is_gone, [a.connection.connection_id for a in page])
             for audited, is_gone in zip(page, gone, strict=True):
+                now_ms = self.clock.now_ms()
                 self._see_connection(audited, look, is_gone=is_gone, now_ms=now_ms)
-            look.connections += len(page)
-            if self.clock.now_ms() - said_ms >= _PROGRESS_MS:
-                said_ms = self.clock.now_ms()
-                self.progress(f"{look.connections} connections read")
+                look.connections += 1
+                now_and_then(f"{look.connections} connections checked")
         for sessions in self.audit.session_pages():
             now_ms = self.clock.now_ms()
             for session in sessions:
@@ -243,7 +261,7 @@ class Check:
             if not waiting:
                 break
             self.progress(f"counting the listeners of {len(waiting)} sessions again")
-            self.clock.sleep(PAUSE_MS)
+            self.clock.sleep(self.pause_ms)
             # The index lags behind, so the table itself is read: between two reads of the count.
             before = self._counts(waiting)
             on_record = self._listener_ids(waiting)

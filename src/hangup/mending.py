@@ -65,9 +65,9 @@ class Mending:
     log: Log
     parallel_map: ParallelMap
 
-    def mend(self, broken: Sequence[Broken]) -> Sequence[Mended]:
-        """Try to mend each once, and return what came of it."""
-        return [self._mended(one) for one in _in_order(broken)]
+    def mend(self, broken: Sequence[Broken]) -> Iterator[Mended]:
+        """Try to mend each once, and yield what came of it."""
+        return map(self._mended, _in_order(broken))
 
     def _mended(self, broken: Broken) -> Mended:
         try:

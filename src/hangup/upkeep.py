@@ -22,7 +22,7 @@ from hangup.aws.process import calls, clock
 from hangup.aws.queues import SqsDeadLetters
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.aws.stack import DeployedStack
-from hangup.check import Check
+from hangup.check import PAUSE_MS, Check
 from hangup.core.model import DurationMs
 from hangup.lifecycle import Cleanup
 from hangup.mending import Mending
@@ -36,7 +36,13 @@ _CLAIM_MS = DurationMs(60_000)
 
 
 @contextmanager
-def check_of(stack: DeployedStack, *, log: Log, progress: Callable[[str], None]) -> Iterator[Check]:
+def check_of(
+    stack: DeployedStack,
+    *,
+    log: Log,
+    progress: Callable[[str], None],
+    pause_ms: DurationMs = PAUSE_MS,
+) -> Iterator[Check]:
     """Yield a check of the stack, with threads that end with the context."""
     connections_table = stack.outputs["ConnectionsTable"]
     sessions_table = stack.outputs["SessionsTable"]
@@ -73,6 +79,7 @@ def check_of(stack: DeployedStack, *, log: Log, progress: Callable[[str], None])
             parallel_map=threads.map,
             progress=progress,
             claim_ms=_CLAIM_MS,
+            pause_ms=pause_ms,
         )
 
 

@@ -190,3 +190,9 @@ def test_accepts_what_the_handler_accepts_and_nothing_else(
     for number in (at_least - 1, at_most + 1):
         with pytest.raises(ValueError, match=f"{argument} must be a whole number from {at_least}"):
             add_timeout(existing_stack(), lambda_zip, **{argument: number})
+
+
+def test_says_what_to_do_when_a_sweep_was_held(existing: Resources) -> None:
+    description = existing.alarm("SweepsHeld")["AlarmDescription"]
+    assert description.startswith("Critical: ")
+    assert '{"overrideGuard": true}' in description

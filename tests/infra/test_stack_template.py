@@ -359,12 +359,6 @@ def test_alarms_when_a_handler_fails(stack: Template, function: str) -> None:
     stack.resource_count_is("AWS::CloudWatch::Alarm", 9)
 
 
-def test_says_what_to_do_when_a_sweep_was_held(resources: Resources) -> None:
-    description = resources.alarm("SweepsHeld")["AlarmDescription"]
-    assert description.startswith("Critical: ")
-    assert '{"overrideGuard": true}' in description
-
-
 def test_takes_the_timeout_and_an_emulator_as_parameters(template: dict[str, Any]) -> None:
     parameters = template["Parameters"]
     timeout = parameters["IdleTimeoutSeconds"]

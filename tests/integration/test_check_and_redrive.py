@@ -18,10 +18,10 @@ from uuid import uuid4
 import pytest
 
 from hangup.aws.stack import DeployedStack, StackOutputs
-from hangup.check import CheckReport
+from hangup.check import PAUSE_MS, CheckReport
 from hangup.core.invariants import Kind
-from hangup.core.model import Connection, EpochMs, Role
-from hangup.local.client import Credentials
+from hangup.core.model import Connection, DurationMs, EpochMs, Role
+from hangup.local.client import ACCOUNT, REGION, Credentials
 from hangup.local.participants import Participant
 from hangup.mending import Mended
 from hangup.ports import JoinOutcome
@@ -32,7 +32,8 @@ from tests.integration.conftest import Stack, be_idle, eventually
 pytestmark = pytest.mark.integration
 
 CLIENTS = 20
-HEALTHY_CHECKS = 3
+HEALTHY_CHECKS = 2
+SHORT_PAUSE_MS = DurationMs(1_000)
 
 
 def now_ms() -> EpochMs:
@@ -88,38 +89,41 @@ def operator(stack: Stack, *grants: tuple[list[str], str]) -> DeployedStack:
 
 
 def reader(stack: Stack, *more: tuple[list[str], str]) -> DeployedStack:
-    deployed = stack.deployed
-    tables = "arn:aws:dynamodb:us-east-1:000000000000:table/{}"
-    connections, sessions = map(
-        tables.format, (deployed.connections_table, deployed.sessions_table)
-    )
     read = ["dynamodb:Scan", "dynamodb:GetItem"]
-    manage = (
-        f"arn:aws:execute-api:us-east-1:000000000000:{deployed.api_id}/prod/{{}}/@connections/*"
-    )
+    connections, sessions = tables(stack)
     return operator(
         stack,
         (read, connections),
         (read, sessions),
         (["dynamodb:Query"], f"{connections}/index/sessionId-role-index"),
-        (["execute-api:ManageConnections"], manage.format("GET")),
-        *(
-            (actions, where.format(connections=connections, sessions=sessions, manage=manage))
-            for actions, where in more
-        ),
+        (["execute-api:ManageConnections"], sockets(stack, "GET")),
+        *more,
     )
 
 
 def mender(stack: Stack) -> DeployedStack:
     write = ["dynamodb:UpdateItem", "dynamodb:DeleteItem"]
-    manage = f"arn:aws:execute-api:us-east-1:000000000000:{stack.deployed.api_id}/prod/"
+    connections, sessions = tables(stack)
     return reader(
         stack,
-        (write, "{connections}"),
-        (write, "{sessions}"),
-        (["execute-api:ManageConnections"], f"{manage}POST/@connections/*"),
-        (["execute-api:ManageConnections"], f"{manage}DELETE/@connections/*"),
+        (write, connections),
+        (write, sessions),
+        (["execute-api:ManageConnections"], sockets(stack, "POST")),
+        (["execute-api:ManageConnections"], sockets(stack, "DELETE")),
     )
+
+
+def tables(stack: Stack) -> tuple[str, str]:
+    start = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table"
+    return (
+        f"{start}/{stack.deployed.connections_table}",
+        f"{start}/{stack.deployed.sessions_table}",
+    )
+
+
+def sockets(stack: Stack, method: str) -> str:
+    api = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{stack.deployed.api_id}"
+    return f"{api}/prod/{method}/@connections/*"
 
 
 def replayer(stack: Stack) -> DeployedStack:
@@ -130,22 +134,26 @@ def replayer(stack: Stack) -> DeployedStack:
         stack,
         (
             [f"sqs:{name}" for name in messages],
-            f"arn:aws:sqs:us-east-1:000000000000:{queue}",
+            f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}",
         ),
         (
             ["lambda:InvokeFunction"],
-            f"arn:aws:lambda:us-east-1:000000000000:function:{function}",
+            f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function}",
         ),
     )
 
 
-def find(stack: DeployedStack) -> CheckReport:
-    with check_of(stack, log=RecordingLog(), progress=lambda _line: None) as check:
+def find(stack: DeployedStack, *, pause_ms: DurationMs = PAUSE_MS) -> CheckReport:
+    with check_of(
+        stack, log=RecordingLog(), progress=lambda _line: None, pause_ms=pause_ms
+    ) as check:
         return check.find()
 
 
 def mend(stack: DeployedStack) -> tuple[CheckReport, Sequence[Mended]]:
-    with check_of(stack, log=RecordingLog(), progress=lambda _line: None) as check:
+    with check_of(
+        stack, log=RecordingLog(), progress=lambda _line: None, pause_ms=SHORT_PAUSE_MS
+    ) as check:
         return check.mend(check.find())
 
 
@@ -153,6 +161,8 @@ def mend(stack: DeployedStack) -> tuple[CheckReport, Sequence[Mended]]:
 def _what_other_tests_left(stack: Stack) -> None:
     report, _ = mend(mender(stack))
     assert report.broken == ()
+    # Nobody is connected, but cleanups may be under way; they are not this test's.
+    asyncio.run(eventually(lambda: not any(stack.connections.scan_all_connections()), within_s=60))
 
 
 def update(stack: Stack, table: str, key: dict[str, str], **numbers: int) -> None:
@@ -208,7 +218,7 @@ def test_every_kind_of_breakage_is_found_and_mended(stack: Stack) -> None:
             remove(stack, connections, connectionId=dissolved_session.speaker_connection_id)
             remove(stack, sessions, sessionId=dissolved.session_id)
 
-            report = await asyncio.to_thread(find, reader(stack))
+            report = await asyncio.to_thread(find, reader(stack), pause_ms=SHORT_PAUSE_MS)
             assert {str(broken.kind) for broken in report.broken} == {
                 *(set(Kind) - {Kind.UNREADABLE_SESSION})
             }
@@ -244,6 +254,8 @@ def test_a_reader_cannot_mend(stack: Stack) -> None:
             report, tried = await asyncio.to_thread(mend, reader(stack))
             assert [broken.kind for broken in report.broken] == [Kind.WRONG_COUNT]
             assert all("AccessDenied" in str(mended.failure) for mended in tried)
+            report, _ = await asyncio.to_thread(mend, mender(stack))
+            assert report.broken == ()
 
     asyncio.run(play())
 
@@ -254,7 +266,7 @@ def test_nothing_is_found_while_clients_join_and_leave(stack: Stack) -> None:
         while not until.is_set():
             listener = Participant("listener", session_id, Role.LISTENER)
             await listener.join(stack.deployed.web_socket_url, secret=stack.secret)
-            await asyncio.sleep(random.uniform(0, 2))
+            await asyncio.sleep(2 * random.random())  # noqa: S311 - no secret hangs on it
             if stays % 2:
                 listener.vanish()
             else:
@@ -311,20 +323,24 @@ def test_a_cleanup_that_failed_for_good_is_replayed(stack: Stack) -> None:
                 counts = await asyncio.to_thread(stack.sweep)
                 assert counts["closed"] == 1
                 await silent.wait_closed()
-                await eventually(lambda: waiting(stack) == 1, within_s=30)
+                await eventually(lambda: waiting(stack) > 0, within_s=30)
+                # Whoever asks Lambda may ask twice; what there is comes within seconds.
+                await asyncio.sleep(1)
             assert stack.listener_count(speaker.session_id) == 2
 
             redrive = redrive_of(replayer(stack), say=said.append)
+            letters = waiting(stack)
             would_be = await asyncio.to_thread(lambda: redrive.replay(dry_run=True))
-            assert (would_be.replayed, waiting(stack)) == (1, 1)
+            assert (would_be.replayed, waiting(stack)) == (letters, letters)
             report = await asyncio.to_thread(redrive.replay)
-            assert (report.replayed, report.left) == (1, {})
+            assert (report.replayed, report.left) == (letters, {})
             assert waiting(stack) == 0
             await eventually(lambda: stack.listener_count(speaker.session_id) == 1)
             assert await talking.is_answered()
 
     asyncio.run(play())
-    assert [line.partition(":")[0] for line in said] == ["would replay", "replayed"]
+    would_replay, replayed = dict.fromkeys(said)
+    assert would_replay.removeprefix("would replay") == replayed.removeprefix("replayed")
     assert find(reader(stack)).broken == ()
 
 

@@ -1,0 +1,253 @@
+"""``hangup check`` and ``hangup redrive``: what they print where, and their exit status."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hangup.cli import main
+from tests.unit.aws_stub import AwsStub, Call
+from tests.unit.cloudformation_stub import (
+    CloudFormation,
+    assert_one_sentence,
+    cloudformation_beside,
+)
+
+NOW_MS = 1_700_000_000_000
+
+
+@pytest.fixture
+def stack(
+    aws: AwsStub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[CloudFormation]:
+    monkeypatch.chdir(tmp_path)
+    with cloudformation_beside(aws, monkeypatch) as stack:
+        yield stack
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def connection(connection_id: str, role: str) -> dict[str, Any]:
+    return {
+        "connectionId": {"S": connection_id},
+        "sessionId": {"S": "s1"},
+        "role": {"S": role},
+        "connectedAt": {"N": str(NOW_MS)},
+    }
+
+
+def session(listener_count: int) -> dict[str, Any]:
+    return {
+        "sessionId": {"S": "s1"},
+        "isActive": {"BOOL": True},
+        "speakerConnectionId": {"S": "speaker"},
+        "listenerCount": {"N": str(listener_count)},
+        "startedAt": {"N": str(NOW_MS)},
+    }
+
+
+class Tables:
+    """Just enough of DynamoDB for a check: whole scans, single items, and counts that change."""
+
+    def __init__(self, aws: AwsStub, *, count: int) -> None:
+        self.items = {
+            "the-ConnectionsTable": [
+                connection("speaker", "speaker"),
+                connection("listener", "listener"),
+            ],
+            "the-SessionsTable": [session(count)],
+        }
+        aws.answer("Scan", self.scan)
+        aws.answer("GetItem", self.get)
+        aws.answer("UpdateItem", self.update)
+
+    def scan(self, call: Call) -> dict[str, Any]:
+        items = self.items[call.content["TableName"]]
+        return {"Items": items, "Count": len(items), "ScannedCount": len(items)}
+
+    def get(self, call: Call) -> dict[str, Any]:
+        ((name, value),) = call.content["Key"].items()
+        found = [i for i in self.items[call.content["TableName"]] if i[name] == value]
+        return {"Item": found[0]} if found else {}
+
+    def update(self, call: Call) -> dict[str, Any]:
+        values = call.content["ExpressionAttributeValues"]
+        self.items["the-SessionsTable"][0]["listenerCount"] = values[":correct"]
+        return {}
+
+
+class TestCheck:
+    def test_a_healthy_stack_is_status_0(
+        self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Tables(aws, count=1)
+        assert main(["check"]) == 0
+        out, err = capsys.readouterr()
+        assert out == "Checked 2 connections and 1 session: nothing is broken.\n"
+        assert err == ""
+        assert aws.writes == []
+
+    def test_a_broken_stack_is_status_1_and_says_how_to_mend_it(
+        self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Tables(aws, count=7)
+        assert main(["check"]) == 1
+        out, err = capsys.readouterr()
+        assert out.splitlines() == [
+            "wrong count: session s1 has a listenerCount of 7, and 1 on record",
+            "1 broken among 2 connections and 1 session; mend it with: hangup check --fix",
+        ]
+        assert err.startswith("hangup: counting the listeners")
+        assert aws.writes == []
+
+    def test_mends_and_is_status_0(
+        self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        tables = Tables(aws, count=7)
+        assert main(["check", "--fix"]) == 0
+        assert tables.items["the-SessionsTable"] == [session(1)]
+        assert capsys.readouterr().out.splitlines() == [
+            "wrong count: session s1 has a listenerCount of 7, and 1 on record",
+            "Checked 2 connections and 1 session: 1 mended, nothing is broken now.",
+        ]
+
+    def test_what_is_not_mended_is_status_1(
+        self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Tables(aws, count=7)
+        aws.fail("UpdateItem", status=400, code="AccessDeniedException")
+        assert main(["check", "--fix"]) == 1
+        out = capsys.readouterr().out
+        assert "not mended: session s1" in out
+        assert "AccessDenied" in out
+        assert out.endswith("1 still broken among 2 connections and 1 session.\n")
+
+    def test_prints_json_alone_on_standard_output(
+        self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Tables(aws, count=7)
+        assert main(["check", "--json"]) == 1
+        wrong = {
+            "kind": "wrong count",
+            "what": "session s1 has a listenerCount of 7, and 1 on record",
+        }
+        assert json.loads(capsys.readouterr().out) == {
+            "connections": 2,
+            "sessions": 1,
+            "broken": [wrong],
+            "mended": [],
+            "notMended": [],
+            "notJudged": [],
+        }
+        aws.fail("UpdateItem", status=400, code="AccessDeniedException", times=1)
+        assert main(["check", "--json", "--fix"]) == 0
+        result = json.loads(capsys.readouterr().out)
+        assert (result["broken"], result["mended"]) == ([], [wrong])
+        assert "AccessDenied" in result["notMended"][0]["why"]
+
+    def test_names_the_sessions_that_it_could_not_judge(
+        self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        tables = Tables(aws, count=50)
+
+        def busy(call: Call) -> dict[str, Any]:
+            count = tables.items["the-SessionsTable"][0]["listenerCount"]
+            count["N"] = str(int(count["N"]) + 1)
+            return tables.get(call)
+
+        aws.answer("GetItem", busy)
+        assert main(["check"]) == 0
+        assert capsys.readouterr().out.endswith("came and went all the time: s1.\n")
+
+    def test_what_cannot_be_read_is_one_sentence(
+        self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Tables(aws, count=1)
+        aws.fail("GetConnection", status=403, code="ForbiddenException")
+        assert main(["check"]) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert_one_sentence(err)
+
+    def test_a_notice_that_fails_is_said_aside(
+        self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        tables = Tables(aws, count=1)
+        del tables.items["the-SessionsTable"][0]
+        listener = tables.items["the-ConnectionsTable"].pop()
+        tables.items["the-ConnectionsTable"] = [listener]
+        aws.answer("Query", {"Items": [listener], "Count": 1, "ScannedCount": 1})
+
+        def leave(_call: Call) -> dict[str, Any]:
+            tables.items["the-ConnectionsTable"].clear()
+            return {}
+
+        aws.answer("TransactWriteItems", leave)
+        aws.fail("PostToConnection", status=403, code="ForbiddenException")
+        assert main(["check", "--fix"]) == 0
+        out, err = capsys.readouterr()
+        assert out.startswith("lost listeners: session s1 does not exist")
+        assert "hangup: notice failed: connectionId listener, error PostToConnection" in err
+
+
+def dead_letter(message_id: str, body: str) -> dict[str, Any]:
+    return {"MessageId": message_id, "ReceiptHandle": f"receipt of {message_id}", "Body": body}
+
+
+EVENT = {"requestContext": {"routeKey": "$disconnect", "connectionId": "c1="}}
+
+
+class TestRedrive:
+    def test_an_empty_queue_is_status_0(
+        self, stack: CloudFormation, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["redrive"]) == 0
+        assert capsys.readouterr().out == "0 replayed.\n"
+
+    def test_replays_and_is_status_0(
+        self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        letter = dead_letter("m1", json.dumps({"requestPayload": EVENT}))
+        aws.answer("ReceiveMessage", {"Messages": [letter]}, {})
+        assert main(["redrive"]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "replayed: the cleanup of connection c1=",
+            "1 replayed.",
+        ]
+        assert aws.calls("Invoke") == [EVENT]
+        assert aws.targets("Invoke") == ["the-DisconnectFunction"]
+        assert [call.invocation_type for call in aws.log if call.operation == "Invoke"] == ["Event"]
+        assert [d["ReceiptHandle"] for d in aws.calls("DeleteMessage")] == ["receipt of m1"]
+
+    def test_what_stays_is_status_1_and_is_named(
+        self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        aws.answer("ReceiveMessage", {"Messages": [dead_letter("m1", "a secret")]}, {})
+        assert main(["redrive"]) == 1
+        out, _ = capsys.readouterr()
+        assert out.splitlines() == [
+            "left in the queue: message m1: it is no JSON",
+            "0 replayed, 1 left in the queue.",
+        ]
+        assert aws.calls("DeleteMessage") == []
+        assert len(aws.calls("ChangeMessageVisibility")) == 1
+
+    def test_a_dry_run_only_says_what_would_be(
+        self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        letter = dead_letter("m1", json.dumps({"requestPayload": EVENT}))
+        aws.answer("ReceiveMessage", {"Messages": [letter]}, {})
+        assert main(["redrive", "--dry-run"]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "would replay: the cleanup of connection c1=",
+            "1 would be replayed.",
+        ]
+        assert aws.calls("Invoke") == aws.calls("DeleteMessage") == []

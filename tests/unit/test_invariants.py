@@ -1,0 +1,57 @@
+"""What is broken about a record or a session, given what was read of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from hangup.core.invariants import (
+    AuditedConnection,
+    Ghost,
+    broken_about_connection,
+    is_orphaned,
+)
+from hangup.core.model import Connection, DurationMs, EpochMs, Session
+from hangup.testing import START_MS
+
+CLAIM_MS = DurationMs(60_000)
+AUDITED = AuditedConnection(connection=Connection(connection_id="c"), claim_expires_ms=START_MS)
+SESSION = Session(
+    session_id="s",
+    is_active=False,
+    speaker_connection_id="c",
+    listener_count=1,
+    started_at_ms=START_MS,
+    ended_at_ms=START_MS,
+)
+
+
+class TestRules:
+    @pytest.mark.parametrize(("after_ms", "expired"), [(120_000, False), (120_001, True)])
+    def test_a_claim_is_expired_once_its_length_and_a_minute_have_passed(
+        self, after_ms: int, *, expired: bool
+    ) -> None:
+        broken = broken_about_connection(
+            AUDITED, is_gone=False, now_ms=EpochMs(START_MS + after_ms), claim_ms=CLAIM_MS
+        )
+        assert bool(list(broken)) is expired
+
+    def test_a_ghost_is_nothing_else(self) -> None:
+        broken = broken_about_connection(
+            AUDITED, is_gone=True, now_ms=EpochMs(START_MS + 10**9), claim_ms=CLAIM_MS
+        )
+        assert list(broken) == [Ghost(AUDITED.connection)]
+
+    @pytest.mark.parametrize(("after_ms", "orphaned"), [(60_000, False), (60_001, True)])
+    def test_an_ended_session_has_as_long_as_a_cleanup_to_send_its_listeners_home(
+        self, after_ms: int, *, orphaned: bool
+    ) -> None:
+        now_ms = EpochMs(START_MS + after_ms)
+        assert orphaned is is_orphaned(
+            SESSION, speaker_on_record=True, has_listeners=True, now_ms=now_ms
+        )
+        assert not is_orphaned(SESSION, speaker_on_record=True, has_listeners=False, now_ms=now_ms)
+        assert is_orphaned(SESSION, speaker_on_record=False, has_listeners=True, now_ms=now_ms)
+
+    def test_a_session_that_ended_at_an_unknown_time_has_no_time_left(self) -> None:
+        session = replace(SESSION, ended_at_ms=None)
+        assert is_orphaned(session, speaker_on_record=True, has_listeners=True, now_ms=START_MS)
