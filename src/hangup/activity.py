@@ -12,11 +12,12 @@ table; ``ACTIVITY_RESOLUTION_SECONDS`` is optional.
 
 from collections.abc import Callable
 from functools import cache, wraps
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
+from hangup.aws.calls import Calls
 from hangup.aws.clients import dynamodb_client
 from hangup.aws.connections import DynamoDbConnections
-from hangup.aws.process import calls, clock
+from hangup.aws.process import clock, deadline
 from hangup.aws.telemetry import StructuredLog
 from hangup.config import ActivitySettings
 from hangup.core.model import DurationMs
@@ -31,6 +32,12 @@ Context = TypeVar("Context")
 Answer = TypeVar("Answer")
 
 _log = StructuredLog("tracks_activity")
+
+_NOT_SAID_BY_THE_CLIENT: Final = ("$connect", "$disconnect")
+"""A function behind all routes gets these too, and the sweep's hand-over."""
+
+_ATTEMPTS: Final = 2
+"""The user's handler waits meanwhile, and the client's next message is recorded anyway."""
 
 
 class _Parts(NamedTuple):
@@ -50,26 +57,38 @@ def tracks_activity(
 
     @wraps(handler)
     def record_and_handle(event: Event, context: Context) -> Answer:
-        try:
-            connection_id, _ = route_of(event)
-            parts = _parts()
-            outcome = parts.connections.record_activity(
-                connection_id, now_ms=clock.now_ms(), resolution_ms=parts.resolution_ms
-            )
-        except (BackendError, InvalidRequest) as error:
-            _log.error("activity not recorded", reason=str(error))
-        else:
-            if outcome is ActivityOutcome.NO_RECORD:
-                _log.warning("activity of an orphan: no record", connectionId=connection_id)
+        _record(event, context)
         return handler(event, context)
 
     return record_and_handle
+
+
+def _record(event: object, context: object) -> None:
+    remaining_ms = getattr(context, "get_remaining_time_in_millis", None)
+    deadline.start(remaining_ms() if callable(remaining_ms) else None)
+    try:
+        connection_id, route_key = route_of(event)
+        if route_key in _NOT_SAID_BY_THE_CLIENT:
+            return
+        parts = _parts()
+        outcome = parts.connections.record_activity(
+            connection_id, now_ms=clock.now_ms(), resolution_ms=parts.resolution_ms
+        )
+    except (BackendError, InvalidRequest) as error:
+        _log.error("activity not recorded", reason=str(error))
+    else:
+        if outcome is ActivityOutcome.NO_RECORD:
+            _log.warning("activity of an orphan: no record", connectionId=connection_id)
 
 
 @cache
 def _parts() -> _Parts:
     settings = ActivitySettings.from_env()
     return _Parts(
-        DynamoDbConnections(dynamodb_client(), calls, settings.connections_table),
+        DynamoDbConnections(
+            dynamodb_client(),
+            Calls(clock, deadline, max_attempts=_ATTEMPTS),
+            settings.connections_table,
+        ),
         settings.resolution_ms,
     )

@@ -5,11 +5,14 @@
 3. A close that fails leaves the connection, unclaimed, to the next sweep, without a second notice.
 4. A hand-over that fails leaves the record, unclaimed, so that the next sweep hands over again.
 5. A connection that is gone, on the notice or on the close, is closed: its hand-over still follows.
+6. No close starts faster than the pace allows, nor when ``has_time`` says that it is too late.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from threading import Lock
+from typing import Literal
 
 from hangup.core.messages import GatewayAddress, connection_timeout, disconnect_event
 from hangup.core.model import Connection, DurationMs, EpochMs
@@ -22,6 +25,7 @@ from hangup.ports import (
     Functions,
     Gateway,
     Log,
+    PostOutcome,
 )
 
 __all__ = ["Closer", "Ended", "Outcome", "Pacer"]
@@ -63,7 +67,10 @@ class Pacer:
         # Sleeping with the lock held is the point: the others queue behind.
         with self._turn:
             now_ms = self.clock.now_ms()
-            start_ms = self.pace.next_start_ms(last_start_ms=self._last_start_ms, now_ms=now_ms)
+            last_ms = self._last_start_ms
+            if last_ms is not None and last_ms > now_ms:
+                last_ms = now_ms  # the clock was set back: no reason to wait for it to catch up
+            start_ms = self.pace.next_start_ms(last_start_ms=last_ms, now_ms=now_ms)
             while now_ms < start_ms:
                 self.clock.sleep(DurationMs(start_ms - now_ms))
                 now_ms = self.clock.now_ms()
@@ -87,9 +94,20 @@ class Closer:
     claim_ms: DurationMs
     pacer: Pacer
 
-    def close_idle_connection(self, connection: Connection, *, correlation_id: str) -> Outcome:
-        """Take one connection that the sweep found idle from its claim to its hand-over."""
+    def close_idle_connection(
+        self,
+        connection: Connection,
+        *,
+        correlation_id: str,
+        has_time: Callable[[], bool] = lambda: True,
+    ) -> Outcome | None:
+        """Take one connection that the sweep found idle from its claim to its hand-over.
+
+        Return None, having done nothing, if it was too late when its turn came.
+        """
         self.pacer.wait()
+        if not has_time():
+            return None
         now_ms = self.clock.now_ms()
         connection_id = connection.connection_id
         try:
@@ -103,11 +121,15 @@ class Closer:
         if not claimed:
             return Outcome(ended=Ended.CLAIM_LOST)
 
-        notice_failed = not self._noticed(connection) and not self.send_timeout_message(
-            connection, now_ms=now_ms
-        )
+        posted = None
+        if not self._noticed(connection):
+            posted = self.send_timeout_message(connection, now_ms=now_ms)
+        notice_failed = posted is False
         try:
-            closed = self.close_connection(connection)
+            if posted is PostOutcome.GONE:
+                closed = CloseOutcome.ALREADY_GONE
+            else:
+                closed = self.close_connection(connection)
         except BackendError as error:
             self.log.error("close failed", connectionId=connection_id, error=str(error))
             self._release(connection, noticed_at_ms=None if notice_failed else now_ms)
@@ -123,14 +145,13 @@ class Closer:
         ended = Ended.CLOSED if closed is CloseOutcome.CLOSED else Ended.ALREADY_GONE
         return Outcome(ended=ended, notice_failed=notice_failed)
 
-    def send_timeout_message(self, connection: Connection, *, now_ms: EpochMs) -> bool:
-        """Send the notice; return False, having logged why, if it could not be sent.
-
-        A connection that is gone needs no notice: that is True.
-        """
+    def send_timeout_message(
+        self, connection: Connection, *, now_ms: EpochMs
+    ) -> PostOutcome | Literal[False]:
+        """Send the notice; return False, having logged why, if it could not be sent."""
         idle_ms = DurationMs(now_ms - (connection.last_seen_ms or now_ms))
         try:
-            self.gateway.post_to_connection(
+            return self.gateway.post_to_connection(
                 connection.connection_id, connection_timeout(idle_ms=idle_ms, now_ms=now_ms)
             )
         except BackendError as error:
@@ -138,7 +159,6 @@ class Closer:
                 "notice failed", connectionId=connection.connection_id, error=str(error)
             )
             return False
-        return True
 
     def close_connection(self, connection: Connection) -> CloseOutcome:
         """Close the connection; one that has already left is closed. Raises ``BackendError``."""

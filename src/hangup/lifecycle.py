@@ -166,7 +166,9 @@ class Cleanup:
         try:
             self.gateway.post_to_connection(listener.connection_id, message)
         except BackendError as error:
-            self.log.warning("notice failed", connectionId=listener.connection_id, error=str(error))
+            self.log.warning(
+                "message failed", connectionId=listener.connection_id, error=str(error)
+            )
         try:
             # Closed first, removed second: a socket without a record would be lost for good,
             # a record without a socket is found by the next sweep.

@@ -34,8 +34,8 @@ from hangup.ports import (
 __all__ = ["BATCH_SIZE", "SCAN_MARGIN_MS", "STOP_MARGIN_MS", "Sweep", "segments_from"]
 
 STOP_MARGIN_MS: Final = DurationMs(20_000)
-"""With less than this left of the invocation no close is started. It has room for one whose calls
-all run into their time-outs (``aws.clients``), and for the report."""
+"""With less than this left no close is started. It has room for one whose five calls all run into
+their time-outs (``aws.calls.ATTEMPT_MS``); what the report takes is kept besides."""
 
 SCAN_MARGIN_MS: Final = DurationMs(25_000)
 """With less than this left no page is read: what was gathered must still be closed."""
@@ -145,21 +145,24 @@ class _Pass:
 
     def _decide(self, candidates: Sequence[Connection]) -> None:
         """Gather the idle ones; adopt, count and log the others as the rules say."""
-        idle, unreadable = 0, []
+        idle, unreadable, timeless = [], [], []
         for connection in candidates:
             match decide(connection, self.sweep.policy, self.now_ms):
                 case Close():
-                    idle += 1
-                    self.gathered.append(connection)
+                    idle.append(connection)
                 case Keep():
                     pass
                 case Adopt():
-                    self._adopt(connection)
+                    timeless.append(connection)
                 case Unreadable():
                     unreadable.append(connection.connection_id)
                 case unexpected:
                     assert_never(unexpected)
-        self.counts["idle"] += idle
+        self.gathered += idle
+        self.counts["idle"] += len(idle)
+        # A table that is new to Hangup may have a page of nothing but these.
+        for adopted in self.sweep.parallel_map(self._adopt, timeless):
+            self.counts["adopted"] += adopted
         if unreadable:
             self.counts["unreadable"] += len(unreadable)
             self.sweep.log.warning(
@@ -168,16 +171,18 @@ class _Pass:
                 connectionIds=unreadable[:_IDS_PER_LINE],
             )
 
-    def _adopt(self, connection: Connection) -> None:
+    def _adopt(self, connection: Connection) -> bool:
+        if not self._has_time():
+            self.complete = False
+            return False
         try:
-            adopted = self.sweep.connections.adopt(connection.connection_id, now_ms=self.now_ms)
+            return self.sweep.connections.adopt(connection.connection_id, now_ms=self.now_ms)
         except BackendError as error:
             self.sweep.log.error(
                 "adoption failed", connectionId=connection.connection_id, error=str(error)
             )
             self.first_error = self.first_error or error
-        else:
-            self.counts["adopted"] += adopted
+            return False
 
     def _close_batch(self) -> None:
         batch, self.gathered = self.gathered[:BATCH_SIZE], self.gathered[BATCH_SIZE:]
@@ -187,7 +192,7 @@ class _Pass:
             self.complete = False
             self.sweep.log.error(
                 "sweep held: unlikely many connections look idle, and API Gateway does not confirm"
-                " it; none of them was closed. Check that activity is being recorded. To close"
+                " it; from here on none was closed. Check that activity is being recorded. To close"
                 ' them all the same, invoke this function once with {"overrideGuard": true}',
                 idle=self.counts["idle"],
                 checked=self.counts["checked"],
@@ -198,6 +203,11 @@ class _Pass:
             batch, self.sweep.parallel_map(self._close, batch), strict=True
         ):
             self._count(connection, outcome)
+        self.sweep.log.info(
+            "idle connections closed",
+            count=len(batch),
+            connectionIds=[connection.connection_id for connection in batch[:_IDS_PER_LINE]],
+        )
 
     def _doubt(self, batch: Sequence[Connection]) -> Hold | None:
         guard = self.sweep.guard
@@ -207,10 +217,12 @@ class _Pass:
             whole_table=self.complete,
         ):
             return None
-        sample = guard.sample(batch)
+        sample = guard.sample(batch, seed=self.now_ms // _ROTATION_MS)
         return judge(list(self.sweep.parallel_map(self._liveness, sample)))
 
     def _liveness(self, connection: Connection) -> Liveness:
+        if not self._has_time():
+            return Liveness.UNKNOWN
         try:
             last_active_ms = self.sweep.gateway.last_active_ms(connection.connection_id)
         except BackendError as error:
@@ -221,11 +233,14 @@ class _Pass:
         return liveness(last_active_ms, cutoff_ms=self.sweep.policy.cutoff_ms(self.now_ms))
 
     def _close(self, connection: Connection) -> Outcome | None:
-        if self.time_left_ms() < STOP_MARGIN_MS:
+        if not self._has_time():
             return None
         return self.sweep.closer.close_idle_connection(
-            connection, correlation_id=self.correlation_id
+            connection, correlation_id=self.correlation_id, has_time=self._has_time
         )
+
+    def _has_time(self) -> bool:
+        return self.time_left_ms() >= STOP_MARGIN_MS
 
     def _count(self, connection: Connection, outcome: Outcome | None) -> None:
         if outcome is None:
@@ -265,12 +280,12 @@ class _Pass:
         self.sweep.metrics.emit(report.counts())
         if report.complete:
             self.sweep.log.info("sweep done", **report.as_json())
-        elif not report.held:
+        else:
             self.sweep.log.warning("sweep incomplete, the next one goes on", **report.as_json())
         if self.first_error is not None:
             raise SweepFailed(
-                f"{report.failures} of {report.idle} idle connections are left to the next sweep; "
-                f"first error: {self.first_error}"
+                f"the sweep met errors, {report.failures} of {report.idle} idle connections are "
+                f"left to the next one; first error: {self.first_error}"
             ) from self.first_error
         return report
 

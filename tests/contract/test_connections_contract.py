@@ -387,7 +387,9 @@ class TestAttributesOfOtherTypes:
         tables.put(IDLE)
         before = tables.item("c1=")
         claim(tables, IDLE)
-        assert tables.item("c1=") == before | {"claimExpiresAt": {"N": str(NOW_MS + CLAIM_MS)}}
+        claimed = tables.item("c1=")
+        assert claimed.pop("claimToken")["S"]
+        assert claimed == before | {"claimExpiresAt": {"N": str(NOW_MS + CLAIM_MS)}}
         tables.connections.release(IDLE, noticed_at_ms=NOW_MS)
         assert tables.item("c1=") == before | {"noticedAt": {"N": str(NOW_MS)}}
 

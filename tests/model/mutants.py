@@ -1,13 +1,13 @@
 """Broken rules, one each: the model test has teeth only if it catches every one of them."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from hangup.closer import Closer
 from hangup.core.guard import DEFAULT_GUARD, GuardPolicy
 from hangup.core.model import Connection, DurationMs, EpochMs, Role, Session
 from hangup.lifecycle import Cleanup
-from hangup.ports import ActivityOutcome, EndRefusal, LeaveOutcome
+from hangup.ports import ActivityOutcome, EndRefusal, LeaveOutcome, PostOutcome
 from hangup.testing import Faults, InMemoryConnections, InMemorySessions
 from hangup.testing.connections import Record
 from hangup.testing.faults import aws_call
@@ -84,8 +84,10 @@ class CountNotInTheTransaction(InMemorySessions):
 class NoNotice(Closer):
     """Close without a word."""
 
-    def send_timeout_message(self, connection: Connection, *, now_ms: EpochMs) -> bool:
-        return True
+    def send_timeout_message(
+        self, connection: Connection, *, now_ms: EpochMs
+    ) -> PostOutcome | Literal[False]:
+        return PostOutcome.POSTED
 
 
 class ForgottenListeners(Cleanup):

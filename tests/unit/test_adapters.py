@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hangup.aws.calls import ATTEMPT_MS, Calls, Deadline
+from hangup.aws.calls import ATTEMPT_MS, REPORT_MS, Calls, Deadline
 from hangup.aws.clients import (
     dynamodb_client,
     lambda_client,
@@ -22,7 +22,7 @@ from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.errors import BackendError
 from hangup.ports import CloseOutcome, PostOutcome
 from hangup.testing import FakeClock
-from tests.unit.aws_stub import JOIN_SECRET, AwsStub, Call
+from tests.unit.aws_stub import JOIN_SECRET, AwsStub, Call, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,6 +187,16 @@ class TestNoAnswer:
                 act()
             assert error.value.retryable
 
+    def test_a_message_without_an_answer_is_not_sent_twice(
+        self, nowhere: str, calls: Calls, clock: FakeClock
+    ) -> None:
+        gateway = ManagementApiGateway(management_client(nowhere), calls)
+        before_ms = clock.ms
+        with pytest.raises(BackendError) as error:
+            gateway.post_to_connection("c1", {})
+        assert error.value.retryable
+        assert clock.ms == before_ms  # no pause, so no other attempt
+
     def test_a_call_that_cannot_be_made_is_an_error_for_good(
         self, aws: AwsStub, calls: Calls
     ) -> None:
@@ -233,7 +243,10 @@ class TestAttempts:
             gateway.post_to_connection("c1", {})
         assert len(aws.calls("PostToConnection")) == 2
 
-    @pytest.mark.parametrize(("remaining_ms", "attempts"), [(ATTEMPT_MS - 1, 1), (60_000, 6)])
+    @pytest.mark.parametrize(
+        ("remaining_ms", "attempts"),
+        [(REPORT_MS + ATTEMPT_MS - 1, 0), (REPORT_MS + ATTEMPT_MS, 1), (60_000, 6)],
+    )
     def test_starts_no_attempt_that_the_invocation_has_no_time_for(
         self,
         aws: AwsStub,
@@ -248,12 +261,39 @@ class TestAttempts:
             connections.get("c1")
         assert len(aws.calls("GetItem")) == attempts
 
+    def test_a_close_that_was_not_answered_and_then_is_gone_was_ours(
+        self, aws: AwsStub, gateway: ManagementApiGateway
+    ) -> None:
+        lost = Failure(status=503, code="ServiceUnavailable")
+        gone = Failure(status=410, code="GoneException")
+        aws.answer("DeleteConnection", lost, gone)
+        assert gateway.delete_connection("c1") is CloseOutcome.CLOSED
+
+    def test_an_id_that_api_gateway_could_never_have_given_is_gone(
+        self, aws: AwsStub, gateway: ManagementApiGateway
+    ) -> None:
+        made_up = Failure(
+            status=400, code="BadRequestException", message="Invalid connectionId: bot_1"
+        )
+        for operation in ("PostToConnection", "DeleteConnection", "GetConnection"):
+            aws.answer(operation, made_up)
+        assert gateway.post_to_connection("bot_1", {}) is PostOutcome.GONE
+        assert gateway.delete_connection("bot_1") is CloseOutcome.ALREADY_GONE
+        assert gateway.last_active_ms("bot_1") is None
+
+    def test_another_bad_request_is_an_error(
+        self, aws: AwsStub, gateway: ManagementApiGateway
+    ) -> None:
+        aws.answer("DeleteConnection", Failure(status=400, code="BadRequestException"))
+        with pytest.raises(BackendError, match="BadRequestException"):
+            gateway.delete_connection("c1")
+
     def test_time_runs_down_and_an_invocation_without_an_end_has_an_hour(
         self, deadline: Deadline, clock: FakeClock
     ) -> None:
         deadline.start(60_000)
         clock.advance(seconds=20)
-        assert deadline.left_ms() == 40_000
+        assert deadline.left_ms() == 40_000 - REPORT_MS
         deadline.start(None)
         assert deadline.left_ms() == 3_600_000
 

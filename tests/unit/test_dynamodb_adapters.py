@@ -9,11 +9,11 @@ import pytest
 
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.sessions import DynamoDbSessions
-from hangup.core.model import Connection, DurationMs, EpochMs, Role
+from hangup.core.model import Connection, DurationMs, EpochMs, Role, Session
 from hangup.errors import BackendError
 from hangup.ports import ActivityOutcome, JoinOutcome, LeaveOutcome
 from hangup.testing import FakeClock
-from tests.unit.aws_stub import AwsStub, Failure
+from tests.unit.aws_stub import AwsStub, Call, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,12 +133,20 @@ class TestTransactions:
         tokens = [call["ClientRequestToken"] for call in aws.calls("TransactWriteItems")]
         assert len(tokens) == len(set(tokens)) == 3
 
-    def test_a_condition_that_fails_beside_a_conflict_is_tried_again_too(
+    def test_a_condition_of_the_session_that_fails_beside_a_conflict_is_tried_again_too(
+        self, aws: AwsStub, sessions: DynamoDbSessions
+    ) -> None:
+        mixed = cancelled("TransactionConflict", "ConditionalCheckFailed")
+        aws.answer("TransactWriteItems", mixed, {})
+        assert sessions.leave(LISTENER, now_ms=NOW_MS) is LeaveOutcome.LISTENER_LEFT
+
+    def test_a_record_that_is_gone_decides_whatever_the_session_conflicts_with(
         self, aws: AwsStub, sessions: DynamoDbSessions
     ) -> None:
         mixed = cancelled("ConditionalCheckFailed", "TransactionConflict")
-        aws.answer("TransactWriteItems", mixed, {})
-        assert sessions.leave(LISTENER, now_ms=NOW_MS) is LeaveOutcome.LISTENER_LEFT
+        aws.answer("TransactWriteItems", mixed)
+        assert sessions.leave(LISTENER, now_ms=NOW_MS) is LeaveOutcome.ALREADY_LEFT
+        assert len(aws.calls("TransactWriteItems")) == 1
 
     def test_one_that_was_not_answered_is_repeated_as_the_same_transaction(
         self, aws: AwsStub, sessions: DynamoDbSessions
@@ -206,3 +214,49 @@ class TestTransactions:
             sessions.get("s1")
         with pytest.raises(BackendError, match="Query failed"):
             list(sessions.listeners("s1"))
+
+
+class TestOwnClaim:
+    """A conditional write whose answer was lost is refused by itself when it is repeated."""
+
+    def refused_by_the_first_attempt(self, aws: AwsStub) -> None:
+        def answer_late(call: Call) -> Failure:
+            values = call.content["ExpressionAttributeValues"]
+            item = {
+                "connectionId": {"S": "c1"},
+                "sessionId": {"S": "s1"},
+                "isActive": {"BOOL": False},
+                "speakerConnectionId": {"S": "c1"},
+                "listenerCount": {"N": "2"},
+                "startedAt": {"N": "1700000000000"},
+                "claimExpiresAt": values[":claim"],
+                "claimToken": values[":token"],
+            }
+            return Failure(
+                status=400, code="ConditionalCheckFailedException", members={"Item": item}
+            )
+
+        lost = Failure(status=503, code="ServiceUnavailable")
+        aws.answer("UpdateItem", lost, answer_late)
+
+    def test_a_claim_is_had_all_the_same(
+        self, aws: AwsStub, connections: DynamoDbConnections
+    ) -> None:
+        self.refused_by_the_first_attempt(aws)
+        assert connections.claim(
+            Connection(connection_id="c1", last_activity_ms=NOW_MS),
+            now_ms=NOW_MS,
+            claim_expires_ms=EpochMs(NOW_MS + 60_000),
+        )
+
+    def test_an_ended_session_is_had_all_the_same(
+        self, aws: AwsStub, sessions: DynamoDbSessions
+    ) -> None:
+        self.refused_by_the_first_attempt(aws)
+        ended = sessions.end(
+            Connection(connection_id="c1", session_id="s1", role=Role.SPEAKER),
+            now_ms=NOW_MS,
+            claim_expires_ms=EpochMs(NOW_MS + 60_000),
+        )
+        assert isinstance(ended, Session)
+        assert ended.listener_count == 2

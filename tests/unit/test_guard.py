@@ -50,11 +50,21 @@ def test_a_share_of_all_never_doubts() -> None:
 @pytest.mark.parametrize("number", [0, 1, 19, 20, 21, 59, 1_000])
 def test_a_sample_is_of_different_connections_spread_over_all(number: int) -> None:
     idle = connections(number)
-    sample = DEFAULT_GUARD.sample(idle)
+    sample = DEFAULT_GUARD.sample(idle, seed=0)
     assert len(sample) == len({c.connection_id for c in sample}) == min(20, number)
     positions = [idle.index(connection) for connection in sample]
     gaps = [after - before for before, after in pairwise(positions)]
     assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+def test_another_seed_is_another_sample() -> None:
+    idle = connections(1_000)
+    samples = {
+        connection.connection_id
+        for seed in range(50)
+        for connection in DEFAULT_GUARD.sample(idle, seed=seed)
+    }
+    assert len(samples) == 1_000
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ class TestSpeakerLeaves:
         world.faults.fail("PostToConnection")
         world.cleanup.disconnect("speaker")
         assert world.gateway.open_ids == {"speaker"}
-        assert world.log.events("warning") == ["notice failed"]
+        assert world.log.events("warning") == ["message failed"]
 
     def test_listeners_leave_before_the_speakers_own_record_goes(self, world: World) -> None:
         def note(operation: str, key: str) -> None:

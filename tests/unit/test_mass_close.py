@@ -6,7 +6,7 @@ import pytest
 
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.errors import BackendError
-from hangup.sweep import BATCH_SIZE
+from hangup.sweep import BATCH_SIZE, STOP_MARGIN_MS
 from hangup.testing import InMemoryConnections
 from tests.unit.test_timeout_handler import PLENTY_MS, World
 
@@ -159,3 +159,32 @@ def test_pacing_sleeps_until_its_turn(world: World) -> None:
         pacer.wait()
     assert world.clock.ms - before == 100
     assert DurationMs(world.clock.ms - before) == 100
+
+
+def test_a_clock_that_is_set_back_does_not_stop_the_closes(world: World) -> None:
+    pacer = world.closer.pacer
+    pacer.pace = type(pacer.pace)(100)
+    pacer.wait()
+    world.clock.ms -= 600_000
+    before_ms = world.clock.ms
+    pacer.wait()
+    assert world.clock.ms - before_ms == 10
+
+
+def test_a_close_whose_turn_comes_too_late_does_nothing(world: World) -> None:
+    connection = world.connect("c1", silent_s=300)
+    outcome = world.closer.close_idle_connection(
+        connection, correlation_id="t", has_time=lambda: False
+    )
+    assert outcome is None
+    assert world.gateway.sent == {}
+
+
+def test_without_the_time_to_ask_the_sweep_is_held(world: World) -> None:
+    crowd(world, 20, talking=False)
+    left = iter([PLENTY_MS] * 4)
+    report = world.sweep.check_and_close_idle_connections(
+        time_left_ms=lambda: next(left, DurationMs(STOP_MARGIN_MS - 1)), correlation_id="t"
+    )
+    assert report.held
+    assert len(world.gateway.open_ids) == 20

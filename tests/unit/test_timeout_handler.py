@@ -190,6 +190,7 @@ class TestCloseConnection:
             "c1", now_ms=world.clock.now_ms(), resolution_ms=DurationMs(0)
         )
         outcome = world.closer.close_idle_connection(connection, correlation_id="tick-1")
+        assert outcome is not None
         assert outcome.ended is Ended.CLAIM_LOST
         assert world.gateway.open_ids == {"c1"}
         assert world.gateway.sent == {}
@@ -256,6 +257,15 @@ class TestTriggerDisconnectHandler:
                 "correlationId": "tick-1",
             }
         ]
+
+    def test_a_notice_that_finds_the_client_gone_needs_no_close(self, world: World) -> None:
+        world.connect("c1", silent_s=121)
+        world.gateway.open_ids.clear()
+        called: list[str] = []
+        world.faults.before = lambda operation, _key: called.append(operation)
+        assert world.run()["gone"] == 1
+        assert "DeleteConnection" not in called
+        assert len(world.functions.events) == 1
 
     def test_hands_over_although_the_client_has_gone(self, world: World) -> None:
         world.connect("c1", silent_s=121)
@@ -330,6 +340,24 @@ class TestCheckAndCloseIdleConnections:
         world.clock.advance(seconds=0.001)
         assert world.run()["closed"] == 1
 
+    def test_adopts_only_while_there_is_time(self, world: World) -> None:
+        for number in range(10):
+            world.connections.put(Connection(connection_id=f"c{number}"))
+        left = iter([PLENTY_MS, *[STOP_MARGIN_MS] * 3])
+        report = world.sweep.check_and_close_idle_connections(
+            time_left_ms=lambda: next(left, DurationMs(STOP_MARGIN_MS - 1)), correlation_id="t"
+        )
+        assert (report.adopted, report.complete) == (3, False)
+
+    def test_a_time_far_in_the_future_is_left_alone_and_counted(self, world: World) -> None:
+        world.connections.put(
+            Connection(connection_id="c1", last_activity_ms=EpochMs(START_MS + 86_400_001))
+        )
+        world.connections.put(
+            Connection(connection_id="c2", last_activity_ms=EpochMs(START_MS + 86_400_000))
+        )
+        assert world.run()["unreadable"] == 1
+
     def test_goes_on_after_an_adoption_that_failed(self, world: World) -> None:
         world.connections.put(Connection(connection_id="a"))
         world.connect("c1", silent_s=121)
@@ -350,7 +378,8 @@ class TestCheckAndCloseIdleConnections:
         counts = world.run()
         assert (counts["unreadable"], counts["closed"]) == (30, 1)
         assert world.metrics.total("RecordsUnreadable") == 30
-        named = [fields["connectionIds"] for _, _, fields in world.log.lines if "count" in fields]
+        lines = [fields for level, _, fields in world.log.lines if level == "warning"]
+        named = [fields["connectionIds"] for fields in lines]
         assert sum(len(ids) for ids in named if isinstance(ids, list)) == 30
 
     def test_a_failure_of_one_connection_does_not_stop_the_others(self, world: World) -> None:
@@ -395,7 +424,16 @@ class TestCheckAndCloseIdleConnections:
         for number in range(4):
             world.connect(f"c{number}", silent_s=121)
         # Time for the first page, not for the second, and for all closes but one.
-        left = iter([PLENTY_MS, SCAN_MARGIN_MS, DurationMs(SCAN_MARGIN_MS - 1), STOP_MARGIN_MS])
+        left = iter(
+            [
+                PLENTY_MS,
+                SCAN_MARGIN_MS,
+                DurationMs(SCAN_MARGIN_MS - 1),
+                *[STOP_MARGIN_MS] * 2,  # for the guard, since the table was not seen whole
+                STOP_MARGIN_MS,  # before its turn to close
+                STOP_MARGIN_MS,  # and when it is its turn
+            ]
+        )
         report = world.sweep.check_and_close_idle_connections(
             time_left_ms=lambda: next(left, DurationMs(STOP_MARGIN_MS - 1)), correlation_id="t"
         )
@@ -487,7 +525,8 @@ class TestLambdaHandler:
         timeouts = [line for line in lines if "ConnectionTimeout" in line]
         assert [(t["Role"], t["Reason"]) for t in timeouts] == [("speaker", "IDLE_TIMEOUT")]
         logs = [line for line in lines if "level" in line]
-        assert [line["message"] for line in logs] == ["sweep done"]
+        assert [line["message"] for line in logs] == ["idle connections closed", "sweep done"]
+        assert logs[0]["connectionIds"] == ["c1="]
         assert {line["correlation_id"] for line in logs} == {"event-1"}
 
     @pytest.mark.parametrize("event", [{}, None, [], {"id": 7}])

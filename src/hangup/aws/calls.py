@@ -25,7 +25,10 @@ from hangup.ports import Clock
 __all__ = ["ATTEMPT_MS", "AnsweredError", "Calls", "Deadline"]
 
 ATTEMPT_MS: Final = 4_000
-"""What one attempt takes at most: the socket time-outs of ``clients.CONFIG``, added up."""
+"""What one attempt takes: the socket time-outs of ``clients``, added up."""
+
+REPORT_MS: Final = 3_000
+"""What is kept of an invocation for its end: metrics, log lines, the answer."""
 
 _FIRST_PAUSE_MS: Final = 50
 _LONGEST_PAUSE_MS: Final = 2_000
@@ -56,11 +59,13 @@ class Deadline:
 
     def start(self, remaining_ms: int | None) -> None:
         """Begin an invocation that has this long; None for one without an end."""
-        ends = None if remaining_ms is None else self._clock.now_ms() + remaining_ms
-        self._ends_at_ms = ends
+        if remaining_ms is None:
+            self._ends_at_ms = None
+        else:
+            self._ends_at_ms = self._clock.now_ms() + remaining_ms - REPORT_MS
 
     def left_ms(self) -> DurationMs:
-        """Return how long the invocation may go on; an hour if it has no end."""
+        """Return how long calls may go on; an hour if the invocation has no end."""
         if self._ends_at_ms is None:
             return DurationMs(3_600_000)
         return DurationMs(self._ends_at_ms - self._clock.now_ms())
@@ -69,32 +74,44 @@ class Deadline:
 class Calls:
     """Makes the calls of one process; safe to use from several threads."""
 
-    def __init__(self, clock: Clock, deadline: Deadline) -> None:
+    def __init__(
+        self, clock: Clock, deadline: Deadline, *, max_attempts: int = _MAX_ATTEMPTS
+    ) -> None:
         self._clock = clock
         self._deadline = deadline
+        self._max_attempts = max_attempts
 
     def __call__(
         self,
         operation: str,
         call: Callable[[], Result],
         *,
-        max_attempts: int = _MAX_ATTEMPTS,
+        max_attempts: int | None = None,
+        repeat_unanswered: bool = True,
     ) -> Result:
         """Return what ``call`` returns. Raises ``BackendError`` (``AnsweredError`` if AWS said so).
 
-        ``call`` is made up to ``max_attempts`` times; it must be safe to repeat after an attempt
-        that took effect and was not answered.
+        ``call`` is made up to ``max_attempts`` times (None: as often as these calls are by
+        default). It must be safe to repeat after an attempt
+        that took effect and was not answered, unless ``repeat_unanswered`` is False.
         """
+        max_attempts = max_attempts or self._max_attempts
         for attempt in range(max_attempts):
+            if self._deadline.left_ms() < ATTEMPT_MS:
+                # A call that hangs now would take the report, and the whole invocation, with it.
+                raise BackendError(
+                    operation, "NoTimeLeft", "the invocation is about to end", retryable=True
+                )
             try:
                 return call()
             except ClientError as error:
-                retryable = kind_of(error) is not Kind.REFUSED
+                repeated = retryable = kind_of(error) is not Kind.REFUSED
                 failure: BackendError = AnsweredError(operation, error, retryable=retryable)
                 failure.__cause__ = error
             except BotoCoreError as error:
                 # No answer: a connection that broke, timed out or was never made.
                 retryable = not isinstance(error, _FOR_GOOD)
+                repeated = retryable and repeat_unanswered
                 name = type(error).__name__
                 failure = BackendError(operation, name, str(error), retryable=retryable)
                 failure.__cause__ = error
@@ -102,7 +119,7 @@ class Calls:
             longest_ms = min(_FIRST_PAUSE_MS << attempt, _LONGEST_PAUSE_MS)
             pause_ms = DurationMs(random.randint(0, longest_ms))  # noqa: S311
             last = attempt + 1 == max_attempts
-            if last or not retryable or self._deadline.left_ms() < pause_ms + ATTEMPT_MS:
+            if last or not repeated or self._deadline.left_ms() < pause_ms + ATTEMPT_MS:
                 raise failure
             self._clock.sleep(pause_ms)
         raise AssertionError("max_attempts is at least 1")

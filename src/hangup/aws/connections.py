@@ -1,12 +1,13 @@
 """The connections table in DynamoDB."""
 
-from collections.abc import Iterator
-from enum import Enum, auto
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Any, Final, cast
+from uuid import uuid4
 
 from hangup.aws.calls import AnsweredError, Calls
 from hangup.aws.items import CONNECTION_ATTRIBUTES, connection_from_item, number, string
+from hangup.core.limits import MAX_CLOCK_LEAD_MS
 from hangup.core.model import Connection, DurationMs, EpochMs
 from hangup.ports import ActivityOutcome, ScanPage
 
@@ -30,23 +31,19 @@ _CONNECT_TELLS: Final = (
 _ACTIVITY_IS_NO_NUMBER: Final = (
     "(attribute_exists(#lastActivityTime) AND NOT attribute_type(#lastActivityTime, :number))"
 )
+_ACTIVITY_IS_IN_THE_FUTURE: Final = "#lastActivityTime > :future"
 _IS_CANDIDATE: Final = (
     f"{_MAY_BE_IDLE} OR ({_HAS_NO_ACTIVITY} AND {_CONNECT_TELLS}) OR {_ACTIVITY_IS_NO_NUMBER}"
+    f" OR {_ACTIVITY_IS_IN_THE_FUTURE}"
 )
 _EXISTS: Final = "attribute_exists(#connectionId)"
 _IS_UNCLAIMED: Final = "(attribute_not_exists(#claimExpiresAt) OR #claimExpiresAt <= :now)"
 
 _NAMES: Final = {
-    f"#{name}": name for name in (*CONNECTION_ATTRIBUTES, "claimExpiresAt", "targetLanguage")
+    f"#{name}": name for name in (*CONNECTION_ATTRIBUTES, "claimExpiresAt", "claimToken")
 }
 
 _NUMBER: Final = {":number": string("N")}
-
-
-class _Write(Enum):
-    DONE = auto()
-    REFUSED = auto()
-    NO_RECORD = auto()
 
 
 class DynamoDbConnections:
@@ -90,6 +87,8 @@ class DynamoDbConnections:
                 "ExpressionAttributeNames": {name: _NAMES[name] for name in projection},
                 "ExpressionAttributeValues": {
                     ":cutoff": number(cutoff_ms),
+                    # At most a timeout earlier than a day from now: far from any clock's error.
+                    ":future": number(cutoff_ms + MAX_CLOCK_LEAD_MS),
                     **_NUMBER,
                 },
             }
@@ -105,21 +104,24 @@ class DynamoDbConnections:
             seen_ms = connection.connected_at_ms
         else:
             return False
-        write = self._update(
+        token = string(uuid4().hex)
+        refused = self._update(
             connection.connection_id,
-            update="SET #claimExpiresAt = :claim",
+            update="SET #claimExpiresAt = :claim, #claimToken = :token",
             condition=f"{unchanged} AND {_IS_UNCLAIMED}",
             values={
                 ":claim": number(claim_expires_ms),
+                ":token": token,
                 ":seen": number(seen_ms),
                 ":now": number(now_ms),
             },
         )
-        return write is _Write.DONE
+        # Refused by our own claim: an attempt took effect, and its answer was lost.
+        return refused is None or refused.get("claimToken") == token
 
     def release(self, connection: Connection, *, noticed_at_ms: EpochMs | None) -> None:
         """Give a claim back, and remember when the notice was sent."""
-        update, values = "REMOVE #claimExpiresAt", {}
+        update, values = "REMOVE #claimExpiresAt, #claimToken", {}
         if noticed_at_ms is not None:
             update = f"SET #noticedAt = :noticed {update}"
             values = {":noticed": number(noticed_at_ms)}
@@ -127,13 +129,13 @@ class DynamoDbConnections:
 
     def adopt(self, connection_id: str, *, now_ms: EpochMs) -> bool:
         """Start the clock of a record without times; return False if it has one by now."""
-        write = self._update(
+        refused = self._update(
             connection_id,
             update="SET #lastActivityTime = :now",
             condition=f"{_EXISTS} AND {_HAS_NO_ACTIVITY} AND attribute_not_exists(#connectedAt)",
             values={":now": number(now_ms)},
         )
-        return write is _Write.DONE
+        return refused is None
 
     def record_activity(
         self, connection_id: str, *, now_ms: EpochMs, resolution_ms: DurationMs
@@ -141,21 +143,23 @@ class DynamoDbConnections:
         """Move the last activity forward to ``now_ms`` if it is at least one resolution old."""
         # With a resolution, exactly one resolution old is old enough to be written again.
         moves = "#lastActivityTime <= :old" if resolution_ms else "#lastActivityTime < :old"
-        write = self._update(
+        refused = self._update(
             connection_id,
             update="SET #lastActivityTime = :now",
-            condition=f"{_EXISTS} AND ({_HAS_NO_ACTIVITY} OR {moves} OR {_ACTIVITY_IS_NO_NUMBER})",
-            values={":now": number(now_ms), ":old": number(now_ms - resolution_ms), **_NUMBER},
+            condition=(
+                f"{_EXISTS} AND ({_HAS_NO_ACTIVITY} OR {moves} OR {_ACTIVITY_IS_NO_NUMBER}"
+                f" OR {_ACTIVITY_IS_IN_THE_FUTURE})"
+            ),
+            values={
+                ":now": number(now_ms),
+                ":old": number(now_ms - resolution_ms),
+                ":future": number(now_ms + MAX_CLOCK_LEAD_MS),
+                **_NUMBER,
+            },
         )
-        match write:
-            case _Write.DONE:
-                return ActivityOutcome.RECORDED
-            case _Write.REFUSED:
-                return ActivityOutcome.ALREADY_RECORDED
-            case _Write.NO_RECORD:
-                return ActivityOutcome.NO_RECORD
-            case unexpected:
-                assert_never(unexpected)
+        if refused is None:
+            return ActivityOutcome.RECORDED
+        return ActivityOutcome.ALREADY_RECORDED if refused else ActivityOutcome.NO_RECORD
 
     def _scan(self, request: "ScanInputTypeDef") -> Iterator[ScanPage]:
         # Page by page here, not by boto3's paginator, which could not go on after a failed page.
@@ -176,7 +180,8 @@ class DynamoDbConnections:
         update: str,
         condition: str,
         values: dict[str, "UniversalAttributeValueTypeDef"],
-    ) -> _Write:
+    ) -> "Mapping[str, UniversalAttributeValueTypeDef] | None":
+        """Return None if it was written, else the record that refused it (empty: there is none)."""
         request: UpdateItemInputTypeDef = {
             "TableName": self._table,
             "Key": {"connectionId": string(connection_id)},
@@ -197,6 +202,6 @@ class DynamoDbConnections:
         except AnsweredError as error:
             if error.code != "ConditionalCheckFailedException":
                 raise
-            # The failure brings the record along, if there is one.
-            return _Write.REFUSED if error.answer.response.get("Item") else _Write.NO_RECORD
-        return _Write.DONE
+            item: Any = error.answer.response.get("Item", {})
+            return cast("Mapping[str, UniversalAttributeValueTypeDef]", item)
+        return None

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ManagementApiGateway"]
 
-_GONE: Final = "GoneException"
+_GET_ATTEMPTS: Final = 2
+"""The guard asks about several connections, and takes no answer for a doubt."""
 
 _POST_ATTEMPTS: Final = 2
 """A message is best effort, and a 429 may mean that the client's own buffer is full: no amount of
@@ -35,23 +36,30 @@ class ManagementApiGateway:
                 "PostToConnection",
                 lambda: self._client.post_to_connection(ConnectionId=connection_id, Data=data),
                 max_attempts=_POST_ATTEMPTS,
+                # It may have arrived, and should not arrive twice.
+                repeat_unanswered=False,
             )
         except BackendError as error:
-            if error.code == _GONE:
+            if _names_no_connection(error):
                 return PostOutcome.GONE
             raise
         return PostOutcome.POSTED
 
     def delete_connection(self, connection_id: str) -> CloseOutcome:
         """Close a connection; ``ALREADY_GONE`` if it has left."""
+        attempts = 0
+
+        def delete() -> None:
+            nonlocal attempts
+            attempts += 1
+            self._client.delete_connection(ConnectionId=connection_id)
+
         try:
-            self._calls(
-                "DeleteConnection",
-                lambda: self._client.delete_connection(ConnectionId=connection_id),
-            )
+            self._calls("DeleteConnection", delete)
         except BackendError as error:
-            if error.code == _GONE:
-                return CloseOutcome.ALREADY_GONE
+            if _names_no_connection(error):
+                # Gone at the second attempt: the first, whatever it was answered, closed it.
+                return CloseOutcome.ALREADY_GONE if attempts == 1 else CloseOutcome.CLOSED
             raise
         return CloseOutcome.CLOSED
 
@@ -59,10 +67,12 @@ class ManagementApiGateway:
         """Return the last activity by API Gateway's own account; None if the connection is gone."""
         try:
             answer = self._calls(
-                "GetConnection", lambda: self._client.get_connection(ConnectionId=connection_id)
+                "GetConnection",
+                lambda: self._client.get_connection(ConnectionId=connection_id),
+                max_attempts=_GET_ATTEMPTS,
             )
         except BackendError as error:
-            if error.code == _GONE:
+            if _names_no_connection(error):
                 return None
             raise
         if "LastActiveAt" not in answer:
@@ -70,3 +80,14 @@ class ManagementApiGateway:
                 "GetConnection", "MalformedAnswer", "it has no lastActiveAt", retryable=False
             )
         return EpochMs(round(answer["LastActiveAt"].timestamp() * 1000))
+
+
+def _names_no_connection(error: BackendError) -> bool:
+    """Say whether there is, by this error, no such connection.
+
+    Besides 410 for an id that no longer exists, API Gateway answers 400, "Invalid connectionId",
+    to one that it could never have given: a record that was made up.
+    """
+    return error.code == "GoneException" or (
+        error.code == "BadRequestException" and "connectionid" in str(error).lower()
+    )

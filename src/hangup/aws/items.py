@@ -1,9 +1,9 @@
 """DynamoDB items of the two tables, to and from the model.
 
 Connections (pk ``connectionId``): sessionId, role, connectedAt, lastActivityTime, expiresAt,
-targetLanguage?, claimExpiresAt?, noticedAt?. Sessions (pk ``sessionId``): isActive,
-speakerConnectionId, listenerCount, startedAt, endedAt?, expiresAt?, claimExpiresAt?. Times are
-epoch milliseconds; ``expiresAt`` is DynamoDB's TTL, epoch seconds.
+targetLanguage?, claimExpiresAt?, claimToken?, noticedAt?. Sessions (pk ``sessionId``): isActive,
+speakerConnectionId, listenerCount, startedAt, endedAt?, expiresAt?, claimExpiresAt?,
+claimToken?. Times are epoch milliseconds; ``expiresAt`` is DynamoDB's TTL, epoch seconds.
 """
 
 from collections.abc import Mapping

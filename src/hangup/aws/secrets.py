@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Final
 
 from hangup.aws.calls import Calls
 from hangup.core.model import DurationMs, EpochMs
+from hangup.errors import BackendError
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -27,8 +28,14 @@ class SecretsManagerSecret:
     def value(self, now_ms: EpochMs) -> str:
         """Return the value. Raises ``BackendError`` if it cannot be read."""
         if self._read_at_ms is None or now_ms - self._read_at_ms > _FRESH_FOR_MS:
-            answer = self._calls(
-                "GetSecretValue", lambda: self._client.get_secret_value(SecretId=self._secret)
-            )
+            try:
+                answer = self._calls(
+                    "GetSecretValue", lambda: self._client.get_secret_value(SecretId=self._secret)
+                )
+            except BackendError:
+                if self._read_at_ms is None:
+                    raise
+                # What was right five minutes ago is better than letting nobody in.
+                return self._value
             self._value, self._read_at_ms = answer["SecretString"], now_ms
         return self._value

@@ -109,14 +109,19 @@ class DynamoDbSessions:
         self, speaker: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs
     ) -> Session | EndRefusal:
         """Let nobody join any more, and return the session, to be seen to by the caller alone."""
+        token = string(uuid4().hex)
         request = self._session_update(
             speaker,
-            update=f"{_ENDING}, claimExpiresAt = :claim",
+            update=f"{_ENDING}, claimExpiresAt = :claim, claimToken = :token",
             condition=(
                 f"{_IS_ITS_SPEAKER} AND"
                 " (attribute_not_exists(claimExpiresAt) OR claimExpiresAt <= :now)"
             ),
-            values={**_ending_values(speaker, now_ms), ":claim": number(claim_expires_ms)},
+            values={
+                **_ending_values(speaker, now_ms),
+                ":claim": number(claim_expires_ms),
+                ":token": token,
+            },
         )
         try:
             answer = self._calls(
@@ -135,10 +140,12 @@ class DynamoDbSessions:
             if error.code != "ConditionalCheckFailedException":
                 raise
             item: Any = error.answer.response.get("Item")
-            there = item and session_from_item(item).speaker_connection_id
-            if there == speaker.connection_id:
-                return EndRefusal.BEING_ENDED
-            return EndRefusal.NOT_ITS_SPEAKER
+            if not item or item["speakerConnectionId"] != string(speaker.connection_id):
+                return EndRefusal.NOT_ITS_SPEAKER
+            if item.get("claimToken") == token:
+                # Our own claim: an attempt took effect, and its answer was lost.
+                return session_from_item(item)
+            return EndRefusal.BEING_ENDED
         return session_from_item(answer["Attributes"])
 
     def join(self, connection: Connection) -> JoinOutcome:
@@ -197,7 +204,7 @@ class DynamoDbSessions:
             update=(
                 "SET isActive = :true, speakerConnectionId = :speaker, startedAt = :now,"
                 " listenerCount = if_not_exists(listenerCount, :zero)"
-                " REMOVE endedAt, expiresAt, claimExpiresAt"
+                " REMOVE endedAt, expiresAt, claimExpiresAt, claimToken"
             ),
             condition="attribute_not_exists(sessionId) OR isActive = :false",
             values={
@@ -221,7 +228,7 @@ class DynamoDbSessions:
             )
         return self._session_update(
             connection,
-            update=f"{_ENDING} REMOVE claimExpiresAt",
+            update=f"{_ENDING} REMOVE claimExpiresAt, claimToken",
             condition=_IS_ITS_SPEAKER,
             values=_ending_values(connection, now_ms),
         )
@@ -245,6 +252,7 @@ class DynamoDbSessions:
     def _transact(self, items: Sequence["TransactWriteItemTypeDef"]) -> list[str]:
         """Return ``[]`` if everything was written, else why each item was not (nothing was)."""
         token = uuid4()
+        codes: list[str] = []
 
         def write() -> None:
             nonlocal token
@@ -255,18 +263,24 @@ class DynamoDbSessions:
             except ClientError as error:
                 # Repeated with its token, a transaction that took effect unanswered succeeds
                 # again. One that was cancelled is over: what follows is another.
-                if cancellation_codes(error):
+                reasons = cancellation_codes(error)
+                if reasons:
                     token = uuid4()
+                # The record decides: where its condition fails, a conflict over the session's
+                # part is not worth another attempt.
+                if reasons[:1] == [_Reason.CONDITION_FAILED]:
+                    codes[:] = [_Reason.CONDITION_FAILED, *["None"] * (len(reasons) - 1)]
+                    return
                 raise
 
         try:
             self._calls("TransactWriteItems", write, max_attempts=_TRANSACTION_ATTEMPTS)
         except AnsweredError as error:
-            codes = cancellation_codes(error.answer)
-            if codes and all(code in (_Reason.CONDITION_FAILED, "None") for code in codes):
-                return codes
+            reasons = cancellation_codes(error.answer)
+            if reasons and all(code in (_Reason.CONDITION_FAILED, "None") for code in reasons):
+                return reasons
             raise
-        return []
+        return codes
 
 
 def _ending_values(

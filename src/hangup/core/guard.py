@@ -51,13 +51,14 @@ class GuardPolicy:
         enough = idle >= self.at_least or not whole_table
         return enough and idle * 100 > checked * self.share_percent
 
-    def sample(self, idle: Sequence[Connection]) -> Sequence[Connection]:
+    def sample(self, idle: Sequence[Connection], *, seed: int) -> Sequence[Connection]:
         """Return connections to ask about, spread evenly over those given.
 
-        A scan returns records in the order of their keys' hash, so that this is a random sample.
+        A scan returns records in the order of their keys' hash, so that this is a random sample;
+        with another ``seed`` it is another one.
         """
         size = min(self.sample_size, len(idle))
-        return [idle[position * len(idle) // size] for position in range(size)]
+        return [idle[(position * len(idle) // size + seed) % len(idle)] for position in range(size)]
 
 
 DEFAULT_GUARD: Final = GuardPolicy(share_percent=50, at_least=20, sample_size=20)

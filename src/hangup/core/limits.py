@@ -18,3 +18,7 @@ MAX_CONNECTION_ID_LENGTH: Final = 128
 MIN_PLAUSIBLE_EPOCH_MS: Final = 1_000_000_000_000
 """2001-09-09. A smaller number of "milliseconds" is epoch *seconds* written by mistake: taken at
 its word it would make every live connection look half a century idle."""
+
+MAX_CLOCK_LEAD_MS: Final = 86_400_000
+"""A day. A last activity further in the future is no clock's error but another unit, and would
+keep a connection for ever."""

@@ -4,7 +4,7 @@
 2. A connection is idle when ``now_ms > deadline_ms``. At exactly the deadline it stays.
 3. Without a recorded activity, the time of the connect stands in for it.
 4. A record with neither time is adopted: its clock starts now.
-5. A record whose deciding time is malformed is left alone.
+5. A record whose deciding time is malformed, or more than a day in the future, is left alone.
 
 The resolution is 0 unless activity writes are coalesced: then a client may have been active up to
 one resolution after the recorded time, and the deadline allows for it.
@@ -12,6 +12,7 @@ one resolution after the recorded time, and the deadline allows for it.
 
 from dataclasses import dataclass
 
+from hangup.core.limits import MAX_CLOCK_LEAD_MS
 from hangup.core.model import Connection, DurationMs, EpochMs
 
 __all__ = ["Adopt", "Close", "Decision", "IdlePolicy", "Keep", "Unreadable", "decide"]
@@ -75,6 +76,8 @@ def decide(connection: Connection, policy: IdlePolicy, now_ms: EpochMs) -> Decis
         # A malformed activity time is not replaced by the connect: the client may be talking,
         # and only the writer of the time be broken.
         return Unreadable(connection.malformed) if connection.malformed else Adopt()
+    if last_seen_ms > now_ms + MAX_CLOCK_LEAD_MS:
+        return Unreadable(("lastActivityTime",))
     deadline_ms = policy.deadline_ms(last_seen_ms)
     if now_ms > deadline_ms:
         return Close(DurationMs(now_ms - last_seen_ms))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from hangup.core.limits import MAX_CLOCK_LEAD_MS
 from hangup.core.model import Connection, DurationMs, EpochMs
 from hangup.ports import ActivityOutcome, ScanPage
 from hangup.testing.faults import Faults, aws_call
@@ -104,7 +105,8 @@ class InMemoryConnections:
         if record is None:
             return ActivityOutcome.NO_RECORD
         last_ms = record.connection.last_activity_ms
-        if last_ms is not None and now_ms - last_ms < max(resolution_ms, 1):
+        is_plausible = last_ms is not None and last_ms <= now_ms + MAX_CLOCK_LEAD_MS
+        if last_ms is not None and is_plausible and now_ms - last_ms < max(resolution_ms, 1):
             return ActivityOutcome.ALREADY_RECORDED
         malformed = tuple(n for n in record.connection.malformed if n != "lastActivityTime")
         record.connection = replace(record.connection, last_activity_ms=now_ms, malformed=malformed)
@@ -115,4 +117,8 @@ def _is_candidate(connection: Connection, cutoff_ms: EpochMs) -> bool:
     if connection.last_activity_ms is None and connection.malformed:
         return True
     last_seen_ms = connection.last_seen_ms
+    if connection.last_activity_ms is not None and (
+        connection.last_activity_ms > cutoff_ms + MAX_CLOCK_LEAD_MS
+    ):
+        return True
     return last_seen_ms is None or last_seen_ms < cutoff_ms
