@@ -62,13 +62,14 @@ def test_nobody_who_talks_is_closed_and_everybody_silent_is(
         silent = choice.sample(listeners, round(CLIENTS * SILENT_SHARE))
         counts: dict[str, int] = {"sweeps": 0, "closed": 0, "gone": 0, "failed": 0}
         try:
-            for start in range(0, CLIENTS, 20):
-                group = everybody[start : start + 20]
-                await asyncio.gather(
-                    *(p.join(site.deployed.web_socket_url, secret=site.secret) for p in group)
-                )
+            url = site.deployed.web_socket_url
+            await speaker.join(url, secret=site.secret)
+            for start in range(0, len(listeners), 20):
+                group = listeners[start : start + 20]
+                await asyncio.gather(*(p.join(url, secret=site.secret) for p in group))
                 for participant in group:
                     participant.talk()
+            speaker.talk()
             site.proxy.plan(*FAILURES)
             memory = await hold_out(site, everybody, silent, choice, counts)
             site.proxy.plan()
