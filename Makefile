@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format synth lock clean
+.PHONY: help demo up test check soak format synth lock clean
 
 PYTHON ?= python3
 BIN    := .venv/bin
@@ -25,6 +25,10 @@ check: .venv/.dev ## Lint, types, layers, unit and property tests (under a minut
 test: check ## Everything: check, the model, the template, the Lambda zip, faults and real sockets on the local stack
 	$(BIN)/python -m pytest tests/model -m "not integration"
 	$(BIN)/python -m pytest tests -m "infra or integration"
+
+soak: .venv/.dev ## 50,000 schedules of the model, then 500 real clients for five minutes (half an hour in all)
+	HANGUP_SCHEDULES=50000 $(BIN)/python -m pytest tests/model/test_model.py -k in_memory
+	HANGUP_SOAK_CLIENTS=500 HANGUP_SOAK_SECONDS=300 $(BIN)/python -m pytest tests/soak -s
 
 format: .venv/.dev ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

@@ -9,7 +9,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from types import FrameType
+from typing import Final
 
 from hangup import __version__
 from hangup.aws.stack import DeployedStack, deployed_join_secret, deployed_stack
@@ -293,5 +294,13 @@ def _say_aside(line: str) -> None:
     print(f"hangup: {line}", file=sys.stderr, flush=True)
 
 
-def _interrupt(_signal: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C would do now: inside an event loop that is another thing than outside."""
+    on_ctrl_c = signal.getsignal(signal.SIGINT)
+    if not callable(on_ctrl_c):
+        raise KeyboardInterrupt
+    on_ctrl_c(number, frame)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
