@@ -10,7 +10,7 @@ from hangup.core.model import JsonObject
 from hangup.errors import InvalidRequest
 from hangup.ports import Log
 
-__all__ = ["Answer", "accept", "begin", "correlation_id", "refuse"]
+__all__ = ["Answer", "accept", "begin", "correlation_id", "plain_id", "refuse"]
 
 _ID: Final = re.compile(r"[!-~]{1,256}", re.ASCII)
 
@@ -49,10 +49,12 @@ def correlation_id(event: object) -> str:
         return ""
     context = event.get("requestContext")
     request_id = context.get("requestId") if isinstance(context, dict) else None
-    for candidate in (event.get("correlationId"), request_id):
-        if isinstance(candidate, str) and _ID.fullmatch(candidate):
-            return candidate
-    return ""
+    return plain_id(event.get("correlationId")) or plain_id(request_id) or ""
+
+
+def plain_id(candidate: object) -> str | None:
+    """Return an id of 1 to 256 printable ASCII characters as it is, and None for anything else."""
+    return candidate if isinstance(candidate, str) and _ID.fullmatch(candidate) else None
 
 
 def _json(message: JsonObject) -> str:

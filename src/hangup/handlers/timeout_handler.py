@@ -18,6 +18,7 @@ from hangup.aws.telemetry import EmfMetrics, StructuredLog
 from hangup.closer import Closer, Pacer
 from hangup.config import TimeoutSettings, gateway_address
 from hangup.core.model import DurationMs
+from hangup.handlers.answers import plain_id
 from hangup.sweep import Sweep
 
 __all__ = ["lambda_handler"]
@@ -36,8 +37,7 @@ def lambda_handler(event: object, context: Invocation) -> dict[str, object]:
     """
     # The scheduled event's own id, so that both deliveries of one tick carry the same.
     event = event if isinstance(event, dict) else {}
-    event_id = event.get("id")
-    correlation_id = event_id if isinstance(event_id, str) else context.aws_request_id
+    correlation_id = plain_id(event.get("id")) or context.aws_request_id
     _log.correlate(correlation_id)
     deadline.start(context.get_remaining_time_in_millis())
     report = _sweep().check_and_close_idle_connections(

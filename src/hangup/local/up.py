@@ -72,8 +72,13 @@ def run_up(
             say(line)
         feed = Feed(engine, stack)
         while engine.running:
-            for line in feed.news():
-                say(line)
+            try:
+                for line in feed.news():
+                    say(line)
+            except (BotoCoreError, ClientError):
+                # The usual reason is the end of the engine, and what comes below says so better.
+                if engine.running:
+                    raise
             time.sleep(_LOOK_EVERY_S)
         raise LocalStackError(f"The local stack has ended. Its log:\n{engine.log_tail()}")
 
