@@ -3,26 +3,26 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from botocore.exceptions import ClientError
+
+from hangup.aws.calls import Calls, Deadline
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.items import session_from_item
-from hangup.aws.process import calls
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.core.model import Session
+from hangup.errors import BackendError
 from hangup.ports import ConnectionsRepository, SessionsRepository
-from hangup.testing import Faults, InMemoryConnections, InMemorySessions
+from hangup.testing import FakeClock, Faults, InMemoryConnections, InMemorySessions
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _OPERATIONS = {
-    "get": "GetItem",
-    "claim": "UpdateItem",
-    "release": "UpdateItem",
-    "adopt": "UpdateItem",
-    "record_activity": "UpdateItem",
-    "end": "UpdateItem",
-    "join": "TransactWriteItems",
-    "leave": "TransactWriteItems",
+    "get_item": "GetItem",
+    "update_item": "UpdateItem",
+    "transact_write_items": "TransactWriteItems",
+    "scan": "Scan",
+    "query": "Query",
 }
 
 
@@ -50,22 +50,23 @@ class InMemoryStores:
 
 
 class DynamoDbStores:
-    """The adapters on two tables of a real engine, with faults around every call of them."""
+    """The adapters on two tables of a real engine, with faults around every request of theirs.
+
+    They are below the adapters' own retries: an answer that is lost makes the adapter ask again.
+    """
 
     def __init__(self, client: "DynamoDBClient", faults: Faults, tables: tuple[str, str]) -> None:
         self._client = client
         self._connections_table, self._sessions_table = tables
-        self.connections: Any = _Faulty(
-            DynamoDbConnections(client, calls, self._connections_table), faults
-        )
-        self.sessions: Any = _Faulty(
-            DynamoDbSessions(
-                client,
-                calls,
-                connections_table=self._connections_table,
-                sessions_table=self._sessions_table,
-            ),
-            faults,
+        faulty: Any = _FaultyClient(client, faults)
+        clock = FakeClock()  # pauses between attempts take no time here
+        calls = Calls(clock, Deadline(clock))
+        self.connections = DynamoDbConnections(faulty, calls, self._connections_table)
+        self.sessions = DynamoDbSessions(
+            faulty,
+            calls,
+            connections_table=self._connections_table,
+            sessions_table=self._sessions_table,
         )
 
     def all_sessions(self) -> Sequence[Session]:
@@ -87,33 +88,30 @@ class DynamoDbStores:
                     self._client.delete_item(TableName=table, Key={key: item[key]})
 
 
-class _Faulty:
-    """A repository with ``Faults.call`` around each of its methods."""
+class _FaultyClient:
+    """A DynamoDB client with ``Faults.call`` around each request, its errors as AWS's own."""
 
-    def __init__(self, repository: object, faults: Faults) -> None:
-        self._repository = repository
+    def __init__(self, client: "DynamoDBClient", faults: Faults) -> None:
+        self._client = client
         self._faults = faults
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        method: Callable[..., Any] = getattr(self._repository, name)
-        operation = _OPERATIONS.get(name)
+        method: Callable[..., Any] = getattr(self._client, name)
+        operation = _OPERATIONS[name]
 
-        def surrounded(*args: Any, **kwargs: Any) -> Any:
-            if operation is None:
-                # The listings yield page by page: a call of theirs is what fetches a page.
-                return self._pages(name, method(*args, **kwargs))
-            subject = args[0] if args else ""
-            key = subject if isinstance(subject, str) else getattr(subject, "connection_id", "")
-            with self._faults.call(operation, key):
-                return method(*args, **kwargs)
+        def surrounded(**request: Any) -> Any:
+            try:
+                with self._faults.call(operation):
+                    return method(**request)
+            except BackendError as planned:
+                code = "InternalServerError" if planned.retryable else "AccessDeniedException"
+                status = 500 if planned.retryable else 403
+                raise ClientError(
+                    {
+                        "Error": {"Code": code, "Message": str(planned)},
+                        "ResponseMetadata": {"HTTPStatusCode": status},  # type: ignore[typeddict-item]
+                    },
+                    operation,
+                ) from planned
 
         return surrounded
-
-    def _pages(self, name: str, pages: Any) -> Any:
-        operation = "Query" if name == "listeners" else "Scan"
-        while True:
-            with self._faults.call(operation):
-                page = next(pages, None)
-            if page is None:
-                return
-            yield page
