@@ -49,6 +49,6 @@ clean: ## Remove what was built and installed here (not .hangup, the state of `m
 
 .venv/.%: requirements/%.txt .venv/bin/python pyproject.toml
 	@echo "Installing what requirements/$*.txt pins into .venv ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $< || $(call NO_NETWORK,$*)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e . || $(call NO_NETWORK,$*)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: -r $< || $(call NO_NETWORK,$*)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-index --no-deps --no-build-isolation -e . || $(call NO_NETWORK,$*)
 	@touch $@

@@ -1,5 +1,6 @@
 """The mass-close guard and the pace of a sweep, at 20 connections and at 100,000."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -188,3 +189,14 @@ def test_without_the_time_to_ask_the_sweep_is_held(world: World) -> None:
     )
     assert report.held
     assert len(world.gateway.open_ids) == 20
+
+
+def test_eight_workers_keep_one_pace(world: World) -> None:
+    pacer = world.closer.pacer
+    pacer.pace = type(pacer.pace)(200)
+    before_ms = world.clock.ms
+    with ThreadPoolExecutor(8) as workers:
+        for turn in [workers.submit(pacer.wait) for _ in range(201)]:
+            turn.result()
+    # Two hundred intervals of 5 ms, whoever waited for them.
+    assert world.clock.ms - before_ms == 1_000
