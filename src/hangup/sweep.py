@@ -199,15 +199,15 @@ class _Pass:
                 sample=hold.seen,
             )
             return
+        self.sweep.log.info(
+            "closing idle connections",
+            count=len(batch),
+            connectionIds=[connection.connection_id for connection in batch[:_IDS_PER_LINE]],
+        )
         for connection, outcome in zip(
             batch, self.sweep.parallel_map(self._close, batch), strict=True
         ):
             self._count(connection, outcome)
-        self.sweep.log.info(
-            "idle connections closed",
-            count=len(batch),
-            connectionIds=[connection.connection_id for connection in batch[:_IDS_PER_LINE]],
-        )
 
     def _doubt(self, batch: Sequence[Connection]) -> Hold | None:
         guard = self.sweep.guard

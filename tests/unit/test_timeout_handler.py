@@ -525,7 +525,7 @@ class TestLambdaHandler:
         timeouts = [line for line in lines if "ConnectionTimeout" in line]
         assert [(t["Role"], t["Reason"]) for t in timeouts] == [("speaker", "IDLE_TIMEOUT")]
         logs = [line for line in lines if "level" in line]
-        assert [line["message"] for line in logs] == ["idle connections closed", "sweep done"]
+        assert [line["message"] for line in logs] == ["closing idle connections", "sweep done"]
         assert logs[0]["connectionIds"] == ["c1="]
         assert {line["correlation_id"] for line in logs} == {"event-1"}
 

@@ -19,7 +19,16 @@ _OVERLAP_MS: Final = 5_000
 """How far back each look goes again: a line may be written after a later one was read."""
 
 _BORING: Final = frozenset({"activity recorded"})
-_SHOWN: Final = ("connectionId", "sessionId", "role", "outcome", "status", "reason", "error")
+_SHOWN: Final = (
+    "connectionId",
+    "connectionIds",
+    "sessionId",
+    "role",
+    "outcome",
+    "status",
+    "reason",
+    "error",
+)
 _COUNTS: Final = ("checked", "idle", "closed", "gone", "closeFailures", "handoverFailures")
 
 
