@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -31,6 +32,8 @@ from tests.integration.conftest import Stack
 
 IDLE_TIMEOUT_S = 120
 
+_log = StructuredLog("tests")
+
 
 @dataclass(frozen=True)
 class Context:
@@ -59,6 +62,7 @@ class Site(Stack):
             TableName=self.deployed.connections_table,
             Key={"connectionId": {"S": connection.connection_id}},
             UpdateExpression="SET lastActivityTime = :past",
+            ConditionExpression="attribute_exists(connectionId)",
             ExpressionAttributeValues={":past": {"N": str(past_ms)}},
         )
 
@@ -71,11 +75,14 @@ class Site(Stack):
         ):
             for item in dynamodb.scan(TableName=table)["Items"]:
                 if "claimExpiresAt" in item:
-                    dynamodb.update_item(
-                        TableName=table,
-                        Key={key: item[key]},
-                        UpdateExpression="REMOVE claimExpiresAt",
-                    )
+                    # A cleanup may be under way: what it removes must not come back.
+                    with suppress(dynamodb.exceptions.ConditionalCheckFailedException):
+                        dynamodb.update_item(
+                            TableName=table,
+                            Key={key: item[key]},
+                            UpdateExpression="REMOVE claimExpiresAt",
+                            ConditionExpression="attribute_exists(claimExpiresAt)",
+                        )
 
     def check(self) -> CheckReport:
         """Do what ``hangup check`` does, around the proxy."""
@@ -91,7 +98,7 @@ class Site(Stack):
         )
         with check_of(
             stack,
-            log=StructuredLog("check"),
+            log=_log,
             progress=lambda _line: None,
             pause_ms=DurationMs(1_000),
         ) as check:

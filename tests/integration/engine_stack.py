@@ -3,10 +3,10 @@
 import io
 import json
 import socket
-import subprocess
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -263,10 +263,13 @@ def alarm(engine: Engine, name: str) -> str:
 
 def processes(run_dir: Path) -> list[str]:
     """Return the command lines of the engine's process and of its workers."""
-    listed = subprocess.run(
-        ["ps", "-ww", "-eo", "pid,args"], check=True, capture_output=True, text=True
-    )
-    return [line for line in listed.stdout.splitlines() if str(run_dir) in line]
+    lines = []
+    for entry in Path("/proc").iterdir():
+        # A process may end while this looks at it.
+        with suppress(OSError):
+            if entry.name.isdigit():
+                lines.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return [line for line in lines if str(run_dir) in line]
 
 
 def port_is_free(port: int) -> bool:
