@@ -36,8 +36,8 @@ def test_creates_four_functions_with_a_role_and_a_log_group_each(
 @pytest.mark.parametrize(
     ("handler", "timeout_s"),
     [
-        ("connect_handler", 29),
-        ("heartbeat_handler", 29),
+        ("connect_handler", 25),
+        ("heartbeat_handler", 25),
         ("disconnect_handler", 60),
         ("timeout_handler", 60),
     ],
