@@ -1,4 +1,4 @@
-"""The command line: ``hangup demo``, ``up``, ``token``, ``check`` and ``redrive``."""
+"""The command line: ``hangup demo``, ``up``, ``token``, ``check``, ``redrive`` and ``plan``."""
 
 import argparse
 import importlib.util
@@ -18,8 +18,13 @@ from hangup.check import CheckReport
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.model import DurationMs, EpochMs, Role
 from hangup.core.requests import parse_join
-from hangup.errors import HangupError, LocalStackError
+from hangup.errors import ConfigurationError, HangupError, LocalStackError
 from hangup.mending import Mended
+from hangup.planner.chart import as_png, as_svg, require_png
+from hangup.planner.options import DESCRIPTION, EPILOG, add_options, fleet_of
+from hangup.planner.plan import as_json, make_plan
+from hangup.planner.prices import PriceList, packaged_prices, packaged_prices_text, parse_prices
+from hangup.planner.table import as_text
 from hangup.tokens import mint_join_token
 from hangup.upkeep import check_of, redrive_of
 
@@ -127,6 +132,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_where(redrive)
     redrive.set_defaults(run=_redrive)
+
+    plan = commands.add_parser(
+        "plan",
+        help="say what a fleet costs, how late its closes are, and which quota it meets first",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_options(plan)
+    plan.set_defaults(run=_plan)
     return parser
 
 
@@ -243,6 +258,38 @@ def _redrive(options: argparse.Namespace) -> int:
     left = f", {len(report.left)} left in the queue" if report.left else ""
     _say(f"{report.replayed} {verb}{left}.")
     return 1 if report.left else 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    if options.print_prices:
+        print(packaged_prices_text(), end="")
+        return 0
+    fleet = fleet_of(options)
+    chart: Path | None = options.chart
+    is_png = chart is not None and chart.suffix.lower() == ".png"
+    if is_png:
+        require_png()
+    plan = make_plan(fleet, _prices(options.prices))
+    if chart is not None:
+        try:
+            chart.write_bytes(as_png(plan) if is_png else as_svg(plan).encode())
+        except OSError as error:
+            raise ConfigurationError(f"the chart cannot be written: {error}") from error
+        _say_aside(f"drawn: {chart}")
+    _say(json.dumps(as_json(plan), indent=2) if options.json else as_text(plan))
+    return 0
+
+
+def _prices(file: Path | None) -> PriceList:
+    if file is None:
+        return packaged_prices()
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"the prices cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{file} is no UTF-8 text: {error}") from error
+    return parse_prices(text, name=str(file))
 
 
 def _stack(options: argparse.Namespace) -> DeployedStack:

@@ -20,7 +20,7 @@ from tests.unit.cloudformation_stub import (
     cloudformation_beside,
 )
 
-COMMANDS = ("demo", "up", "token", "check", "redrive")
+COMMANDS = ("demo", "up", "token", "check", "redrive", "plan")
 TOKEN = ["token", "--session", "s1", "--role", "listener"]
 
 

@@ -290,7 +290,9 @@ def cost(connections: int) -> dict[str, float]:
     per_million, heartbeats, sweeps, gb_second = 1e-6, connections * 86_400, 43_200, 0.0000133334
     messages_sent = 2 * heartbeats
     scan_units = 4 * math.ceil(connections / 4 * 300 / 4096) / 2
-    close = 0.625 + 1 + 2 * 0.125 + 5 * 0.625 + 2 * (0.2 + 0.05 * 0.25 * gb_second / per_million)
+    notice = 1 if messages_sent < 1e9 else 0.8
+    cleanup_run = 0.2 + 0.05 * 0.25 * gb_second / per_million
+    close = 0.625 + notice + 2 * 0.125 + 5 * 0.625 + 2 * cleanup_run
     being_there = {
         "heartbeats and their answers": per_million
         * (min(messages_sent, 1e9) + 0.8 * max(0, messages_sent - 1e9)),

@@ -60,7 +60,13 @@ class TestLog:
 
     @pytest.mark.parametrize(
         "text",
-        ['x\n{"level":"INFO","message":"forged"}', "a\r\nb", '", "level": "x', "\x00\x1b[2J"],
+        [
+            'x\n{"level":"INFO","message":"forged"}',
+            "a\r\nb",
+            "a\u2028b\u0085c",
+            '", "level": "x',
+            "\x00\x1b[2J",
+        ],
     )
     def test_nothing_in_a_field_makes_a_line_of_its_own(
         self, captured: Captured, text: str

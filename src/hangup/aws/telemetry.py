@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from typing import Final
 
@@ -18,11 +19,15 @@ _CALLER: Final = 3
 """Frames from Powertools to who logs: that is the ``location`` of a line, not this file."""
 
 
+# ASCII only: readers that know Unicode take U+0085 and U+2028 for the end of a line.
+_AS_JSON: Final = partial(json.dumps, separators=(",", ":"), default=str)
+
+
 class StructuredLog:
     """``Log`` as one JSON object a line, each with the correlation id of the invocation."""
 
     def __init__(self, service: str, *, level: str | None = None) -> None:
-        self._logger = Logger(service=service, level=level)
+        self._logger = Logger(service=service, level=level, json_serializer=_AS_JSON)
 
     def correlate(self, correlation_id: str) -> None:
         """Put this id on every line from here on."""

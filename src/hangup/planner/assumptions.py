@@ -1,0 +1,88 @@
+"""What the planner takes for granted, each with where it comes from.
+
+*measured*: by the project, on arm64 or x86-64 at one vCPU, and divided by the share that the
+function has. *derived*: from a documented limit. *assumed*: nobody has said; an option changes it.
+"""
+
+from typing import Final
+
+MONTH_S: Final = 30 * 86_400
+"""A month is 30 days."""
+
+READ_UNIT_BYTES: Final = 4_096
+"""DynamoDB developer guide, read and write operations; an eventually consistent read is half."""
+
+WRITE_UNIT_BYTES: Final = 1_024
+"""DynamoDB developer guide, read and write operations. A write whose condition is false is charged
+like one that takes effect: coalescing activity writes saves none of them."""
+
+PAGE_BYTES: Final = 1_048_576
+"""What one page of a Scan reads at most. DynamoDB API reference, Scan."""
+
+MESSAGE_UNIT_BYTES: Final = 32_768
+"""What one billed message holds. API Gateway pricing."""
+
+MESSAGE_TIER: Final = 1_000_000_000
+"""Messages a month after which the lower price holds. API Gateway pricing."""
+
+MEMORY_GB: Final = 0.25
+VCPU_SHARE: Final = 256 / 1_769
+"""Of one vCPU, at 256 MB. Lambda developer guide: 1,769 MB have one."""
+
+HEARTBEAT_S: Final = 0.015
+"""Billed duration of the heartbeat function. Assumed; the README's cost table has the same."""
+
+HEARTBEAT_LOG_BYTES: Final = 520
+"""Log of one invocation at ``INFO``. Measured; the README's cost table has the same."""
+
+CLEANUP_S: Final = 0.05
+"""Billed duration of the connect and of the disconnect function. Assumed, as in the README."""
+
+PAGE_LATENCY_MS: Final = 50.0
+"""Answer time of one page. Derived: a page is 128 read units, and a partition gives 3,000 a second
+(DynamoDB developer guide, partition key design), so pages come every 43 ms at best."""
+
+PAGE_CPU_MS: Final = 1.2
+"""CPU of our side for one page. Measured: 0.35 s for a million records of 300 bytes, 287 pages."""
+
+CLOSE_CPU_MS: Final = 3.3
+"""CPU of one close: claim, notice, delete, hand-over. Measured, boto3 on eight threads, TLS."""
+
+CLOSE_LATENCY_MS: Final = 40.0
+"""Time of one close's four calls, one after the other. Assumed: 10 ms each."""
+
+CONCURRENCY: Final = 8
+"""Closes in flight. ``hangup.aws.clients.CONCURRENCY``."""
+
+BATCH_SIZE: Final = 1_000
+"""Idle connections gathered before some are closed. ``hangup.sweep.BATCH_SIZE``."""
+
+INVOCATION_S: Final = 60
+"""Time limit of the timeout function."""
+
+SCAN_BUDGET_S: Final = 35.0
+"""After this no page is read. ``hangup.sweep.SCAN_MARGIN_MS`` before the time limit."""
+
+SWEEP_BUDGET_S: Final = 40.0
+"""After this no close is started. ``hangup.sweep.STOP_MARGIN_MS`` before the time limit."""
+
+METRICS: Final = 15
+"""Custom metrics at most, every dimension counted."""
+
+ALARMS: Final = 5
+"""Alarms of the construct."""
+
+OWN_IDLE_TIMEOUT_S: Final = 600
+"""API Gateway's own idle timeout. API Gateway developer guide, WebSocket quotas."""
+
+MAX_CONNECTION_S: Final = 7_200
+"""The longest life of a connection. API Gateway developer guide, WebSocket quotas."""
+
+TTL_S: Final = 2 * 86_400
+"""DynamoDB TTL removes "typically within" this. DynamoDB developer guide, TTL."""
+
+SCHEDULER_PRECISION_S: Final = 60
+"""EventBridge Scheduler invokes within a minute. EventBridge Scheduler user guide."""
+
+TRANSITIONS_PER_LOOP: Final = 3
+"""Wait, GetItem, Choice: one round of a Step Functions loop. Assumed: nothing shorter works."""

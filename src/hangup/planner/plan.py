@@ -1,0 +1,96 @@
+"""Everything that ``hangup plan`` says, as values."""
+
+from dataclasses import asdict, dataclass
+
+from hangup.planner import assumptions
+from hangup.planner.alternatives import Alternative, alternatives
+from hangup.planner.costs import Group, Item, costs, subtotal_usd
+from hangup.planner.fleet import Fleet
+from hangup.planner.lateness import (
+    Distribution,
+    SweepEstimate,
+    estimate_sweep,
+    lateness,
+    silence_at_close,
+)
+from hangup.planner.prices import PriceList
+from hangup.planner.quotas import Quota, quotas
+
+__all__ = ["PERCENTILES", "Plan", "as_json", "make_plan"]
+
+PERCENTILES = (50, 95, 99)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A fleet, and what follows from it at these prices."""
+
+    fleet: Fleet
+    prices: PriceList
+    items: tuple[Item, ...]
+    sweep: SweepEstimate
+    late: Distribution
+    silence: Distribution
+    quotas: tuple[Quota, ...]
+    alternatives: tuple[Alternative, ...]
+
+    @property
+    def total_usd(self) -> float:
+        """The whole bill, dollars a month."""
+        return sum(item.usd for item in self.items)
+
+
+def make_plan(fleet: Fleet, prices: PriceList) -> Plan:
+    """Return the plan of a fleet."""
+    sweep = estimate_sweep(fleet)
+    late = lateness(fleet, sweep)
+    items = costs(fleet, sweep, prices.prices)
+    return Plan(
+        fleet=fleet,
+        prices=prices,
+        items=items,
+        sweep=sweep,
+        late=late,
+        silence=silence_at_close(fleet, late),
+        quotas=quotas(fleet, sweep),
+        alternatives=alternatives(fleet, items, late, prices.prices),
+    )
+
+
+def as_json(plan: Plan) -> dict[str, object]:
+    """Return the plan as one JSON object; names carry their units."""
+    sweep = plan.sweep
+    return {
+        "fleet": asdict(plan.fleet),
+        "costs": {
+            "currency": plan.prices.currency,
+            "region": plan.prices.region,
+            "as_of": plan.prices.as_of,
+            "month_days": assumptions.MONTH_S // 86_400,
+            "items": [{**asdict(item), "group": str(item.group)} for item in plan.items],
+            "subtotals": {str(group): subtotal_usd(plan.items, group) for group in Group},
+            "total": plan.total_usd,
+        },
+        "sweep": {
+            "pages": sweep.pages,
+            "closes": sweep.closes,
+            "single_invocation_s": sweep.single_s,
+            "one_invocation_is_enough": sweep.one_is_enough,
+            "invocations": sweep.invocations,
+            "scan_s": sweep.scan_s,
+            "close_s": sweep.close_s,
+            "duration_s": sweep.duration_s,
+            "closes_per_second_at_most": 1000 / sweep.close_interval_ms,
+            "closes_limited_by": sweep.limited_by,
+            "closes_per_invocation_at_most": sweep.closes_at_most,
+        },
+        "lateness_s": _percentiles(plan.late),
+        "silence_at_close_s": _percentiles(plan.silence),
+        "quotas": [{**asdict(quota), "share": quota.share} for quota in plan.quotas],
+        "alternatives": [asdict(alternative) for alternative in plan.alternatives],
+    }
+
+
+def _percentiles(distribution: Distribution) -> dict[str, float]:
+    found = {f"p{percent}": distribution.percentile_s(percent) for percent in PERCENTILES}
+    return {**found, "max": distribution.max_s}

@@ -1,0 +1,154 @@
+"""Which quota a fleet meets first.
+
+Defaults of AWS, most of them adjustable on request; the stage's limit is the reference stack's own.
+Every load here grows in step with the number of connections, except where ``reached_at`` is None.
+"""
+
+from dataclasses import dataclass, replace
+
+from hangup.planner.assumptions import (
+    HEARTBEAT_S,
+    MAX_CONNECTION_S,
+    PAGE_BYTES,
+    READ_UNIT_BYTES,
+    SWEEP_BUDGET_S,
+)
+from hangup.planner.fleet import Fleet
+from hangup.planner.lateness import SweepEstimate, estimate_sweep, page_ms
+
+__all__ = ["STAGE_REQUESTS_PER_SECOND", "Quota", "quotas"]
+
+NEW_CONNECTIONS_PER_SECOND = 500
+ACCOUNT_REQUESTS_PER_SECOND = 10_000
+STAGE_REQUESTS_PER_SECOND = 5_000
+LAMBDA_CONCURRENCY = 1_000
+TABLE_UNITS_PER_SECOND = 40_000
+PARTITION_READS_PER_SECOND = 3_000
+
+_CALLS_PER_CLOSE = 2  # notice and close; the account's request limit has the @connections calls too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """A limit and this fleet's load on it, in the same ``unit``.
+
+    ``reached_at`` is the number of connections at which it is met, other things being equal.
+    """
+
+    name: str
+    load: float
+    limit: float
+    unit: str
+    reached_at: int | None
+    source: str
+
+    @property
+    def share(self) -> float:
+        """Load divided by limit; above 1 it is exceeded."""
+        return self.load / self.limit
+
+
+def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
+    """Return every quota, the one that is met first before the others."""
+    requests = fleet.heartbeats_per_second + fleet.ends_per_second
+    calls = fleet.idle_closes_per_second * _CALLS_PER_CLOSE
+    writes = fleet.heartbeats_per_second * fleet.write_units
+    page_units = PAGE_BYTES / READ_UNIT_BYTES / 2
+    gateway = "API Gateway developer guide, quotas"
+    dynamodb = "DynamoDB developer guide"
+    rows: list[tuple[str, float, float, str, str]] = [
+        (
+            "requests, reference stage",
+            requests,
+            STAGE_REQUESTS_PER_SECOND,
+            "a second",
+            "hangup.cdk: the throttle of the reference stack",
+        ),
+        (
+            "requests, account",
+            requests + calls,
+            ACCOUNT_REQUESTS_PER_SECOND,
+            "a second",
+            gateway,
+        ),
+        (
+            "new connections",
+            fleet.ends_per_second,
+            NEW_CONNECTIONS_PER_SECOND,
+            "a second",
+            gateway,
+        ),
+        (
+            "live connections",
+            fleet.connections,
+            NEW_CONNECTIONS_PER_SECOND * MAX_CONNECTION_S,
+            "",
+            f"{gateway}: 500 new ones a second for 2 hours",
+        ),
+        (
+            "heartbeat functions at once",
+            fleet.heartbeats_per_second * HEARTBEAT_S,
+            LAMBDA_CONCURRENCY,
+            "",
+            "Lambda developer guide, quotas: concurrent executions",
+        ),
+        (
+            "activity writes, one table",
+            writes,
+            TABLE_UNITS_PER_SECOND,
+            "units a second",
+            f"{dynamodb}, quotas: on-demand table",
+        ),
+    ]
+    found = [
+        Quota(
+            name=name,
+            load=load,
+            limit=limit,
+            unit=unit,
+            reached_at=int(fleet.connections * limit / load),
+            source=source,
+        )
+        for name, load, limit, unit, source in rows
+    ]
+    found += [
+        Quota(
+            name="sweep, one invocation",
+            load=sweep.single_s,
+            limit=SWEEP_BUDGET_S,
+            unit="s",
+            reached_at=_most_for_one_invocation(fleet),
+            source="Lambda time limit of 60 s, less the sweep's own margin of 20 s",
+        ),
+        Quota(
+            name="reads of one partition by a scan",
+            load=page_units * 1000 / page_ms(fleet),
+            limit=PARTITION_READS_PER_SECOND,
+            unit="units a second",
+            reached_at=None,
+            source=f"{dynamodb}, partition key design",
+        ),
+    ]
+    return tuple(sorted(found, key=_urgency))
+
+
+def _most_for_one_invocation(fleet: Fleet) -> int:
+    """Return with how many connections one invocation is still enough, other things being equal.
+
+    Searched, not scaled: a small table has pages that are not full. 0 if it is never enough.
+    """
+    enough, too_many = 0, fleet.connections
+    while estimate_sweep(replace(fleet, connections=too_many)).one_is_enough:
+        enough, too_many = too_many, too_many * 2
+    while too_many - enough > 1:
+        middle = (enough + too_many) // 2
+        if estimate_sweep(replace(fleet, connections=middle)).one_is_enough:
+            enough = middle
+        else:
+            too_many = middle
+    return enough
+
+
+def _urgency(quota: Quota) -> tuple[bool, float]:
+    # What does not grow with the fleet cannot be the one that it meets first.
+    return quota.reached_at is None, -quota.share

@@ -1,0 +1,196 @@
+"""A discrete-event simulation of heartbeats, silences and sweeps: the planner's second opinion.
+
+It knows the mechanism and none of the planner's formulas: connections talk, stop talking, are found
+by a sweep that reads its pages one by one, gathers a batch and closes it one after another.
+
+``draw`` returns evenly distributed numbers from 0 to below 1; with a seeded generator the whole run
+is the same every time.
+"""
+
+import heapq
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from hangup.planner.assumptions import BATCH_SIZE, SCAN_BUDGET_S, SWEEP_BUDGET_S
+from hangup.planner.fleet import Fleet
+
+__all__ = ["Simulated", "simulate"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Simulated:
+    """What came of a run. Lists are in the order of the closes, durations seconds.
+
+    ``silences_s`` counts from the last message, whether it was recorded or coalesced.
+    """
+
+    lateness_s: list[float] = field(default_factory=list)
+    silences_s: list[float] = field(default_factory=list)
+    closes_per_sweep: list[int] = field(default_factory=list)
+    heartbeats: int = 0
+    moved: int = 0
+    sweeps_incomplete: int = 0
+    closed_while_talking: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Client:
+    """``place`` is where a scan meets it, 0 to below 1; it ends at ``until_s``, silent or not."""
+
+    place: float
+    until_s: float
+    falls_silent: bool
+    last_message_s: float
+    recorded_s: float
+    is_open: bool = True
+
+
+_Event = tuple[float, int, Callable[[float], None]]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    fleet: Fleet
+    page_s: float
+    close_s: float
+    draw: Callable[[], float]
+    until_s: float
+    measure_from_s: float
+    result: Simulated = field(default_factory=Simulated)
+    events: list[_Event] = field(default_factory=list)
+    clients: set[_Client] = field(default_factory=set)
+    order: int = 0
+
+    def at(self, when_s: float, action: Callable[[float], None]) -> None:
+        # The running number decides between events of one moment, so that no run differs.
+        self.order += 1
+        heapq.heappush(self.events, (when_s, self.order, action))
+
+    def play(self) -> Simulated:
+        for _ in range(self.fleet.connections):
+            self.at(self.draw() * self.fleet.heartbeat_s, self.connect)
+        self.at(self.fleet.sweep_interval_s, self.sweep)
+        while self.events and self.events[0][0] <= self.until_s:
+            now_s, _, action = heapq.heappop(self.events)
+            action(now_s)
+        return self.result
+
+    def connect(self, now_s: float) -> None:
+        # Exponential, so that a run is as steady at its start as at its end.
+        talks_s = -self.mean_talk_s() * math.log(1 - self.draw())
+        client = _Client(
+            self.draw(),
+            now_s + talks_s,
+            self.draw() < self.fleet.idle_share,
+            last_message_s=now_s,
+            recorded_s=now_s,
+        )
+        self.clients.add(client)
+        self.at(now_s + self.fleet.heartbeat_s, lambda at_s: self.heartbeat(client, at_s))
+
+    def mean_talk_s(self) -> float:
+        """Return how long a client talks, so that with silence and wait it lasts a lifetime."""
+        fleet = self.fleet
+        half_sweep_s = fleet.sweep_interval_s / 2
+        silent_s = fleet.idle_timeout_s + fleet.resolution_s + half_sweep_s - fleet.heartbeat_s / 2
+        waits_s = half_sweep_s + fleet.idle_share * silent_s
+        return max(fleet.heartbeat_s, fleet.lifetime_s - waits_s)
+
+    def heartbeat(self, client: _Client, now_s: float) -> None:
+        if not client.is_open:
+            return
+        if now_s > client.until_s:
+            if not client.falls_silent:
+                self.end(client, now_s)
+            return
+        client.last_message_s = now_s
+        self.result.heartbeats += 1
+        if now_s - client.recorded_s >= self.fleet.resolution_s:
+            client.recorded_s = now_s
+            self.result.moved += 1
+        self.at(now_s + self.fleet.heartbeat_s, lambda at_s: self.heartbeat(client, at_s))
+
+    def end(self, client: _Client, now_s: float) -> None:
+        client.is_open = False
+        self.clients.discard(client)
+        # Another comes after a random wait. Came it at once, all who were closed by one sweep would
+        # have their heartbeats, and so their deadlines, at one distance from the sweeps.
+        self.at(now_s + self.draw() * self.fleet.sweep_interval_s, self.connect)
+
+    def sweep(self, now_s: float) -> None:
+        self.at(now_s + self.fleet.sweep_interval_s, self.sweep)
+        closes = list(self.closes(now_s))
+        if now_s >= self.measure_from_s:
+            self.result.closes_per_sweep.append(len(closes))
+        for close_s, client in closes:
+            self.at(close_s, lambda at_s, client=client: self.close(client, at_s))  # type: ignore[misc]
+
+    def closes(self, start_s: float) -> Iterator[tuple[float, _Client]]:
+        """Yield what a sweep that starts now closes, and when."""
+        idle = sorted(
+            (c for c in self.clients if start_s > self.deadline_s(c)), key=lambda c: c.place
+        )
+        # A table's records per page do not matter here, only how many pages there are.
+        record_pages = self.fleet.connections * self.fleet.record_bytes / 1_048_576
+        pages = self.fleet.segments * max(1, math.ceil(record_pages / self.fleet.segments))
+        now_s, gathered, found = start_s, list[_Client](), 0
+        for page in range(1, pages + 1):
+            is_late = now_s - start_s > SCAN_BUDGET_S
+            if is_late:
+                self.result.sweeps_incomplete += 1
+            else:
+                now_s += self.page_s
+                while found < len(idle) and idle[found].place * pages < page:
+                    gathered.append(idle[found])
+                    found += 1
+            is_last = is_late or page == pages
+            while len(gathered) >= BATCH_SIZE or (is_last and gathered):
+                batch, gathered = gathered[:BATCH_SIZE], gathered[BATCH_SIZE:]
+                for client in batch:
+                    if now_s - start_s > SWEEP_BUDGET_S:
+                        # Whatever is left is left to the next sweep.
+                        self.result.sweeps_incomplete += not is_late
+                        return
+                    yield now_s, client
+                    now_s += self.close_s
+            if is_late:
+                return
+
+    def deadline_s(self, client: _Client) -> float:
+        return client.recorded_s + self.fleet.idle_timeout_s + self.fleet.resolution_s
+
+    def close(self, client: _Client, now_s: float) -> None:
+        if not client.is_open or now_s <= self.deadline_s(client):
+            return  # it has left, or spoke in time: the claim is lost
+        if now_s >= self.measure_from_s:
+            self.result.lateness_s.append(now_s - self.deadline_s(client))
+            self.result.silences_s.append(now_s - client.last_message_s)
+            self.result.closed_while_talking += not client.falls_silent
+        self.end(client, now_s)
+
+
+def simulate(
+    fleet: Fleet,
+    *,
+    page_ms: float,
+    close_interval_ms: float,
+    sweeps: int,
+    draw: Callable[[], float],
+) -> Simulated:
+    """Return what so many sweeps did, once the fleet is in its stride; one invocation each.
+
+    A sweep that is not done in time starts where the one before did: the rotation of the product,
+    which lets no part of the table starve, is left out.
+    """
+    settled_s = fleet.idle_timeout_s + fleet.resolution_s + 2 * fleet.sweep_interval_s
+    # From a sweep to a sweep; half an interval keeps the bounds clear of both.
+    first = math.ceil(settled_s / fleet.sweep_interval_s) + 1
+    return _Run(
+        fleet=fleet,
+        page_s=page_ms / 1000,
+        close_s=close_interval_ms / 1000,
+        draw=draw,
+        measure_from_s=(first - 0.5) * fleet.sweep_interval_s,
+        until_s=(first + sweeps - 0.5) * fleet.sweep_interval_s,
+    ).play()

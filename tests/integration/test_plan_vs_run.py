@@ -1,0 +1,115 @@
+"""The simulation's lateness against real clients on the local stack, swept every second."""
+
+import asyncio
+import random
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from hangup.core.model import Role
+from hangup.local.participants import Participant
+from hangup.planner.fleet import Fleet
+from hangup.planner.simulation import Simulated, simulate
+from tests.integration.conftest import IDLE_TIMEOUT_S, Stack
+
+pytestmark = pytest.mark.integration
+
+CLIENTS = 16
+SWEEP_INTERVAL_S = 1.0
+HEARTBEAT_S = 1.0
+PAGE_MS = 5.0
+CLOSE_INTERVAL_MS = 15.0
+
+TOLERANCE_S = 0.3
+"""For a mean of sixteen: four times its standard error, 0.29 s / sqrt(16)."""
+
+SLACK_S = 1.5
+"""For the latest one: a sweep that a busy machine starts or finishes late."""
+
+
+def simulated() -> Simulated:
+    fleet = Fleet(
+        connections=CLIENTS,
+        heartbeat_s=HEARTBEAT_S,
+        idle_timeout_s=IDLE_TIMEOUT_S,
+        sweep_interval_s=SWEEP_INTERVAL_S,
+        lifetime_s=30,
+        idle_share=1,
+    )
+    return simulate(
+        fleet,
+        page_ms=PAGE_MS,
+        close_interval_ms=CLOSE_INTERVAL_MS,
+        sweeps=600,
+        draw=random.Random(5).random,  # noqa: S311 - seeded on purpose
+    )
+
+
+async def sweep_every_second(
+    stack: Stack, counts: list[Mapping[str, Any]], *, until: asyncio.Event
+) -> None:
+    loop = asyncio.get_running_loop()
+    next_s = loop.time()
+    while not until.is_set():
+        counts.append(await asyncio.to_thread(stack.sweep))
+        # By the clock, as a rule does; a sweep that was slow does not shift those after it.
+        next_s = max(next_s + SWEEP_INTERVAL_S, loop.time())
+        await asyncio.sleep(next_s - loop.time())
+
+
+async def join_and_talk(stack: Stack, client: Participant) -> None:
+    await client.join(stack.deployed.web_socket_url, secret=stack.secret)
+    # At once: while the others join, a timeout may pass.
+    client.talk()
+
+
+async def fall_silent(client: Participant, *, wait_s: float) -> float:
+    """Return how late its close was, seconds after its deadline, both by the stack's clock."""
+    await asyncio.sleep(wait_s)
+    assert client.is_open, "closed while it was talking"
+    await client.fall_silent()
+    await client.wait_closed(timeout_s=30)
+    (notice,) = client.messages("connectionTimeout")
+    # The answer to a heartbeat carries the time that was recorded for it.
+    last_ms = max(int(str(ack["timestamp"])) for ack in client.messages("heartbeatAck"))
+    return (int(str(notice["timestamp"])) - last_ms) / 1000 - IDLE_TIMEOUT_S
+
+
+def test_closes_are_as_late_as_simulated(stack: Stack) -> None:
+    draw = random.Random(3)  # noqa: S311 - seeded on purpose
+
+    async def play() -> tuple[list[float], list[Mapping[str, Any]]]:
+        counts: list[Mapping[str, Any]] = []
+        done = asyncio.Event()
+        async with stack.session(listeners=0) as (speaker, _):
+            clients = [
+                Participant(
+                    f"client {number}",
+                    speaker.session_id,
+                    Role.LISTENER,
+                    # Not in step with the sweeps, nor with one another.
+                    interval_s=draw.uniform(0.8, 1.2) * HEARTBEAT_S,
+                )
+                for number in range(CLIENTS)
+            ]
+            await asyncio.gather(*(join_and_talk(stack, client) for client in clients))
+            sweeps = asyncio.create_task(sweep_every_second(stack, counts, until=done))
+            late = await asyncio.gather(
+                *(fall_silent(client, wait_s=draw.uniform(1, 8)) for client in clients)
+            )
+            done.set()
+            await sweeps
+            await asyncio.gather(*(client.leave() for client in clients))
+        return late, counts
+
+    late, counts = asyncio.run(play())
+    expected = simulated()
+    assert sum(int(count["closed"]) for count in counts) == CLIENTS
+    assert expected.closed_while_talking == 0
+    assert min(late) > 0
+    assert max(late) < max(expected.lateness_s) + SLACK_S
+    assert statistics.mean(late) == pytest.approx(
+        statistics.mean(expected.lateness_s), abs=TOLERANCE_S
+    )

@@ -1,0 +1,133 @@
+"""The planner's formulas against a simulation that knows the mechanism alone."""
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hangup.planner.fleet import Fleet
+from hangup.planner.lateness import (
+    close_interval_ms,
+    estimate_sweep,
+    lateness,
+    page_ms,
+    silence_at_close,
+)
+from hangup.planner.simulation import Simulated, simulate
+
+BUSY = Fleet(connections=1_500, lifetime_s=600, idle_share=0.6, record_bytes=4_000)
+CASES = {
+    "paced by CPU": BUSY,
+    "a long scan": replace(BUSY, page_latency_ms=2_000),
+    "slow closes": replace(BUSY, closes_per_second=5, close_cpu_ms=0.2),
+    "coalesced activity": replace(BUSY, connections=4_000, lifetime_s=1_800, resolution_s=70),
+    "seldom swept": replace(BUSY, sweep_interval_s=300, lifetime_s=1_200),
+    "more than a batch": Fleet(
+        connections=8_000,
+        lifetime_s=240,
+        idle_timeout_s=61,
+        idle_share=1,
+        page_latency_ms=2_000,
+        close_cpu_ms=0.2,
+        closes_per_second=0,
+    ),
+}
+
+
+def run(fleet: Fleet, *, sweeps: int = 20, seed: int = 1) -> Simulated:
+    return simulate(
+        fleet,
+        page_ms=page_ms(fleet),
+        close_interval_ms=close_interval_ms(fleet)[0],
+        sweeps=sweeps,
+        draw=random.Random(seed).random,  # noqa: S311 - seeded on purpose
+    )
+
+
+def percentile(values: list[float], percent: int) -> float:
+    return sorted(values)[len(values) * percent // 100]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_lateness_and_closes_are_those_of_the_simulation(case: str) -> None:
+    fleet = CASES[case]
+    sweep = estimate_sweep(fleet)
+    late = lateness(fleet, sweep)
+    seen = run(fleet)
+    assert sweep.one_is_enough
+    assert seen.sweeps_incomplete == 0
+    closes = sum(seen.closes_per_sweep) / len(seen.closes_per_sweep)
+    assert closes == pytest.approx(sweep.closes, rel=0.1)
+    for percent in (50, 95, 99):
+        # 3 % of a sweep interval: what a sample of this size leaves open.
+        assert percentile(seen.lateness_s, percent) == pytest.approx(
+            late.percentile_s(percent), abs=0.03 * fleet.sweep_interval_s
+        )
+    # A sweep may have more to close than the average.
+    assert max(seen.lateness_s) <= late.max_s + 0.05 * fleet.sweep_interval_s
+    assert min(seen.lateness_s) > 0
+    silence = silence_at_close(fleet, late)
+    for percent in (50, 99):
+        assert percentile(seen.silences_s, percent) == pytest.approx(
+            silence.percentile_s(percent), abs=0.06 * fleet.sweep_interval_s
+        )
+
+
+def test_a_scan_that_runs_out_of_time_closes_what_it_has_found() -> None:
+    fleet = replace(BUSY, page_latency_ms=6_000)
+    assert not estimate_sweep(fleet).one_is_enough
+    seen = run(fleet, sweeps=5)
+    assert seen.sweeps_incomplete >= 5
+    # Six of eight pages are begun within 35 s.
+    closes = sum(seen.closes_per_sweep) / len(seen.closes_per_sweep)
+    assert 0 < closes < 0.85 * estimate_sweep(fleet).closes
+
+
+def test_heartbeats_move_the_recorded_time_as_often_as_planned() -> None:
+    fleet = CASES["coalesced activity"]
+    seen = run(fleet, sweeps=10)
+    assert seen.heartbeats / seen.moved == pytest.approx(fleet.heartbeats_per_write, rel=0.15)
+
+
+def test_a_sweep_that_cannot_do_it_falls_behind_as_planned() -> None:
+    fleet = replace(BUSY, closes_per_second=1)
+    assert not estimate_sweep(fleet).one_is_enough
+    few, many = run(fleet, sweeps=5), run(fleet, sweeps=20)
+    assert many.sweeps_incomplete > 0
+    assert max(many.lateness_s) > 2 * max(few.lateness_s)
+
+
+def test_a_run_is_the_same_for_the_same_seed_and_another_for_another() -> None:
+    assert run(BUSY, sweeps=3) == run(BUSY, sweeps=3)
+    assert run(BUSY, sweeps=3) != run(BUSY, sweeps=3, seed=2)
+
+
+@settings(max_examples=15)
+@given(
+    timeout_s=st.integers(40, 300),
+    resolution_s=st.integers(0, 39),
+    heartbeat_s=st.integers(5, 39),
+    interval_s=st.sampled_from([60, 120]),
+    seed=st.integers(0, 1_000),
+)
+def test_nobody_who_talks_is_closed_and_nobody_later_than_the_bound(
+    timeout_s: int, resolution_s: int, heartbeat_s: int, interval_s: int, seed: int
+) -> None:
+    fleet = Fleet(
+        connections=60,
+        heartbeat_s=heartbeat_s,
+        idle_timeout_s=timeout_s,
+        resolution_s=resolution_s,
+        sweep_interval_s=interval_s,
+        lifetime_s=1_800,
+        idle_share=0.5,
+    )
+    seen = run(fleet, sweeps=8, seed=seed)
+    assert seen.closed_while_talking == 0
+    # Sixty may all fall silent between two sweeps.
+    sweep = estimate_sweep(fleet)
+    slowest_s = interval_s + sweep.scan_s + 60 * sweep.close_interval_ms / 1000
+    assert all(0 < late_s <= slowest_s for late_s in seen.lateness_s)
+    assert all(silent_s > timeout_s for silent_s in seen.silences_s)

@@ -1,0 +1,205 @@
+"""``hangup plan``: its options, its table, its JSON and its charts."""
+
+import importlib.util
+import json
+import re
+import signal
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hangup.cli import main
+from hangup.planner.prices import packaged_prices_text
+from tests.unit.cloudformation_stub import assert_one_sentence
+from tests.unit.test_docs import README, ROOT
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+class TestText:
+    def test_without_options_it_has_everything(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["plan"]) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        for part in ("COST", "SWEEP", "A CLOSE COMES", "QUOTAS", "WHAT ELSE", "One invocation"):
+            assert part in out
+        assert max(len(line) for line in out.splitlines()) <= 100
+
+    def test_columns_are_under_one_another(self, capsys: pytest.CaptureFixture[str]) -> None:
+        main(["plan", "--connections", "1000000"])
+        out = capsys.readouterr().out
+        bill = out.split("COST", 1)[1].split("\n\n", 1)[0].splitlines()[1:]
+        assert len({len(line) for line in bill}) == 1
+
+    def test_says_when_one_invocation_cannot(self, capsys: pytest.CaptureFixture[str]) -> None:
+        main(["plan", "--connections", "3000000"])
+        out = " ".join(capsys.readouterr().out.split())
+        assert "One invocation cannot do it. It would take 3 side by side" in out
+        assert "falls behind" in out
+
+    def test_says_that_a_resolution_saves_no_write(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        main(["plan", "--activity-resolution", "60"])
+        assert "saves no write unit" in capsys.readouterr().out
+
+
+def test_the_readme_shows_what_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    block = README.split("$ hangup plan ", 1)[1].split("```", 1)[0]
+    arguments, *shown = block.splitlines()
+    main(["plan", *arguments.split()])
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in shown if line != "..." and line not in printed] == []
+
+
+def test_every_option_in_the_documentation_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["plan", "--help"])
+    known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    documented = (ROOT / "docs" / "planning.md").read_text() + README
+    for rest in re.findall(r"hangup plan([^\n`]*)", documented):
+        assert set(re.findall(r"--[a-z-]+", rest)) <= known
+
+
+class TestJson:
+    def test_is_one_object(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["plan", "--json"]) == 0
+        plan = json.loads(capsys.readouterr().out)
+        assert plan["fleet"]["connections"] == 100_000
+        assert plan["lateness_s"]["p50"] < plan["lateness_s"]["p99"] < plan["lateness_s"]["max"]
+        total = sum(item["usd"] for item in plan["costs"]["items"])
+        assert plan["costs"]["total"] == pytest.approx(total)
+        assert plan["quotas"][0]["share"] > 0
+
+    def test_closes_per_hour_are_another_way_to_say_the_share(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        main(["plan", "--json", "--idle-share", "0.2"])
+        share = capsys.readouterr().out
+        main(["plan", "--json", "--idle-closes-per-hour", "10000"])
+        assert json.loads(capsys.readouterr().out) == json.loads(share)
+
+    def test_a_users_prices_count(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        file = tmp_path / "prices.json"
+        main(["plan", "--print-prices"])
+        printed = capsys.readouterr().out
+        assert json.loads(printed) == json.loads(packaged_prices_text())
+        file.write_text(printed.replace('"usd": 0.25', '"usd": 0.5'))
+        main(["plan", "--json"])
+        before = json.loads(capsys.readouterr().out)["costs"]["total"]
+        assert main(["plan", "--json", "--prices", str(file)]) == 0
+        after = json.loads(capsys.readouterr().out)["costs"]["total"]
+        assert after - before == pytest.approx(1_080)
+
+
+class TestChart:
+    def test_svg_has_the_bill_and_the_lateness(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        file = tmp_path / "plan.svg"
+        assert main(["plan", "--chart", str(file)]) == 0
+        assert str(file) in capsys.readouterr().err
+        root = ET.fromstring(file.read_text())  # noqa: S314 - written a line above
+        texts = [element.text for element in root.iter(f"{SVG}text")]
+        assert "activity writes" in texts
+        assert any(text and text.startswith("p99: ") for text in texts)
+        (line,) = root.iter(f"{SVG}polyline")
+        heights = [float(point.split(",")[1]) for point in line.attrib["points"].split()]
+        assert heights == sorted(heights, reverse=True)
+        assert len(list(root.iter(f"{SVG}rect"))) == 1 + 12
+
+    def test_png_without_matplotlib_is_one_sentence(
+        self,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+    ) -> None:
+        monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+        file = tmp_path / "plan.png"
+        assert main(["plan", "--chart", str(file)]) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert_one_sentence(err)
+        assert "pip install 'hangup[plan]'" in err
+        assert not file.exists()
+
+    @pytest.mark.skipif(
+        importlib.util.find_spec("matplotlib") is None, reason="matplotlib is an extra"
+    )
+    def test_png_with_matplotlib_is_a_png(self, tmp_path: Path) -> None:
+        file = tmp_path / "plan.PNG"
+        assert main(["plan", "--chart", str(file)]) == 0
+        assert file.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--heartbeat", "120"], "the heartbeat must be the shorter"),
+        (["--activity-resolution", "120"], "must be below the idle timeout"),
+        (["--lifetime", "60"], "a lifetime of 60 s"),
+        (["--idle-closes-per-hour", "50001"], "50,001 idle closes an hour are more than the"),
+        (["--prices", "nowhere/prices.json"], "nowhere/prices.json"),
+        (["--chart", "nowhere/plan.svg"], "nowhere/plan.svg"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(
+    arguments: list[str],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", *arguments]) == 1
+    err = capsys.readouterr().err
+    assert_one_sentence(err)
+    assert says in err
+
+
+def test_a_price_file_that_is_no_text_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "prices.json"
+    file.write_bytes(b"\xff\xfe")
+    assert main(["plan", "--prices", str(file)]) == 1
+    assert_one_sentence(capsys.readouterr().err)
+
+
+def test_all_that_end_may_fall_silent() -> None:
+    assert main(["plan", "--idle-closes-per-hour", "50000"]) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--connections", "0"],
+        ["--connections", "1e6"],
+        ["--connections", "-5"],
+        ["--heartbeat", "nan"],
+        ["--heartbeat", "0"],
+        ["--idle-share", "1.1"],
+        ["--idle-share", "0.1", "--idle-closes-per-hour", "5"],
+        ["--sweep-interval", "30"],
+        ["--sweep-interval", "90"],
+        ["--lifetime", "7201"],
+        ["--message-bytes", "131073"],
+        ["--closes-per-second", "1001"],
+        ["--chart", "plan.jpg"],
+        ["--page-latency-ms", "inf"],
+    ],
+)
+def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["plan", *arguments])
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: hangup plan")
