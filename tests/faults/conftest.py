@@ -1,8 +1,8 @@
 """The handlers in this process, MiniStack behind microburst, real WebSocket clients."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -12,15 +12,27 @@ import pytest
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.process import calls
 from hangup.aws.sessions import DynamoDbSessions
-from hangup.core.model import Connection, Role
-from hangup.handlers import connect_handler, disconnect_handler, timeout_handler
+from hangup.aws.stack import DeployedStack, StackOutputs
+from hangup.aws.telemetry import StructuredLog
+from hangup.check import CheckReport
+from hangup.core.model import Connection, DurationMs, Role
+from hangup.handlers import (
+    connect_handler,
+    disconnect_handler,
+    heartbeat_handler,
+    timeout_handler,
+)
 from hangup.local.client import REGION
 from hangup.local.deploy import deploy
 from hangup.local.engine import Engine
+from hangup.upkeep import check_of
+from tests.conftest import _log_to_current_stdout
 from tests.faults.proxy import Proxy, fault_proxy
 from tests.integration.conftest import Stack
 
 IDLE_TIMEOUT_S = 120
+
+_log = StructuredLog("tests")
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,25 @@ class Site(Stack):
         """Run a handler in this process, its calls through the proxy."""
         return handler.lambda_handler(event, Context())
 
+    def send_functions_through_the_proxy(self) -> None:
+        """Have the deployed functions, too, make their calls through the proxy."""
+        functions = self.engine.client("lambda")
+        for name in (
+            self.deployed.connect_function,
+            self.deployed.heartbeat_function,
+            self.deployed.disconnect_function,
+        ):
+            configuration = functions.get_function_configuration(FunctionName=name)
+            variables = {
+                **configuration["Environment"]["Variables"],
+                "AWS_ENDPOINT_URL": self.proxy.endpoint,
+            }
+            if "API_GATEWAY_ENDPOINT" in variables:
+                variables["API_GATEWAY_ENDPOINT"] = f"{self.proxy.endpoint}/prod"
+            functions.update_function_configuration(
+                FunctionName=name, Environment={"Variables": variables}
+            )
+
     def make_idle(self, connection: Connection) -> None:
         """Move the last recorded activity back by three timeouts."""
         past_ms = time.time_ns() // 1_000_000 - 3 * IDLE_TIMEOUT_S * 1000
@@ -50,6 +81,7 @@ class Site(Stack):
             TableName=self.deployed.connections_table,
             Key={"connectionId": {"S": connection.connection_id}},
             UpdateExpression="SET lastActivityTime = :past",
+            ConditionExpression="attribute_exists(connectionId)",
             ExpressionAttributeValues={":past": {"N": str(past_ms)}},
         )
 
@@ -62,11 +94,31 @@ class Site(Stack):
         ):
             for item in dynamodb.scan(TableName=table)["Items"]:
                 if "claimExpiresAt" in item:
-                    dynamodb.update_item(
-                        TableName=table,
-                        Key={key: item[key]},
-                        UpdateExpression="REMOVE claimExpiresAt",
-                    )
+                    # A cleanup may be under way: what it removes must not come back.
+                    with suppress(dynamodb.exceptions.ConditionalCheckFailedException):
+                        dynamodb.update_item(
+                            TableName=table,
+                            Key={key: item[key]},
+                            UpdateExpression="REMOVE claimExpiresAt",
+                            ConditionExpression="attribute_exists(claimExpiresAt)",
+                        )
+
+    def check(self) -> CheckReport:
+        """Do what ``hangup check`` does, around the proxy."""
+        client = self.engine.client
+        stack = DeployedStack(
+            outputs=StackOutputs(stack_name="Hangup", values=self.deployed.outputs),
+            dynamodb=client("dynamodb"),
+            functions=client("lambda"),
+            management=client(
+                "apigatewaymanagementapi", endpoint_url=self.deployed.management_endpoint
+            ),
+            queues=client("sqs"),
+        )
+        with check_of(
+            stack, log=_log, progress=lambda _line: None, pause_ms=DurationMs(1_000)
+        ) as check:
+            return check.find()
 
     def records(self, session_id: str) -> list[Connection]:
         """Return the session's connection records."""
@@ -122,30 +174,27 @@ def site(running: tuple[Stack, Proxy], monkeypatch: pytest.MonkeyPatch) -> Itera
         "SCAN_SEGMENTS": "1",
     }.items():
         monkeypatch.setenv(name, value)
-    caches: list[Callable[[], None]] = [
-        connect_handler._parts.cache_clear,
-        disconnect_handler._cleanup.cache_clear,
-        timeout_handler._sweep.cache_clear,
-    ]
-    for clear in caches:
-        clear()
+    _log_to_current_stdout()
+    start_cold()
     proxy.plan()
     yield Site(**{name: getattr(stack, name) for name in Stack.__annotations__}, proxy=proxy)
     proxy.plan()
-    for clear in caches:
-        clear()
+    start_cold()
 
 
-def disconnect_of(connection: Connection) -> dict[str, object]:
-    """Return API Gateway's event for a closed connection, as far as the handler reads it."""
-    return json.loads(  # type: ignore[no-any-return]
-        json.dumps(
-            {
-                "requestContext": {
-                    "routeKey": "$disconnect",
-                    "eventType": "DISCONNECT",
-                    "connectionId": connection.connection_id,
-                }
-            }
-        )
-    )
+def start_cold() -> None:
+    """Forget what the handlers keep between invocations: their settings, clients, the secret."""
+    kept: list[Callable[[], None]] = [
+        connect_handler._parts.cache_clear,
+        disconnect_handler._cleanup.cache_clear,
+        heartbeat_handler._activity.cache_clear,
+        timeout_handler._sweep.cache_clear,
+    ]
+    for forget in kept:
+        forget()
+
+
+def event_of(route_key: str, connection: Connection, **members: object) -> dict[str, object]:
+    """Return API Gateway's event of a route, as far as the handlers read it."""
+    context = {"routeKey": route_key, "connectionId": connection.connection_id}
+    return {"requestContext": context, **members}

@@ -2,7 +2,8 @@
 
 microburst knows an ``@connections`` call only by paths like ``/prod/@connections/id``, MiniStack
 only below ``/_aws/execute-api/{apiId}``. So a relay stands behind microburst and puts the prefix
-in front; everything else it passes on as it is.
+in front. microburst loses an answer by its body only, so the relay also gives the empty ones a
+body while answers are to be lost. Everything else it passes on as it is.
 """
 
 import http.client
@@ -12,12 +13,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final
+from typing import Any, Final, Self
 
-__all__ = ["Proxy", "fault_proxy"]
+__all__ = ["ANSWER_LOST", "Proxy", "fault_proxy"]
+
+ANSWER_LOST: Final = {"response": {"abort_bytes": 0}}
+"""The call takes effect, and its connection breaks before the first byte of the answer's body."""
 
 _START_S: Final = 20.0
 _HOP_BY_HOP: Final = frozenset(
@@ -26,30 +30,48 @@ _HOP_BY_HOP: Final = frozenset(
 
 
 class Proxy:
-    """A running microburst; ``endpoint`` is where the handlers' clients go."""
+    """A running microburst; ``endpoint`` is where the clients of AWS go."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, relay: "_Relay") -> None:
         self._port = port
+        self._relay = relay
         self.endpoint = f"http://127.0.0.1:{port}"
 
     def plan(self, *rules: Mapping[str, object]) -> None:
-        """Replace all rules; without any, everything passes."""
+        """Replace all rules; without any, everything passes. The record of faults begins anew."""
+        self._relay.fills_empty_answers = any("response" in rule for rule in rules)
+        self._ask("POST", "rules", rules)
+        self._ask("DELETE", "fired")
+
+    def faults(self) -> list[Mapping[str, Any]]:
+        """Return each fault since the last plan, up to 2,000: its operation and its action."""
+        fired: list[Mapping[str, Any]] = self._ask("GET", "fired?limit=2000")
+        return fired
+
+    def requests(self) -> tuple[int, int]:
+        """Return how many requests came since the start, and how many of them met a fault."""
+        counts = self._ask("GET", "stats")["requests"]
+        return counts["total"], counts["faulted"]
+
+    def _ask(self, method: str, path: str, content: object = None) -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
-        connection.request("POST", "/_microburst/rules", json.dumps(rules))
+        connection.request(method, f"/_microburst/{path}", json.dumps(content))
         answer = connection.getresponse()
-        assert answer.status == 200, answer.read()
+        body = answer.read()
         connection.close()
+        assert answer.status == 200, body
+        return json.loads(body)
 
 
 @contextmanager
 def fault_proxy(upstream_port: int, api_id: str) -> Iterator[Proxy]:
     """Run the relay and microburst; both end with the block."""
-    with _relay(upstream_port, api_id) as relay_port:
+    with _Relay(upstream_port, api_id) as relay:
         port = _free_port()
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "microburst"),
-                *("--upstream", f"http://127.0.0.1:{relay_port}"),
+                *("--upstream", f"http://127.0.0.1:{relay.port}"),
                 *("--host", "127.0.0.1", "--port", str(port), "--no-resign"),
             ],
             stdout=subprocess.DEVNULL,
@@ -57,29 +79,53 @@ def fault_proxy(upstream_port: int, api_id: str) -> Iterator[Proxy]:
         )
         try:
             _wait_until_open(port)
-            yield Proxy(port)
+            yield Proxy(port, relay)
         finally:
             process.terminate()
             process.wait(10)
 
 
-@contextmanager
-def _relay(upstream_port: int, api_id: str) -> Iterator[int]:
-    class Relay(BaseHTTPRequestHandler):
+class _Relay:
+    """What microburst takes for AWS."""
+
+    def __init__(self, upstream_port: int, api_id: str) -> None:
+        self.upstream_port = upstream_port
+        self.api_id = api_id
+        self.fills_empty_answers = False
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
+        self._server.daemon_threads = True
+        self.port: int = self._server.server_address[1]
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _handler_of(relay: _Relay) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+        wbufsize = -1  # head and body in one write
 
         def _pass_on(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             path = self.path
             if path.startswith("/prod/@connections/"):
-                path = f"/_aws/execute-api/{api_id}{path}"
-            upstream = http.client.HTTPConnection("127.0.0.1", upstream_port, timeout=30)
+                path = f"/_aws/execute-api/{relay.api_id}{path}"
+            upstream = http.client.HTTPConnection("127.0.0.1", relay.upstream_port, timeout=30)
             headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}
             upstream.request(self.command, path, body, headers)
             answer = upstream.getresponse()
             content = answer.read()
             upstream.close()
-            self.send_response_only(answer.status)
+            status = answer.status
+            if relay.fills_empty_answers and not content and status in (200, 202, 204):
+                status, content = 200, b"{}"
+            self.send_response_only(status)
             for name, value in answer.getheaders():
                 if name.lower() not in _HOP_BY_HOP:
                     self.send_header(name, value)
@@ -94,14 +140,7 @@ def _relay(upstream_port: int, api_id: str) -> Iterator[int]:
         def log_message(self, *_args: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Relay)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
+    return Handler
 
 
 def _free_port() -> int:
@@ -119,11 +158,3 @@ def _wait_until_open(port: int) -> None:
                 return
         assert time.monotonic() < deadline, "microburst did not start"
         time.sleep(0.05)
-
-
-def rule(service: str, operation: str, effect: Mapping[str, object]) -> dict[str, object]:
-    """Return a rule for one operation."""
-    return {"service": service, "operation": operation, **effect}
-
-
-Rules = Sequence[Mapping[str, object]]

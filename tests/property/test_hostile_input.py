@@ -1,9 +1,14 @@
-"""Input that means harm: forged tokens, huge and deep bodies, lines and secrets in the log."""
+"""Input that means harm: forged tokens, huge and deep bodies, lines and secrets in the log.
+
+That any event gets an answer, and a refusal writes nothing, is in test_handlers_properties.py.
+"""
 
 import base64
+import copy
 import hmac
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jwt
@@ -11,16 +16,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hangup.activity import tracks_activity
 from hangup.core.limits import MAX_MESSAGE_BYTES
 from hangup.core.model import DurationMs, EpochMs, Role
-from hangup.handlers import connect_handler, heartbeat_handler
+from hangup.handlers import (
+    connect_handler,
+    disconnect_handler,
+    heartbeat_handler,
+    timeout_handler,
+)
 from hangup.tokens import AUDIENCE, mint_join_token
 from tests.events.recorded import recorded
-from tests.property.json_values import ANY_JSON, ANY_TEXT
-from tests.unit.aws_stub import JOIN_SECRET, AwsStub
+from tests.property.json_values import ANY_JSON, ANY_TEXT, nearly_right
+from tests.unit.aws_stub import JOIN_SECRET, AwsStub, Failure
 
 LEAK = 16
 """So many characters of a secret or a token in a log line are a leak."""
+
+
+class Context:
+    """Lambda's context of an invocation with plenty of time."""
+
+    aws_request_id = "request-1"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
+
+
+@tracks_activity
+def hand_back(event: object, _context: object) -> object:
+    return event
 
 
 def claims(**changes: object) -> dict[str, object]:
@@ -35,17 +60,27 @@ def claims(**changes: object) -> dict[str, object]:
     return genuine | changes
 
 
+def signed(
+    header: bytes, payload: bytes, *, secret: str = JOIN_SECRET, digest: str = "sha256"
+) -> str:
+    """Return a token of any two parts, its signature an HMAC with the secret."""
+
+    def encoded(part: bytes) -> bytes:
+        return base64.urlsafe_b64encode(part).rstrip(b"=")
+
+    content = encoded(header) + b"." + encoded(payload)
+    return (content + b"." + encoded(hmac.new(secret.encode(), content, digest).digest())).decode()
+
+
 def forged_with(
     header: dict[str, object], secret: str = JOIN_SECRET, digest: str = "sha256"
 ) -> str:
-    """Return a token with any header, its signature an HMAC with the secret."""
+    """Return a token with any header and genuine claims."""
+    parts = json.dumps(header).encode(), json.dumps(claims()).encode()
+    return signed(*parts, secret=secret, digest=digest)
 
-    def part(value: object) -> bytes:
-        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=")
 
-    signed = part(header) + b"." + part(claims())
-    signature = hmac.new(secret.encode(), signed, digest).digest()
-    return (signed + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
+GENUINE_HEADER = b'{"alg":"HS256","typ":"JWT"}'
 
 
 def without_signature() -> str:
@@ -71,12 +106,22 @@ FORGED = {
     "another session": jwt.encode(claims(sessionId="s2"), JOIN_SECRET, algorithm="HS256"),
     "another role": jwt.encode(claims(role="speaker"), JOIN_SECRET, algorithm="HS256"),
     "an expiry that is a list": jwt.encode(claims(exp=[1]), JOIN_SECRET, algorithm="HS256"),
+    "an expiry of infinite length": signed(GENUINE_HEADER, b'{"exp": 1e999}'),
+    "an expiry of many digits": signed(GENUINE_HEADER, b'{"exp": ' + b"9" * 100_000 + b"}"),
+    "claims that are a list": signed(GENUINE_HEADER, b"[]"),
+    "claims that are deep": signed(GENUINE_HEADER, b"[" * 100_000),
+    "claims that are no text": signed(GENUINE_HEADER, b"\xff\xfe\x00"),
+    "a header that is a list": signed(b"[]", b"{}"),
+    "a header that is deep": signed(b'{"alg":' * 100_000, b"{}"),
+    "a header that is no text": signed(b"\xff\xfe\x00", b"{}"),
+    "a critical extension": forged_with({"alg": "HS256", "crit": ["b64"], "b64": False}),
     "huge": "e" * 1_000_000,
     "many dots": "." * 10_000,
+    "wide characters": "\u202e\u2028\ud800\x00." * 100,
 }
 
 
-def knock(token: object, **query: object) -> dict[str, Any]:
+def knock(token: object, **query: object) -> Any:
     event = recorded("connect")
     event["queryStringParameters"] = {
         "sessionId": "s1",
@@ -88,11 +133,13 @@ def knock(token: object, **query: object) -> dict[str, Any]:
 
 def assert_clean_lines(out: str, *private: str) -> None:
     """Each line is one JSON object, and none holds a part of what is private."""
-    for line in out.splitlines():
+    assert out == "" or out.endswith("\n")
+    # A line ends where CloudWatch ends it. str.splitlines knows more ends, such as U+2028.
+    for line in out.split("\n")[:-1]:
         assert isinstance(json.loads(line), dict)
     for secret in private:
-        pieces = {secret[i : i + LEAK] for i in range(0, max(len(secret) - LEAK, 0) + 1, LEAK // 2)}
-        assert not [piece for piece in pieces if len(piece) == LEAK and piece in out]
+        pieces = (secret[at : at + LEAK] for at in range(len(secret) - LEAK + 1))
+        assert not [piece for piece in pieces if piece in out]
 
 
 @pytest.mark.parametrize("kind", FORGED)
@@ -104,7 +151,33 @@ def test_a_forged_token_lets_nobody_in_and_leaks_nowhere(
     assert aws.writes == []
     out = capsys.readouterr().out
     assert len(out.splitlines()) == 1
-    assert_clean_lines(out + json.dumps(answer), JOIN_SECRET, FORGED[kind][:2_000])
+    assert_clean_lines(out + json.dumps(answer) + "\n", JOIN_SECRET, FORGED[kind][:2_000])
+
+
+@given(
+    changes=st.dictionaries(st.sampled_from(["aud", "exp", "iat", "sessionId", "role"]), ANY_JSON),
+    header=st.dictionaries(st.sampled_from(["typ", "kid", "jwk", "jku", "x5u", "crit"]), ANY_JSON),
+)
+def test_no_signed_claim_or_header_of_another_kind_lets_anybody_in(
+    aws: AwsStub,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, object],
+    header: dict[str, object],
+) -> None:
+    aws.reset()
+    capsys.readouterr()
+    changed = claims(**changes)
+    payload = json.dumps(changed).encode()
+    token = signed(json.dumps({"alg": "HS256", **header}).encode(), payload)
+    status = knock(token)["statusCode"]
+    assert status in (200, 401, 403)
+    if status == 200:
+        assert (changed["sessionId"], changed["role"]) == ("s1", "listener")
+    else:
+        assert aws.writes == []
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 1
+    assert_clean_lines(out, JOIN_SECRET, token)
 
 
 def test_a_genuine_token_leaks_nowhere_either(
@@ -136,6 +209,8 @@ def test_no_parameter_reaches_a_log_as_a_line_of_its_own(
 BODIES = {
     "deep lists": "[" * 100_000,
     "deep objects": '{"action":' * 10_000 + "1" + "}" * 10_000,
+    "deeper objects": '{"action":' * 100_000 + "1" + "}" * 100_000,
+    "lists that close": "[" * 60_000 + "]" * 60_000,
     "a megabyte": json.dumps({"action": "message", "text": "x" * 1_000_000}),
     "a byte too many": json.dumps({"action": "message", "text": "x" * MAX_MESSAGE_BYTES}),
     "wide characters": json.dumps(
@@ -177,3 +252,116 @@ def test_what_else_a_message_holds_is_neither_read_nor_logged(
     event["body"] = json.dumps(extra | {"action": "message", "private": private})
     assert heartbeat_handler.lambda_handler(event)["statusCode"] == 200
     assert_clean_lines(capsys.readouterr().out, private)
+
+
+HUGE = "\U0001f4a5" * 250_000
+HUGE_PLACES = {
+    "connectionId": ("connect", "message", "disconnect"),
+    "routeKey": ("disconnect",),
+    "sessionId": ("connect",),
+    "role": ("connect",),
+    "targetLanguage": ("connect",),
+    "token": ("connect",),
+}
+HANDLERS: dict[str, Callable[[object], Any]] = {
+    "connect": connect_handler.lambda_handler,
+    "message": heartbeat_handler.lambda_handler,
+    "disconnect": disconnect_handler.lambda_handler,
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "route"),
+    [(place, route) for place, routes in HUGE_PLACES.items() for route in routes],
+)
+def test_a_megabyte_in_one_place_is_refused_in_one_short_line(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str], place: str, route: str
+) -> None:
+    event = recorded(route)
+    if place in event["requestContext"]:
+        event["requestContext"][place] = HUGE
+    else:
+        genuine = jwt.encode(claims(), JOIN_SECRET, algorithm="HS256")
+        query = {"sessionId": "s1", "role": "listener", "token": genuine}
+        event["queryStringParameters"] = query | {place: HUGE}
+    answer = HANDLERS[route](event)
+    assert 400 <= answer["statusCode"] < 500
+    assert aws.writes == []
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 1
+    assert len(out + json.dumps(answer)) < 1_000
+
+
+@given(text=ANY_TEXT | st.just(HUGE))
+def test_no_request_id_reaches_a_log_as_a_line_of_its_own(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    capsys.readouterr()
+    event = recorded("message")
+    event["requestContext"]["requestId"] = text
+    event["correlationId"] = text
+    event["body"] = '{"action": "heartbeat"}'
+    assert heartbeat_handler.lambda_handler(event)["statusCode"] == 200
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 1
+    assert len(out) < 1_000
+    assert_clean_lines(out)
+
+
+@given(event=ANY_JSON | nearly_right("scheduled"))
+def test_no_event_makes_a_sweep_do_anything_else(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str], event: object
+) -> None:
+    aws.reset()
+    capsys.readouterr()
+    counts = timeout_handler.lambda_handler(event, Context())
+    assert counts["complete"] is True
+    assert set(aws.operations) == {"Scan"}
+    assert_clean_lines(capsys.readouterr().out)
+
+
+ATTRIBUTES = ["sessionId", "role", "targetLanguage", "connectedAt", "noticedAt"]
+# A table holds Unicode without lone surrogates.
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
+
+
+@given(
+    connection_id=TEXT,
+    odd=st.dictionaries(
+        st.sampled_from(ATTRIBUTES),
+        st.builds(lambda text: {"S": text}, TEXT)
+        | st.sampled_from([{"NULL": True}, {"L": []}, {"M": {}}, {"N": "-1"}, {"N": "1E+125"}]),
+    ),
+)
+def test_no_record_reaches_a_log_as_a_line_of_its_own(
+    aws: AwsStub,
+    capsys: pytest.CaptureFixture[str],
+    connection_id: str,
+    odd: dict[str, dict[str, object]],
+) -> None:
+    aws.reset()
+    capsys.readouterr()
+    item = {"lastActivityTime": {"N": "1699355661402"}} | odd
+    item |= {"connectionId": {"S": connection_id}}
+    aws.answer(
+        "Scan", {"Items": [item], "Count": 1, "ScannedCount": 1}, {"Items": [], "ScannedCount": 0}
+    )
+    aws.answer("PostToConnection", Failure(status=403, code="ForbiddenException"))
+    counts = timeout_handler.lambda_handler({}, Context())
+    assert (counts["idle"], counts["unreadable"]) in ((1, 0), (0, 1))
+    assert counts["closed"] == counts["idle"]
+    assert_clean_lines(capsys.readouterr().out)
+
+
+@given(event=ANY_JSON | nearly_right("connect", "message", "disconnect", "scheduled"))
+def test_the_decorator_hands_on_any_event_as_it_came(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str], event: object
+) -> None:
+    aws.reset()
+    capsys.readouterr()
+    came = copy.deepcopy(event)
+    assert repr(hand_back(event, None)) == repr(came)
+    assert aws.operations in ([], ["UpdateItem"])
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == (0 if aws.operations else out.count('"activity not recorded"'))
+    assert_clean_lines(out)

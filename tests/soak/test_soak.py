@@ -1,157 +1,263 @@
 """Many real WebSocket clients, a fifth of all calls failing, for a while.
 
-``HANGUP_SOAK_CLIENTS`` and ``HANGUP_SOAK_SECONDS`` make it larger: see ``make soak``.
+The deployed functions and the sweeps of this process make all their calls through the fault proxy,
+from the first join on. ``HANGUP_SOAK_CLIENTS`` and ``HANGUP_SOAK_SECONDS`` make it larger: see
+``make soak``.
 """
 
 import asyncio
+import json
 import os
 import random
 import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from hangup.core.model import Role
-from hangup.errors import HangupError
-from hangup.handlers import disconnect_handler, timeout_handler
+from hangup.errors import SweepFailed
+from hangup.handlers import timeout_handler
 from hangup.local.participants import Participant
-from tests.faults.conftest import Site, disconnect_of
+from tests.faults.conftest import Site
+from tests.faults.outcomes import service_rule
+from tests.integration.conftest import eventually
 
 pytestmark = pytest.mark.integration
 
 CLIENTS = int(os.environ.get("HANGUP_SOAK_CLIENTS", "100"))
-SECONDS = int(os.environ.get("HANGUP_SOAK_SECONDS", "30"))
+SECONDS = int(os.environ.get("HANGUP_SOAK_SECONDS", "24"))
 SILENT_SHARE = 0.4
 FAILING_SHARE = 0.2
 INTERVAL_S = max(1.0, CLIENTS / 50)
 """Between two words of a client: fifty words a second in all, which two cores can serve."""
 IDLE_TIMEOUT_S = round(4 * INTERVAL_S) + 2
 SWEEP_EVERY_S = 2.0
+JOIN_TOGETHER = 20
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
-FAILURES = [
-    {
-        "service": service,
-        "probability": FAILING_SHARE,
-        "error": {"code": "InternalServerError", "status": 500},
-    }
-    for service in ("dynamodb", "apigatewaymanagementapi", "lambda")
-]
+FAULTS = ("throttling", "500", "503", "reset", "answer lost")
+SERVICES = ("dynamodb", "apigatewaymanagementapi", "lambda", "secretsmanager")
 
 
-def resident_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+def failures() -> Iterator[Mapping[str, object]]:
+    """Yield rules by which each kind of fault has an equal part of the failing share."""
+    share = FAILING_SHARE / len(FAULTS)
+    for service in SERVICES:
+        for rank, kind in enumerate(FAULTS):
+            # A rule is asked only if those before it let the call pass.
+            probability = share / (1 - rank * share)
+            yield {**service_rule(service, kind), "probability": probability}
+
+
+@dataclass
+class Crowd:
+    """The clients: in a session that goes on, and in one whose speaker falls silent."""
+
+    speaker: Participant
+    listeners: list[Participant]
+    silent_speaker: Participant
+    left_alone: list[Participant]
+    silent: list[Participant]
+    falls_silent_at_s: dict[str, float]
+
+    @property
+    def everybody(self) -> list[Participant]:
+        return [self.speaker, *self.listeners, self.silent_speaker, *self.left_alone]
+
+    @property
+    def talking(self) -> list[Participant]:
+        """Those of the session that goes on who talk to the end."""
+        return [p for p in [self.speaker, *self.listeners] if p not in self.silent]
+
+
+def crowd(choice: random.Random) -> Crowd:
+    def clients(role: Role, session_id: str, count: int) -> list[Participant]:
+        return [
+            Participant(f"{role} {session_id} {n}", session_id, role, interval_s=INTERVAL_S)
+            for n in range(count)
+        ]
+
+    goes_on, ends = uuid4().hex, uuid4().hex
+    (speaker,), (silent_speaker,) = (clients(Role.SPEAKER, s, 1) for s in (goes_on, ends))
+    left_alone = clients(Role.LISTENER, ends, CLIENTS // 10 - 1)
+    listeners = clients(Role.LISTENER, goes_on, CLIENTS - len(left_alone) - 2)
+    silent = [silent_speaker, *choice.sample(listeners, round(CLIENTS * SILENT_SHARE) - 1)]
+    return Crowd(
+        speaker=speaker,
+        listeners=listeners,
+        silent_speaker=silent_speaker,
+        left_alone=left_alone,
+        silent=silent,
+        falls_silent_at_s={p.name: choice.uniform(0, SECONDS / 2) for p in silent},
+    )
+
+
+@dataclass
+class Figures:
+    """What a run came to; memory is that of the largest process of a kind, MB, by third."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    sweeper_mb: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    functions_mb: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+
+    def measure(self, third: int, engine_dir: Path) -> None:
+        own = resident_mb("self")
+        self.sweeper_mb[third] = max(self.sweeper_mb[third], own)
+        others = [resident_mb(pid) for pid in worker_pids(engine_dir)]
+        self.functions_mb[third] = max([self.functions_mb[third], *others])
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count} {name}" for name, count in self.counts.items())
+        memory = [
+            f"{name} {' '.join(f'{mb:.1f}' for mb in thirds)} MB"
+            for name, thirds in (("sweeper", self.sweeper_mb), ("functions", self.functions_mb))
+        ]
+        return f"{CLIENTS} clients, {SECONDS} s: {counts}; {'; '.join(memory)}"
+
+
+def resident_mb(pid: str) -> float:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0  # it has just ended
     return pages * PAGE_BYTES / 2**20
 
 
+def worker_pids(engine_dir: Path) -> Iterator[str]:
+    """Yield the processes that run the deployed functions."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if str(engine_dir) in command and "_worker.py" in command:
+            yield process.name
+
+
 def test_nobody_who_talks_is_closed_and_everybody_silent_is(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CONNECTION_IDLE_TIMEOUT_SECONDS", str(IDLE_TIMEOUT_S))
-    choice = random.Random(1)  # noqa: S311 - the same play every time
+    site.send_functions_through_the_proxy()
+    clients = crowd(random.Random(1))  # noqa: S311 - the same play every time
+    figures = Figures()
 
     async def play() -> None:
-        session_id = uuid4().hex
-        speaker = Participant("speaker", session_id, Role.SPEAKER, interval_s=INTERVAL_S)
-        listeners = [
-            Participant(f"{number}", session_id, Role.LISTENER, interval_s=INTERVAL_S)
-            for number in range(CLIENTS - 1)
-        ]
-        everybody = [speaker, *listeners]
-        silent = choice.sample(listeners, round(CLIENTS * SILENT_SHARE))
-        counts: dict[str, int] = {"sweeps": 0, "closed": 0, "gone": 0, "failed": 0}
+        site.proxy.plan(*failures())
+        calls_before, failed_before = site.proxy.requests()
         try:
-            url = site.deployed.web_socket_url
-            await speaker.join(url, secret=site.secret)
-            for start in range(0, len(listeners), 20):
-                group = listeners[start : start + 20]
-                await asyncio.gather(*(p.join(url, secret=site.secret) for p in group))
-                for participant in group:
-                    participant.talk()
-            speaker.talk()
-            site.proxy.plan(*FAILURES)
-            memory = await hold_out(site, everybody, silent, choice, counts)
+            await join_all(site, clients)
+            await hold_out(site, clients, figures, capsys)
+            calls, failed = site.proxy.requests()
+            figures.counts["calls"] = calls - calls_before
+            figures.counts["calls failed"] = failed - failed_before
             site.proxy.plan()
-            for _ in range(2):
-                await asyncio.sleep(IDLE_TIMEOUT_S / 2 + 1)
-                await asyncio.to_thread(site.let_claims_expire)
-                await asyncio.to_thread(sweep, site, counts)
-            for participant in silent:
-                await participant.wait_closed(timeout_s=30)
-                assert len(participant.messages("connectionTimeout")) <= 1
-            talking = [p for p in everybody if p not in silent]
-            assert [p.name for p in talking if not p.is_open] == []
-            assert all([await p.is_answered() for p in talking])
-            await settled(site, session_id, len(talking) - 1)
-            figures = f"{CLIENTS} clients, {len(silent)} silent, {SECONDS} s: {counts}, {memory} MB"
-            print(f"\n{figures}")  # noqa: T201 - shown by pytest -s, for docs/reliability.md
-            # Flat: the last third against the second, the first being for warming up.
-            assert memory[2] <= memory[1] * 1.15
+            await come_to_rest(site, clients, figures, capsys)
         finally:
             site.proxy.plan()
-            await asyncio.gather(*(p.leave() for p in everybody))
+            await asyncio.gather(*(p.leave() for p in clients.everybody))
 
     asyncio.run(play())
+    with capsys.disabled():
+        print(f"\n{figures}")  # noqa: T201 - for docs/reliability.md
+    share = figures.counts["calls failed"] / figures.counts["calls"]
+    assert share == pytest.approx(FAILING_SHARE, abs=0.03)
+    # Flat: the last third against the second, the first being for warming up.
+    for thirds in (figures.sweeper_mb, figures.functions_mb):
+        assert thirds[2] <= thirds[1] * 1.15
+
+
+async def join_all(site: Site, clients: Crowd) -> None:
+    async def join(*group: Participant) -> None:
+        url = site.deployed.web_socket_url
+        await asyncio.gather(*(p.join(url, secret=site.secret) for p in group))
+        for participant in group:
+            participant.talk()
+
+    await join(clients.speaker, clients.silent_speaker)
+    listeners = [*clients.listeners, *clients.left_alone]
+    for start in range(0, len(listeners), JOIN_TOGETHER):
+        await join(*listeners[start : start + JOIN_TOGETHER])
 
 
 async def hold_out(
-    site: Site,
-    everybody: list[Participant],
-    silent: list[Participant],
-    choice: random.Random,
-    counts: dict[str, int],
-) -> list[float]:
-    """Let the silent fall silent one by one, and sweep; return the memory of each third, MB."""
+    site: Site, clients: Crowd, figures: Figures, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Let the silent fall silent one by one, and sweep."""
     began = time.monotonic()
-    falls_silent_at = {p.name: choice.uniform(0, SECONDS / 2) for p in silent}
-    thirds: list[list[float]] = [[], [], []]
-    while (elapsed := time.monotonic() - began) < SECONDS:
-        for participant in silent:
-            if participant.silent_since_ms is None and elapsed > falls_silent_at[participant.name]:
+    while (elapsed_s := time.monotonic() - began) < SECONDS:
+        for participant in clients.silent:
+            late = elapsed_s > clients.falls_silent_at_s[participant.name]
+            if late and participant.silent_since_ms is None:
                 await participant.fall_silent()
-        await asyncio.to_thread(sweep, site, counts)
-        for participant in everybody:
+        await asyncio.to_thread(sweep, site, figures.counts, capsys)
+        for participant in clients.everybody:
+            # API Gateway's own answer where a function has failed for good.
+            unanswered = [m for m in participant.received if "type" not in m]
+            figures.counts["messages that failed"] += len(unanswered)
             # The clients' own memory is not what is being measured.
-            participant.received[:] = participant.messages("connectionTimeout")
-        thirds[min(2, int(3 * elapsed / SECONDS))].append(resident_mb())
+            participant.received[:] = [
+                *participant.messages("connectionTimeout"),
+                *participant.messages("sessionEnded"),
+            ]
+        figures.measure(min(2, int(3 * elapsed_s / SECONDS)), site.engine.log_file.parent)
         await asyncio.sleep(SWEEP_EVERY_S)
-    return [round(max(third), 1) for third in thirds]
 
 
-def sweep(site: Site, counts: dict[str, int]) -> None:
-    """Sweep, and clean up in this process too: both meet the faults."""
-    counts["sweeps"] += 1
-    idle = {
-        c.connection_id: c
-        for c in site.connections.scan_all_connections()
-        if (c.last_seen_ms or 0) < time.time() * 1000 - IDLE_TIMEOUT_S * 1000
-    }
+async def come_to_rest(
+    site: Site, clients: Crowd, figures: Figures, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sweep twice without faults, and see that everything is as it must be."""
+    for _ in range(2):
+        await asyncio.to_thread(site.let_claims_expire)
+        await asyncio.to_thread(sweep, site, figures.counts, capsys)
+        await asyncio.sleep(SWEEP_EVERY_S)
+    for participant in clients.silent:
+        await participant.wait_closed(timeout_s=30)
+        assert len(participant.messages("connectionTimeout")) <= 1
+    figures.counts["silent closed"] = len(clients.silent)
+    figures.counts["of them told"] = sum(
+        len(p.messages("connectionTimeout")) for p in clients.silent
+    )
+    for participant in clients.left_alone:
+        await participant.wait_closed(timeout_s=30)
+        assert not participant.messages("connectionTimeout")
+    figures.counts["closed with their session"] = len(clients.left_alone)
+    figures.counts["of these told"] = sum(
+        bool(p.messages("sessionEnded")) for p in clients.left_alone
+    )
+    assert [p.name for p in clients.talking if not p.is_open] == []
+    assert all(await asyncio.gather(*(p.is_answered() for p in clients.talking)))
+    assert [p.name for p in clients.talking if p.messages("connectionTimeout")] == []
+    figures.counts["talking still there"] = len(clients.talking)
+
+    listening = len(clients.talking) - 1
+    goes_on, ends = clients.speaker.session_id, clients.silent_speaker.session_id
+    await eventually(lambda: site.listener_count(goes_on) == listening, within_s=30)
+    await eventually(lambda: len(site.records(goes_on)) == listening + 1, within_s=30)
+    await eventually(lambda: site.listener_count(ends) == 0, within_s=30)
+    await eventually(lambda: site.records(ends) == [], within_s=30)
+    report = await asyncio.to_thread(site.check)
+    assert (report.broken, report.unsettled) == ((), ())
+    assert report.connections == listening + 1
+
+
+def sweep(site: Site, counts: Counter[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Sweep, and add up what the sweep's own last line says."""
     try:
-        result = site.handle(timeout_handler, {"id": f"tick-{counts['sweeps']}"})
-        counts["closed"] += result["closed"]
-        counts["gone"] += result["gone"]
-    except HangupError:
-        counts["failed"] += 1
-    for connection in idle.values():
-        still_open = site.engine.client(
-            "apigatewaymanagementapi", endpoint_url=site.deployed.management_endpoint
-        )
-        try:
-            still_open.get_connection(ConnectionId=connection.connection_id)
-        except still_open.exceptions.GoneException:
-            try:
-                site.handle(disconnect_handler, disconnect_of(connection))
-            except HangupError:
-                counts["failed"] += 1
-
-
-async def settled(site: Site, session_id: str, listeners: int) -> None:
-    """Wait until the tables say so many listeners, by count and by records."""
-    deadline = time.monotonic() + 30
-    while True:
-        records = [r for r in site.records(session_id) if r.role is Role.LISTENER]
-        if site.listener_count(session_id) == len(records) == listeners:
-            return
-        assert time.monotonic() < deadline, (site.listener_count(session_id), len(records))
-        await asyncio.sleep(0.2)
+        site.handle(timeout_handler, {"id": f"tick-{counts['sweeps']}"})
+    except SweepFailed:
+        counts["sweeps that failed"] += 1
+    counts["sweeps"] += 1
+    lines: list[Mapping[str, Any]] = [
+        json.loads(line) for line in capsys.readouterr().out.splitlines()
+    ]
+    (report,) = [line for line in lines if "noticesFailed" in line and "closed" in line]
+    counts["closed by sweeps"] += report["closed"] + report["gone"]
+    counts["notices failed"] += report["noticesFailed"]
+    assert not report["held"]
