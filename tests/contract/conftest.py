@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.credentials import Credentials
 
-from hangup.local.client import client
+from hangup.aws.direct import DirectDynamoDb
+from hangup.aws.transport import Transport
+from hangup.local.client import REGION, ROOT, client
 from hangup.local.engine import Engine
 from tests.contract.dynamodb_local import DynamoDbLocal, Unavailable
 from tests.contract.stores import DynamoDbStore, InMemoryStore, Store
@@ -18,9 +21,11 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 REAL = [
-    pytest.param("ministack", marks=pytest.mark.integration),
-    pytest.param("dynamodb_local", marks=pytest.mark.integration, id="dynamodb-local"),
+    pytest.param((engine, direct), marks=pytest.mark.integration, id=f"{name}{', direct' * direct}")
+    for engine, name in (("ministack", "ministack"), ("dynamodb_local", "dynamodb-local"))
+    for direct in (False, True)
 ]
+"""Each engine, with updates through boto3 and through the sweep's own transport."""
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +61,21 @@ def tables(request: pytest.FixtureRequest) -> Iterator[DynamoDbStore]:
     yield from _tables(request)
 
 
+def direct_writer(client: "DynamoDBClient") -> DirectDynamoDb:
+    """Return what writes where ``client`` does, in the sweep's way."""
+    transport = Transport(
+        client.meta.endpoint_url,
+        service="dynamodb",
+        region=REGION,
+        credentials=Credentials(ROOT.access_key_id, ROOT.secret_access_key),
+        ca_file="unused: the engines speak HTTP",
+    )
+    return DirectDynamoDb(lambda: transport)
+
+
 def _tables(request: pytest.FixtureRequest) -> Iterator[DynamoDbStore]:
-    tables = DynamoDbStore(request.getfixturevalue(request.param))
+    engine, direct = request.param
+    client: DynamoDBClient = request.getfixturevalue(engine)
+    tables = DynamoDbStore(client, direct_writer(client) if direct else None)
     yield tables
     tables.drop()

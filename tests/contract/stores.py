@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from hangup.aws.calls import Calls, Deadline
 from hangup.aws.clock import SystemClock
 from hangup.aws.connections import DynamoDbConnections
+from hangup.aws.direct import DirectDynamoDb
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.core.model import Connection, Role, Session
 from hangup.ports import ConnectionsRepository, SessionsRepository
@@ -68,7 +69,7 @@ class InMemoryStore:
 class DynamoDbStore:
     """Two new tables on an engine that speaks DynamoDB, made as the stack's template says."""
 
-    def __init__(self, client: "DynamoDBClient") -> None:
+    def __init__(self, client: "DynamoDBClient", writer: DirectDynamoDb | None = None) -> None:
         self.client = client
         number = next(_numbers)
         self.connections_table = f"connections-{number}"
@@ -80,7 +81,7 @@ class DynamoDbStore:
             client.create_table(TableName=table, **_definition(key))
         clock = SystemClock()
         calls = Calls(clock, Deadline(clock))
-        self.connections = DynamoDbConnections(client, calls, self.connections_table)
+        self.connections = DynamoDbConnections(client, calls, self.connections_table, writer=writer)
         self.sessions = DynamoDbSessions(
             client,
             calls,

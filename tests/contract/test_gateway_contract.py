@@ -3,21 +3,28 @@
 import json
 import time
 from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
 import pytest
+from botocore.credentials import Credentials
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from hangup.aws.direct import DirectManagementApi
 from hangup.aws.gateway import ManagementApiGateway
 from hangup.aws.process import calls
+from hangup.aws.transport import Transport
 from hangup.core.model import DurationMs, EpochMs, Role
+from hangup.local.client import REGION, ROOT
 from hangup.local.participants import join_url
 from hangup.ports import CloseOutcome, Gateway, PostOutcome
 from hangup.testing import InMemoryGateway
 from hangup.tokens import mint_join_token
 from tests.integration.conftest import Stack, stack
+
+if TYPE_CHECKING:
+    from mypy_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient
 
 __all__ = ["stack"]
 
@@ -57,13 +64,13 @@ class FakePeers:
 
 
 class RealPeers:
-    def __init__(self, stack: Stack, socket: ClientConnection, connection_id: str) -> None:
-        self.gateway = ManagementApiGateway(
-            stack.engine.client(
-                "apigatewaymanagementapi", endpoint_url=stack.deployed.management_endpoint
-            ),
-            calls,
-        )
+    def __init__(
+        self,
+        api: "ApiGatewayManagementApiClient | DirectManagementApi",
+        socket: ClientConnection,
+        connection_id: str,
+    ) -> None:
+        self.gateway = ManagementApiGateway(api, calls)
         self.connection_id = connection_id
         self._socket = socket
 
@@ -78,12 +85,38 @@ class RealPeers:
         return False
 
 
-@pytest.fixture(params=["fake", pytest.param("ministack", marks=pytest.mark.integration)])
+def management_api(
+    stack: Stack, *, direct: bool
+) -> "ApiGatewayManagementApiClient | DirectManagementApi":
+    endpoint = stack.deployed.management_endpoint
+    if not direct:
+        client: ApiGatewayManagementApiClient = stack.engine.client(
+            "apigatewaymanagementapi", endpoint_url=endpoint
+        )
+        return client
+    transport = Transport(
+        endpoint,
+        service="execute-api",
+        region=REGION,
+        credentials=Credentials(ROOT.access_key_id, ROOT.secret_access_key),
+        ca_file="unused: the engine speaks HTTP",
+    )
+    return DirectManagementApi(lambda: transport)
+
+
+@pytest.fixture(
+    params=[
+        "fake",
+        pytest.param("ministack", marks=pytest.mark.integration),
+        pytest.param("ministack, direct", marks=pytest.mark.integration),
+    ]
+)
 def peers(request: pytest.FixtureRequest) -> Iterator[Peers]:
     if request.param == "fake":
         yield FakePeers()
         return
     real: Stack = request.getfixturevalue("stack")
+    api = management_api(real, direct=request.param == "ministack, direct")
     session_id = uuid4().hex
     token = mint_join_token(
         session_id=session_id,
@@ -98,7 +131,7 @@ def peers(request: pytest.FixtureRequest) -> Iterator[Peers]:
     with connect(url, ping_interval=None, proxy=None) as socket:
         session = real.sessions.get(session_id)
         assert session is not None
-        yield RealPeers(real, socket, session.speaker_connection_id)
+        yield RealPeers(api, socket, session.speaker_connection_id)
 
 
 def test_a_message_arrives_as_it_is(peers: Peers) -> None:
@@ -121,7 +154,7 @@ def test_a_connection_that_was_closed_is_gone_for_everything(peers: Peers) -> No
     assert peers.gateway.last_active_ms(peers.connection_id) is None
 
 
-@pytest.mark.parametrize("connection_id", ["nobody", "a/b?c", "L0SM9cOFvHcCIhw="])
+@pytest.mark.parametrize("connection_id", ["nobody", "a/b?c", "L0SM9cOFvHcCIhw=", ".", ".."])
 def test_an_id_that_nobody_has_is_gone(peers: Peers, connection_id: str) -> None:
     assert peers.gateway.post_to_connection(connection_id, MESSAGE) is PostOutcome.GONE
     assert peers.gateway.delete_connection(connection_id) is CloseOutcome.ALREADY_GONE

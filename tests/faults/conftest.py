@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hangup.aws.connections import DynamoDbConnections
-from hangup.aws.process import calls
+from hangup.aws.process import calls, deadline
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.aws.stack import DeployedStack, StackOutputs
 from hangup.aws.telemetry import StructuredLog
@@ -53,7 +53,10 @@ class Site(Stack):
 
     def handle(self, handler: ModuleType, event: object) -> Any:
         """Run a handler in this process, its calls through the proxy."""
-        return handler.lambda_handler(event, Context())
+        try:
+            return handler.lambda_handler(event, Context())
+        finally:
+            deadline.start(None)  # the calls of other tests have no end
 
     def send_functions_through_the_proxy(self) -> None:
         """Have the deployed functions, too, make their calls through the proxy."""

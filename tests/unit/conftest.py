@@ -5,6 +5,7 @@ import pytest
 from hangup.aws.calls import Calls, Deadline
 from hangup.aws.clients import dynamodb_client
 from hangup.aws.connections import DynamoDbConnections
+from hangup.aws.direct import direct_dynamodb
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.testing import FakeClock
 from tests.unit.aws_stub import AwsStub
@@ -27,8 +28,12 @@ def calls(clock: FakeClock, deadline: Deadline) -> Calls:
 
 
 @pytest.fixture
-def connections(aws: AwsStub, calls: Calls) -> DynamoDbConnections:
-    return DynamoDbConnections(dynamodb_client(), calls, "connections")
+def connections(aws: AwsStub, calls: Calls, request: pytest.FixtureRequest) -> DynamoDbConnections:
+    """Return the adapter; ``@pytest.mark.parametrize(..., indirect=True)`` chooses its writer."""
+    client = dynamodb_client()
+    direct = getattr(request, "param", "boto3") == "direct"
+    writer = direct_dynamodb(client) if direct else None
+    return DynamoDbConnections(client, calls, "connections", writer=writer)
 
 
 @pytest.fixture

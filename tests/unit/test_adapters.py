@@ -13,6 +13,7 @@ from hangup.aws.clients import (
 )
 from hangup.aws.clock import SystemClock
 from hangup.aws.connections import DynamoDbConnections
+from hangup.aws.direct import direct_dynamodb, direct_lambda, direct_management_api
 from hangup.aws.functions import LambdaFunctions
 from hangup.aws.gateway import ManagementApiGateway
 from hangup.aws.secrets import SecretsManagerSecret
@@ -48,14 +49,26 @@ RETRYABLE = [
 ]
 
 
-@pytest.fixture
-def gateway(aws: AwsStub, calls: Calls) -> ManagementApiGateway:
-    return ManagementApiGateway(management_client(aws.management_endpoint), calls)
+both = pytest.mark.parametrize("transport", ["boto3", "direct"], indirect=True)
 
 
 @pytest.fixture
-def functions(aws: AwsStub, calls: Calls) -> LambdaFunctions:
-    return LambdaFunctions(lambda_client(), calls, disconnect_function="disconnect")
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(getattr(request, "param", "boto3"))
+
+
+@pytest.fixture
+def gateway(aws: AwsStub, calls: Calls, transport: str) -> ManagementApiGateway:
+    endpoint = aws.management_endpoint
+    direct = transport == "direct"
+    client = direct_management_api(endpoint) if direct else management_client(endpoint)
+    return ManagementApiGateway(client, calls)
+
+
+@pytest.fixture
+def functions(aws: AwsStub, calls: Calls, transport: str) -> LambdaFunctions:
+    client = direct_lambda() if transport == "direct" else lambda_client()
+    return LambdaFunctions(client, calls, disconnect_function="disconnect")
 
 
 @pytest.fixture
@@ -63,6 +76,7 @@ def secret(aws: AwsStub, calls: Calls) -> SecretsManagerSecret:
     return SecretsManagerSecret(secrets_client(), calls, "join-secret")
 
 
+@both
 class TestGateway:
     def test_posts_json_to_the_connection(
         self, aws: AwsStub, gateway: ManagementApiGateway
@@ -118,6 +132,7 @@ class TestGateway:
             assert error.value.retryable is retryable
 
 
+@both
 class TestFunctions:
     def test_invokes_asynchronously(self, aws: AwsStub, functions: LambdaFunctions) -> None:
         functions.invoke_disconnect_handler({"correlationId": "tick-1"})
@@ -163,10 +178,21 @@ class TestNoAnswer:
             monkeypatch.setenv("AWS_ENDPOINT_URL", stopped.endpoint)
             return stopped.endpoint
 
-    def test_is_a_retryable_error_of_every_adapter(self, nowhere: str, calls: Calls) -> None:
-        gateway = ManagementApiGateway(management_client(nowhere), calls)
-        functions = LambdaFunctions(lambda_client(), calls, disconnect_function="f")
-        connections = DynamoDbConnections(dynamodb_client(), calls, "connections")
+    @both
+    def test_is_a_retryable_error_of_every_adapter(
+        self, nowhere: str, calls: Calls, transport: str
+    ) -> None:
+        direct = transport == "direct"
+        dynamodb = dynamodb_client()
+        gateway = ManagementApiGateway(
+            direct_management_api(nowhere) if direct else management_client(nowhere), calls
+        )
+        functions = LambdaFunctions(
+            direct_lambda() if direct else lambda_client(), calls, disconnect_function="f"
+        )
+        connections = DynamoDbConnections(
+            dynamodb, calls, "connections", writer=direct_dynamodb(dynamodb) if direct else None
+        )
         sessions = DynamoDbSessions(
             dynamodb_client(), calls, connections_table="connections", sessions_table="sessions"
         )

@@ -40,6 +40,7 @@ RETRYABLE = [
 CANCELLED = "TransactionCanceledException"
 
 
+@pytest.mark.parametrize("connections", ["boto3", "direct"], indirect=True)
 class TestConnections:
     @pytest.mark.parametrize(("status", "code", "retryable"), RETRYABLE)
     def test_an_outage_is_an_error_and_never_an_empty_table(

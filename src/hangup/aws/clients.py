@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONCURRENCY",
+    "CONNECT_S",
+    "READ_S",
     "cloudformation_client",
     "dynamodb_client",
     "lambda_client",
@@ -26,11 +28,14 @@ __all__ = [
 CONCURRENCY: Final = 8
 """Calls in flight at once: more threads than this only contend for the interpreter's lock."""
 
+CONNECT_S: Final = 1
+READ_S: Final = 3
+"""``calls.ATTEMPT_MS`` is their sum. A page of a scan, the slowest call there is, takes DynamoDB
+well below a second."""
+
 _CONFIG: Final = Config(
-    # Seconds; ``calls.ATTEMPT_MS`` is their sum. A page of a scan, the slowest call there is,
-    # takes DynamoDB well below one.
-    connect_timeout=1,
-    read_timeout=3,
+    connect_timeout=CONNECT_S,
+    read_timeout=READ_S,
     retries={"mode": "standard", "total_max_attempts": 1},
     max_pool_connections=CONCURRENCY,
 )

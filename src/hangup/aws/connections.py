@@ -19,6 +19,8 @@ if TYPE_CHECKING:
         UpdateItemInputTypeDef,
     )
 
+    from hangup.aws.direct import DirectDynamoDb
+
 __all__ = ["DynamoDbConnections"]
 
 # Conditions, from named parts. Names with "#" stand for attributes: some are reserved words.
@@ -47,10 +49,21 @@ _NUMBER: Final = {":number": string("N")}
 
 
 class DynamoDbConnections:
-    """``ConnectionsRepository`` on a DynamoDB table; ``client`` is used from several threads."""
+    """``ConnectionsRepository`` on a DynamoDB table; ``client`` is used from several threads.
 
-    def __init__(self, client: "DynamoDBClient", calls: Calls, table: str) -> None:
+    ``writer`` (None: the client) makes the updates.
+    """
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        calls: Calls,
+        table: str,
+        *,
+        writer: "DirectDynamoDb | None" = None,
+    ) -> None:
         self._client = client
+        self._writer = writer or client
         self._calls = calls
         self._table = table
 
@@ -198,7 +211,7 @@ class DynamoDbConnections:
         if values:
             request["ExpressionAttributeValues"] = values
         try:
-            self._calls("UpdateItem", lambda: self._client.update_item(**request))
+            self._calls("UpdateItem", lambda: self._writer.update_item(**request))
         except AnsweredError as error:
             if error.code != "ConditionalCheckFailedException":
                 raise

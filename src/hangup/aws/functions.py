@@ -9,13 +9,17 @@ from hangup.core.model import JsonObject
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
+    from hangup.aws.direct import DirectLambda
+
 __all__ = ["LambdaFunctions"]
 
 
 class LambdaFunctions:
     """``Functions`` on Lambda; ``disconnect_function`` is a name or an ARN."""
 
-    def __init__(self, client: "LambdaClient", calls: Calls, *, disconnect_function: str) -> None:
+    def __init__(
+        self, client: "LambdaClient | DirectLambda", calls: Calls, *, disconnect_function: str
+    ) -> None:
         self._client = client
         self._calls = calls
         self._disconnect_function = disconnect_function

@@ -11,6 +11,8 @@ from hangup.ports import CloseOutcome, PostOutcome
 if TYPE_CHECKING:
     from mypy_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient
 
+    from hangup.aws.direct import DirectManagementApi
+
 __all__ = ["ManagementApiGateway"]
 
 _GET_ATTEMPTS: Final = 2
@@ -20,16 +22,23 @@ _POST_ATTEMPTS: Final = 2
 """A message is best effort, and a 429 may mean that the client's own buffer is full: no amount of
 waiting helps against that."""
 
+_NO_IDS: Final = (".", "..")
+"""Ids that API Gateway never gives. In a path they would name something else than a connection."""
+
 
 class ManagementApiGateway:
     """``Gateway`` on a stage's management endpoint; ``client`` is used from several threads."""
 
-    def __init__(self, client: "ApiGatewayManagementApiClient", calls: Calls) -> None:
+    def __init__(
+        self, client: "ApiGatewayManagementApiClient | DirectManagementApi", calls: Calls
+    ) -> None:
         self._client = client
         self._calls = calls
 
     def post_to_connection(self, connection_id: str, message: JsonObject) -> PostOutcome:
         """Send a message, as JSON; ``GONE`` if the connection has left."""
+        if connection_id in _NO_IDS:
+            return PostOutcome.GONE
         data = json.dumps(message, separators=(",", ":")).encode()
         try:
             self._calls(
@@ -47,6 +56,8 @@ class ManagementApiGateway:
 
     def delete_connection(self, connection_id: str) -> CloseOutcome:
         """Close a connection; ``ALREADY_GONE`` if it has left."""
+        if connection_id in _NO_IDS:
+            return CloseOutcome.ALREADY_GONE
         attempts = 0
 
         def delete() -> None:
@@ -65,6 +76,8 @@ class ManagementApiGateway:
 
     def last_active_ms(self, connection_id: str) -> EpochMs | None:
         """Return the last activity by API Gateway's own account; None if the connection is gone."""
+        if connection_id in _NO_IDS:
+            return None
         try:
             answer = self._calls(
                 "GetConnection",

@@ -1,0 +1,174 @@
+"""The calls of a close, on ``transport``: what the adapters use of three of boto3's clients.
+
+Each method takes and returns what boto3's method of that name does, and raises ``ClientError`` for
+an answer that is an error, so that adapters and their retries work with either. ``transport`` is
+asked for its transport at every call, and may make it at the first: most sweeps close nothing.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from datetime import datetime
+from http import HTTPStatus
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import boto3
+import botocore.session
+from botocore.exceptions import ClientError
+from botocore.httpsession import get_cert_path
+
+from hangup.aws.clients import lambda_client
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from hangup.aws.transport import Answer, Transport
+
+__all__ = [
+    "DirectDynamoDb",
+    "DirectLambda",
+    "DirectManagementApi",
+    "direct_dynamodb",
+    "direct_lambda",
+    "direct_management_api",
+]
+
+_DYNAMODB: Final = (
+    ("Content-Type", "application/x-amz-json-1.0"),
+    ("X-Amz-Target", "DynamoDB_20120810.UpdateItem"),
+)
+
+
+class DirectDynamoDb:
+    """DynamoDB's ``update_item``, in the low-level form that is also the one on the wire."""
+
+    def __init__(self, transport: "Callable[[], Transport]") -> None:
+        self._transport = transport
+
+    def update_item(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
+        """Update one item."""
+        body = json.dumps(request).encode()
+        answer = self._transport().send("POST", "/", headers=_DYNAMODB, body=body)
+        return _content("UpdateItem", answer)
+
+
+class DirectManagementApi:
+    """The API Gateway Management API of one stage."""
+
+    def __init__(self, transport: "Callable[[], Transport]") -> None:
+        self._transport = transport
+
+    def post_to_connection(self, *, ConnectionId: str, Data: bytes) -> Any:  # noqa: ANN401, N803 - boto3's
+        """Send a message to a connection."""
+        answer = self._transport().send("POST", _connection(ConnectionId), body=Data)
+        return _content("PostToConnection", answer)
+
+    def delete_connection(self, *, ConnectionId: str) -> Any:  # noqa: ANN401, N803 - boto3's
+        """Close a connection."""
+        answer = self._transport().send("DELETE", _connection(ConnectionId))
+        return _content("DeleteConnection", answer)
+
+    def get_connection(self, *, ConnectionId: str) -> Any:  # noqa: ANN401, N803 - boto3's
+        """Return what API Gateway knows of a connection; of the times, ``LastActiveAt`` alone."""
+        answer = self._transport().send("GET", _connection(ConnectionId))
+        content = _content("GetConnection", answer)
+        if "lastActiveAt" not in content:
+            return {}
+        return {"LastActiveAt": datetime.fromisoformat(content["lastActiveAt"])}
+
+
+class DirectLambda:
+    """Lambda's asynchronous ``invoke``."""
+
+    def __init__(self, transport: "Callable[[], Transport]") -> None:
+        self._transport = transport
+
+    def invoke(self, *, FunctionName: str, InvocationType: str, Payload: bytes) -> Any:  # noqa: ANN401, N803 - boto3's
+        """Queue one invocation."""
+        answer = self._transport().send(
+            "POST",
+            f"/2015-03-31/functions/{quote(FunctionName, safe='')}/invocations",
+            headers=(("X-Amz-Invocation-Type", InvocationType),),
+            body=Payload,
+        )
+        _content("Invoke", answer)
+        return {"Payload": io.BytesIO(answer.body)}
+
+
+def direct_dynamodb(client: "DynamoDBClient") -> DirectDynamoDb:
+    """Return what writes where ``client`` does."""
+    return DirectDynamoDb(_lazily("dynamodb", lambda: client.meta.endpoint_url))
+
+
+def direct_management_api(endpoint: str) -> DirectManagementApi:
+    """Return the Management API of the stage behind a management endpoint."""
+    return DirectManagementApi(_lazily("execute-api", lambda: endpoint))
+
+
+def direct_lambda() -> DirectLambda:
+    """Return Lambda, where boto3 says that it is."""
+    return DirectLambda(_lazily("lambda", lambda: lambda_client().meta.endpoint_url))
+
+
+def _lazily(service: str, url: Callable[[], str]) -> "Callable[[], Transport]":
+    """Return a function that returns one transport, made when it is first called."""
+    lock, made = Lock(), list["Transport"]()
+
+    def transport() -> "Transport":
+        # boto3's default session is not made for two threads at once.
+        with lock:
+            if not made:
+                made.append(_transport(service, url()))
+            return made[0]
+
+    return transport
+
+
+def _transport(service: str, url: str) -> "Transport":
+    """Return a transport with boto3's credentials, region and certificates."""
+    # Its C library alone takes 50 ms of CPU time to load.
+    from hangup.aws.transport import Transport  # noqa: PLC0415
+
+    session = boto3.DEFAULT_SESSION or boto3.Session()
+    ca_bundle = botocore.session.get_session().get_config_variable("ca_bundle")
+    return Transport(
+        url,
+        service=service,
+        region=session.region_name,
+        credentials=session.get_credentials(),
+        ca_file=str(ca_bundle or get_cert_path(verify=True)),
+    )
+
+
+def _connection(connection_id: str) -> str:
+    return f"/@connections/{quote(connection_id, safe='')}"
+
+
+def _content(operation: str, answer: "Answer") -> Any:  # noqa: ANN401 - JSON
+    """Return the answer's JSON, ``{}`` if it has none; raise ``ClientError`` if it is an error."""
+    if answer.status < HTTPStatus.MULTIPLE_CHOICES:
+        return json.loads(answer.body) if answer.body else {}
+    members = _error_members(answer.body)
+    header = next((v for k, v in answer.headers if k.lower() == "x-amzn-errortype"), "")
+    named = header or members.get("__type") or members.get("code") or str(answer.status)
+    # "com.amazonaws.dynamodb.v20120810#Name" from one service, "Name:http://..." from another.
+    code = str(named).rpartition("#")[2].partition(":")[0]
+    message = members.get("message") or members.get("Message") or ""
+    response: Any = {
+        **members,
+        "Error": {"Code": code, "Message": str(message)},
+        "ResponseMetadata": {"HTTPStatusCode": answer.status},
+    }
+    raise ClientError(response, operation)
+
+
+def _error_members(body: bytes) -> "Mapping[str, Any]":
+    try:
+        members = json.loads(body)
+    except ValueError:  # a proxy's or a load balancer's own page: the status says enough
+        return {}
+    return members if isinstance(members, dict) else {}

@@ -1,0 +1,325 @@
+"""The sweep's own transport, over real sockets: signatures, connections, time-outs, TLS."""
+
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from unittest.mock import patch
+
+import botocore.auth
+import pytest
+import trustme
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials, RefreshableCredentials
+from botocore.exceptions import (
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ReadTimeoutError,
+)
+
+from hangup.aws import transport as module
+from hangup.aws.transport import Transport
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+NOT_CONNECTED = (EndpointConnectionError, ConnectTimeoutError)
+"""What a bad certificate raises: the runtime keeps to itself for a while why it gave up, so that
+the time tells an attacker nothing (s2n's blinding)."""
+
+KEYS = Credentials("AKIDEXAMPLE", "a-secret", "a-session-token=+/")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it came over the wire."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Server:
+    """A server that puts requests on record; ``answer`` is what it sends back."""
+
+    answer: Callable[[Request], bytes] = lambda _request: OK
+    hangs_up: bool = False
+    """Whether it closes the connection after each answer."""
+    requests: list[Request] = field(default_factory=list)
+    connections: int = 0
+    port: int = 0
+    scheme: str = "http"
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://localhost:{self.port}/prod"
+
+    def serve(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                peer, _address = listener.accept()
+            except ssl.SSLError:
+                continue
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._converse, args=(peer,), daemon=True).start()
+
+    def _converse(self, peer: socket.socket) -> None:
+        with peer, peer.makefile("rb") as lines:
+            while (first := lines.readline()) not in (b"", b"\r\n"):
+                method, path, _version = first.decode().split(" ")
+                fields = {}
+                while (line := lines.readline()) != b"\r\n":
+                    name, _, value = line.decode().partition(":")
+                    fields[name.lower()] = value.strip()
+                body = lines.read(int(fields.get("content-length", 0)))
+                request = Request(method, path, fields, body)
+                self.requests.append(request)
+                try:
+                    peer.sendall(self.answer(request))
+                except ConnectionError:  # the client has given up
+                    return
+                if self.hangs_up:
+                    return
+
+
+@contextmanager
+def serving(context: ssl.SSLContext | None = None) -> Iterator[Server]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = Server(port=listener.getsockname()[1], scheme="https" if context else "http")
+    if context is not None:
+        listener = context.wrap_socket(listener, server_side=True)
+    threading.Thread(target=server.serve, args=(listener,), daemon=True).start()
+    try:
+        yield server
+    finally:
+        listener.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as plain:
+        yield plain
+
+
+def transport(
+    server: Server, *, credentials: Credentials | None = KEYS, ca_file: str = ""
+) -> Transport:
+    return Transport(
+        server.url,
+        service="execute-api",
+        region="eu-central-1",
+        credentials=credentials,
+        ca_file=ca_file,
+    )
+
+
+def signature_by_botocore(request: Request, server: Server, credentials: Credentials) -> str:
+    """Sign what came as botocore would have, at the time at which it was signed."""
+    when = datetime.strptime(request.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    signed = re.search(r"SignedHeaders=([^,]+)", request.headers["authorization"])
+    assert signed is not None
+    again = AWSRequest(
+        request.method,
+        f"{server.scheme}://{request.headers['host']}{request.path}",
+        data=request.body or None,
+        headers={
+            name: request.headers[name]
+            for name in signed[1].split(";")
+            if name not in ("host", "x-amz-date", "x-amz-security-token")
+        },
+    )
+    with patch.object(botocore.auth, "get_current_datetime", return_value=when):
+        botocore.auth.SigV4Auth(credentials, "execute-api", "eu-central-1").add_auth(again)
+    return str(again.headers["Authorization"]).rpartition("Signature=")[2]
+
+
+class TestSignature:
+    @pytest.mark.parametrize(
+        ("method", "path", "body"),
+        [
+            ("POST", "/@connections/L0SM9cOFvHcCIhw%3D", b'{"type":"connectionTimeout"}'),
+            ("DELETE", "/@connections/a%2Bb%2Fc%3D", b""),
+            ("GET", "/@connections/%C3%A4%20%25", b""),
+        ],
+    )
+    @pytest.mark.parametrize("credentials", [KEYS, Credentials("AKID2", "no-token")])
+    def test_is_botocores(
+        self, server: Server, method: str, path: str, body: bytes, credentials: Credentials
+    ) -> None:
+        sent = transport(server, credentials=credentials).send(
+            method, path, headers=[("X-Amz-Invocation-Type", "Event")], body=body
+        )
+        assert (sent.status, sent.body) == (200, b"{}")
+        (request,) = server.requests
+        assert (request.method, request.path, request.body) == (method, f"/prod{path}", body)
+        assert request.headers.get("x-amz-security-token") == credentials.token
+        signature = request.headers["authorization"].rpartition("Signature=")[2]
+        assert signature == signature_by_botocore(request, server, credentials)
+
+    def test_is_by_the_credentials_of_the_moment(self, server: Server) -> None:
+        now = datetime.now(UTC)
+
+        def keys(name: str, *, lifetime_s: int) -> dict[str, str]:
+            return {
+                "access_key": name,
+                "secret_key": f"secret of {name}",
+                "token": f"token of {name}",
+                "expiry_time": (now + timedelta(seconds=lifetime_s)).isoformat(),
+            }
+
+        times = iter([now, now + timedelta(seconds=3_500)] + 9 * [now + timedelta(seconds=3_500)])
+        credentials = RefreshableCredentials.create_from_metadata(
+            keys("first", lifetime_s=3_600), lambda: keys("second", lifetime_s=7_200), "test"
+        )
+        ours = transport(server, credentials=credentials)
+        with patch.object(credentials, "_time_fetcher", lambda: next(times)):
+            ours.send("DELETE", "/@connections/c1")
+            ours.send("DELETE", "/@connections/c1")
+        for request, name in zip(server.requests, ("first", "second"), strict=True):
+            assert f"Credential={name}/" in request.headers["authorization"]
+            assert request.headers["x-amz-security-token"] == f"token of {name}"
+            signature = request.headers["authorization"].rpartition("Signature=")[2]
+            its = Credentials(name, f"secret of {name}", f"token of {name}")
+            assert signature == signature_by_botocore(request, server, its)
+
+    def test_needs_credentials(self, server: Server) -> None:
+        with pytest.raises(NoCredentialsError):
+            transport(server, credentials=None).send("DELETE", "/@connections/c1")
+        assert server.connections == 0
+
+
+class TestConnections:
+    def test_one_serves_request_after_request(self, server: Server) -> None:
+        ours = transport(server)
+        for _ in range(20):
+            ours.send("POST", "/@connections/c1", body=b"{}")
+        assert (server.connections, len(server.requests)) == (1, 20)
+
+    def test_there_are_as_many_as_requests_at_once_and_answers_are_not_mixed_up(
+        self, server: Server
+    ) -> None:
+        def echo(request: Request) -> bytes:
+            time.sleep(0.002)
+            return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (
+                len(request.path),
+                request.path.encode(),
+            )
+
+        server.answer = echo
+        ours = transport(server)
+        paths = [f"/@connections/{number}" for number in range(300)]
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(lambda path: ours.send("DELETE", path).body, paths))
+        assert answers == [f"/prod{path}".encode() for path in paths]
+        assert server.connections <= 8
+
+    def test_one_that_the_server_closed_is_not_used_again(self, server: Server) -> None:
+        server.answer = lambda _request: OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        ours = transport(server)
+        for _ in range(3):
+            assert ours.send("DELETE", "/@connections/c1").status == 200
+        assert server.connections == 3
+
+    def test_one_that_rested_for_long_is_not_used_again(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ours = transport(server)
+        ours.send("DELETE", "/@connections/c1")
+        monkeypatch.setattr(module, "_REST_S", 0.0)
+        ours.send("DELETE", "/@connections/c1")
+        assert server.connections == 2
+
+    def test_an_answer_with_an_error_is_an_answer(self, server: Server) -> None:
+        server.answer = lambda _request: (
+            b"HTTP/1.1 410 Gone\r\nx-amzn-ErrorType: GoneException\r\nContent-Length: 0\r\n\r\n"
+        )
+        answer = transport(server).send("DELETE", "/@connections/c1")
+        assert (answer.status, answer.body) == (410, b"")
+        assert ("x-amzn-ErrorType", "GoneException") in answer.headers
+
+
+class TestNoAnswer:
+    def test_nobody_listens(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as stopped:
+            nowhere = Server(port=stopped.getsockname()[1])
+        with pytest.raises(EndpointConnectionError, match=f"localhost:{nowhere.port}"):
+            transport(nowhere).send("DELETE", "/@connections/c1")
+
+    @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])
+    def test_the_server_hangs_up(self, server: Server, answer: bytes) -> None:
+        server.answer = lambda _request: answer
+        server.hangs_up = True
+        with pytest.raises(ConnectionClosedError):
+            transport(server).send("DELETE", "/@connections/c1")
+        assert len(server.requests) == 1
+
+    def test_the_server_says_nothing_in_time_and_the_next_request_is_served(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        released = threading.Event()
+
+        def late(_request: Request) -> bytes:
+            released.wait(10)
+            return OK
+
+        monkeypatch.setattr(module, "READ_S", 0.2)
+        server.answer = late
+        ours = transport(server)
+        with pytest.raises(ReadTimeoutError):
+            ours.send("DELETE", "/@connections/c1")
+        released.set()
+        monkeypatch.setattr(module, "READ_S", 3)
+        assert ours.send("DELETE", "/@connections/c2").status == 200
+        assert server.connections == 2
+
+
+class TestTls:
+    @pytest.fixture
+    def authority(self) -> trustme.CA:
+        return trustme.CA()
+
+    @staticmethod
+    def serving(authority: trustme.CA, *names: str) -> "Iterator[Server]":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(*names).configure_cert(context)
+        with serving(context) as server:
+            yield server
+
+    @staticmethod
+    def file_of(authority: trustme.CA, folder: Path) -> str:
+        authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+        return str(folder / "ca.pem")
+
+    def test_a_certificate_of_the_authority_is_good(
+        self, authority: trustme.CA, tmp_path: Path
+    ) -> None:
+        for server in self.serving(authority, "localhost"):
+            ours = transport(server, ca_file=self.file_of(authority, tmp_path))
+            for _ in range(3):
+                assert ours.send("POST", "/@connections/c1", body=b"{}").body == b"{}"
+            assert server.connections == 1
+
+    def test_one_of_another_authority_is_not(self, authority: trustme.CA, tmp_path: Path) -> None:
+        for server in self.serving(authority, "localhost"):
+            ours = transport(server, ca_file=self.file_of(trustme.CA(), tmp_path))
+            with pytest.raises(NOT_CONNECTED):
+                ours.send("DELETE", "/@connections/c1")
+            assert server.requests == []
+
+    def test_nor_one_for_another_host(self, authority: trustme.CA, tmp_path: Path) -> None:
+        for server in self.serving(authority, "elsewhere.example"):
+            ours = transport(server, ca_file=self.file_of(authority, tmp_path))
+            with pytest.raises(NOT_CONNECTED):
+                ours.send("DELETE", "/@connections/c1")
+            assert server.requests == []
