@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -75,7 +75,8 @@ class Server:
             threading.Thread(target=self._converse, args=(peer,), daemon=True).start()
 
     def _converse(self, peer: socket.socket) -> None:
-        with peer, peer.makefile("rb") as lines:
+        # A client that gives up resets the connection.
+        with suppress(ConnectionError), peer, peer.makefile("rb") as lines:
             while (first := lines.readline()) not in (b"", b"\r\n"):
                 method, path, _version = first.decode().split(" ")
                 fields = {}
@@ -85,10 +86,7 @@ class Server:
                 body = lines.read(int(fields.get("content-length", 0)))
                 request = Request(method, path, fields, body)
                 self.requests.append(request)
-                try:
-                    peer.sendall(self.answer(request))
-                except ConnectionError:  # the client has given up
-                    return
+                peer.sendall(self.answer(request))
                 if self.hangs_up:
                     return
 
