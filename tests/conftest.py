@@ -4,9 +4,9 @@ import logging
 import sys
 from collections.abc import Iterator
 
-import boto3
 import pytest
 
+from hangup.aws import clients
 from tests.unit.aws_stub import AwsStub
 
 _UNSET = (
@@ -46,7 +46,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def aws_server() -> Iterator[AwsStub]:
     """The stub's server, one for all tests."""
-    boto3.setup_default_session()  # one that has not looked for credentials before
+    clients.session.cache_clear()  # for one that has not looked for credentials before
     with AwsStub() as stub:
         yield stub
 

@@ -3,7 +3,7 @@
 
 From the project's root, after ``make synth``::
 
-    .venv/bin/pip install --target build/chat . && cp examples/chat/routes.py build/chat
+    .venv/bin/pip install --target build/chat . boto3 && cp examples/chat/routes.py build/chat
     npx aws-cdk@2 deploy --app ".venv/bin/python examples/chat/app.py"
 
 The routes need ``hangup`` in their zip because they import ``hangup.activity``; the function of the

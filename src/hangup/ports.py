@@ -7,9 +7,8 @@ Every method raises ``BackendError`` for an answer that is no normal outcome of 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from hangup.core.invariants import AuditedConnection, UnreadableSession
 from hangup.core.model import (
     Connection,
     DurationMs,
@@ -18,6 +17,10 @@ from hangup.core.model import (
     Session,
 )
 from hangup.core.report import Count
+
+if TYPE_CHECKING:
+    # For the audit alone; no handler should load the rules that it checks.
+    from hangup.core.invariants import AuditedConnection, UnreadableSession
 
 __all__ = [
     "ActivityOutcome",
@@ -235,19 +238,19 @@ class Audit(Protocol):
     A write takes effect only if what it changes is what was seen. False means that it did not.
     """
 
-    def connection_pages(self) -> Iterator[Sequence[AuditedConnection]]:
+    def connection_pages(self) -> "Iterator[Sequence[AuditedConnection]]":
         """Yield every connection record, page by page, in no particular order."""
         ...
 
-    def session_pages(self) -> Iterator[Sequence[Session | UnreadableSession]]:
+    def session_pages(self) -> "Iterator[Sequence[Session | UnreadableSession]]":
         """Yield every session record, likewise."""
         ...
 
-    def connection(self, connection_id: str) -> AuditedConnection | None:
+    def connection(self, connection_id: str) -> "AuditedConnection | None":
         """Return a record as last written, ``None`` if there is none."""
         ...
 
-    def session(self, session_id: str) -> Session | UnreadableSession | None:
+    def session(self, session_id: str) -> "Session | UnreadableSession | None":
         """Return a session as last written, ``None`` if there is none."""
         ...
 

@@ -115,7 +115,7 @@ def test_synthesises_without_network_and_without_node_on_the_path(
 ) -> None:
     outdir = checkout / "cdk.out"
     (checkout / TEMPLATE_COPY).unlink()
-    (checkout / LOCK_COPY).write_text("boto3==0\n")
+    (checkout / LOCK_COPY).write_text("botocore==0\n")
     result = run(
         [*network_namespace(), sys.executable, str(checkout / "infra" / "app.py")], offline
     )

@@ -1,4 +1,4 @@
-"""The adapters, with boto3, against a stub of AWS: what they send and what answers mean."""
+"""The adapters, with botocore, against a stub of AWS: what they send and what answers mean."""
 
 from typing import TYPE_CHECKING
 

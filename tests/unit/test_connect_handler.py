@@ -1,4 +1,4 @@
-"""The connect handler, with boto3, on a stub of AWS."""
+"""The connect handler, with botocore, on a stub of AWS."""
 
 import json
 import time

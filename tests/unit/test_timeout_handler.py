@@ -1,7 +1,7 @@
 """The timeout handler, in the five groups of its contract.
 
 The first four run the closer and the sweep on the in-memory fakes; the last one runs the Lambda
-entry point itself, with boto3, against a stub of AWS on loopback.
+entry point itself, with botocore, against a stub of AWS on loopback.
 """
 
 import json

@@ -1,1 +1,1 @@
-"""Adapters to AWS: the only place that sees boto3 and botocore, and the only one to catch them."""
+"""Adapters to AWS: the only place that sees botocore, and the only one to catch its errors."""

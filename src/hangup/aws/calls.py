@@ -2,7 +2,7 @@
 
 What may succeed later (``errors.Kind`` BUSY and CONFLICT, and no answer at all) is tried again
 with capped exponential backoff and full jitter, as long as the invocation has time for another
-attempt. boto3's own retries are off: they know no deadline.
+attempt. botocore's own retries are off: they know no deadline.
 """
 
 import random

@@ -1,9 +1,14 @@
-"""boto3 clients with bounded patience and no retries of their own (``calls`` has those)."""
+"""botocore clients with bounded patience and no retries of their own (``calls`` has those).
 
-from typing import TYPE_CHECKING, Final
+Not boto3's: a client of boto3 is one of botocore, behind 60 more modules to import (resources, S3
+transfers) at every cold start.
+"""
 
-import boto3
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
 from botocore.config import Config
+from botocore.session import Session
 
 if TYPE_CHECKING:
     from mypy_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient
@@ -22,6 +27,7 @@ __all__ = [
     "lambda_client",
     "management_client",
     "secrets_client",
+    "session",
     "sqs_client",
 ]
 
@@ -43,29 +49,45 @@ _CONFIG: Final = Config(
 
 def dynamodb_client() -> "DynamoDBClient":
     """Return a client for tables."""
-    return boto3.client("dynamodb", config=_CONFIG)
+    client: DynamoDBClient = _client("dynamodb")
+    return client
 
 
 def management_client(endpoint: str) -> "ApiGatewayManagementApiClient":
     """Return a client for the connections of the stage behind a management endpoint."""
-    return boto3.client("apigatewaymanagementapi", endpoint_url=endpoint, config=_CONFIG)
+    client: ApiGatewayManagementApiClient = _client("apigatewaymanagementapi", endpoint)
+    return client
 
 
 def lambda_client() -> "LambdaClient":
     """Return a client for functions."""
-    return boto3.client("lambda", config=_CONFIG)
+    client: LambdaClient = _client("lambda")
+    return client
 
 
 def secrets_client() -> "SecretsManagerClient":
     """Return a client for secrets."""
-    return boto3.client("secretsmanager", config=_CONFIG)
+    client: SecretsManagerClient = _client("secretsmanager")
+    return client
 
 
 def cloudformation_client() -> "CloudFormationClient":
     """Return a client for stacks."""
-    return boto3.client("cloudformation", config=_CONFIG)
+    client: CloudFormationClient = _client("cloudformation")
+    return client
 
 
 def sqs_client() -> "SQSClient":
     """Return a client for queues."""
-    return boto3.client("sqs", config=_CONFIG)
+    client: SQSClient = _client("sqs")
+    return client
+
+
+def _client(service: str, endpoint: str | None = None) -> Any:  # noqa: ANN401 - by the name
+    return session().create_client(service, endpoint_url=endpoint, config=_CONFIG)
+
+
+@cache
+def session() -> Session:
+    """Return the process's session: its clients share credentials and what was read of the data."""
+    return Session()

@@ -175,7 +175,7 @@ class DynamoDbConnections:
         return ActivityOutcome.ALREADY_RECORDED if refused else ActivityOutcome.NO_RECORD
 
     def _scan(self, request: "ScanInputTypeDef") -> Iterator[ScanPage]:
-        # Page by page here, not by boto3's paginator, which could not go on after a failed page.
+        # Page by page here, not by botocore's paginator, which could not go on after a failed page.
         while True:
             page = self._calls("Scan", partial(self._client.scan, **request))
             yield ScanPage(

@@ -1,8 +1,8 @@
-"""The calls of a close, on ``transport``: what the adapters use of three of boto3's clients.
+"""The calls of a close, on ``transport``: what the adapters use of three of botocore's clients.
 
-Each method takes and returns what boto3's method of that name does, and raises ``ClientError`` for
-an answer that is an error, so that adapters and their retries work with either. ``transport`` is
-asked for its transport at every call, and may make it at the first: most sweeps close nothing.
+Each method takes and returns what botocore's method of that name does, and raises ``ClientError``
+for an answer that is an error, so that adapters and their retries work with either. ``transport``
+is asked for its transport at every call, and may make it at the first: most sweeps close nothing.
 """
 
 import io
@@ -14,12 +14,10 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-import boto3
-import botocore.session
 from botocore.exceptions import ClientError
 from botocore.httpsession import get_cert_path
 
-from hangup.aws.clients import lambda_client
+from hangup.aws.clients import lambda_client, session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,7 +108,7 @@ def direct_management_api(endpoint: str) -> DirectManagementApi:
 
 
 def direct_lambda() -> DirectLambda:
-    """Return Lambda, where boto3 says that it is."""
+    """Return Lambda, where botocore says that it is."""
     return DirectLambda(_lazily("lambda", lambda: lambda_client().meta.endpoint_url))
 
 
@@ -119,7 +117,7 @@ def _lazily(service: str, url: Callable[[], str]) -> "Callable[[], Transport]":
     lock, made = Lock(), list["Transport"]()
 
     def transport() -> "Transport":
-        # boto3's default session is not made for two threads at once.
+        # A session is not made for two threads at once.
         with lock:
             if not made:
                 made.append(_transport(service, url()))
@@ -129,18 +127,17 @@ def _lazily(service: str, url: Callable[[], str]) -> "Callable[[], Transport]":
 
 
 def _transport(service: str, url: str) -> "Transport":
-    """Return a transport with boto3's credentials, region and certificates."""
+    """Return a transport with the clients' credentials, region and certificates."""
     # Its C library alone takes 50 ms of CPU time to load.
     from hangup.aws.transport import Transport  # noqa: PLC0415
 
-    session = boto3.DEFAULT_SESSION or boto3.Session()
-    ca_bundle = botocore.session.get_session().get_config_variable("ca_bundle")
+    ours = session()
     return Transport(
         url,
         service=service,
-        region=session.region_name,
-        credentials=session.get_credentials(),
-        ca_file=str(ca_bundle or get_cert_path(verify=True)),
+        region=ours.get_config_variable("region"),
+        credentials=ours.get_credentials(),
+        ca_file=str(ours.get_config_variable("ca_bundle") or get_cert_path(verify=True)),
     )
 
 

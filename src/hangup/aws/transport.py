@@ -1,10 +1,10 @@
 """Signed HTTPS requests through awscrt, AWS's own C runtime.
 
 The calls that a sweep makes for each close go this way: one costs a tenth of the CPU time that it
-costs through boto3 (docs/decisions/0001-awscrt-for-closes.md). The runtime brings the signer, TLS
+costs through botocore (docs/decisions/0001-awscrt-for-closes.md). The runtime brings the signer, TLS
 and HTTP; the pool of connections and the time-outs are here, and ``calls`` has the retries.
 
-What got no answer raises what boto3 raises for it, so that callers need not know the difference.
+What got no answer raises what botocore raises for it, so that callers need not know the difference.
 """
 
 import ctypes
@@ -107,7 +107,7 @@ class Transport:
     def send(self, method: str, path: str, *, headers: Headers = (), body: bytes = b"") -> Answer:
         """Send one request, and return its answer.
 
-        ``path`` is percent-encoded. Raises what boto3 raises: ``NoCredentialsError``,
+        ``path`` is percent-encoded. Raises what botocore raises: ``NoCredentialsError``,
         ``EndpointConnectionError``, ``ConnectTimeoutError``, ``ConnectionClosedError``,
         ``ReadTimeoutError``; after the last two the request may have taken effect.
         """

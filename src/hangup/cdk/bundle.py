@@ -2,15 +2,16 @@
 
 pip installs what ``lambda.txt`` pins (a copy of the project's ``requirements/lambda.txt``, so that
 an installed package can build the zip too) for Lambda's platform, whatever machine this is. It
-does so once per lock: a later build with the same lock needs no network.
+does so once per lock and architecture: a later build with the same lock needs no network.
 
-The zip is the same byte for byte wherever it is built, since CDK names it by its hash and a
-different hash is a deployment: entries are sorted, with one fixed time and mode, without bytecode,
-and stored without compression, because zlib's output differs between its versions.
+The zip is the same byte for byte wherever one machine builds it: entries are sorted, with one
+fixed time and mode. Between machines the compressed bytes may differ with zlib's version and the
+bytecode with Python's patch release, so ``content_hash`` names what is inside.
 """
 
 import ast
 import hashlib
+import json
 import os
 import shlex
 import shutil
@@ -22,25 +23,31 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from hangup.cdk.bytecode import PYTHON, bytecode
 from hangup.errors import BuildError
 
-__all__ = ["LOCK", "build_lambda_zip"]
+__all__ = ["LOCK", "PLATFORMS", "build_lambda_zip", "content_hash"]
 
 LOCK = Path(__file__).with_name("lambda.txt")
 
-_PACKAGE = Path(__file__).parents[1]
-_ZIP_NAME = "hangup-lambda.zip"
+PLATFORMS = {"arm64": "manylinux2014_aarch64", "x86_64": "manylinux2014_x86_64"}
+"""Lambda's architectures, and pip's names for them. Amazon Linux 2023 has a newer glibc (2.34)
+than these wheels ask for (2.17)."""
 
-# Lambda's python3.13 on arm64. All of today's dependencies are pure Python; with these options a
-# compiled one would be taken for Lambda's processor, not for this machine's.
+_PACKAGE = Path(__file__).parents[1]
+
+# A compiled dependency is taken for Lambda's processor and Python, not for this machine's.
 _PIP_OPTIONS = shlex.split(
     "--quiet --disable-pip-version-check --no-input --no-compile --require-hashes --no-deps"
-    " --only-binary :all: --platform manylinux2014_aarch64 --implementation cp"
-    " --python-version 3.13"
+    f" --only-binary :all: --implementation cp --python-version {PYTHON}"
 )
 
 # The AWS services that the handlers call. botocore describes 400 more, in 24 MB.
 _SERVICES = ("apigatewaymanagementapi", "dynamodb", "lambda", "secretsmanager")
+_ENDPOINTS = "botocore/data/endpoints.json"
+
+# What botocore and the closes use of AWS's C runtime (HTTP, TLS, signing), with what that imports.
+_RUNTIME_MODULES = shlex.split("__init__ auth checksums common crypto exceptions http io")
 
 # The first pattern that matches a file's path decides; ``*`` crosses folders.
 _KEPT, _LEFT_OUT = True, False
@@ -54,9 +61,8 @@ _RULES: tuple[tuple[str, bool], ...] = (
     ("botocore/data/*/examples-1.json", _LEFT_OUT),
     *((f"botocore/data/{service}/*", _KEPT) for service in _SERVICES),
     ("botocore/data/*/*", _LEFT_OUT),
-    # boto3's resources (Table, Bucket); the handlers use its clients alone.
-    ("boto3/data/*", _LEFT_OUT),
-    ("boto3/examples/*", _LEFT_OUT),
+    *((f"awscrt/{name}.py", _KEPT) for name in _RUNTIME_MODULES),
+    ("awscrt/*", _LEFT_OUT),
     # A copy of the time zone database, for zones other than the local one and UTC.
     ("dateutil/zoneinfo/*", _LEFT_OUT),
     # Powertools' logger and EMF metrics, and what its __init__ imports along with them.
@@ -85,41 +91,70 @@ _RULES: tuple[tuple[str, bool], ...] = (
 _TIME = (1980, 1, 1, 0, 0, 0)
 _REGULAR_FILE_0644 = 0o100644 << 16
 _UNIX = 3
+_MAGIC_NUMBER_BYTES = 4
 
 
-def build_lambda_zip(build_dir: Path | None = None) -> Path:
-    """Build the zip in ``build_dir`` (default: ``build`` in the working directory).
+def build_lambda_zip(build_dir: Path | None = None, *, architecture: str = "arm64") -> Path:
+    """Build the zip for ``architecture`` in ``build_dir`` (default: ``build``, here).
 
-    Return its path. Raise BuildError if pip cannot install what the lock pins.
+    ``architecture`` is one of ``PLATFORMS``. Return the zip's path. Raise BuildError for another
+    architecture, if pip cannot install what the lock pins, and if that does not compile.
     """
+    if architecture not in PLATFORMS:
+        raise BuildError(f"Lambda runs on {' and '.join(PLATFORMS)}, not on {architecture}.")
     build_dir = build_dir or Path.cwd() / "build"
-    dependencies = _install_dependencies(build_dir)
+    dependencies = _install_dependencies(build_dir, architecture)
     files = {path: file for path, file in _files(dependencies) if _is_kept(path)}
     files |= _handler_modules()
-    target = build_dir / _ZIP_NAME
+    files |= bytecode({k: v for k, v in files.items() if k.endswith(".py")}, build_dir)
+    target = build_dir / f"hangup-lambda-{architecture}.zip"
     _write_zip(target, files)
     return target
 
 
-def _install_dependencies(build_dir: Path) -> Path:
-    """Return the folder with what the lock pins, installed on an earlier build or now."""
-    key = hashlib.sha256(LOCK.read_bytes() + " ".join(_PIP_OPTIONS).encode()).hexdigest()[:16]
-    installed = build_dir / f"lambda-dependencies-{key}"
+def content_hash(lambda_zip: Path) -> str:
+    """Return the SHA-256 (hexadecimal) of what the zip holds: paths and contents, in order.
+
+    Bytecode counts as its magic number, since the rest follows from the sources. So the zip of
+    another machine has the same hash, unless only one of them has bytecode.
+    """
+    digest = hashlib.sha256()
+    with zipfile.ZipFile(lambda_zip) as archive:
+        for path in archive.namelist():
+            content = archive.read(path)
+            if path.endswith(".pyc"):
+                content = content[:_MAGIC_NUMBER_BYTES]
+            digest.update(path.encode() + b"\0" + hashlib.sha256(content).digest())
+    return digest.hexdigest()
+
+
+def _install_dependencies(build_dir: Path, architecture: str) -> Path:
+    """Return the folder with what the lock pins, installed on an earlier build or now.
+
+    Installing removes what another lock had pinned.
+    """
+    options = [*_PIP_OPTIONS, "--platform", PLATFORMS[architecture]]
+    settings = " ".join([*options, *_SERVICES])
+    key = hashlib.sha256(LOCK.read_bytes() + settings.encode()).hexdigest()[:16]
+    installed = build_dir / f"lambda-dependencies-{architecture}-{key}"
     if installed.is_dir():
         return installed
     build_dir.mkdir(parents=True, exist_ok=True)
     # Under another name until it is complete: an interrupted build must not look finished.
     unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=build_dir))
     try:
-        _pip_install(unfinished)
+        _pip_install(unfinished, options)
+        _trim_endpoints(unfinished / _ENDPOINTS)
+        for previous in build_dir.glob(f"lambda-dependencies-{architecture}-*"):
+            shutil.rmtree(previous)
         unfinished.rename(installed)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return installed
 
 
-def _pip_install(target: Path) -> None:
-    command = [sys.executable, "-m", "pip", "install", *_PIP_OPTIONS]
+def _pip_install(target: Path, options: list[str]) -> None:
+    command = [sys.executable, "-m", "pip", "install", *options]
     result = subprocess.run(  # noqa: S603 - fixed words and our own paths
         [*command, "--target", str(target), "--requirement", str(LOCK)],
         capture_output=True,
@@ -134,6 +169,16 @@ def _pip_install(target: Path) -> None:
             f"{LOCK.name} pins (it needs a Python package index, once per lock): "
             f"{reason.removeprefix('ERROR: ')}"
         )
+
+
+def _trim_endpoints(file: Path) -> None:
+    """Leave out the endpoints of other services: 1.2 MB that the first client would parse."""
+    endpoints = json.loads(file.read_text())
+    for partition in endpoints["partitions"]:
+        partition["services"] = {
+            name: service for name, service in partition["services"].items() if name in _SERVICES
+        }
+    file.write_text(json.dumps(endpoints))
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -188,10 +233,11 @@ def _imported_names(file: Path) -> Iterator[str]:
 
 def _write_zip(target: Path, files: Mapping[str, Path]) -> None:
     unfinished = target.with_suffix(".unfinished")
-    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(unfinished, "w") as archive:
         for path, file in sorted(files.items()):
             entry = zipfile.ZipInfo(path, _TIME)
             entry.create_system = _UNIX
             entry.external_attr = _REGULAR_FILE_0644
+            entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, file.read_bytes())
     unfinished.replace(target)

@@ -41,11 +41,12 @@ class _QueueDestination:
 class HandlerFunction(Construct):
     """The function of ``hangup.handlers.<handler>``, allowed to do only what ``grants`` says.
 
-    ``timeout_s`` is in seconds (1 to 900). ``asynchronous_event_age_s`` is for a function whose
-    asynchronous events are worthless once they are older than that many seconds (60 to 21,600):
-    Lambda then neither keeps them longer nor tries them again. None leaves Lambda's own rule, two
-    retries within six hours. ``failed_events`` is the queue for asynchronous events that failed
-    for good, with everything needed to send them again.
+    ``code`` must fit ``architecture``. ``timeout_s`` is in seconds (1 to 900).
+    ``asynchronous_event_age_s`` is for a function whose asynchronous events are worthless once they
+    are older than that many seconds (60 to 21,600): Lambda then neither keeps them longer nor tries
+    them again. None leaves Lambda's own rule, two retries within six hours. ``failed_events`` is
+    the queue for asynchronous events that failed for good, with everything needed to send them
+    again.
     """
 
     def __init__(  # noqa: PLR0913 - constructs take keywords, as CDK's own do
@@ -56,6 +57,7 @@ class HandlerFunction(Construct):
         handler: str,
         description: str,
         code: lambda_.Code,
+        architecture: lambda_.Architecture,
         environment: Mapping[str, str],
         grants: Iterable[iam.PolicyStatement],
         timeout_s: int,
@@ -90,7 +92,7 @@ class HandlerFunction(Construct):
             self,
             "Function",
             runtime=lambda_.Runtime.PYTHON_3_13,
-            architecture=lambda_.Architecture.ARM_64,
+            architecture=architecture,
             code=code,
             handler=f"hangup.handlers.{handler}.lambda_handler",
             description=description,

@@ -12,7 +12,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from hangup.cdk.bundle import build_lambda_zip
+from hangup.cdk.code import lambda_code
 from hangup.cdk.handler_function import HandlerFunction, allow
 from hangup.cdk.management_api import manage_connections, stage_endpoint
 from hangup.core.limits import MAX_CONNECTION_S
@@ -51,6 +51,7 @@ class IdleConnectionTimeout(Construct):
     - ``management_endpoint``: the ``@connections`` URL, stage included, where it is not the
       stage's own (an emulator).
     - ``code``: the functions' code; by default the zip that ``hangup.cdk.bundle`` builds.
+    - ``architecture``: the function's processor, ARM_64 by default; ``code`` must fit it.
     - ``alarm_actions``: what each alarm does when it rings.
     - ``log_retention``: how long the function's log lines are kept.
 
@@ -76,6 +77,7 @@ class IdleConnectionTimeout(Construct):
         guard_at_least: int = 20,
         management_endpoint: str | None = None,
         code: lambda_.Code | None = None,
+        architecture: lambda_.Architecture | None = None,
         alarm_actions: Sequence[cloudwatch.IAlarmAction] = (),
         log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
     ) -> None:
@@ -89,7 +91,8 @@ class IdleConnectionTimeout(Construct):
             "TimeoutHandler",
             handler="timeout_handler",
             description="Close the WebSocket connections that have been silent for too long",
-            code=code or lambda_.Code.from_asset(str(build_lambda_zip())),
+            code=code or lambda_code(architecture or lambda_.Architecture.ARM_64),
+            architecture=architecture or lambda_.Architecture.ARM_64,
             environment={
                 "CONNECTION_IDLE_TIMEOUT_SECONDS": str(idle_timeout_seconds),
                 "ACTIVITY_RESOLUTION_SECONDS": str(activity_resolution_seconds),

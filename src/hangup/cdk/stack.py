@@ -14,7 +14,7 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk.aws_apigatewayv2_integrations import WebSocketLambdaIntegration
 from constructs import Construct
 
-from hangup.cdk.bundle import build_lambda_zip
+from hangup.cdk.code import lambda_code
 from hangup.cdk.handler_function import HandlerFunction, allow
 from hangup.cdk.idle_connection_timeout import IdleConnectionTimeout
 from hangup.cdk.management_api import manage_connections, stage_endpoint
@@ -39,6 +39,7 @@ class HangupStack(cdk.Stack):
     """WebSocket API, tables, handlers, join secret, and the idle timeout on top.
 
     ``code`` is the functions' code; by default the zip that ``hangup.cdk.bundle`` builds.
+    ``architecture`` is the functions' processor, ARM_64 by default; ``code`` must fit it.
     ``alarm_actions`` is what each alarm does when it rings. ``synthesizer`` is CDK's.
     """
 
@@ -48,6 +49,7 @@ class HangupStack(cdk.Stack):
         construct_id: str,
         *,
         code: lambda_.Code | None = None,
+        architecture: lambda_.Architecture | None = None,
         alarm_actions: Sequence[cloudwatch.IAlarmAction] = (),
         log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
         synthesizer: cdk.IStackSynthesizer | None = None,
@@ -58,7 +60,8 @@ class HangupStack(cdk.Stack):
             description="Hang up on idle WebSocket connections, and clean up after them once",
             synthesizer=synthesizer,
         )
-        self._code = code or lambda_.Code.from_asset(str(build_lambda_zip()))
+        self._architecture = architecture or lambda_.Architecture.ARM_64
+        self._code = code or lambda_code(self._architecture)
         self._log_retention = log_retention
         idle_timeout = cdk.CfnParameter(
             self,
@@ -139,6 +142,7 @@ class HangupStack(cdk.Stack):
             log_level=self._log_level,
             management_endpoint=self._management_endpoint,
             code=self._code,
+            architecture=self._architecture,
             alarm_actions=alarm_actions,
             log_retention=log_retention,
         )
@@ -322,6 +326,7 @@ class HangupStack(cdk.Stack):
             handler=handler,
             description=description,
             code=self._code,
+            architecture=self._architecture,
             environment={"LOG_LEVEL": self._log_level, **environment},
             grants=grants,
             timeout_s=timeout_s,

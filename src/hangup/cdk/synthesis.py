@@ -8,7 +8,7 @@ from typing import Any
 import aws_cdk as cdk
 from aws_cdk import aws_lambda as lambda_
 
-from hangup.cdk.bundle import build_lambda_zip
+from hangup.cdk.code import lambda_code
 from hangup.cdk.stack import HangupStack
 
 __all__ = ["packaged_template", "synthesise"]
@@ -22,7 +22,7 @@ def synthesise(*, outdir: Path, build_dir: Path) -> dict[str, Any]:
     The Lambda zip is built in ``build_dir`` first. Raise BuildError if it cannot be.
     """
     app = cdk.App(outdir=str(outdir), analytics_reporting=False)
-    code = lambda_.Code.from_asset(str(build_lambda_zip(build_dir)))
+    code = lambda_code(lambda_.Architecture.ARM_64, build_dir)
     stack = HangupStack(app, "Hangup", code=code)
     template: dict[str, Any] = app.synth().get_stack_artifact(stack.artifact_id).template
     return template
