@@ -13,7 +13,9 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sns as sns
 from aws_cdk.assertions import Template
 
-from hangup.cdk import IdleConnectionTimeout
+from hangup.cdk import HangupStack, IdleConnectionTimeout
+from hangup.cdk.bundle import build_lambda_zip, content_hash
+from hangup.cdk.code import code_of
 from tests.infra.templates import Resources, readable
 
 pytestmark = pytest.mark.infra
@@ -46,7 +48,7 @@ def add_timeout(
         ),
         connections_table=dynamodb.Table.from_table_arn(stack, "Table", TABLE_ARN),
         disconnect_handler=lambda_.Function.from_function_arn(stack, "Handler", FUNCTION_ARN),
-        code=lambda_.Code.from_asset(str(lambda_zip)) if lambda_zip else None,
+        code=code_of(lambda_zip) if lambda_zip else None,
         **options,
     )
 
@@ -151,6 +153,33 @@ def test_builds_its_own_code_unless_it_is_given_some(
     add_timeout(stack, None)
     code = synthesised(stack).function("timeout_handler")["Code"]
     assert code == existing.function("timeout_handler")["Code"]
+
+
+def test_takes_x86_64_with_code_that_is_for_it(
+    existing: Resources, lambda_zip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(lambda_zip.parents[1])
+    stack = existing_stack()
+    add_timeout(stack, None, architecture=lambda_.Architecture.X86_64)
+    function = synthesised(stack).function("timeout_handler")
+    assert function["Architectures"] == ["x86_64"]
+    assert existing.function("timeout_handler")["Architectures"] == ["arm64"]
+
+    other = build_lambda_zip(lambda_zip.parent, architecture="x86_64")
+    assert content_hash(other) != content_hash(lambda_zip)
+    given = existing_stack()
+    add_timeout(given, other, architecture=lambda_.Architecture.X86_64)
+    assert synthesised(given).function("timeout_handler") == function
+
+
+def test_the_whole_stack_takes_x86_64_too(
+    lambda_zip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(lambda_zip.parents[1])
+    stack = HangupStack(cdk.App(), "Hangup", architecture=lambda_.Architecture.X86_64)
+    functions = synthesised(stack).of_type("AWS::Lambda::Function").values()
+    assert [function["Architectures"] for function in functions] == [["x86_64"]] * 4
+    assert len({str(function["Code"]) for function in functions}) == 1
 
 
 @pytest.mark.parametrize("seconds", [1, 7_200])
