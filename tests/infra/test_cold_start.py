@@ -57,8 +57,8 @@ IMPORT = """
 import importlib, json, sys
 unpacked, handler = sys.argv[1:]
 sys.path.insert(0, unpacked)
-# As a handler does, whose first import from here is an adapter.
-import hangup.aws
+# First, as Python does for any of them.
+import hangup.handlers
 from botocore.session import Session
 
 def refuse(*_, **__):

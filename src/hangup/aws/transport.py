@@ -1,8 +1,8 @@
 """Signed HTTPS requests through awscrt, AWS's own C runtime.
 
-The calls that a sweep makes for each close go this way: one costs a tenth of the CPU time that it
-costs through botocore (docs/decisions/0001-awscrt-for-closes.md). The runtime brings the signer, TLS
-and HTTP; the pool of connections and the time-outs are here, and ``calls`` has the retries.
+The calls that a sweep makes for each close go this way: one costs a fraction of the CPU time that
+it costs through botocore (docs/decisions/0001-awscrt-for-closes.md). The runtime brings the signer,
+TLS and HTTP; the pool of connections and the time-outs are here, and ``calls`` has the retries.
 
 What got no answer raises what botocore raises for it, so that callers need not know the difference.
 """
