@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol, TypeVar
 
+from hangup.core.due import Due
 from hangup.core.invariants import AuditedConnection, UnreadableSession
 from hangup.core.model import (
     Connection,
@@ -17,7 +18,8 @@ from hangup.core.model import (
     JsonObject,
     Session,
 )
-from hangup.core.report import Count
+from hangup.core.report import Metric
+from hangup.errors import BackendError
 
 __all__ = [
     "ActivityOutcome",
@@ -25,6 +27,7 @@ __all__ = [
     "Clock",
     "CloseOutcome",
     "ConnectionsRepository",
+    "DueQueue",
     "EndRefusal",
     "Functions",
     "Gateway",
@@ -32,6 +35,7 @@ __all__ = [
     "LeaveOutcome",
     "Log",
     "Metrics",
+    "NotQueued",
     "ParallelMap",
     "PostOutcome",
     "ScanPage",
@@ -111,6 +115,14 @@ class DeadLetter:
     message_id: str
     receipt: str
     body: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotQueued:
+    """What could not be queued, and why."""
+
+    dues: Sequence[Due]
+    error: BackendError
 
 
 Item = TypeVar("Item")
@@ -260,6 +272,22 @@ class Audit(Protocol):
         ...
 
 
+class DueQueue(Protocol):
+    """The queue of connections that fall due, each delivered when it is idle."""
+
+    def send(self, dues: Sequence[Due]) -> NotQueued | None:
+        """Queue up to ten; return what could not be queued, None if all are.
+
+        Each is delivered once its deadline has passed, to the second above, at least once. What
+        could not be queued may be delivered all the same, if only the answer was lost.
+        """
+        ...
+
+    def postpone(self, receipt: str, *, delay_s: int) -> None:
+        """Let a message that was received be delivered again, after so many seconds (0 to 900)."""
+        ...
+
+
 class DeadLetters(Protocol):
     """The queue of cleanups that failed for good."""
 
@@ -303,8 +331,8 @@ class Functions(Protocol):
 class Metrics(Protocol):
     """CloudWatch metrics."""
 
-    def emit(self, counts: Sequence[Count]) -> None:
-        """Put every count, in one go."""
+    def emit(self, metrics: Sequence[Metric]) -> None:
+        """Put every count and every duration, in one go."""
         ...
 
 

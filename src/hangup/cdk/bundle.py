@@ -40,7 +40,7 @@ _PIP_OPTIONS = shlex.split(
 )
 
 # The AWS services that the handlers call. botocore describes 400 more, in 24 MB.
-_SERVICES = ("apigatewaymanagementapi", "dynamodb", "lambda", "secretsmanager")
+_SERVICES = ("apigatewaymanagementapi", "dynamodb", "lambda", "secretsmanager", "sqs")
 
 # The first pattern that matches a file's path decides; ``*`` crosses folders.
 _KEPT, _LEFT_OUT = True, False

@@ -38,8 +38,10 @@ _ROUTE_TIMEOUT_S = 25
 class HangupStack(cdk.Stack):
     """WebSocket API, tables, handlers, join secret, and the idle timeout on top.
 
-    ``code`` is the functions' code; by default the zip that ``hangup.cdk.bundle`` builds.
-    ``alarm_actions`` is what each alarm does when it rings. ``synthesizer`` is CDK's.
+    ``precise`` closes to the second, by a queue, instead of to the minute: for an
+    ``IdleTimeoutSeconds`` of 75 and more. ``code`` is the functions' code; by default the zip that
+    ``hangup.cdk.bundle`` builds. ``alarm_actions`` is what each alarm does when it rings.
+    ``synthesizer`` is CDK's.
     """
 
     def __init__(  # noqa: PLR0913 - constructs take keywords, as CDK's own do
@@ -47,6 +49,7 @@ class HangupStack(cdk.Stack):
         scope: Construct,
         construct_id: str,
         *,
+        precise: bool = False,
         code: lambda_.Code | None = None,
         alarm_actions: Sequence[cloudwatch.IAlarmAction] = (),
         log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
@@ -137,6 +140,7 @@ class HangupStack(cdk.Stack):
             idle_timeout_seconds=idle_timeout.value_as_string,
             activity_resolution_seconds=self._activity_resolution_s,
             log_level=self._log_level,
+            precise=precise,
             management_endpoint=self._management_endpoint,
             code=self._code,
             alarm_actions=alarm_actions,
@@ -158,6 +162,14 @@ class HangupStack(cdk.Stack):
                 "FailedCleanupsQueueUrl": self._failed_cleanups.queue_url,
             }
         )
+        if timeout.due_closes is not None:
+            self._outputs(
+                {
+                    "CloseFunction": timeout.due_closes.function.function_name,
+                    "DueQueueUrl": timeout.due_closes.queue.queue_url,
+                    "FailedClosesQueueUrl": timeout.due_closes.failed_closes.queue_url,
+                }
+            )
 
     def _connections_table(self) -> dynamodb.Table:
         table = self._table("Connections", "connectionId")
