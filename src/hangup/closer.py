@@ -165,7 +165,7 @@ class Closer:
             return Outcome(ended=Ended.CLAIM_LOST)
 
         posted = None
-        if not self._noticed(connection):
+        if not connection.is_noticed:
             posted = self.send_timeout_message(connection, now_ms=now_ms)
         notice_failed = posted is False
         try:
@@ -219,15 +219,6 @@ class Closer:
         """Hand the cleanup over to the disconnect handler. Raises ``BackendError``."""
         self.functions.invoke_disconnect_handler(
             disconnect_event(connection, self.address, now_ms=now_ms, correlation_id=correlation_id)
-        )
-
-    @staticmethod
-    def _noticed(connection: Connection) -> bool:
-        """Say whether an earlier sweep sent the notice for this very silence."""
-        return (
-            connection.noticed_at_ms is not None
-            and connection.last_seen_ms is not None
-            and connection.noticed_at_ms >= connection.last_seen_ms
         )
 
     def _release(self, connection: Connection, *, noticed_at_ms: EpochMs | None) -> None:

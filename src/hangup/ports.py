@@ -176,7 +176,8 @@ class ConnectionsRepository(Protocol):
         """Take the exclusive right to close the connection until ``claim_expires_ms``.
 
         Return False, having written nothing, if the client became active after ``connection`` was
-        read, if the record is gone, or if another claim has not expired at ``now_ms``.
+        read, if somebody sent the notice for this silence since then, if the record is gone, or if
+        another claim has not expired at ``now_ms``.
         """
         ...
 
