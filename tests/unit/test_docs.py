@@ -14,6 +14,7 @@ import pytest
 
 from hangup import cli, config
 from hangup.core import messages
+from hangup.core.due import LOOK_AHEAD_S
 from hangup.core.limits import MAX_CONNECTION_S, MAX_SCAN_SEGMENTS
 from hangup.core.model import Connection, DurationMs, EpochMs, Role, TimeoutReason
 from hangup.core.report import ClosesReport, SweepReport
@@ -276,22 +277,51 @@ def test_the_alarms_are_those_of_the_template() -> None:
     assert "nine alarms" in (ROOT / "docs" / "deploy.md").read_text()
 
 
+def granted(function: str, *, precise: bool) -> set[str]:
+    """Return what a function's role allows, besides its log."""
+    template = packaged_template(precise=precise)
+    grants = Resources(template=template).grants(f"{function}_handler").values()
+    return {action for actions in grants for action in actions if not action.startswith("logs:")}
+
+
+def documented_grants(function: str, header: str) -> set[str]:
+    rows = table(header, (ROOT / "SECURITY.md").read_text())
+    return {action for who, actions, _ in rows if who == function for action in code(actions)}
+
+
 @pytest.mark.parametrize("function", ["connect", "heartbeat", "disconnect", "timeout"])
 def test_the_grants_are_those_of_the_template(function: str) -> None:
-    granted: set[str] = set()
-    grants = Resources(template=packaged_template()).grants(f"{function}_handler")
-    for actions in grants.values():
-        granted |= {action for action in actions if not action.startswith("logs:")}
-    rows = table("Function", (ROOT / "SECURITY.md").read_text())
-    assert {action for who, actions, _ in rows if who == function for action in code(actions)} == (
-        granted
-    )
+    assert documented_grants(function, "Function") == granted(function, precise=False)
+
+
+@pytest.mark.parametrize("function", ["timeout", "close"])
+def test_the_grants_of_a_precise_stack_are_those_of_its_template(function: str) -> None:
+    assert documented_grants(function, "Precise") == granted(function, precise=True)
 
 
 def test_the_outputs_are_those_of_the_template() -> None:
     deploy = (ROOT / "docs" / "deploy.md").read_text()
-    outputs = deploy.split("Outputs:", 1)[1].split("\n\n", 1)[0]
-    assert set(code(outputs)) == set(packaged_template()["Outputs"])
+    outputs, _, rest = deploy.split("Outputs:", 1)[1].partition("\n\n")
+    inline, precise = packaged_template()["Outputs"], packaged_template(precise=True)["Outputs"]
+    assert set(code(outputs)) == set(inline)
+    added = rest.split("and the outputs", 1)[1].split(".", 1)[0]
+    assert set(code(added)) == set(precise) - set(inline)
+
+
+def test_a_precise_stack_adds_the_alarms_that_are_documented() -> None:
+    def alarms(*, precise: bool) -> int:
+        template = packaged_template(precise=precise)
+        return len(Resources(template=template).of_type("AWS::CloudWatch::Alarm"))
+
+    assert alarms(precise=True) - alarms(precise=False) == 2
+    assert "two alarms" in (ROOT / "docs" / "deploy.md").read_text()
+
+
+def test_the_look_ahead_is_the_one_that_is_documented() -> None:
+    text = (ROOT / "docs" / "topologies.md").read_text()
+    assert f"A sweep looks {LOOK_AHEAD_S} seconds ahead" in text
+    assert f"**A timeout of {LOOK_AHEAD_S} seconds or more.**" in text
+    assert f"`timeout - {LOOK_AHEAD_S}` seconds**, {120 - LOOK_AHEAD_S} at the default" in text
 
 
 def cost(connections: int) -> dict[str, float]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from hangup.aws.stack import DeployedStack, stack_outputs
+from hangup.core.due import LOOK_AHEAD_S
 from hangup.core.model import DurationMs, EpochMs, Role
 from hangup.errors import LocalStackError
 from hangup.local.client import client
@@ -136,6 +137,8 @@ def _welcome(engine: Engine, stack: Deployment, idle_timeout_s: int) -> Iterator
     url = join_url(stack.web_socket_url, session_id=_SESSION, role=Role.SPEAKER, token=token)
     how = " and a queue for what falls due" if stack.due_queue_url else ""
     yield f"Up: idle timeout {idle_timeout_s} s, one sweep a minute{how}. Ctrl-C stops it."
+    if how and idle_timeout_s < LOOK_AHEAD_S:
+        yield f"Below {LOOK_AHEAD_S} s a close may be late by a minute: no sweep was there before."
     yield ""
     yield f"WebSocket URL        {stack.web_socket_url}"
     yield f"Management endpoint  {stack.management_endpoint}"
