@@ -20,7 +20,7 @@ check: .venv/.dev ## Lint, types, layers, unit and property tests (under a minut
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/unit tests/property tests/contract -m "not integration" --cov --cov-report=
-	$(BIN)/coverage report --fail-under=100 --include="src/hangup/core/*,src/hangup/sweep.py,src/hangup/closer.py,src/hangup/handlers/timeout_handler.py"
+	$(BIN)/coverage report --fail-under=100 --include="src/hangup/core/*,src/hangup/sweep.py,src/hangup/closer.py,src/hangup/due.py,src/hangup/handlers/timeout_handler.py,src/hangup/handlers/close_handler.py"
 
 test: check ## Everything: check, the model, the template, the Lambda zip, faults and real sockets on the local stack
 	$(BIN)/python -m pytest tests/model -m "not integration"

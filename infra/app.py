@@ -2,11 +2,13 @@
 """The CDK app: build the Lambda zip, synthesise the stack, refresh what the package carries of it.
 
 ``python infra/app.py`` writes ``cdk.out``, as the ``cdk`` command does through it, and refreshes
-the package's copies of the lock and of the template. With ``--check`` it changes neither, and
-exits with 1 if a copy is out of date.
+the package's copies of the lock and of the templates, with and without a queue. The context value
+``precise`` (``cdk deploy -c precise=true``) chooses the one with a queue for ``cdk.out``. With
+``--check`` it changes no copy, and exits with 1 if one is out of date.
 """
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -17,7 +19,11 @@ from hangup.errors import HangupError
 _ROOT = Path(__file__).resolve().parents[1]
 _LOCK = _ROOT / "requirements" / "lambda.txt"
 _LOCK_COPY = _ROOT / "src" / "hangup" / "cdk" / "lambda.txt"
-_TEMPLATE_COPY = _ROOT / "src" / "hangup" / "local" / "template.json"
+_COPIES = {
+    False: _ROOT / "src" / "hangup" / "local" / "template.json",
+    True: _ROOT / "src" / "hangup" / "local" / "template-precise.json",
+}
+"""The packaged templates, by whether they are precise."""
 
 
 def main() -> None:
@@ -37,22 +43,27 @@ def main() -> None:
 
 def _refresh() -> None:
     _write(_LOCK_COPY, _LOCK.read_text())
-    # The cdk command says where it wants the result.
+    # The cdk command says where it wants the result, and what was asked of it.
     outdir = Path(os.environ.get("CDK_OUTDIR", _ROOT / "cdk.out"))
-    _write(_TEMPLATE_COPY, _template(outdir))
+    context = json.loads(os.environ.get("CDK_CONTEXT_JSON") or "{}")
+    wanted = str(context.get("precise", False)).lower() == "true"
+    _write(_COPIES[wanted], _template(outdir, precise=wanted))
+    with tempfile.TemporaryDirectory() as aside:
+        _write(_COPIES[not wanted], _template(Path(aside), precise=not wanted))
 
 
 def _check() -> None:
     _compare(_LOCK_COPY, _LOCK.read_text())
-    with tempfile.TemporaryDirectory() as outdir:
-        _compare(_TEMPLATE_COPY, _template(Path(outdir)))
+    for precise, copy in _COPIES.items():
+        with tempfile.TemporaryDirectory() as outdir:
+            _compare(copy, _template(Path(outdir), precise=precise))
 
 
-def _template(outdir: Path) -> str:
+def _template(outdir: Path, *, precise: bool) -> str:
     # Imported here because CDK starts Node.js, and a missing one deserves a sentence from main.
     from hangup.cdk.synthesis import packaged_template, synthesise  # noqa: PLC0415
 
-    return packaged_template(synthesise(outdir=outdir, build_dir=_ROOT / "build"))
+    return packaged_template(synthesise(outdir=outdir, build_dir=_ROOT / "build", precise=precise))
 
 
 def _write(file: Path, text: str) -> None:

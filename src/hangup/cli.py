@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         " WebSocket clients, let some fall silent, and check what became of each. Exit status 0"
         " only if everything was as promised.",
     )
+    _add_precise(demo)
     demo.set_defaults(run=_demo)
 
     up = commands.add_parser(
@@ -83,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="close connections that were silent for longer (default: 120)",
     )
+    _add_precise(up)
     up.set_defaults(run=_up)
 
     token = commands.add_parser(
@@ -145,6 +147,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_precise(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--precise",
+        action="store_true",
+        help="close to the second, by a queue, instead of to the minute",
+    )
+
+
 def _add_where(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
@@ -153,11 +163,11 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--local", action="store_true", help="the stack that `hangup up` runs here")
 
 
-def _demo(_options: argparse.Namespace) -> int:
+def _demo(options: argparse.Namespace) -> int:
     _require_local_parts()
     from hangup.local.demo import run_demo  # noqa: PLC0415 - its parts are an extra
 
-    return 0 if run_demo(_say) else 1
+    return 0 if run_demo(_say, precise=options.precise) else 1
 
 
 def _up(options: argparse.Namespace) -> int:
@@ -165,7 +175,13 @@ def _up(options: argparse.Namespace) -> int:
     from hangup.local.up import run_up  # noqa: PLC0415 - its parts are an extra
 
     try:
-        run_up(_say, port=options.port, idle_timeout_s=options.idle_timeout, state_dir=_STATE_DIR)
+        run_up(
+            _say,
+            port=options.port,
+            idle_timeout_s=options.idle_timeout,
+            precise=options.precise,
+            state_dir=_STATE_DIR,
+        )
     except KeyboardInterrupt:
         # The expected end of this command.
         _say("\nStopped. The state is kept in .hangup for the next time.")

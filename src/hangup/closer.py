@@ -8,15 +8,17 @@
 6. No close starts faster than the pace allows, nor when ``has_time`` says that it is too late.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from threading import Lock
-from typing import Literal
+from typing import Final, Literal
 
 from hangup.core.messages import GatewayAddress, connection_timeout, disconnect_event
-from hangup.core.model import Connection, DurationMs, EpochMs
+from hangup.core.model import Connection, DurationMs, EpochMs, Role, TimeoutReason
 from hangup.core.pacing import Pace
+from hangup.core.report import ClosesReport
 from hangup.errors import BackendError
 from hangup.ports import (
     Clock,
@@ -28,7 +30,11 @@ from hangup.ports import (
     PostOutcome,
 )
 
-__all__ = ["Closer", "Ended", "Outcome", "Pacer"]
+__all__ = ["STOP_MARGIN_MS", "Closer", "Ended", "Outcome", "Pacer", "Tally"]
+
+STOP_MARGIN_MS: Final = DurationMs(20_000)
+"""With less than this left no close is started. It has room for one whose five calls all run into
+their time-outs (``aws.calls.ATTEMPT_MS``); what the report takes is kept besides."""
 
 
 class Ended(Enum):
@@ -46,11 +52,48 @@ class Ended(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one close came to; ``error`` is what kept it from being complete."""
+    """What one close came to; ``error`` is what kept it from being complete.
+
+    ``closed_at_ms`` is when the connection was closed, None if this close did not do it.
+    """
 
     ended: Ended
+    closed_at_ms: EpochMs | None = None
     notice_failed: bool = False
     error: BackendError | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """Counts what closes come to."""
+
+    _ended: Counter[Ended] = field(default_factory=Counter)
+    _timeouts: Counter[tuple[Role, TimeoutReason]] = field(default_factory=Counter)
+    _notices_failed: int = 0
+    _lateness_ms: list[DurationMs] = field(default_factory=list)
+
+    def add(self, connection: Connection, outcome: Outcome, *, deadline_ms: EpochMs) -> None:
+        """Count one close of a connection that had this deadline."""
+        self._ended[outcome.ended] += 1
+        self._notices_failed += outcome.notice_failed
+        if outcome.ended is Ended.CLOSED:
+            self._timeouts[connection.role, TimeoutReason.IDLE_TIMEOUT] += 1
+        elif outcome.ended is Ended.ALREADY_GONE:
+            self._timeouts[connection.role, TimeoutReason.GONE] += 1
+        if outcome.closed_at_ms is not None:
+            self._lateness_ms.append(DurationMs(outcome.closed_at_ms - deadline_ms))
+
+    def report(self) -> ClosesReport:
+        """Return the counts so far."""
+        ended = self._ended
+        return ClosesReport(
+            timeouts=dict(self._timeouts),
+            lateness_ms=tuple(self._lateness_ms),
+            claims_lost=ended[Ended.CLAIM_LOST],
+            notices_failed=self._notices_failed,
+            close_failures=ended[Ended.CLAIM_FAILED] + ended[Ended.CLOSE_FAILED],
+            handover_failures=ended[Ended.HANDOVER_FAILED],
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -122,7 +165,7 @@ class Closer:
             return Outcome(ended=Ended.CLAIM_LOST)
 
         posted = None
-        if not self._noticed(connection):
+        if not connection.is_noticed:
             posted = self.send_timeout_message(connection, now_ms=now_ms)
         notice_failed = posted is False
         try:
@@ -134,6 +177,7 @@ class Closer:
             self.log.error("close failed", connectionId=connection_id, error=str(error))
             self._release(connection, noticed_at_ms=None if notice_failed else now_ms)
             return Outcome(ended=Ended.CLOSE_FAILED, notice_failed=notice_failed, error=error)
+        closed_at_ms = self.clock.now_ms() if closed is CloseOutcome.CLOSED else None
         try:
             self.trigger_disconnect_handler(
                 connection, now_ms=now_ms, correlation_id=correlation_id
@@ -141,9 +185,14 @@ class Closer:
         except BackendError as error:
             self.log.error("hand-over failed", connectionId=connection_id, error=str(error))
             self._release(connection, noticed_at_ms=None)
-            return Outcome(ended=Ended.HANDOVER_FAILED, notice_failed=notice_failed, error=error)
+            return Outcome(
+                ended=Ended.HANDOVER_FAILED,
+                closed_at_ms=closed_at_ms,
+                notice_failed=notice_failed,
+                error=error,
+            )
         ended = Ended.CLOSED if closed is CloseOutcome.CLOSED else Ended.ALREADY_GONE
-        return Outcome(ended=ended, notice_failed=notice_failed)
+        return Outcome(ended=ended, closed_at_ms=closed_at_ms, notice_failed=notice_failed)
 
     def send_timeout_message(
         self, connection: Connection, *, now_ms: EpochMs
@@ -170,15 +219,6 @@ class Closer:
         """Hand the cleanup over to the disconnect handler. Raises ``BackendError``."""
         self.functions.invoke_disconnect_handler(
             disconnect_event(connection, self.address, now_ms=now_ms, correlation_id=correlation_id)
-        )
-
-    @staticmethod
-    def _noticed(connection: Connection) -> bool:
-        """Say whether an earlier sweep sent the notice for this very silence."""
-        return (
-            connection.noticed_at_ms is not None
-            and connection.last_seen_ms is not None
-            and connection.noticed_at_ms >= connection.last_seen_ms
         )
 
     def _release(self, connection: Connection, *, noticed_at_ms: EpochMs | None) -> None:

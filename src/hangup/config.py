@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from hangup.core.guard import DEFAULT_GUARD, GuardPolicy
-from hangup.core.limits import MAX_CONNECTION_S, MAX_SCAN_SEGMENTS
+from hangup.core.limits import MAX_CLOSERS, MAX_CONNECTION_S, MAX_SCAN_SEGMENTS
 from hangup.core.messages import GatewayAddress
 from hangup.core.model import DurationMs
 from hangup.core.pacing import Pace
@@ -21,6 +21,7 @@ from hangup.errors import ConfigurationError
 
 __all__ = [
     "ActivitySettings",
+    "CloseSettings",
     "ConnectSettings",
     "DisconnectSettings",
     "HeartbeatSettings",
@@ -35,6 +36,7 @@ DEFAULT_CLOSES_PER_SECOND: Final = 200
 _URL: Final = re.compile(r"[!-~]+", re.ASCII)
 _TABLE: Final = re.compile(r"[A-Za-z0-9_.:/-]{3,1024}", re.ASCII)
 _FUNCTION: Final = re.compile(r"[A-Za-z0-9_:$-]{1,256}", re.ASCII)
+_QUEUE_URL: Final = re.compile(r"https?://[!-~]{1,1000}", re.ASCII)
 _SECRET: Final = re.compile(r"[A-Za-z0-9/_+=.@:-]{1,2048}", re.ASCII)
 
 Environment = Mapping[str, str]
@@ -51,6 +53,7 @@ class TimeoutSettings:
     total_segments: int
     guard: GuardPolicy
     pace: Pace
+    due_queue_url: str | None
 
     @classmethod
     def from_env(cls, env: Environment = os.environ) -> "TimeoutSettings":
@@ -64,9 +67,7 @@ class TimeoutSettings:
             ),
             endpoint=_endpoint(env),
             connections_table=_connections_table(env),
-            disconnect_function=_matching(
-                env, "DISCONNECT_HANDLER_FUNCTION", _FUNCTION, "the name or ARN of a function"
-            ),
+            disconnect_function=_disconnect_function(env),
             total_segments=_whole_number(
                 env, "SCAN_SEGMENTS", DEFAULT_SCAN_SEGMENTS, at_least=1, at_most=MAX_SCAN_SEGMENTS
             ),
@@ -79,11 +80,30 @@ class TimeoutSettings:
                 ),
                 sample_size=DEFAULT_GUARD.sample_size,
             ),
-            pace=Pace(
-                _whole_number(
-                    env, "CLOSES_PER_SECOND", DEFAULT_CLOSES_PER_SECOND, at_least=0, at_most=1000
-                )
-            ),
+            pace=_pace(env),
+            due_queue_url=_due_queue_url(env) if env.get("DUE_QUEUE_URL") else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseSettings:
+    """What the close handler needs."""
+
+    endpoint: str
+    connections_table: str
+    disconnect_function: str
+    pace: Pace
+    due_queue_url: str
+
+    @classmethod
+    def from_env(cls, env: Environment = os.environ) -> "CloseSettings":
+        """Read where the connections, the disconnect handler and the queue are, and the pace."""
+        return cls(
+            endpoint=_endpoint(env),
+            connections_table=_connections_table(env),
+            disconnect_function=_disconnect_function(env),
+            pace=_pace(env),
+            due_queue_url=_due_queue_url(env),
         )
 
 
@@ -198,6 +218,22 @@ def _connections_table(env: Environment) -> str:
 
 def _sessions_table(env: Environment) -> str:
     return _matching(env, "SESSIONS_TABLE", _TABLE, "the name of a DynamoDB table")
+
+
+def _disconnect_function(env: Environment) -> str:
+    return _matching(env, "DISCONNECT_HANDLER_FUNCTION", _FUNCTION, "the name or ARN of a function")
+
+
+def _due_queue_url(env: Environment) -> str:
+    return _matching(env, "DUE_QUEUE_URL", _QUEUE_URL, "the URL of an SQS queue")
+
+
+def _pace(env: Environment) -> Pace:
+    rate = _whole_number(
+        env, "CLOSES_PER_SECOND", DEFAULT_CLOSES_PER_SECOND, at_least=0, at_most=1000
+    )
+    shared_by = _whole_number(env, "PACE_SHARED_BY", 1, at_least=1, at_most=MAX_CLOSERS)
+    return Pace(rate, shared_by=shared_by)
 
 
 def _resolution(env: Environment) -> DurationMs:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from hangup.core.due import Due
 from hangup.core.model import (
     Connection,
     DurationMs,
@@ -16,7 +17,8 @@ from hangup.core.model import (
     JsonObject,
     Session,
 )
-from hangup.core.report import Count
+from hangup.core.report import Metric
+from hangup.errors import BackendError
 
 if TYPE_CHECKING:
     # For the audit alone; no handler should load the rules that it checks.
@@ -28,6 +30,7 @@ __all__ = [
     "Clock",
     "CloseOutcome",
     "ConnectionsRepository",
+    "DueQueue",
     "EndRefusal",
     "Functions",
     "Gateway",
@@ -35,6 +38,7 @@ __all__ = [
     "LeaveOutcome",
     "Log",
     "Metrics",
+    "NotQueued",
     "ParallelMap",
     "PostOutcome",
     "ScanPage",
@@ -116,6 +120,14 @@ class DeadLetter:
     body: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotQueued:
+    """What could not be queued, and why."""
+
+    dues: Sequence[Due]
+    error: BackendError
+
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -167,7 +179,8 @@ class ConnectionsRepository(Protocol):
         """Take the exclusive right to close the connection until ``claim_expires_ms``.
 
         Return False, having written nothing, if the client became active after ``connection`` was
-        read, if the record is gone, or if another claim has not expired at ``now_ms``.
+        read, if somebody sent the notice for this silence since then, if the record is gone, or if
+        another claim has not expired at ``now_ms``.
         """
         ...
 
@@ -263,6 +276,22 @@ class Audit(Protocol):
         ...
 
 
+class DueQueue(Protocol):
+    """The queue of connections that fall due, each delivered when it is idle."""
+
+    def send(self, dues: Sequence[Due]) -> NotQueued | None:
+        """Queue up to ten; return what could not be queued, None if all are.
+
+        Each is delivered once its deadline has passed, to the second above, at least once. What
+        could not be queued may be delivered all the same, if only the answer was lost.
+        """
+        ...
+
+    def postpone(self, receipt: str, *, delay_s: int) -> None:
+        """Let a message that was received be delivered again, after so many seconds (0 to 900)."""
+        ...
+
+
 class DeadLetters(Protocol):
     """The queue of cleanups that failed for good."""
 
@@ -306,8 +335,8 @@ class Functions(Protocol):
 class Metrics(Protocol):
     """CloudWatch metrics."""
 
-    def emit(self, counts: Sequence[Count]) -> None:
-        """Put every count, in one go."""
+    def emit(self, metrics: Sequence[Metric]) -> None:
+        """Put every count and every duration, in one go."""
         ...
 
 

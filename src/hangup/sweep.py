@@ -1,10 +1,12 @@
-"""The sweep: one bounded pass over all connections that closes the idle ones.
+"""The sweep: one bounded pass over all connections, or a part of them, that closes the idle ones.
 
 1. Find: DynamoDB reads the whole table, segment by segment, and returns only candidates.
 2. Decide: the rules in ``core.policy`` say what each candidate is.
 3. Guard: if unlikely many are idle at once, API Gateway is asked first (``core.guard``). Idle
    connections are therefore gathered, up to a batch, before the first of them is closed.
-4. Close: each goes through the closer, paced; a bad record or a failure stops nothing.
+4. Close: each goes through the closer, paced; a bad record or a failure stops nothing. With a
+   queue the sweep closes none: it looks ahead, and queues what is idle or will be before the next
+   sweep has looked.
 5. Stop in time: with less than the margin left, the sweep starts nothing more and says so; the
    next sweep starts at another segment, so that no part of the table waits for ever.
 6. Report: metrics first, then one log line, then an error if a backend failed.
@@ -13,29 +15,37 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, assert_never
+from typing import Final, Literal, assert_never
 
-from hangup.closer import Closer, Ended, Outcome
-from hangup.core.guard import GuardPolicy, Hold, Liveness, judge, liveness
-from hangup.core.model import Connection, DurationMs, EpochMs, Role, TimeoutReason
+from hangup.closer import STOP_MARGIN_MS, Closer, Outcome, Tally
+from hangup.core.due import LOOK_AHEAD_MS, Due, falls_due
+from hangup.core.guard import GuardPolicy, Hold, Liveness, judge, liveness, liveness_of_due
+from hangup.core.limits import MAX_QUEUE_BATCH
+from hangup.core.model import Connection, DurationMs, EpochMs
 from hangup.core.policy import Adopt, Close, IdlePolicy, Keep, Unreadable, decide
 from hangup.core.report import SweepReport
 from hangup.errors import BackendError, SweepFailed
 from hangup.ports import (
     Clock,
     ConnectionsRepository,
+    DueQueue,
     Gateway,
     Log,
     Metrics,
+    NotQueued,
     ParallelMap,
     ScanPage,
 )
 
-__all__ = ["BATCH_SIZE", "SCAN_MARGIN_MS", "STOP_MARGIN_MS", "Sweep", "segments_from"]
-
-STOP_MARGIN_MS: Final = DurationMs(20_000)
-"""With less than this left no close is started. It has room for one whose five calls all run into
-their time-outs (``aws.calls.ATTEMPT_MS``); what the report takes is kept besides."""
+__all__ = [
+    "BATCH_SIZE",
+    "SCAN_MARGIN_MS",
+    "STOP_MARGIN_MS",
+    "WHOLE_TABLE",
+    "SegmentGroup",
+    "Sweep",
+    "segments_from",
+]
 
 SCAN_MARGIN_MS: Final = DurationMs(25_000)
 """With less than this left no page is read: what was gathered must still be closed."""
@@ -53,11 +63,23 @@ _GOLDEN_RATIO_32: Final = 2_654_435_769
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentGroup:
+    """The part of the table that one sweep of several reads: part ``index`` of ``of`` (from 0)."""
+
+    index: int
+    of: int
+
+
+WHOLE_TABLE: Final = SegmentGroup(index=0, of=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
     """One pass over the connections table, ready to be run once per invocation.
 
-    ``total_segments`` (at least 1) is how many parts the table is read in, one after the other.
-    ``parallel_map`` runs the closes of one batch and the guard's questions.
+    ``total_segments`` (at least 1) is how many parts the table, or a group's part of it, is read
+    in, one after the other. ``parallel_map`` runs the closes of one batch and the guard's
+    questions. With a ``due_queue`` the sweep closes nothing itself.
     """
 
     connections: ConnectionsRepository
@@ -70,6 +92,7 @@ class Sweep:
     guard: GuardPolicy
     total_segments: int
     parallel_map: ParallelMap
+    due_queue: DueQueue | None = None
 
     def check_and_close_idle_connections(
         self,
@@ -77,8 +100,9 @@ class Sweep:
         time_left_ms: Callable[[], DurationMs],
         correlation_id: str,
         override_guard: bool = False,
+        group: SegmentGroup = WHOLE_TABLE,
     ) -> SweepReport:
-        """Check all connections and close those that are idle by now.
+        """Check all connections, or those of a group, and close those that are idle by now.
 
         ``time_left_ms`` says how long the invocation may go on; ``override_guard`` closes even
         where the guard would hold. Raises ``SweepFailed`` after the metrics are out if a backend
@@ -90,6 +114,7 @@ class Sweep:
             time_left_ms=time_left_ms,
             correlation_id=correlation_id,
             override_guard=override_guard,
+            group=group,
         ).run()
 
 
@@ -102,9 +127,10 @@ class _Pass:
     time_left_ms: Callable[[], DurationMs]
     correlation_id: str
     override_guard: bool
+    group: SegmentGroup
     gathered: list[Connection] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    timeouts: Counter[tuple[Role, TimeoutReason]] = field(default_factory=Counter)
+    tally: Tally = field(default_factory=Tally)
     first_error: BackendError | None = None
     complete: bool = True
     held: bool = False
@@ -115,23 +141,23 @@ class _Pass:
                 self.counts["checked"] += page.scanned_count
                 self._decide(page.candidates)
                 while len(self.gathered) >= BATCH_SIZE and not self.held:
-                    self._close_batch()
+                    self._act_on_batch()
         except BackendError as error:
             self.sweep.log.error("scan failed", error=str(error))
             self.complete = False
             # The first error is the likelier cause of the later ones.
             self.first_error = self.first_error or error
         if self.gathered and not self.held:
-            self._close_batch()
+            self._act_on_batch()
         return self._report()
 
     def _pages(self) -> Iterator[ScanPage]:
         sweep = self.sweep
         for segment in segments_from(self.now_ms, sweep.total_segments):
             pages = sweep.connections.scan_candidates(
-                cutoff_ms=sweep.policy.cutoff_ms(self.now_ms),
-                segment=segment,
-                total_segments=sweep.total_segments,
+                cutoff_ms=self._scan_cutoff_ms(),
+                segment=self.group.index * sweep.total_segments + segment,
+                total_segments=self.group.of * sweep.total_segments,
             )
             while True:
                 # Asked before each page: a page is a read of up to 1 MB.
@@ -143,23 +169,30 @@ class _Pass:
                     break
                 yield page
 
+    def _scan_cutoff_ms(self) -> EpochMs:
+        looks_until_ms = self.now_ms
+        if self.sweep.due_queue is not None:
+            looks_until_ms = EpochMs(looks_until_ms + LOOK_AHEAD_MS)
+        return self.sweep.policy.cutoff_ms(looks_until_ms)
+
     def _decide(self, candidates: Sequence[Connection]) -> None:
-        """Gather the idle ones; adopt, count and log the others as the rules say."""
-        idle, unreadable, timeless = [], [], []
+        """Gather the idle and the due ones; adopt, count and log the others as the rules say."""
+        found, unreadable, timeless = [], [], []
         for connection in candidates:
             match decide(connection, self.sweep.policy, self.now_ms):
                 case Close():
-                    idle.append(connection)
-                case Keep():
-                    pass
+                    found.append(connection)
+                case Keep() as keep:
+                    if self.sweep.due_queue is not None and falls_due(keep, now_ms=self.now_ms):
+                        found.append(connection)
                 case Adopt():
                     timeless.append(connection)
                 case Unreadable():
                     unreadable.append(connection.connection_id)
                 case unexpected:
                     assert_never(unexpected)
-        self.gathered += idle
-        self.counts["idle"] += len(idle)
+        self.gathered += found
+        self.counts["found"] += len(found)
         # A table that is new to Hangup may have a page of nothing but these.
         for adopted in self.sweep.parallel_map(self._adopt, timeless):
             self.counts["adopted"] += adopted
@@ -184,35 +217,78 @@ class _Pass:
             self.first_error = self.first_error or error
             return False
 
-    def _close_batch(self) -> None:
+    def _act_on_batch(self) -> None:
         batch, self.gathered = self.gathered[:BATCH_SIZE], self.gathered[BATCH_SIZE:]
         hold = self._doubt(batch)
         if hold is not None:
-            self.held = True
-            self.complete = False
-            self.sweep.log.error(
-                "sweep held: unlikely many connections look idle, and API Gateway does not confirm"
-                " it; from here on none was closed. Check that activity is being recorded. To close"
-                ' them all the same, invoke this function once with {"overrideGuard": true}',
-                idle=self.counts["idle"],
-                checked=self.counts["checked"],
-                sample=hold.seen,
+            self._hold(hold)
+        elif self.sweep.due_queue is not None:
+            self._queue_batch(batch, self.sweep.due_queue)
+        else:
+            self._close_batch(batch)
+
+    def _hold(self, hold: Hold) -> None:
+        self.held = True
+        self.complete = False
+        self.sweep.log.error(
+            "sweep held: unlikely many connections look idle, and API Gateway does not confirm"
+            " it; from here on none was closed. Check that activity is being recorded. To close"
+            ' them all the same, invoke this function once with {"overrideGuard": true}',
+            idle=self.counts["found"],
+            checked=self.counts["checked"],
+            sample=hold.seen,
+        )
+
+    def _close_batch(self, batch: Sequence[Connection]) -> None:
+        self._say("closing idle connections", batch)
+        outcomes = self.sweep.parallel_map(self._close, batch)
+        for connection, outcome in zip(batch, outcomes, strict=True):
+            if outcome is None:
+                self.complete = False
+                continue
+            self.first_error = self.first_error or outcome.error
+            self.tally.add(connection, outcome, deadline_ms=self._deadline_ms(connection))
+
+    def _queue_batch(self, batch: Sequence[Connection], queue: DueQueue) -> None:
+        self._say("queueing connections that are idle or fall due", batch)
+        dues = [
+            Due(
+                connection=connection,
+                deadline_ms=self._deadline_ms(connection),
+                correlation_id=self.correlation_id,
             )
-            return
+            for connection in batch
+        ]
+
+        def send(some: Sequence[Due]) -> NotQueued | Literal["too late"] | None:
+            return queue.send(some) if self._has_time() else "too late"
+
+        parts = [dues[n : n + MAX_QUEUE_BATCH] for n in range(0, len(dues), MAX_QUEUE_BATCH)]
+        for part, left in zip(parts, self.sweep.parallel_map(send, parts), strict=True):
+            if left == "too late":
+                self.complete = False
+                continue
+            self.counts["queued"] += len(part) - (len(left.dues) if left else 0)
+            if left is not None:
+                self.counts["queue_failures"] += len(left.dues)
+                self.first_error = self.first_error or left.error
+                self.sweep.log.error(
+                    "queueing failed",
+                    connectionIds=[due.connection.connection_id for due in left.dues],
+                    error=str(left.error),
+                )
+
+    def _say(self, event: str, batch: Sequence[Connection]) -> None:
         self.sweep.log.info(
-            "closing idle connections",
+            event,
             count=len(batch),
             connectionIds=[connection.connection_id for connection in batch[:_IDS_PER_LINE]],
         )
-        for connection, outcome in zip(
-            batch, self.sweep.parallel_map(self._close, batch), strict=True
-        ):
-            self._count(connection, outcome)
 
     def _doubt(self, batch: Sequence[Connection]) -> Hold | None:
         guard = self.sweep.guard
         if self.override_guard or not guard.is_suspicious(
-            idle=self.counts["idle"],
+            idle=self.counts["found"],
             checked=self.counts["checked"],
             whole_table=self.complete,
         ):
@@ -225,12 +301,34 @@ class _Pass:
             return Liveness.UNKNOWN
         try:
             last_active_ms = self.sweep.gateway.last_active_ms(connection.connection_id)
+            if self.now_ms > self._deadline_ms(connection):
+                cutoff_ms = self.sweep.policy.cutoff_ms(self.now_ms)
+                return liveness(last_active_ms, cutoff_ms=cutoff_ms)
+            return self._liveness_of_due(connection, last_active_ms)
         except BackendError as error:
             self.sweep.log.warning(
                 "liveness unknown", connectionId=connection.connection_id, error=str(error)
             )
             return Liveness.UNKNOWN
-        return liveness(last_active_ms, cutoff_ms=self.sweep.policy.cutoff_ms(self.now_ms))
+
+    def _liveness_of_due(self, connection: Connection, last_active_ms: EpochMs | None) -> Liveness:
+        resolution_ms = self.sweep.policy.activity_resolution_ms
+
+        def judged(seen: Connection) -> Liveness:
+            return liveness_of_due(
+                last_active_ms,
+                recorded_ms=_last_seen_ms(seen),
+                activity_resolution_ms=resolution_ms,
+            )
+
+        seen = judged(connection)
+        if seen is not Liveness.ACTIVE:
+            return seen
+        # It may have spoken, and been recorded, since the scan: then the record says so by now.
+        now = self.sweep.connections.get(connection.connection_id)
+        if now is None:
+            return Liveness.GONE
+        return Liveness.UNKNOWN if now.last_seen_ms is None else judged(now)
 
     def _close(self, connection: Connection) -> Outcome | None:
         if not self._has_time():
@@ -242,52 +340,40 @@ class _Pass:
     def _has_time(self) -> bool:
         return self.time_left_ms() >= STOP_MARGIN_MS
 
-    def _count(self, connection: Connection, outcome: Outcome | None) -> None:
-        if outcome is None:
-            self.complete = False
-            return
-        self.counts["notices_failed"] += outcome.notice_failed
-        self.first_error = self.first_error or outcome.error
-        match outcome.ended:
-            case Ended.CLOSED:
-                self.timeouts[connection.role, TimeoutReason.IDLE_TIMEOUT] += 1
-            case Ended.ALREADY_GONE:
-                self.timeouts[connection.role, TimeoutReason.GONE] += 1
-            case Ended.CLAIM_LOST:
-                self.counts["claims_lost"] += 1
-            case Ended.CLAIM_FAILED | Ended.CLOSE_FAILED:
-                self.counts["close_failures"] += 1
-            case Ended.HANDOVER_FAILED:
-                self.counts["handover_failures"] += 1
-            case unexpected:
-                assert_never(unexpected)
+    def _deadline_ms(self, connection: Connection) -> EpochMs:
+        return self.sweep.policy.deadline_ms(_last_seen_ms(connection))
 
     def _report(self) -> SweepReport:
         count = self.counts
+        precise = self.sweep.due_queue is not None
         report = SweepReport(
             checked=count["checked"],
-            idle=count["idle"],
-            timeouts=dict(self.timeouts),
-            claims_lost=count["claims_lost"],
-            notices_failed=count["notices_failed"],
-            close_failures=count["close_failures"],
-            handover_failures=count["handover_failures"],
+            # With a queue, whoever closes them counts them: once, in the minute of their close.
+            idle=0 if precise else count["found"],
+            closes=self.tally.report(),
+            queued=count["queued"],
+            queue_failures=count["queue_failures"],
             adopted=count["adopted"],
             unreadable=count["unreadable"],
             held=self.held,
             complete=self.complete,
         )
-        self.sweep.metrics.emit(report.counts())
+        self.sweep.metrics.emit(report.metrics())
         if report.complete:
             self.sweep.log.info("sweep done", **report.as_json())
         else:
             self.sweep.log.warning("sweep incomplete, the next one goes on", **report.as_json())
         if self.first_error is not None:
             raise SweepFailed(
-                f"the sweep met errors, {report.failures} of {report.idle} idle connections are "
+                f"the sweep met errors, {report.failures} of {count['found']} idle connections are "
                 f"left to the next one; first error: {self.first_error}"
             ) from self.first_error
         return report
+
+
+def _last_seen_ms(connection: Connection) -> EpochMs:
+    assert connection.last_seen_ms is not None  # noqa: S101 - what is idle or due has one
+    return connection.last_seen_ms
 
 
 def segments_from(now_ms: EpochMs, total_segments: int) -> Iterator[int]:

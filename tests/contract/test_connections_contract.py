@@ -216,6 +216,18 @@ class TestClaim:
         assert not claim(store, IDLE, NOW_MS + CLAIM_MS - 1)
         assert claim(store, IDLE, NOW_MS + CLAIM_MS)
 
+    def test_is_lost_where_the_notice_was_sent_since_it_was_read(self, store: Store) -> None:
+        store.put(IDLE)
+        store.connections.release(IDLE, noticed_at_ms=NOW_MS)
+        assert not claim(store, IDLE)
+        assert claim(store, replace(IDLE, noticed_at_ms=NOW_MS))
+
+    def test_a_notice_about_an_earlier_silence_does_not_count(self, store: Store) -> None:
+        seen_ms = IDLE.last_seen_ms
+        assert seen_ms is not None
+        store.put(replace(IDLE, noticed_at_ms=EpochMs(seen_ms - 1)))
+        assert claim(store, IDLE)
+
     def test_only_one_of_many_at_once_gets_it(self, store: Store) -> None:
         store.put(IDLE)
         assert sum(at_once([lambda: claim(store, IDLE)] * 8)) == 1
@@ -382,6 +394,14 @@ class TestAttributesOfOtherTypes:
         assert record is not None
         be_active(tables, NOW_MS - 300_000 + 1)
         assert not claim(tables, record)
+
+    @pytest.mark.parametrize("noticed_at", [{"S": "soon"}, {"N": "1e18"}, {"NULL": True}])
+    def test_a_notice_that_is_none_of_ours_keeps_nobody_from_a_claim(
+        self, tables: DynamoDbStore, noticed_at: dict[str, object]
+    ) -> None:
+        tables.put(IDLE)
+        tables.put_items({**tables.item("c1="), "noticedAt": noticed_at})
+        assert claim(tables, IDLE)
 
     def test_a_claim_is_an_attribute_that_a_release_removes(self, tables: DynamoDbStore) -> None:
         tables.put(IDLE)

@@ -26,3 +26,15 @@ def template(lambda_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 @pytest.fixture(scope="session")
 def resources(template: dict[str, Any]) -> Resources:
     return Resources(template=template)
+
+
+@pytest.fixture(scope="session")
+def precise_template(lambda_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return synthesise(
+        outdir=tmp_path_factory.mktemp("cdk"), build_dir=lambda_zip.parent, precise=True
+    )
+
+
+@pytest.fixture(scope="session")
+def precise(precise_template: dict[str, Any]) -> Resources:
+    return Resources(template=precise_template)

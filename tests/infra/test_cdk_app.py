@@ -16,6 +16,7 @@ pytestmark = pytest.mark.infra
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "infra" / "app.py"
 TEMPLATE_COPY = Path("src", "hangup", "local", "template.json")
+PRECISE_COPY = Path("src", "hangup", "local", "template-precise.json")
 LOCK_COPY = Path("src", "hangup", "cdk", "lambda.txt")
 
 # CloudFormation's limit on a template that is passed in the request itself.
@@ -62,7 +63,7 @@ def checkout(tmp_path: Path, lambda_zip: Path) -> Path:
     for file in (Path("infra", "app.py"), Path("requirements", "lambda.txt")):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, folder / file)
-    for file in (TEMPLATE_COPY, LOCK_COPY):
+    for file in (TEMPLATE_COPY, PRECISE_COPY, LOCK_COPY):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, folder / file)
     (folder / "build").symlink_to(lambda_zip.parent)
@@ -72,6 +73,11 @@ def checkout(tmp_path: Path, lambda_zip: Path) -> Path:
 def test_the_packaged_template_is_current(template: dict[str, Any]) -> None:
     current = packaged_template(template)
     assert (ROOT / TEMPLATE_COPY).read_text() == current, "out of date; run: make synth"
+
+
+def test_the_packaged_precise_template_is_current(precise_template: dict[str, Any]) -> None:
+    current = packaged_template(precise_template)
+    assert (ROOT / PRECISE_COPY).read_text() == current, "out of date; run: make synth"
 
 
 def test_the_packaged_template_fits_into_a_request(template: dict[str, Any]) -> None:
@@ -115,13 +121,14 @@ def test_synthesises_without_network_and_without_node_on_the_path(
 ) -> None:
     outdir = checkout / "cdk.out"
     (checkout / TEMPLATE_COPY).unlink()
+    (checkout / PRECISE_COPY).unlink()
     (checkout / LOCK_COPY).write_text("botocore==0\n")
     result = run(
         [*network_namespace(), sys.executable, str(checkout / "infra" / "app.py")], offline
     )
     assert result.returncode == 0, result.stderr
     assert not result.stderr
-    for file in (TEMPLATE_COPY, LOCK_COPY):
+    for file in (TEMPLATE_COPY, PRECISE_COPY, LOCK_COPY):
         assert (checkout / file).read_text() == (ROOT / file).read_text()
     assert (outdir / "manifest.json").is_file()
     assert list(outdir.glob("asset.*.zip"))
@@ -137,7 +144,31 @@ def test_puts_the_assembly_where_the_cdk_command_wants_it(checkout: Path, tmp_pa
     assert not (checkout / "cdk.out").exists()
 
 
-@pytest.mark.parametrize("file", [TEMPLATE_COPY, LOCK_COPY])
+@pytest.mark.parametrize(
+    ("context", "queues"),
+    [
+        ("", 1),
+        ("{}", 1),
+        ('{"precise": "false"}', 1),
+        ('{"precise": "true"}', 3),
+        ('{"precise": true}', 3),
+    ],
+)
+def test_the_cdk_command_chooses_the_topology_and_both_copies_stay(
+    checkout: Path, tmp_path: Path, context: str, queues: int
+) -> None:
+    result = run(
+        [sys.executable, str(checkout / "infra" / "app.py")],
+        {"CDK_OUTDIR": str(tmp_path / "out"), "CDK_CONTEXT_JSON": context},
+    )
+    assert result.returncode == 0, result.stderr
+    (deployed,) = (tmp_path / "out").glob("*.template.json")
+    assert deployed.read_text().count('"AWS::SQS::Queue"') == queues
+    for file in (TEMPLATE_COPY, PRECISE_COPY):
+        assert (checkout / file).read_text() == (ROOT / file).read_text()
+
+
+@pytest.mark.parametrize("file", [TEMPLATE_COPY, PRECISE_COPY, LOCK_COPY])
 def test_check_names_the_copy_that_is_out_of_date(checkout: Path, file: Path) -> None:
     (checkout / file).write_text("old\n")
     result = run([sys.executable, str(checkout / "infra" / "app.py"), "--check"])

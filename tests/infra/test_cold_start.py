@@ -17,6 +17,7 @@ pytestmark = pytest.mark.infra
 ROOT = Path(__file__).parents[2]
 
 BUDGETS = {
+    "close_handler": 402,
     "connect_handler": 412,
     "disconnect_handler": 402,
     "heartbeat_handler": 400,

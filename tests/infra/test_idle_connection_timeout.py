@@ -209,6 +209,7 @@ def test_refuses_an_activity_resolution_that_reaches_the_timeout(
         ("closes_per_second", 0, 1_000),
         ("guard_share_percent", 1, 100),
         ("guard_at_least", 1, 10**9),
+        ("segments", 1, 20),
     ],
 )
 def test_accepts_what_the_handler_accepts_and_nothing_else(

@@ -15,8 +15,14 @@ from hangup.cdk.bundle import LOCK, PLATFORMS, build_lambda_zip
 
 pytestmark = pytest.mark.infra
 
-HANDLERS = ("connect_handler", "heartbeat_handler", "disconnect_handler", "timeout_handler")
-SERVICES = {"apigatewaymanagementapi", "dynamodb", "lambda", "secretsmanager"}
+HANDLERS = (
+    "connect_handler",
+    "heartbeat_handler",
+    "disconnect_handler",
+    "timeout_handler",
+    "close_handler",
+)
+SERVICES = {"apigatewaymanagementapi", "dynamodb", "lambda", "secretsmanager", "sqs"}
 
 # What Lambda and the stack put into the environment, and nothing of this machine's.
 ENVIRONMENT = {
@@ -61,6 +67,7 @@ calls = {
     "lambda": lambda client: client.invoke(FunctionName="disconnect"),
     "secretsmanager": lambda client: client.get_secret_value(SecretId="join"),
     "apigatewaymanagementapi": lambda client: client.delete_connection(ConnectionId="a="),
+    "sqs": lambda client: client.send_message_batch(QueueUrl="http://127.0.0.1:9/q", Entries=[]),
 }
 for service, call in calls.items():
     # Nobody listens on port 9 of this machine, so the call gets as far as it can.

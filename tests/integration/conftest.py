@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -15,7 +15,7 @@ from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.process import calls
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.core.model import Role
-from hangup.local.deploy import Deployment, deploy
+from hangup.local.deploy import Deployment, deploy, packaged_template
 from hangup.local.engine import Engine
 from hangup.local.participants import Participant
 
@@ -86,8 +86,27 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
+    """The stack whose sweeps close by themselves."""
+    with started_stack(precise=False) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def precise_stack() -> Iterator[Stack]:
+    """The stack whose sweeps queue what falls due."""
+    with started_stack(precise=True) as started:
+        yield started
+
+
+@contextmanager
+def started_stack(*, precise: bool) -> Iterator[Stack]:
+    """Yield a stack of its own."""
     with Engine.start() as engine:
-        deployed = deploy(engine, parameters={"IdleTimeoutSeconds": str(IDLE_TIMEOUT_S)})
+        deployed = deploy(
+            engine,
+            parameters={"IdleTimeoutSeconds": str(IDLE_TIMEOUT_S)},
+            template=packaged_template(precise=precise),
+        )
         # Tests sweep by hand; the one about the rule turns it on again.
         engine.client("events").disable_rule(Name=deployed.sweep_rule)
         dynamodb = engine.client("dynamodb")

@@ -134,6 +134,20 @@ def test_prints_what_the_readme_says_and_leaves_nothing_behind() -> None:
     assert engine.remains() == []
 
 
+def test_with_a_queue_the_silent_are_hung_up_on_to_the_second() -> None:
+    with hangup("demo", "--precise") as demo:
+        engine = engine_of(demo)
+        output, errors = demo.communicate(timeout=120)
+    assert (demo.returncode, errors) == (0, ""), output
+    judged = verdict(output.splitlines())
+    assert "  ok    metric CloseLateness has 3 values" in judged
+    # All that is promised without a queue, but for how the sweeps count.
+    assert {masked(line) for line in verdict(in_readme("make demo"))[:-1]} <= {
+        masked(line) for line in judged
+    }
+    assert engine.remains() == []
+
+
 @pytest.mark.parametrize("after_s", [0, 3])
 def test_interrupted_it_ends_in_order_and_leaves_nothing_behind(after_s: int) -> None:
     with hangup("demo") as demo:

@@ -124,6 +124,45 @@ def as_role_of(stack: Stack, function: str) -> Callable[..., Any]:
     return client
 
 
+def send(stack: Stack, client: Callable[..., Any]) -> object:
+    # Delayed for longer than the stack is there: no test gets to see it.
+    return client("sqs").send_message(
+        QueueUrl=stack.deployed.due_queue_url, MessageBody="x", DelaySeconds=900
+    )
+
+
+def receive(stack: Stack, client: Callable[..., Any]) -> object:
+    return client("sqs").receive_message(QueueUrl=stack.deployed.due_queue_url)
+
+
+PRECISE_DENIED: dict[str, dict[str, Attempt]] = {
+    "timeout": {
+        "send to a socket": post,
+        "close a socket": close,
+        "invoke the disconnect handler": invoke("disconnect"),
+        "receive what is due": receive,
+        "delete a connection": delete("connections", "connectionId"),
+    },
+    "close": {
+        "scan the connections": scan("connections"),
+        "queue what is due": send,
+        "delete a connection": delete("connections", "connectionId"),
+        "change a session": update("sessions", "sessionId"),
+        "read the join secret": read_secret,
+        "invoke another function": invoke("connect"),
+    },
+}
+PRECISE_ALLOWED: dict[str, dict[str, Attempt]] = {
+    "timeout": {"scan the connections": scan("connections"), "queue what is due": send},
+    "close": {
+        "send to a socket": post,
+        "close a socket": close,
+        "invoke the disconnect handler": invoke("disconnect"),
+        "receive what is due": receive,
+    },
+}
+
+
 def outcome(attempt: Attempt, stack: Stack, function: str) -> str:
     try:
         attempt(stack, as_role_of(stack, function))
@@ -144,6 +183,22 @@ def test_a_role_must_not(stack: Stack, function: str, what: str) -> None:
 )
 def test_a_role_may(stack: Stack, function: str, what: str) -> None:
     assert outcome(ALLOWED[function][what], stack, function) in ("done", "GoneException")
+
+
+@pytest.mark.parametrize(
+    ("function", "what"), [(f, what) for f, attempts in PRECISE_DENIED.items() for what in attempts]
+)
+def test_a_role_of_a_precise_stack_must_not(precise_stack: Stack, function: str, what: str) -> None:
+    assert "AccessDenied" in outcome(PRECISE_DENIED[function][what], precise_stack, function)
+
+
+@pytest.mark.parametrize(
+    ("function", "what"),
+    [(f, what) for f, attempts in PRECISE_ALLOWED.items() for what in attempts],
+)
+def test_a_role_of_a_precise_stack_may(precise_stack: Stack, function: str, what: str) -> None:
+    done = outcome(PRECISE_ALLOWED[function][what], precise_stack, function)
+    assert done in ("done", "GoneException")
 
 
 def test_roles_are_one_per_function(stack: Stack) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from hangup.config import (
     ActivitySettings,
+    CloseSettings,
     ConnectSettings,
     DisconnectSettings,
     HeartbeatSettings,
@@ -24,11 +25,21 @@ COMPLETE = {
     "SESSIONS_TABLE": "Hangup-Sessions-1ABC",
     "DISCONNECT_HANDLER_FUNCTION": "arn:aws:lambda:eu-west-1:123456789012:function:disconnect",
     "JOIN_SECRET_ARN": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:Join-AbCdEf",
+    "DUE_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/123456789012/Hangup-Due-1ABC",
 }
 NEEDS: list[tuple[Callable[[dict[str, str]], object], list[str]]] = [
     (
         TimeoutSettings.from_env,
         ["API_GATEWAY_ENDPOINT", "CONNECTIONS_TABLE", "DISCONNECT_HANDLER_FUNCTION"],
+    ),
+    (
+        CloseSettings.from_env,
+        [
+            "API_GATEWAY_ENDPOINT",
+            "CONNECTIONS_TABLE",
+            "DISCONNECT_HANDLER_FUNCTION",
+            "DUE_QUEUE_URL",
+        ],
     ),
     (ConnectSettings.from_env, ["CONNECTIONS_TABLE", "SESSIONS_TABLE", "JOIN_SECRET_ARN"]),
     (ActivitySettings.from_env, ["CONNECTIONS_TABLE"]),
@@ -44,6 +55,7 @@ EXPECTS = {
     "SESSIONS_TABLE": "the name of a DynamoDB table",
     "DISCONNECT_HANDLER_FUNCTION": "the name or ARN of a function",
     "JOIN_SECRET_ARN": "the ARN or name of a Secrets Manager secret",
+    "DUE_QUEUE_URL": "the URL of an SQS queue",
 }
 MALFORMED = {
     "API_GATEWAY_ENDPOINT": "ftp://abc",
@@ -51,6 +63,7 @@ MALFORMED = {
     "SESSIONS_TABLE": "s",
     "DISCONNECT_HANDLER_FUNCTION": "dis connect",
     "JOIN_SECRET_ARN": "a secret",
+    "DUE_QUEUE_URL": "arn:aws:sqs:eu-west-1:123456789012:due",
 }
 EACH_NEED = [(read, name) for read, names in NEEDS for name in names]
 
@@ -85,7 +98,10 @@ def test_names_what_is_malformed_what_it_must_be_and_what_it_is(
 
 
 def test_the_contracts_defaults() -> None:
-    settings = TimeoutSettings.from_env(COMPLETE)
+    settings = TimeoutSettings.from_env(
+        {name: value for name, value in COMPLETE.items() if name != "DUE_QUEUE_URL"}
+    )
+    assert settings.due_queue_url is None
     assert settings.policy.idle_timeout_ms == 120_000
     assert settings.policy.activity_resolution_ms == 0
     assert settings.total_segments == 4
@@ -104,13 +120,15 @@ def test_seconds_come_in_and_milliseconds_leave() -> None:
             "GUARD_SHARE_PERCENT": "80",
             "GUARD_AT_LEAST": "100",
             "CLOSES_PER_SECOND": "50",
+            "PACE_SHARED_BY": "4",
         }
     )
     assert settings.policy.idle_timeout_ms == 90_000
     assert settings.policy.activity_resolution_ms == 30_000
     assert settings.total_segments == 16
     assert (settings.guard.share_percent, settings.guard.at_least) == (80, 100)
-    assert settings.pace == Pace(50)
+    assert settings.pace == Pace(50, shared_by=4)
+    assert settings.due_queue_url == COMPLETE["DUE_QUEUE_URL"]
 
 
 @pytest.mark.parametrize(
@@ -122,6 +140,7 @@ def test_seconds_come_in_and_milliseconds_leave() -> None:
         ("GUARD_SHARE_PERCENT", "1 to 100", ["1", "100"]),
         ("GUARD_AT_LEAST", "1 to 1000000000", ["1", "1000000000"]),
         ("CLOSES_PER_SECOND", "0 to 1000", ["0", "1000"]),
+        ("PACE_SHARED_BY", "1 to 1000", ["1", "1000"]),
     ],
 )
 class TestNumbers:
@@ -149,6 +168,19 @@ class TestNumbers:
         for value in (int(low) - 1, int(high) + 1):
             with pytest.raises(ConfigurationError, match=f"{name} must be .* from {bounds}"):
                 TimeoutSettings.from_env(COMPLETE | {name: str(value)})
+
+
+@pytest.mark.parametrize("url", ["", None])
+def test_without_a_queue_the_sweep_closes_by_itself(url: str | None) -> None:
+    env = {name: value for name, value in COMPLETE.items() if name != "DUE_QUEUE_URL"}
+    if url is not None:
+        env["DUE_QUEUE_URL"] = url
+    assert TimeoutSettings.from_env(env).due_queue_url is None
+
+
+def test_a_malformed_queue_is_no_absent_one() -> None:
+    with pytest.raises(ConfigurationError, match="DUE_QUEUE_URL must be the URL of an SQS queue"):
+        TimeoutSettings.from_env(COMPLETE | {"DUE_QUEUE_URL": "due"})
 
 
 class TestEndpoint:

@@ -14,9 +14,10 @@ import pytest
 
 from hangup import cli, config
 from hangup.core import messages
+from hangup.core.due import LOOK_AHEAD_S
 from hangup.core.limits import MAX_CONNECTION_S, MAX_SCAN_SEGMENTS
 from hangup.core.model import Connection, DurationMs, EpochMs, Role, TimeoutReason
-from hangup.core.report import SweepReport
+from hangup.core.report import ClosesReport, SweepReport
 from hangup.errors import ConfigurationError
 from hangup.local.deploy import packaged_template
 from tests.infra.templates import Resources
@@ -32,6 +33,7 @@ NOW_MS = EpochMs(1_699_500_000_000)
 
 SETTINGS: Mapping[str, Callable[[Mapping[str, str]], object]] = {
     "timeout": config.TimeoutSettings.from_env,
+    "close": config.CloseSettings.from_env,
     "connect": config.ConnectSettings.from_env,
     "heartbeat": config.HeartbeatSettings.from_env,
     "disconnect": config.DisconnectSettings.from_env,
@@ -42,6 +44,7 @@ REQUIRED = {
     "CONNECTIONS_TABLE": "connections",
     "SESSIONS_TABLE": "sessions",
     "DISCONNECT_HANDLER_FUNCTION": "disconnect",
+    "DUE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/due",
     "JOIN_SECRET_ARN": "secret",
 }
 
@@ -146,21 +149,21 @@ def test_every_option_of_the_command_line_exists(
 def test_every_variable_is_documented_for_the_functions_that_read_it(function: str) -> None:
     environment = Asked()
     SETTINGS[function](environment)
-    readers = {code(name)[0]: who.split(", ") for name, who, _, _ in table("Variable")}
-    documented = {name for name, who in readers.items() if function in who}
+    rows = [(code(name)[0], who.split(", ")) for name, who, _, _ in table("Variable")]
+    documented = {name for name, who in rows if function in who}
     assert documented == environment.names
 
 
 def test_variables_are_optional_where_a_default_is_documented() -> None:
     for name, who, default, _ in table("Variable"):
         (variable,) = code(name)
-        if default == "required":
-            for function in who.split(", "):
-                environment = {k: v for k, v in REQUIRED.items() if k != variable}
+        environment = {k: v for k, v in REQUIRED.items() if k != variable}
+        for function in who.split(", "):
+            if default == "required":
                 with pytest.raises(ConfigurationError, match=f"^{variable} is not set"):
                     SETTINGS[function](environment)
-        else:
-            assert variable not in REQUIRED
+            elif function in SETTINGS:
+                SETTINGS[function](environment)
 
 
 @pytest.mark.parametrize(
@@ -240,14 +243,21 @@ def test_the_hand_over_is_the_event_that_the_disconnect_handler_gets() -> None:
 
 def test_the_metrics_are_those_that_a_sweep_emits() -> None:
     report: Any = SweepReport
-    timeouts = {(role, reason): 1 for role in Role for reason in TimeoutReason}
+    closes = ClosesReport(
+        timeouts={(role, reason): 1 for role in Role for reason in TimeoutReason},
+        lateness_ms=[DurationMs(1)],
+        claims_lost=1,
+        notices_failed=1,
+        close_failures=1,
+        handover_failures=1,
+    )
     parameters = inspect.signature(SweepReport).parameters
     emitted: dict[str, set[str]] = {}
     # A flag may keep a metric back that it does not concern: each of them both ways.
     for flag in (False, True):
         values = {name: flag if p.annotation is bool else 1 for name, p in parameters.items()}
-        counts = report(**{**values, "timeouts": timeouts}).counts()
-        emitted |= {count.name: set(count.dimensions) for count in counts}
+        metrics = report(**{**values, "closes": closes}).metrics()
+        emitted |= {metric.name: set(metric.dimensions) for metric in metrics}
     documented = {code(name)[0]: set(code(dimensions)) for name, dimensions, _ in table("Metric")}
     assert documented == emitted
     (meaning,) = (row[2] for row in table("Metric") if row[0] == "`ConnectionTimeout`")
@@ -267,22 +277,51 @@ def test_the_alarms_are_those_of_the_template() -> None:
     assert "nine alarms" in (ROOT / "docs" / "deploy.md").read_text()
 
 
+def granted(function: str, *, precise: bool) -> set[str]:
+    """Return what a function's role allows, besides its log."""
+    template = packaged_template(precise=precise)
+    grants = Resources(template=template).grants(f"{function}_handler").values()
+    return {action for actions in grants for action in actions if not action.startswith("logs:")}
+
+
+def documented_grants(function: str, header: str) -> set[str]:
+    rows = table(header, (ROOT / "SECURITY.md").read_text())
+    return {action for who, actions, _ in rows if who == function for action in code(actions)}
+
+
 @pytest.mark.parametrize("function", ["connect", "heartbeat", "disconnect", "timeout"])
 def test_the_grants_are_those_of_the_template(function: str) -> None:
-    granted: set[str] = set()
-    grants = Resources(template=packaged_template()).grants(f"{function}_handler")
-    for actions in grants.values():
-        granted |= {action for action in actions if not action.startswith("logs:")}
-    rows = table("Function", (ROOT / "SECURITY.md").read_text())
-    assert {action for who, actions, _ in rows if who == function for action in code(actions)} == (
-        granted
-    )
+    assert documented_grants(function, "Function") == granted(function, precise=False)
+
+
+@pytest.mark.parametrize("function", ["timeout", "close"])
+def test_the_grants_of_a_precise_stack_are_those_of_its_template(function: str) -> None:
+    assert documented_grants(function, "Precise") == granted(function, precise=True)
 
 
 def test_the_outputs_are_those_of_the_template() -> None:
     deploy = (ROOT / "docs" / "deploy.md").read_text()
-    outputs = deploy.split("Outputs:", 1)[1].split("\n\n", 1)[0]
-    assert set(code(outputs)) == set(packaged_template()["Outputs"])
+    outputs, _, rest = deploy.split("Outputs:", 1)[1].partition("\n\n")
+    inline, precise = packaged_template()["Outputs"], packaged_template(precise=True)["Outputs"]
+    assert set(code(outputs)) == set(inline)
+    added = rest.split("and the outputs", 1)[1].split(".", 1)[0]
+    assert set(code(added)) == set(precise) - set(inline)
+
+
+def test_a_precise_stack_adds_the_alarms_that_are_documented() -> None:
+    def alarms(*, precise: bool) -> int:
+        template = packaged_template(precise=precise)
+        return len(Resources(template=template).of_type("AWS::CloudWatch::Alarm"))
+
+    assert alarms(precise=True) - alarms(precise=False) == 2
+    assert "two alarms" in (ROOT / "docs" / "deploy.md").read_text()
+
+
+def test_the_look_ahead_is_the_one_that_is_documented() -> None:
+    text = (ROOT / "docs" / "topologies.md").read_text()
+    assert f"A sweep looks {LOOK_AHEAD_S} seconds ahead" in text
+    assert f"**A timeout of {LOOK_AHEAD_S} seconds or more.**" in text
+    assert f"`timeout - {LOOK_AHEAD_S}` seconds**, {120 - LOOK_AHEAD_S} at the default" in text
 
 
 def cost(connections: int) -> dict[str, float]:

@@ -4,8 +4,16 @@ from itertools import pairwise
 
 import pytest
 
-from hangup.core.guard import DEFAULT_GUARD, GuardPolicy, Hold, Liveness, judge, liveness
-from hangup.core.model import Connection, EpochMs
+from hangup.core.guard import (
+    DEFAULT_GUARD,
+    GuardPolicy,
+    Hold,
+    Liveness,
+    judge,
+    liveness,
+    liveness_of_due,
+)
+from hangup.core.model import Connection, DurationMs, EpochMs
 
 CUTOFF_MS = EpochMs(1_700_000_000_000)
 
@@ -94,3 +102,21 @@ def test_holds_on_one_doubt_and_says_what_was_seen(doubt: Liveness) -> None:
     assert judge([Liveness.QUIET, Liveness.GONE, doubt, Liveness.QUIET]) == Hold(
         seen={"quiet": 2, "gone": 1, str(doubt): 1}
     )
+
+
+@pytest.mark.parametrize(
+    ("last_active_ms", "expected"),
+    [
+        (None, Liveness.GONE),
+        (CUTOFF_MS - 60_000, Liveness.QUIET),
+        (CUTOFF_MS + 2_000 + 5_000, Liveness.QUIET),
+        (CUTOFF_MS + 2_000 + 5_001, Liveness.ACTIVE),
+    ],
+)
+def test_what_is_due_is_quiet_if_what_was_recorded_is_all_there_was(
+    last_active_ms: EpochMs | None, expected: Liveness
+) -> None:
+    seen = liveness_of_due(
+        last_active_ms, recorded_ms=CUTOFF_MS, activity_resolution_ms=DurationMs(2_000)
+    )
+    assert seen is expected

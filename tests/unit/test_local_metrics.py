@@ -46,6 +46,18 @@ def test_reads_every_value_of_an_array_and_a_single_number() -> None:
     assert [d.value for d in embedded_metrics(json.dumps(_document(ConnectionTimeout=3)))] == [3]
 
 
+def test_keeps_the_unit_of_each_metric() -> None:
+    document = _document(CloseLateness=[12.0, 700.0])
+    directive = document["_aws"]["CloudWatchMetrics"][0]
+    directive["Metrics"].append({"Name": "CloseLateness", "Unit": "Milliseconds"})
+    found = [(d.name, d.unit, d.value) for d in embedded_metrics(json.dumps(document))]
+    assert found == [
+        ("ConnectionTimeout", "Count", 2),
+        ("CloseLateness", "Milliseconds", 12),
+        ("CloseLateness", "Milliseconds", 700),
+    ]
+
+
 @pytest.mark.parametrize("dimensions", [[], [[]]])
 def test_no_dimension_set_means_no_dimensions(dimensions: list[list[str]]) -> None:
     document = _document()

@@ -40,3 +40,12 @@ def test_no_second_has_more_starts_than_the_rate(per_second: int) -> None:
     # Those of any one second are fewer than it takes to be a second apart.
     for first, after_that_many in zip(starts, starts[per_second:], strict=False):
         assert after_that_many - first >= 1_000
+
+
+@pytest.mark.parametrize(
+    ("per_second", "shared_by", "interval_ms"),
+    [(200, 4, 20), (300, 4, 14), (1, 20, 20_000), (0, 4, 0), (1_000, 1_000, 1_000)],
+)
+def test_each_of_several_takes_its_share(per_second: int, shared_by: int, interval_ms: int) -> None:
+    pace = Pace(per_second, shared_by=shared_by)
+    assert pace.next_start_ms(last_start_ms=NOW_MS, now_ms=NOW_MS) == NOW_MS + interval_ms

@@ -4,17 +4,37 @@ from dataclasses import replace
 
 import pytest
 
-from hangup.core.model import Role, TimeoutReason
-from hangup.core.report import Count, SweepReport
+from hangup.core.model import DurationMs, Role, TimeoutReason
+from hangup.core.report import ClosesReport, Count, Durations, SweepReport
 
-QUIET = SweepReport(
-    checked=0,
-    idle=0,
+NO_CLOSES = ClosesReport(
     timeouts={},
+    lateness_ms=(),
     claims_lost=0,
     notices_failed=0,
     close_failures=0,
     handover_failures=0,
+)
+CLOSES = replace(
+    NO_CLOSES,
+    timeouts={
+        (Role.SPEAKER, TimeoutReason.IDLE_TIMEOUT): 1,
+        (Role.LISTENER, TimeoutReason.IDLE_TIMEOUT): 4,
+        (Role.LISTENER, TimeoutReason.GONE): 2,
+        (Role.UNKNOWN, TimeoutReason.GONE): 1,
+    },
+    lateness_ms=tuple(map(DurationMs, (700, 12, 3_000, 12, 1))),
+    claims_lost=1,
+    notices_failed=2,
+    close_failures=2,
+    handover_failures=3,
+)
+QUIET = SweepReport(
+    checked=0,
+    idle=0,
+    closes=NO_CLOSES,
+    queued=0,
+    queue_failures=0,
     adopted=0,
     unreadable=0,
     held=False,
@@ -24,16 +44,9 @@ BUSY = replace(
     QUIET,
     checked=100,
     idle=14,
-    timeouts={
-        (Role.SPEAKER, TimeoutReason.IDLE_TIMEOUT): 1,
-        (Role.LISTENER, TimeoutReason.IDLE_TIMEOUT): 4,
-        (Role.LISTENER, TimeoutReason.GONE): 2,
-        (Role.UNKNOWN, TimeoutReason.GONE): 1,
-    },
-    claims_lost=1,
-    notices_failed=2,
-    close_failures=2,
-    handover_failures=3,
+    closes=CLOSES,
+    queued=8,
+    queue_failures=9,
     adopted=6,
     unreadable=7,
     complete=False,
@@ -41,7 +54,7 @@ BUSY = replace(
 
 
 def test_a_quiet_sweep_reports_the_three_metrics_of_the_contract_as_zero() -> None:
-    assert QUIET.counts() == [
+    assert list(QUIET.metrics()) == [
         Count(name="ConnectionsChecked", value=0),
         Count(name="IdleConnectionsDetected", value=0),
         Count(name="ConnectionsClosed", value=0),
@@ -49,7 +62,11 @@ def test_a_quiet_sweep_reports_the_three_metrics_of_the_contract_as_zero() -> No
 
 
 def test_closed_includes_the_gone_and_timeouts_tell_them_apart_by_role_and_reason() -> None:
-    counts = {(c.name, *c.dimensions.values()): c.value for c in BUSY.counts()}
+    counts = {
+        (metric.name, *metric.dimensions.values()): metric.value
+        for metric in BUSY.metrics()
+        if isinstance(metric, Count)
+    }
     assert counts == {
         ("ConnectionsChecked",): 100,
         ("IdleConnectionsDetected",): 14,
@@ -57,6 +74,8 @@ def test_closed_includes_the_gone_and_timeouts_tell_them_apart_by_role_and_reaso
         ("ClaimsLost",): 1,
         ("NoticesFailed",): 2,
         ("CloseFailures",): 5,
+        ("DueQueued",): 8,
+        ("QueueFailures",): 9,
         ("RecordsUnreadable",): 7,
         ("SweepsIncomplete",): 1,
         ("ConnectionTimeout", "listener", "GONE"): 2,
@@ -67,13 +86,13 @@ def test_closed_includes_the_gone_and_timeouts_tell_them_apart_by_role_and_reaso
 
 
 def test_only_timeouts_have_dimensions_and_they_are_role_and_reason() -> None:
-    for count in BUSY.counts():
+    for count in BUSY.metrics():
         expected = ["Role", "Reason"] if count.name == "ConnectionTimeout" else []
         assert list(count.dimensions) == expected
 
 
 @pytest.mark.parametrize(
-    ("report", "closed", "gone", "failures"), [(QUIET, 0, 0, 0), (BUSY, 5, 3, 5)]
+    ("report", "closed", "gone", "failures"), [(QUIET, 0, 0, 0), (BUSY, 5, 3, 5 + 9)]
 )
 def test_the_sums(report: SweepReport, closed: int, gone: int, failures: int) -> None:
     assert (report.closed, report.gone, report.failures) == (closed, gone, failures)
@@ -89,6 +108,8 @@ def test_the_answer_has_every_count() -> None:
         "noticesFailed": 2,
         "closeFailures": 2,
         "handoverFailures": 3,
+        "queued": 8,
+        "queueFailures": 9,
         "adopted": 6,
         "unreadable": 7,
         "held": False,
@@ -98,4 +119,24 @@ def test_the_answer_has_every_count() -> None:
 
 def test_a_held_sweep_is_a_metric_of_its_own_and_not_one_that_ran_out_of_time() -> None:
     held = replace(QUIET, held=True, complete=False)
-    assert [(c.name, c.value) for c in held.counts()][3:] == [("SweepsHeld", 1)]
+    assert held.metrics()[3:] == [Count(name="SweepsHeld", value=1)]
+
+
+def test_lateness_is_one_metric_with_every_value_and_none_without_a_close() -> None:
+    durations = [metric for metric in BUSY.metrics() if isinstance(metric, Durations)]
+    assert durations == [Durations(name="CloseLateness", values=CLOSES.lateness_ms)]
+    assert not any(isinstance(metric, Durations) for metric in QUIET.metrics())
+
+
+def test_closes_without_a_sweep_are_counted_but_no_connection_is_checked() -> None:
+    names = [metric.name for metric in CLOSES.metrics()]
+    assert "ConnectionsChecked" not in names
+    assert CLOSES.metrics()[:2] == [
+        # Five closed, three gone, and five that failed: past their deadline, all of them.
+        Count(name="IdleConnectionsDetected", value=13),
+        Count(name="ConnectionsClosed", value=8),
+    ]
+    assert list(NO_CLOSES.metrics()) == [
+        Count(name="IdleConnectionsDetected", value=0),
+        Count(name="ConnectionsClosed", value=0),
+    ]

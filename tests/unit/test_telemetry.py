@@ -9,7 +9,8 @@ from uuid import uuid4
 import pytest
 
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
-from hangup.core.report import Count
+from hangup.core.model import DurationMs
+from hangup.core.report import Count, Durations
 
 
 class Captured:
@@ -157,3 +158,32 @@ class TestMetrics:
     def test_nothing_to_say_is_nothing_said(self, capsys: pytest.CaptureFixture[str]) -> None:
         EmfMetrics().emit([])
         assert capsys.readouterr().out == ""
+
+    @pytest.mark.parametrize("number", [1, 99, 100, 101, 250])
+    def test_durations_are_arrays_of_100_values_at_most_and_none_is_lost(
+        self, number: int, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        values = [DurationMs(n) for n in range(number)]
+        EmfMetrics().emit(
+            [
+                Count(name="ConnectionsClosed", value=number),
+                Durations(name="CloseLateness", values=values),
+                Count(name="ConnectionTimeout", value=2, dimensions={"Role": "speaker"}),
+            ]
+        )
+        documents = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        arrays = [document.get("CloseLateness", []) for document in documents]
+        assert [value for array in arrays for value in array] == values
+        assert max(map(len, arrays)) <= 100
+        assert sum(sum(d.get("ConnectionsClosed", [])) for d in documents) == number
+        assert sum(sum(d.get("ConnectionTimeout", [])) for d in documents) == 2
+        units = {
+            metric["Name"]: metric["Unit"]
+            for document in documents
+            for metric in document["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+        }
+        assert units == {
+            "ConnectionsClosed": "Count",
+            "CloseLateness": "Milliseconds",
+            "ConnectionTimeout": "Count",
+        }

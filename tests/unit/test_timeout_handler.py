@@ -504,6 +504,8 @@ class TestLambdaHandler:
             "noticesFailed": 0,
             "closeFailures": 0,
             "handoverFailures": 0,
+            "queued": 0,
+            "queueFailures": 0,
             "adopted": 0,
             "unreadable": 0,
             "held": False,

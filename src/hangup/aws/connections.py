@@ -39,6 +39,8 @@ _IS_CANDIDATE: Final = (
     f" OR {_ACTIVITY_IS_IN_THE_FUTURE}"
 )
 _EXISTS: Final = "attribute_exists(#connectionId)"
+# True as well where there is none, or it is no number. A time to come is no notice of ours.
+_HAS_NO_OTHER_NOTICE: Final = "NOT (#noticedAt BETWEEN :seen AND :future)"
 _IS_UNCLAIMED: Final = "(attribute_not_exists(#claimExpiresAt) OR #claimExpiresAt <= :now)"
 
 _NAMES: Final = {
@@ -108,7 +110,7 @@ class DynamoDbConnections:
         )
 
     def claim(self, connection: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs) -> bool:
-        """Take the claim; return False if the client became active first, or another holds it."""
+        """Take the claim; return False if the client became active first, or another acts on it."""
         # "<=" where "=" is meant: the model rounds fractions up, and activity never moves back.
         if connection.last_activity_ms is not None:
             unchanged, seen_ms = "#lastActivityTime <= :seen", connection.last_activity_ms
@@ -118,16 +120,21 @@ class DynamoDbConnections:
         else:
             return False
         token = string(uuid4().hex)
+        condition = f"{unchanged} AND {_IS_UNCLAIMED}"
+        values = {
+            ":claim": number(claim_expires_ms),
+            ":token": token,
+            ":seen": number(seen_ms),
+            ":now": number(now_ms),
+        }
+        if not connection.is_noticed:
+            condition += f" AND {_HAS_NO_OTHER_NOTICE}"
+            values[":future"] = number(now_ms + MAX_CLOCK_LEAD_MS)
         refused = self._update(
             connection.connection_id,
             update="SET #claimExpiresAt = :claim, #claimToken = :token",
-            condition=f"{unchanged} AND {_IS_UNCLAIMED}",
-            values={
-                ":claim": number(claim_expires_ms),
-                ":token": token,
-                ":seen": number(seen_ms),
-                ":now": number(now_ms),
-            },
+            condition=condition,
+            values=values,
         )
         # Refused by our own claim: an attempt took effect, and its answer was lost.
         return refused is None or refused.get("claimToken") == token

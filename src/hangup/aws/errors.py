@@ -27,9 +27,10 @@ class Kind(Enum):
     REFUSED = auto()
 
 
-# Sources: the error sections of the DynamoDB, Lambda, API Gateway Management and Secrets Manager
-# API references, and the codes that botocore's standard retry mode takes for throttling.
+# Sources: the error sections of the DynamoDB, Lambda, API Gateway Management, Secrets Manager and
+# SQS API references, and the codes that botocore's standard retry mode takes for throttling.
 _KINDS: Final = {
+    "InternalError": Kind.BUSY,
     "InternalFailure": Kind.BUSY,
     "InternalServerError": Kind.BUSY,
     "InternalServiceError": Kind.BUSY,
@@ -38,6 +39,7 @@ _KINDS: Final = {
     "ProvisionedThroughputExceeded": Kind.BUSY,
     "ProvisionedThroughputExceededException": Kind.BUSY,
     "RequestLimitExceeded": Kind.BUSY,
+    "RequestThrottled": Kind.BUSY,
     "RequestTimeout": Kind.BUSY,
     "ServiceException": Kind.BUSY,
     "ServiceUnavailable": Kind.BUSY,

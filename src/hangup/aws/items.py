@@ -10,7 +10,11 @@ from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Final
 
-from hangup.core.limits import MAX_CONNECTION_S, MIN_PLAUSIBLE_EPOCH_MS
+from hangup.core.limits import (
+    MAX_CONNECTION_S,
+    MAX_PLAUSIBLE_EPOCH_MS,
+    MIN_PLAUSIBLE_EPOCH_MS,
+)
 from hangup.core.model import Connection, EpochMs, Role, Session
 
 if TYPE_CHECKING:
@@ -39,7 +43,6 @@ CONNECTION_ATTRIBUTES: Final = (
 """What the sweep and the cleanup read of a connection record."""
 
 _TTL_SLACK_S: Final = 3_600
-_MAX_EPOCH_MS: Final = 10**15
 
 
 def connection_from_item(item: Mapping[str, "AttributeValueTypeDef"]) -> Connection:
@@ -119,4 +122,4 @@ def _epoch_ms(value: "AttributeValueTypeDef") -> EpochMs | None:
         ms = Decimal(value["N"]).to_integral_value(rounding=ROUND_CEILING)
     except (KeyError, InvalidOperation):
         return None
-    return EpochMs(int(ms)) if MIN_PLAUSIBLE_EPOCH_MS <= ms < _MAX_EPOCH_MS else None
+    return EpochMs(int(ms)) if MIN_PLAUSIBLE_EPOCH_MS <= ms < MAX_PLAUSIBLE_EPOCH_MS else None

@@ -1,15 +1,21 @@
-"""The queue of failed cleanups in SQS."""
+"""The queue of failed cleanups, and that of connections that fall due, in SQS."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from botocore.exceptions import ClientError
+
 from hangup.aws.calls import Calls
-from hangup.ports import DeadLetter
+from hangup.core.due import Due, as_message, delay_s
+from hangup.errors import BackendError
+from hangup.ports import Clock, DeadLetter, NotQueued
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import BatchResultErrorEntryTypeDef
 
-__all__ = ["SqsDeadLetters"]
+__all__ = ["SqsDeadLetters", "SqsDueQueue"]
 
 _BATCH: Final = 10
 """The most that SQS hands out at once. SQS API reference, ReceiveMessage."""
@@ -67,3 +73,73 @@ class SqsDeadLetters:
                 QueueUrl=self._queue_url, ReceiptHandle=letter.receipt, VisibilityTimeout=0
             ),
         )
+
+
+class SqsDueQueue:
+    """``DueQueue`` on an SQS standard queue; ``client`` is used from several threads."""
+
+    def __init__(self, client: "SQSClient", calls: Calls, clock: Clock, queue_url: str) -> None:
+        self._client = client
+        self._calls = calls
+        self._clock = clock
+        self._queue_url = queue_url
+
+    def send(self, dues: Sequence[Due]) -> NotQueued | None:
+        """Queue up to ten, each with the delay that it has at the time; return what is left."""
+        # By its place: an id is for this request, and may hold less than a connection id does.
+        left = {str(place): due for place, due in enumerate(dues)}
+
+        def send() -> None:
+            refused = self._send_batch(left)
+            for place in left.keys() - refused.keys():
+                del left[place]
+            if refused:
+                raise _as_error(next(iter(refused.values())))
+
+        try:
+            self._calls("SendMessageBatch", send)
+        except BackendError as error:
+            return NotQueued(dues=list(left.values()), error=error)
+        return None
+
+    def postpone(self, receipt: str, *, delay_s: int) -> None:
+        """Let a message that was received be delivered again, after so many seconds."""
+        self._calls(
+            "ChangeMessageVisibility",
+            lambda: self._client.change_message_visibility(
+                QueueUrl=self._queue_url, ReceiptHandle=receipt, VisibilityTimeout=delay_s
+            ),
+        )
+
+    def _send_batch(self, dues: Mapping[str, Due]) -> "dict[str, BatchResultErrorEntryTypeDef]":
+        now_ms = self._clock.now_ms()
+        answer = self._client.send_message_batch(
+            QueueUrl=self._queue_url,
+            Entries=[
+                {
+                    "Id": place,
+                    "MessageBody": as_message(due),
+                    "DelaySeconds": delay_s(due.deadline_ms, now_ms=now_ms),
+                }
+                for place, due in dues.items()
+            ],
+        )
+        return {entry["Id"]: entry for entry in answer.get("Failed", [])}
+
+
+def _as_error(entry: "BatchResultErrorEntryTypeDef") -> ClientError:
+    """Return the failure of one message of a batch as what it would be on its own."""
+    status = HTTPStatus.BAD_REQUEST if entry["SenderFault"] else HTTPStatus.INTERNAL_SERVER_ERROR
+    return ClientError(
+        {
+            "Error": {"Code": entry["Code"], "Message": entry.get("Message", "")},
+            "ResponseMetadata": {
+                "HTTPStatusCode": status,
+                "RequestId": "",
+                "HTTPHeaders": {},
+                "RetryAttempts": 0,
+                "HostId": "",
+            },
+        },
+        "SendMessageBatch",
+    )

@@ -11,7 +11,7 @@ from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import (
     AmazonCloudWatchEMFProvider,
 )
 
-from hangup.core.report import NAMESPACE, Count
+from hangup.core.report import NAMESPACE, Count, Metric
 
 __all__ = ["EmfMetrics", "StructuredLog"]
 
@@ -49,13 +49,17 @@ class StructuredLog:
 class EmfMetrics:
     """``Metrics`` in CloudWatch Embedded Metric Format: one document per set of dimensions."""
 
-    def emit(self, counts: Sequence[Count]) -> None:
-        """Put every count, each metric name once per set of dimensions."""
+    def emit(self, metrics: Sequence[Metric]) -> None:
+        """Put every metric, each name once per set of dimensions.
 
-        def dimensions(count: Count) -> list[tuple[str, str]]:
-            return sorted(count.dimensions.items())
+        A document has at most 100 values of a metric (CloudWatch user guide, embedded metric format
+        specification): Powertools writes one by itself whenever it is full.
+        """
 
-        for dimension_set, group in groupby(sorted(counts, key=dimensions), key=dimensions):
+        def dimensions(metric: Metric) -> list[tuple[str, str]]:
+            return sorted(metric.dimensions.items())
+
+        for dimension_set, group in groupby(sorted(metrics, key=dimensions), key=dimensions):
             document = AmazonCloudWatchEMFProvider(
                 namespace=NAMESPACE,
                 dimension_set=dict(dimension_set),
@@ -63,6 +67,13 @@ class EmfMetrics:
                 # and the alarms look at metrics without it.
                 service="",
             )
-            for count in group:
-                document.add_metric(name=count.name, unit="Count", value=count.value)
-            print(json.dumps(document.serialize_metric_set()))  # noqa: T201 - EMF is read here
+            for metric in group:
+                unit, values = (
+                    ("Count", [metric.value])
+                    if isinstance(metric, Count)
+                    else ("Milliseconds", metric.values)
+                )
+                for value in values:
+                    document.add_metric(name=metric.name, unit=unit, value=value)
+            if document.metric_set:
+                print(json.dumps(document.serialize_metric_set()))  # noqa: T201 - EMF is read here

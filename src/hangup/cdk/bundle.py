@@ -43,7 +43,7 @@ _PIP_OPTIONS = shlex.split(
 )
 
 # The AWS services that the handlers call. botocore describes 400 more, in 24 MB.
-_SERVICES = ("apigatewaymanagementapi", "dynamodb", "lambda", "secretsmanager")
+_SERVICES = ("apigatewaymanagementapi", "dynamodb", "lambda", "secretsmanager", "sqs")
 _ENDPOINTS = "botocore/data/endpoints.json"
 
 # What botocore and the closes use of AWS's C runtime (HTTP, TLS, signing), with what that imports.

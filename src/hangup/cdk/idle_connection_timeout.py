@@ -13,9 +13,11 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from hangup.cdk.code import lambda_code
+from hangup.cdk.due_closes import DueCloses
 from hangup.cdk.handler_function import HandlerFunction, allow
 from hangup.cdk.management_api import manage_connections, stage_endpoint
-from hangup.core.limits import MAX_CONNECTION_S
+from hangup.core.due import LOOK_AHEAD_S
+from hangup.core.limits import MAX_CONNECTION_S, MAX_RULE_TARGETS
 from hangup.core.report import NAMESPACE
 
 __all__ = ["IdleConnectionTimeout"]
@@ -23,6 +25,10 @@ __all__ = ["IdleConnectionTimeout"]
 _MANY_IDLE_A_MINUTE = 10
 _MANY_CLOSED_A_MINUTE = 50
 _SILENT_MINUTES = 5
+
+# Four rules full of targets. An account's default quota of new connections (500 a second, each for
+# two hours at most) makes 3.6 million live ones, far from what so many sweeps can read.
+_MAX_SEGMENTS = 20
 
 # A tick is worth something until the next one comes. It is also the least that AWS accepts.
 _TICK_AGE_S = 60
@@ -32,10 +38,11 @@ class IdleConnectionTimeout(Construct):
     """Close the idle connections of one WebSocket API stage, once a minute.
 
     The construct creates the sweep's function with its role and log group, the EventBridge rule
-    that invokes it, and five alarms. It changes nothing on what it is given, so ``api``, ``stage``,
-    ``connections_table`` and ``disconnect_handler`` may be imported from elsewhere. The table's
-    items need ``connectionId`` (the key), ``connectedAt`` and, after the first message,
-    ``lastActivityTime``, both in epoch milliseconds.
+    that invokes it, and five alarms; with ``precise`` a queue, a second function and two alarms
+    more. It changes nothing on what it is given, so ``api``, ``stage``, ``connections_table`` and
+    ``disconnect_handler`` may be imported from elsewhere. The table's items need ``connectionId``
+    (the key), ``connectedAt`` and, after the first message, ``lastActivityTime``, both in epoch
+    milliseconds.
 
     - ``idle_timeout_seconds``: 1 to 7,200, or a token (a CloudFormation parameter) for it. A
       connection is closed when it has been silent for longer.
@@ -43,8 +50,13 @@ class IdleConnectionTimeout(Construct):
       ``ACTIVITY_RESOLUTION_SECONDS``; below the timeout, or a token. The sweep waits that much
       longer.
     - ``log_level``: from which level on log lines are kept: DEBUG, INFO, WARNING, ERROR, CRITICAL.
-    - ``closes_per_second``: 1 to 1,000 closes are started a second at most; 0 does not pace them.
-      API Gateway lets 500 clients a second come back.
+    - ``closes_per_second``: 1 to 1,000 closes are started a second at most, by all functions
+      together; 0 does not pace them. API Gateway lets 500 clients a second come back.
+    - ``precise``: close a connection a second after its deadline instead of up to a minute. Sweeps
+      look ahead, and a queue with a function of its own closes. The timeout is 75 seconds or more
+      then: with less, some connections would be idle before a sweep has seen them.
+    - ``segments``: 1 to 20 sweeps a minute at the same time, each of a part of the table, for one
+      that a single sweep cannot read in time.
     - ``guard_share_percent`` and ``guard_at_least``: a sweep that finds more than that share of all
       connections idle (1 to 100; 100 never doubts), and at least that many (1 or more), asks API
       Gateway about a sample, and closes nothing unless they are gone or quiet there too.
@@ -75,6 +87,8 @@ class IdleConnectionTimeout(Construct):
         closes_per_second: int = 200,
         guard_share_percent: int = 50,
         guard_at_least: int = 20,
+        precise: bool = False,
+        segments: int = 1,
         management_endpoint: str | None = None,
         code: lambda_.Code | None = None,
         architecture: lambda_.Architecture | None = None,
@@ -82,62 +96,110 @@ class IdleConnectionTimeout(Construct):
         log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
     ) -> None:
         super().__init__(scope, construct_id)
-        _check_seconds(idle_timeout_seconds, activity_resolution_seconds)
+        _check_seconds(idle_timeout_seconds, activity_resolution_seconds, precise=precise)
         _check_bounds("closes_per_second", closes_per_second, at_least=0, at_most=1_000)
         _check_bounds("guard_share_percent", guard_share_percent, at_least=1, at_most=100)
         _check_bounds("guard_at_least", guard_at_least, at_least=1, at_most=10**9)
+        _check_bounds("segments", segments, at_least=1, at_most=_MAX_SEGMENTS)
+        architecture = architecture or lambda_.Architecture.ARM_64
+        code = code or lambda_code(architecture)
+        common = {
+            "LOG_LEVEL": log_level,
+            "CLOSES_PER_SECOND": str(closes_per_second),
+            "API_GATEWAY_ENDPOINT": management_endpoint or stage_endpoint(api, stage),
+            "CONNECTIONS_TABLE": connections_table.table_name,
+            "DISCONNECT_HANDLER_FUNCTION": disconnect_handler.function_arn,
+        }
+        environment = {
+            **common,
+            "CONNECTION_IDLE_TIMEOUT_SECONDS": str(idle_timeout_seconds),
+            "ACTIVITY_RESOLUTION_SECONDS": str(activity_resolution_seconds),
+            "GUARD_SHARE_PERCENT": str(guard_share_percent),
+            "GUARD_AT_LEAST": str(guard_at_least),
+        }
+        hand_over = allow(["lambda:InvokeFunction"], disconnect_handler.function_arn)
+        self.due_closes: DueCloses | None = None
+        if precise:
+            self.due_closes = DueCloses(
+                self,
+                "DueCloses",
+                code=code,
+                architecture=architecture,
+                environment=common,
+                grants=[
+                    allow(["dynamodb:UpdateItem"], connections_table.table_arn),
+                    manage_connections(api, stage, ["POST", "DELETE"]),
+                    hand_over,
+                ],
+                log_retention=log_retention,
+            )
+            environment["DUE_QUEUE_URL"] = self.due_closes.queue.queue_url
+            grants = [
+                # GetItem is for the guard, UpdateItem for records without a time.
+                allow(
+                    ["dynamodb:Scan", "dynamodb:GetItem", "dynamodb:UpdateItem"],
+                    connections_table.table_arn,
+                ),
+                manage_connections(api, stage, ["GET"]),
+                allow(["sqs:SendMessage"], self.due_closes.queue.queue_arn),
+            ]
+        else:
+            grants = [
+                allow(["dynamodb:Scan", "dynamodb:UpdateItem"], connections_table.table_arn),
+                manage_connections(api, stage, ["POST", "DELETE", "GET"]),
+                hand_over,
+            ]
+        if segments > 1:
+            environment["PACE_SHARED_BY"] = str(segments)
         handler = HandlerFunction(
             self,
             "TimeoutHandler",
             handler="timeout_handler",
             description="Close the WebSocket connections that have been silent for too long",
-            code=code or lambda_code(architecture or lambda_.Architecture.ARM_64),
-            architecture=architecture or lambda_.Architecture.ARM_64,
-            environment={
-                "CONNECTION_IDLE_TIMEOUT_SECONDS": str(idle_timeout_seconds),
-                "ACTIVITY_RESOLUTION_SECONDS": str(activity_resolution_seconds),
-                "LOG_LEVEL": log_level,
-                "CLOSES_PER_SECOND": str(closes_per_second),
-                "GUARD_SHARE_PERCENT": str(guard_share_percent),
-                "GUARD_AT_LEAST": str(guard_at_least),
-                "API_GATEWAY_ENDPOINT": management_endpoint or stage_endpoint(api, stage),
-                "CONNECTIONS_TABLE": connections_table.table_name,
-                "DISCONNECT_HANDLER_FUNCTION": disconnect_handler.function_arn,
-            },
-            grants=[
-                allow(["dynamodb:Scan", "dynamodb:UpdateItem"], connections_table.table_arn),
-                manage_connections(api, stage, ["POST", "DELETE", "GET"]),
-                allow(["lambda:InvokeFunction"], disconnect_handler.function_arn),
-            ],
+            code=code,
+            architecture=architecture,
+            environment=environment,
+            grants=grants,
             timeout_s=60,
             log_retention=log_retention,
-            # Two sweeps at once would only compete for the same claims.
-            reserved_concurrency=1,
+            # Two sweeps of one part at once would only compete for the same claims.
+            reserved_concurrency=segments,
             asynchronous_event_age_s=_TICK_AGE_S,
         )
         self.function = handler.function
-        self.rule = events.Rule(
-            self,
-            "EveryMinute",
-            description="Look for idle WebSocket connections",
-            schedule=events.Schedule.rate(cdk.Duration.minutes(1)),
-            targets=[
-                targets.LambdaFunction(
-                    self.function,
-                    retry_attempts=0,
-                    max_event_age=cdk.Duration.seconds(_TICK_AGE_S),
-                )
-            ],
-        )
+        self.rules = self._rules(segments)
+        self.rule = self.rules[0]
         self.alarms = (
             self._more_than("ManyIdle", "IdleConnectionsDetected", _MANY_IDLE_A_MINUTE, "Warning"),
             self._more_than("ManyClosed", "ConnectionsClosed", _MANY_CLOSED_A_MINUTE, "Critical"),
             self._held(),
-            self._no_sweep(),
+            self._no_sweep(segments),
             handler.failure_alarm,
+            *(() if self.due_closes is None else self.due_closes.alarms),
         )
         for alarm in self.alarms:
             alarm.add_alarm_action(*alarm_actions)
+
+    def _rules(self, segments: int) -> tuple[events.Rule, ...]:
+        """Return the rules that start a sweep of each part, as few as have room for them."""
+        return tuple(
+            events.Rule(
+                self,
+                "EveryMinute" if first == 0 else f"EveryMinuteFrom{first}",
+                description="Look for idle WebSocket connections",
+                schedule=events.Schedule.rate(cdk.Duration.minutes(1)),
+                targets=[
+                    targets.LambdaFunction(
+                        self.function,
+                        event=_part(group, segments) if segments > 1 else None,
+                        retry_attempts=0,
+                        max_event_age=cdk.Duration.seconds(_TICK_AGE_S),
+                    )
+                    for group in range(first, min(first + MAX_RULE_TARGETS, segments))
+                ],
+            )
+            for first in range(0, segments, MAX_RULE_TARGETS)
+        )
 
     def _held(self) -> cloudwatch.Alarm:
         return self._more_than(
@@ -167,21 +229,30 @@ class IdleConnectionTimeout(Construct):
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
 
-    def _no_sweep(self) -> cloudwatch.Alarm:
+    def _no_sweep(self, segments: int) -> cloudwatch.Alarm:
+        which = "No sweep" if segments == 1 else f"A sweep of one of the {segments} parts never"
         return cloudwatch.Alarm(
             self,
             "NoSweep",
             alarm_description=(
-                f"No sweep finished in {_SILENT_MINUTES} minutes: idle connections stay open."
+                f"{which} finished in {_SILENT_MINUTES} minutes: idle connections stay open."
             ),
-            # Every sweep emits this metric, 0 included, so its samples count the sweeps.
+            # Every sweep emits this metric, 0 included, so its samples count the sweeps. A sweep
+            # that is late counts in the minute after, but not so for minutes on end.
             metric=_metric("ConnectionsChecked", cloudwatch.Stats.SAMPLE_COUNT),
-            threshold=1,
+            threshold=segments,
             comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
             evaluation_periods=_SILENT_MINUTES,
             datapoints_to_alarm=_SILENT_MINUTES,
             treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
         )
+
+
+def _part(group: int, groups: int) -> events.RuleTargetInput:
+    """Return the event of one part's sweep: it keeps the tick's id, which correlates its logs."""
+    return events.RuleTargetInput.from_object(
+        {"id": events.EventField.event_id, "group": group, "groups": groups}
+    )
 
 
 def _metric(name: str, statistic: str) -> cloudwatch.Metric:
@@ -193,7 +264,9 @@ def _metric(name: str, statistic: str) -> cloudwatch.Metric:
     )
 
 
-def _check_seconds(idle_timeout: int | str, activity_resolution: int | str) -> None:
+def _check_seconds(
+    idle_timeout: int | str, activity_resolution: int | str, *, precise: bool
+) -> None:
     if cdk.Token.is_unresolved(idle_timeout):
         longest = MAX_CONNECTION_S
     elif isinstance(idle_timeout, int) and 1 <= idle_timeout <= MAX_CONNECTION_S:
@@ -202,6 +275,13 @@ def _check_seconds(idle_timeout: int | str, activity_resolution: int | str) -> N
         raise ValueError(
             f"idle_timeout_seconds must be a whole number from 1 to {MAX_CONNECTION_S} (no "
             f"WebSocket connection lives longer) or a token, not {idle_timeout!r}."
+        )
+    if precise and isinstance(idle_timeout, int) and idle_timeout < LOOK_AHEAD_S:
+        raise ValueError(
+            f"precise=True needs idle_timeout_seconds of at least {LOOK_AHEAD_S}, not"
+            f" {idle_timeout}: a connection that was silent for less than a sweep's interval and"
+            " duration may be idle before any sweep has seen it. Take a longer timeout, or leave"
+            " precise out: then a close is late by up to a minute."
         )
     if cdk.Token.is_unresolved(activity_resolution):
         return

@@ -38,9 +38,11 @@ _ROUTE_TIMEOUT_S = 25
 class HangupStack(cdk.Stack):
     """WebSocket API, tables, handlers, join secret, and the idle timeout on top.
 
-    ``code`` is the functions' code; by default the zip that ``hangup.cdk.bundle`` builds.
-    ``architecture`` is the functions' processor, ARM_64 by default; ``code`` must fit it.
-    ``alarm_actions`` is what each alarm does when it rings. ``synthesizer`` is CDK's.
+    ``precise`` closes to the second, by a queue, instead of to the minute: for an
+    ``IdleTimeoutSeconds`` of 75 and more. ``code`` is the functions' code; by default the zip that
+    ``hangup.cdk.bundle`` builds. ``architecture`` is the functions' processor, ARM_64 by default;
+    ``code`` must fit it. ``alarm_actions`` is what each alarm does when it rings. ``synthesizer``
+    is CDK's.
     """
 
     def __init__(  # noqa: PLR0913 - constructs take keywords, as CDK's own do
@@ -48,6 +50,7 @@ class HangupStack(cdk.Stack):
         scope: Construct,
         construct_id: str,
         *,
+        precise: bool = False,
         code: lambda_.Code | None = None,
         architecture: lambda_.Architecture | None = None,
         alarm_actions: Sequence[cloudwatch.IAlarmAction] = (),
@@ -140,6 +143,7 @@ class HangupStack(cdk.Stack):
             idle_timeout_seconds=idle_timeout.value_as_string,
             activity_resolution_seconds=self._activity_resolution_s,
             log_level=self._log_level,
+            precise=precise,
             management_endpoint=self._management_endpoint,
             code=self._code,
             architecture=self._architecture,
@@ -162,6 +166,14 @@ class HangupStack(cdk.Stack):
                 "FailedCleanupsQueueUrl": self._failed_cleanups.queue_url,
             }
         )
+        if timeout.due_closes is not None:
+            self._outputs(
+                {
+                    "CloseFunction": timeout.due_closes.function.function_name,
+                    "DueQueueUrl": timeout.due_closes.queue.queue_url,
+                    "FailedClosesQueueUrl": timeout.due_closes.failed_closes.queue_url,
+                }
+            )
 
     def _connections_table(self) -> dynamodb.Table:
         table = self._table("Connections", "connectionId")

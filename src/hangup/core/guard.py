@@ -1,10 +1,12 @@
 """The mass-close guard: nobody is disconnected because a table stopped being written.
 
 1. A sweep is suspicious when more than a share of all connections seen, and at least a number of
-   them, look idle at once.
-2. A suspicious sweep asks API Gateway about a sample of those that look idle.
+   them, look idle at once, or would be queued because they fall due soon.
+2. A suspicious sweep asks API Gateway about a sample of those.
 3. It goes on only if each of the sample is gone, or was silent by API Gateway's own account.
    Anything else, an answer that could not be had included, holds the sweep: it closes nothing.
+4. What is due soon was active a while ago, and is silent *since*: that API Gateway knows of no
+   activity later than the recorded one shows that activity is being recorded.
 
 Holding costs a minute's delay, going on wrongly cuts everybody off: so one doubt is enough.
 """
@@ -15,9 +17,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from hangup.core.model import Connection, EpochMs
+from hangup.core.model import Connection, DurationMs, EpochMs
 
-__all__ = ["DEFAULT_GUARD", "GuardPolicy", "Hold", "Liveness", "judge", "liveness"]
+__all__ = [
+    "DEFAULT_GUARD",
+    "GuardPolicy",
+    "Hold",
+    "Liveness",
+    "judge",
+    "liveness",
+    "liveness_of_due",
+]
+
+_RECORDING_MS: Final = DurationMs(5_000)
+"""How much later than the recorded activity API Gateway's own may be: the answer to a heartbeat,
+whole seconds, two clocks, and a recording that waits for a cold start. Clients speak less often."""
 
 
 class Liveness(StrEnum):
@@ -80,6 +94,19 @@ def liveness(last_active_ms: EpochMs | None, *, cutoff_ms: EpochMs) -> Liveness:
     if last_active_ms is None:
         return Liveness.GONE
     return Liveness.QUIET if last_active_ms < cutoff_ms else Liveness.ACTIVE
+
+
+def liveness_of_due(
+    last_active_ms: EpochMs | None, *, recorded_ms: EpochMs, activity_resolution_ms: DurationMs
+) -> Liveness:
+    """Say the same of a connection that is due soon, and whose last recorded activity this is.
+
+    With a resolution, activity up to one resolution after the recorded one was not to be recorded.
+    """
+    if last_active_ms is None:
+        return Liveness.GONE
+    latest_ms = recorded_ms + activity_resolution_ms + _RECORDING_MS
+    return Liveness.QUIET if last_active_ms <= latest_ms else Liveness.ACTIVE
 
 
 def judge(sample: Sequence[Liveness]) -> Hold | None:

@@ -8,8 +8,21 @@ MAX_CONNECTION_S: Final = 7_200
 MAX_MESSAGE_BYTES: Final = 131_072
 """Largest WebSocket message, bytes (128 KB). API Gateway developer guide, quotas."""
 
+MAX_CLOSERS: Final = 1_000
+"""Most processes that may be closing at once. A bound of our own: an account's default quota of
+concurrent executions (Lambda developer guide, quotas)."""
+
 MAX_SCAN_SEGMENTS: Final = 1_000_000
 """Largest ``TotalSegments`` of a parallel Scan. DynamoDB API reference, Scan."""
+
+MAX_QUEUE_DELAY_S: Final = 900
+"""Longest ``DelaySeconds`` of a message. SQS API reference, SendMessage."""
+
+MAX_QUEUE_BATCH: Final = 10
+"""Most messages sent, or received, at once. SQS API reference, SendMessageBatch."""
+
+MAX_RULE_TARGETS: Final = 5
+"""Most targets of a rule. EventBridge user guide, quotas."""
 
 MAX_CONNECTION_ID_LENGTH: Final = 128
 """Longest connection id accepted, characters. API Gateway's are 13 to 16 characters of base64
@@ -18,6 +31,9 @@ MAX_CONNECTION_ID_LENGTH: Final = 128
 MIN_PLAUSIBLE_EPOCH_MS: Final = 1_000_000_000_000
 """2001-09-09. A smaller number of "milliseconds" is epoch *seconds* written by mistake: taken at
 its word it would make every live connection look half a century idle."""
+
+MAX_PLAUSIBLE_EPOCH_MS: Final = 10**15
+"""The year 33658, exclusive: a larger number of "milliseconds" is another unit."""
 
 MAX_CLOCK_LEAD_MS: Final = 86_400_000
 """A day. A last activity further in the future is no clock's error but another unit, and would

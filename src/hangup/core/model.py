@@ -51,6 +51,15 @@ class Connection:
         """The last activity, or the connect where no activity was recorded yet."""
         return self.connected_at_ms if self.last_activity_ms is None else self.last_activity_ms
 
+    @property
+    def is_noticed(self) -> bool:
+        """Whether the notice was sent for this very silence."""
+        return (
+            self.noticed_at_ms is not None
+            and self.last_seen_ms is not None
+            and self.noticed_at_ms >= self.last_seen_ms
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:

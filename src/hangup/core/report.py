@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from hangup.core.model import Role, TimeoutReason
+from hangup.core.model import DurationMs, Role, TimeoutReason
 
-__all__ = ["NAMESPACE", "Count", "SweepReport"]
+__all__ = ["NAMESPACE", "ClosesReport", "Count", "Durations", "Metric", "SweepReport"]
 
 NAMESPACE: Final = "Hangup"
 """The CloudWatch namespace of every metric of Hangup's own."""
@@ -22,30 +22,35 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SweepReport:
-    """Every count of one sweep.
+class Durations:
+    """One CloudWatch metric of unit Milliseconds, with every value that was measured."""
 
-    ``timeouts`` counts the connections that the sweep closed or found gone, and handed over, by
-    role and reason. ``held`` is True if the guard stopped the sweep. ``complete`` is False if the
-    sweep ended, for whatever reason, before it had seen the whole table and tried to close
-    everything idle in it.
+    name: str
+    values: Sequence[DurationMs]
+    dimensions: Mapping[str, str] = field(default_factory=dict)
+
+
+Metric = Count | Durations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosesReport:
+    """What became of some connections that were to be closed.
+
+    ``timeouts`` counts those that were closed or found gone, and handed over, by role and reason.
+    ``lateness_ms`` has, for each that was closed, how long after its deadline that was.
     """
 
-    checked: int
-    idle: int
     timeouts: Mapping[tuple[Role, TimeoutReason], int]
+    lateness_ms: Sequence[DurationMs]
     claims_lost: int
     notices_failed: int
     close_failures: int
     handover_failures: int
-    adopted: int
-    unreadable: int
-    held: bool
-    complete: bool
 
     @property
     def closed(self) -> int:
-        """How many connections the sweep itself closed and handed over."""
+        """How many connections were closed here and handed over."""
         return self._by_reason(TimeoutReason.IDLE_TIMEOUT)
 
     @property
@@ -58,24 +63,29 @@ class SweepReport:
         """How many idle connections a backend error left to the next sweep."""
         return self.close_failures + self.handover_failures
 
-    def counts(self) -> Sequence[Count]:
-        """Return the sweep's metrics; the contract's three are there even when they are 0.
+    @property
+    def idle(self) -> int:
+        """How many were past their deadline: all whose claim was not lost."""
+        return self.closed + self.gone + self.failures
+
+    def metrics(self) -> Sequence[Metric]:
+        """Return the metrics of the closes; two of the contract's are there even when they are 0.
 
         ``ConnectionsClosed`` includes the connections found gone: either way it is over and being
         cleaned up. ``ConnectionTimeout`` tells the two apart.
         """
-        always = [
-            Count(name="ConnectionsChecked", value=self.checked),
+        return [
             Count(name="IdleConnectionsDetected", value=self.idle),
             Count(name="ConnectionsClosed", value=self.closed + self.gone),
+            *self.metrics_when_any(),
         ]
-        when_any = [
+
+    def metrics_when_any(self) -> list[Metric]:
+        """Return the further metrics, those that are not 0."""
+        counts = [
             Count(name="ClaimsLost", value=self.claims_lost),
             Count(name="NoticesFailed", value=self.notices_failed),
             Count(name="CloseFailures", value=self.failures),
-            Count(name="RecordsUnreadable", value=self.unreadable),
-            Count(name="SweepsHeld", value=int(self.held)),
-            Count(name="SweepsIncomplete", value=int(not self.complete and not self.held)),
         ] + [
             Count(
                 name="ConnectionTimeout",
@@ -84,24 +94,89 @@ class SweepReport:
             )
             for (role, reason), value in sorted(self.timeouts.items())
         ]
-        return always + [count for count in when_any if count.value]
+        metrics: list[Metric] = [count for count in counts if count.value]
+        if self.lateness_ms:
+            metrics.append(Durations(name="CloseLateness", values=self.lateness_ms))
+        return metrics
 
     def as_json(self) -> dict[str, object]:
-        """Return what the timeout handler answers and logs."""
+        """Return the counts for an answer or a log line."""
         return {
-            "checked": self.checked,
-            "idle": self.idle,
             "closed": self.closed,
             "gone": self.gone,
             "claimsLost": self.claims_lost,
             "noticesFailed": self.notices_failed,
             "closeFailures": self.close_failures,
             "handoverFailures": self.handover_failures,
+        }
+
+    def _by_reason(self, wanted: TimeoutReason) -> int:
+        return sum(value for (_, reason), value in self.timeouts.items() if reason is wanted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepReport:
+    """Every count of one sweep.
+
+    ``idle`` counts what the sweep found idle and was to close itself; ``closes`` is what became of
+    it. A sweep with a queue closes nothing: ``queued`` counts what it sent there, idle or due soon,
+    and ``queue_failures`` what could not be sent. ``held`` is True if the guard stopped the sweep.
+    ``complete`` is False if the sweep ended, for whatever reason, before it had seen the whole
+    table (or its part of it) and tried to close, or to queue, everything in it that it should.
+    """
+
+    checked: int
+    idle: int
+    closes: ClosesReport
+    queued: int
+    queue_failures: int
+    adopted: int
+    unreadable: int
+    held: bool
+    complete: bool
+
+    @property
+    def closed(self) -> int:
+        """How many connections the sweep itself closed and handed over."""
+        return self.closes.closed
+
+    @property
+    def gone(self) -> int:
+        """How many connections had already left, and were handed over: ghosts."""
+        return self.closes.gone
+
+    @property
+    def failures(self) -> int:
+        """How many connections a backend error left to the next sweep."""
+        return self.closes.failures + self.queue_failures
+
+    def metrics(self) -> Sequence[Metric]:
+        """Return the sweep's metrics; the contract's three are there even when they are 0."""
+        counts = [
+            Count(name="DueQueued", value=self.queued),
+            Count(name="QueueFailures", value=self.queue_failures),
+            Count(name="RecordsUnreadable", value=self.unreadable),
+            Count(name="SweepsHeld", value=int(self.held)),
+            Count(name="SweepsIncomplete", value=int(not self.complete and not self.held)),
+        ]
+        return [
+            Count(name="ConnectionsChecked", value=self.checked),
+            Count(name="IdleConnectionsDetected", value=self.idle),
+            Count(name="ConnectionsClosed", value=self.closed + self.gone),
+            *(count for count in counts if count.value),
+            *self.closes.metrics_when_any(),
+        ]
+
+    def as_json(self) -> dict[str, object]:
+        """Return what the timeout handler answers and logs."""
+        return {
+            "checked": self.checked,
+            "idle": self.idle,
+            **self.closes.as_json(),
+            "queued": self.queued,
+            "queueFailures": self.queue_failures,
             "adopted": self.adopted,
             "unreadable": self.unreadable,
             "held": self.held,
             "complete": self.complete,
         }
-
-    def _by_reason(self, wanted: TimeoutReason) -> int:
-        return sum(value for (_, reason), value in self.timeouts.items() if reason is wanted)

@@ -3,13 +3,24 @@
 import json
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeGuard
 
-from hangup.core.limits import MAX_CONNECTION_ID_LENGTH, MAX_MESSAGE_BYTES
+from hangup.core.limits import (
+    MAX_CONNECTION_ID_LENGTH,
+    MAX_MESSAGE_BYTES,
+    MAX_PLAUSIBLE_EPOCH_MS,
+    MIN_PLAUSIBLE_EPOCH_MS,
+)
 from hangup.core.model import JoinRequest, JsonObject, Role
 from hangup.errors import InvalidRequest
 
-__all__ = ["parse_disconnect", "parse_join", "parse_message", "route_of"]
+__all__ = [
+    "is_epoch_ms",
+    "parse_disconnect",
+    "parse_join",
+    "parse_message",
+    "route_of",
+]
 
 _SESSION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 # A practical part of BCP 47: language, then script, region or variant subtags.
@@ -92,3 +103,8 @@ def route_of(event: object) -> tuple[str, str]:
     if not isinstance(route_key, str) or not route_key:
         raise InvalidRequest(400, "requestContext.routeKey is missing or malformed")
     return connection_id, route_key
+
+
+def is_epoch_ms(value: object) -> TypeGuard[int]:
+    """Say whether this is a plausible whole number of epoch milliseconds."""
+    return type(value) is int and MIN_PLAUSIBLE_EPOCH_MS <= value < MAX_PLAUSIBLE_EPOCH_MS

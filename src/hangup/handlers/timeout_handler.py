@@ -2,34 +2,27 @@
 
 EventBridge calls it once a minute; it may also be invoked by hand, with any event. The event
 ``{"overrideGuard": true}`` closes what looks idle even if the mass-close guard would hold the
-sweep. It returns the sweep's counts, and raises if a backend error left connections to the next
-sweep.
+sweep. ``{"group": 0, "groups": 4}`` reads the first of four parts of the table, and an event
+without these two all of it. It returns the sweep's counts, and raises if a backend error left
+connections to the next sweep.
 """
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-from hangup.aws.clients import dynamodb_client
-from hangup.aws.connections import DynamoDbConnections
-from hangup.aws.direct import direct_dynamodb, direct_lambda, direct_management_api
-from hangup.aws.functions import LambdaFunctions
-from hangup.aws.gateway import ManagementApiGateway
+from hangup.aws.clients import sqs_client
 from hangup.aws.process import Invocation, calls, clock, deadline
+from hangup.aws.queues import SqsDueQueue
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
-from hangup.closer import Closer, Pacer
-from hangup.config import TimeoutSettings, gateway_address
-from hangup.core.model import DurationMs
+from hangup.config import TimeoutSettings
+from hangup.core.limits import MAX_SCAN_SEGMENTS
+from hangup.core.model import JsonObject
+from hangup.errors import InvalidRequest
 from hangup.handlers.answers import plain_id
-from hangup.sweep import Sweep
+from hangup.handlers.closing import CLOSES_IN_FLIGHT, closer_of
+from hangup.sweep import WHOLE_TABLE, SegmentGroup, Sweep
 
 __all__ = ["lambda_handler"]
-
-_CLAIM_MS = DurationMs(60_000)
-"""The function's time limit, and so the longest that anybody can be acting on a claim."""
-
-_CLOSES_IN_FLIGHT = 32
-"""They wait for answers, nearly all of the time: at 60 ms for the four calls of a close that is 500
-closes a second."""
 
 _log = StructuredLog("timeout_handler")
 
@@ -37,45 +30,48 @@ _log = StructuredLog("timeout_handler")
 def lambda_handler(event: object, context: Invocation) -> dict[str, object]:
     """Close every connection that is idle by now; return the counts (``SweepReport.as_json``).
 
-    Raises ``ConfigurationError`` if the environment is incomplete, and ``SweepFailed`` after the
-    metrics are out if a backend error left work to the next sweep.
+    Raises ``ConfigurationError`` if the environment is incomplete, ``InvalidRequest`` for a group
+    that is none, and ``SweepFailed`` after the metrics are out if a backend error left work to the
+    next sweep.
     """
     # The scheduled event's own id, so that both deliveries of one tick carry the same.
     event = event if isinstance(event, dict) else {}
     correlation_id = plain_id(event.get("id")) or context.aws_request_id
     _log.correlate(correlation_id)
     deadline.start(context.get_remaining_time_in_millis())
-    report = _sweep().check_and_close_idle_connections(
+    sweep = _sweep()
+    report = sweep.check_and_close_idle_connections(
         time_left_ms=deadline.left_ms,
         correlation_id=correlation_id,
         override_guard=event.get("overrideGuard") is True,
+        group=_group(event, most=MAX_SCAN_SEGMENTS // sweep.total_segments),
     )
     return report.as_json()
+
+
+def _group(event: JsonObject, *, most: int) -> SegmentGroup:
+    """Return the part of the table that the event names, of ``most`` parts at most."""
+    if "group" not in event and "groups" not in event:
+        return WHOLE_TABLE
+    index, of = event.get("group"), event.get("groups")
+    # By its type, because True is a whole number for Python.
+    if type(of) is not int or not 1 <= of <= most:
+        raise InvalidRequest(400, f"groups must be a whole number from 1 to {most}, not {of!r}")
+    if type(index) is not int or not 0 <= index < of:
+        raise InvalidRequest(
+            400,
+            f"group must be a whole number from 0 to {of - 1}, since groups is {of}, not {index!r}",
+        )
+    return SegmentGroup(index=index, of=of)
 
 
 @cache
 def _sweep() -> Sweep:
     settings = TimeoutSettings.from_env()
-    dynamodb = dynamodb_client()
-    connections = DynamoDbConnections(
-        dynamodb, calls, settings.connections_table, writer=direct_dynamodb(dynamodb)
-    )
-    gateway = ManagementApiGateway(direct_management_api(settings.endpoint), calls)
-    closer = Closer(
-        connections=connections,
-        gateway=gateway,
-        functions=LambdaFunctions(
-            direct_lambda(), calls, disconnect_function=settings.disconnect_function
-        ),
-        clock=clock,
-        log=_log,
-        address=gateway_address(settings.endpoint),
-        claim_ms=_CLAIM_MS,
-        pacer=Pacer(clock=clock, pace=settings.pace),
-    )
+    closer = closer_of(settings, log=_log)
     return Sweep(
-        connections=connections,
-        gateway=gateway,
+        connections=closer.connections,
+        gateway=closer.gateway,
         closer=closer,
         metrics=EmfMetrics(),
         clock=clock,
@@ -83,5 +79,10 @@ def _sweep() -> Sweep:
         policy=settings.policy,
         guard=settings.guard,
         total_segments=settings.total_segments,
-        parallel_map=ThreadPoolExecutor(_CLOSES_IN_FLIGHT).map,
+        parallel_map=ThreadPoolExecutor(CLOSES_IN_FLIGHT).map,
+        due_queue=(
+            SqsDueQueue(sqs_client(), calls, clock, settings.due_queue_url)
+            if settings.due_queue_url
+            else None
+        ),
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hangup.core.model import Role
 from hangup.errors import LocalStackError
-from hangup.local.deploy import Deployment, deploy
+from hangup.local.deploy import Deployment, deploy, packaged_template
 from hangup.local.engine import Engine
 from hangup.local.participants import Participant
 from hangup.local.verdict import Check, Observation, verdict
@@ -68,12 +68,19 @@ class _Stage:
         self.say(f"{time.monotonic() - self.started:6.1f} s  {text}")
 
 
-def run_demo(say: Say) -> bool:
-    """Run the demo, telling ``say`` line by line; return whether everything was as promised."""
+def run_demo(say: Say, *, precise: bool = False) -> bool:
+    """Run the demo, telling ``say`` line by line; return whether everything was as promised.
+
+    ``precise`` is ``HangupStack``'s: the sweeps queue what falls due, and the queue closes.
+    """
     say("Starting an AWS emulator on this machine (loopback only) ...")
     with Engine.start() as engine:
         say(f"Deploying the stack with an idle timeout of {IDLE_TIMEOUT_S} s ...")
-        stack = deploy(engine, parameters={"IdleTimeoutSeconds": str(IDLE_TIMEOUT_S)})
+        stack = deploy(
+            engine,
+            parameters={"IdleTimeoutSeconds": str(IDLE_TIMEOUT_S)},
+            template=packaged_template(precise=precise),
+        )
         # The demo calls the sweep itself, once a second, so that nobody waits for a minute.
         events: EventBridgeClient = engine.client("events")
         events.disable_rule(Name=stack.sweep_rule)
@@ -163,11 +170,16 @@ async def _sweep_until_quiet(stage: _Stage) -> Sequence[Mapping[str, Any]]:
         counts = await asyncio.to_thread(_sweep, functions, stage.stack.timeout_function)
         sweeps.append(counts)
         stage.narrate(
-            f"A sweep checks {counts['checked']} connections: {counts['idle']} idle"
-            f" for more than {IDLE_TIMEOUT_S} s, {counts['closed']} closed."
+            f"A sweep checks {counts['checked']} connections: {_found(stage.stack, counts)}."
         )
         await asyncio.sleep(_SWEEP_EVERY_S)
     return sweeps
+
+
+def _found(stack: Deployment, counts: Mapping[str, Any]) -> str:
+    if stack.due_queue_url:
+        return f"{counts['queued']} queued until their deadline"
+    return f"{counts['idle']} idle for more than {IDLE_TIMEOUT_S} s, {counts['closed']} closed"
 
 
 def _sweep(functions: "LambdaClient", name: str) -> Mapping[str, Any]:

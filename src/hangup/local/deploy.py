@@ -52,12 +52,19 @@ class Deployment:
     heartbeat_function: str
     sweep_rule: str
     failed_cleanups_queue_url: str
+    close_function: str
+    due_queue_url: str
+    failed_closes_queue_url: str
 
 
-def packaged_template() -> dict[str, Any]:
-    """Return the template that the package ships, as synthesised from ``hangup.cdk``."""
+def packaged_template(*, precise: bool = False) -> dict[str, Any]:
+    """Return the template that the package ships, as synthesised from ``hangup.cdk``.
+
+    ``precise`` is ``HangupStack``'s: with a queue, closes come to the second.
+    """
+    name = "template-precise.json" if precise else "template.json"
     try:
-        text = (resources.files("hangup.local") / "template.json").read_text()
+        text = (resources.files("hangup.local") / name).read_text()
     except FileNotFoundError:
         raise LocalStackError(
             "The package has no CloudFormation template; run: make synth"
@@ -117,6 +124,9 @@ def _deployment(engine: Engine, outputs: Mapping[str, str]) -> Deployment:
         heartbeat_function=outputs.get("HeartbeatFunction", ""),
         sweep_rule=outputs.get("SweepRule", ""),
         failed_cleanups_queue_url=outputs.get("FailedCleanupsQueueUrl", ""),
+        close_function=outputs.get("CloseFunction", ""),
+        due_queue_url=outputs.get("DueQueueUrl", ""),
+        failed_closes_queue_url=outputs.get("FailedClosesQueueUrl", ""),
     )
 
 

@@ -7,10 +7,12 @@
 | every invocation counts in AWS/Lambda                | only direct ones; async never fail     |
 | an init failure is in the log                        | the log stays empty                    |
 | a client sees "Internal server error"                | it sees the text of the exception      |
+| a delayed message is delivered when it is due        | a queue is looked at once a second     |
 
 The seams, all public names of MiniStack but one: ``lambda_runtime.Worker.invoke``,
-``acquire_worker``, ``release_worker``, ``get_or_create_worker``, ``cloudwatch.record_metric``, and,
-private, ``lambda_svc._execute_function``, its own central dispatcher. ``install`` checks them.
+``acquire_worker``, ``release_worker``, ``get_or_create_worker``, ``cloudwatch.record_metric``,
+``concurrency.esm_wake``, and, private, ``lambda_svc._execute_function``, its own central
+dispatcher. ``install`` checks them.
 """
 
 import functools
@@ -40,6 +42,8 @@ MAX_WAIT_S: Final = 20.0
 """Longest wait for a free environment; after it one more is started, because a function that
 waits for a second call of itself would otherwise wait for ever."""
 
+LOOK_EVERY_S: Final = 0.1
+
 _SEAMS: Final = {
     ("ministack.core.lambda_runtime", "acquire_worker"): (
         "func_name, config, code_zip, qualifier, max_concurrency"
@@ -64,6 +68,20 @@ _stopping = threading.Event()
 def refuse_new_workers() -> None:
     """Start no further execution environment: the engine is about to end those that run."""
     _stopping.set()
+
+
+def look_at_queues() -> None:
+    """Let MiniStack look at the queues of functions ten times a second; never return.
+
+    It looks by itself when a message is sent, but not when a delay ends. Lambda on AWS waits at the
+    queue (long polling), so that a message is delivered within milliseconds.
+    """
+    from ministack.core.concurrency import esm_wake  # noqa: PLC0415
+
+    if not isinstance(esm_wake, threading.Event):
+        raise LocalStackError("MiniStack's queues are not woken the way they used to be.")
+    while not _stopping.wait(LOOK_EVERY_S):
+        esm_wake.set()
 
 
 def install() -> None:

@@ -106,6 +106,7 @@ async def _serve(listener: socket.socket, place: _Place) -> None:
     server = _Server(config, request_stop)
     _thread(_watch_parent, place, request_stop)
     _thread(_watch_alarms, listener.getsockname()[1])
+    _thread(engine_functions.look_at_queues)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)

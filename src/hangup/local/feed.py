@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +29,10 @@ _SHOWN: Final = (
     "reason",
     "error",
 )
-_COUNTS: Final = ("checked", "idle", "closed", "gone", "closeFailures", "handoverFailures")
+_CLOSES: Final = ("closed", "gone", "closeFailures", "handoverFailures")
+_COUNTS: Final = ("checked", "idle", *_CLOSES)
+_OF_QUEUED: Final = ("checked", "queued", "queueFailures")
+_OF_RECEIVED: Final = ("received", "claimsLost", *_CLOSES)
 
 
 class Feed:
@@ -43,6 +46,7 @@ class Feed:
             stack.heartbeat_function,
             stack.disconnect_function,
             stack.timeout_function,
+            *([stack.close_function] if stack.close_function else []),
         )
         self._groups = [
             functions.get_function_configuration(FunctionName=name)["LoggingConfig"]["LogGroup"]
@@ -88,7 +92,15 @@ def in_words(message: str) -> str | None:
 
 
 def _details(line: Mapping[str, object]) -> str:
+    if "received" in line:
+        return _counted(line, _OF_RECEIVED)
+    if line.get("queued") or line.get("queueFailures"):
+        return _counted(line, _OF_QUEUED)
     if "checked" in line:
-        return ": " + ", ".join(f"{line.get(name, 0)} {name}" for name in _COUNTS)
+        return _counted(line, _COUNTS)
     shown = [f"{name}={line[name]}" for name in _SHOWN if line.get(name) is not None]
     return ": " + ", ".join(shown) if shown else ""
+
+
+def _counted(line: Mapping[str, object], names: Sequence[str]) -> str:
+    return ": " + ", ".join(f"{line.get(name, 0)} {name}" for name in names)

@@ -12,6 +12,8 @@ What is changed on the way, and why, so that the template itself stays the one f
    replaces code only when the key differs from the last one.
 5. ``AWS::SQS::QueuePolicy`` goes: it refuses whoever does not come by TLS, and MiniStack, on
    loopback, speaks nothing else than plain HTTP.
+6. Who may ``sqs:SendMessage`` may also ``sqs:SendMessageBatch``: for AWS the first covers both (and
+   there is no such second action), MiniStack takes them for two.
 """
 
 from collections.abc import Mapping
@@ -20,6 +22,7 @@ from typing import Any, Final
 __all__ = ["code_buckets", "prepared", "reserved_concurrency"]
 
 _LEFT_OUT: Final = frozenset({"AWS::ApiGatewayV2::RouteResponse", "AWS::SQS::QueuePolicy"})
+_POLICY: Final = "AWS::IAM::Policy"
 _FUNCTION: Final = "AWS::Lambda::Function"
 _SECRET: Final = "AWS::SecretsManager::Secret"  # noqa: S105 - a type, no secret
 
@@ -38,6 +41,10 @@ def prepared(template: Mapping[str, Any], *, code_key: str) -> dict[str, Any]:
         code = _s3_code(resource)
         if code is not None:
             code["S3Key"] = code_key
+        if resource["Type"] == _POLICY:
+            for statement in resource["Properties"]["PolicyDocument"]["Statement"]:
+                if statement["Action"] == "sqs:SendMessage":
+                    statement["Action"] = ["sqs:SendMessage", "sqs:SendMessageBatch"]
     return {**result, "Resources": resources}
 
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from hangup.aws.stack import DeployedStack, stack_outputs
+from hangup.core.due import LOOK_AHEAD_S
 from hangup.core.model import DurationMs, EpochMs, Role
 from hangup.errors import LocalStackError
 from hangup.local.client import client
-from hangup.local.deploy import Deployment, deploy
+from hangup.local.deploy import Deployment, deploy, packaged_template
 from hangup.local.engine import HOST, Engine
 from hangup.local.feed import Feed
 from hangup.local.participants import join_url
@@ -50,13 +51,15 @@ def run_up(
     *,
     port: int | None = None,
     idle_timeout_s: int = 120,
+    precise: bool = False,
     state_dir: Path = STATE_DIR,
 ) -> None:
     """Run the stack and tell ``say`` what happens on it, until interrupted.
 
-    Without ``port`` it is that of the last run, or 4566, or a free one if that is taken. Raises
-    ``LocalStackError`` if the stack cannot start or ends by itself, and lets
-    ``KeyboardInterrupt`` through once everything is stopped and saved.
+    ``precise`` is ``HangupStack``'s: closes come to the second. Without ``port`` it is that of the
+    last run, or 4566, or a free one if that is taken. Raises ``LocalStackError`` if the stack
+    cannot start or ends by itself, and lets ``KeyboardInterrupt`` through once everything is
+    stopped and saved.
     """
     note = _read_note(state_dir)
     if port is None:
@@ -66,7 +69,11 @@ def run_up(
     log_file = state_dir / "engine.log"
     with Engine.start(port=port, state_dir=state_dir / "state", log_file=log_file) as engine:
         say("Deploying the stack ...")
-        stack = deploy(engine, parameters={"IdleTimeoutSeconds": str(idle_timeout_s)})
+        stack = deploy(
+            engine,
+            parameters={"IdleTimeoutSeconds": str(idle_timeout_s)},
+            template=packaged_template(precise=precise),
+        )
         _write_note(state_dir, _Note(port=engine.port, join_secret_arn=stack.join_secret_arn))
         for line in _welcome(engine, stack, idle_timeout_s):
             say(line)
@@ -128,7 +135,10 @@ def _welcome(engine: Engine, stack: Deployment, idle_timeout_s: int) -> Iterator
         lifetime_ms=DurationMs(_TOKEN_HOURS * 3_600_000),
     )
     url = join_url(stack.web_socket_url, session_id=_SESSION, role=Role.SPEAKER, token=token)
-    yield f"Up: idle timeout {idle_timeout_s} s, one sweep a minute. Ctrl-C stops it."
+    how = " and a queue for what falls due" if stack.due_queue_url else ""
+    yield f"Up: idle timeout {idle_timeout_s} s, one sweep a minute{how}. Ctrl-C stops it."
+    if how and idle_timeout_s < LOOK_AHEAD_S:
+        yield f"Below {LOOK_AHEAD_S} s a close may be late by a minute: no sweep was there before."
     yield ""
     yield f"WebSocket URL        {stack.web_socket_url}"
     yield f"Management endpoint  {stack.management_endpoint}"

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.items import session_from_item
@@ -25,6 +25,8 @@ _SETTLE_S: Final = 10.0
 """Cleanup and metrics follow the close asynchronously: look again until it holds, not for ever."""
 _POLL_S: Final = 0.2
 _NORMAL_CLOSE: Final = 1000
+_MAX_LATENESS_MS: Final = 5_000
+"""A delay is rounded up to a second; the rest is for a cold start, of all functions at once."""
 _NOTICE_MEMBERS: Final = {"type", "message", "idleSeconds", "timestamp"}
 
 
@@ -114,16 +116,47 @@ def verdict(engine: Engine, stack: Deployment, seen: Observation) -> list[Check]
             )
             for role, count in by_role.items()
         ),
+        *(_of_queue(metrics, seen) if stack.due_queue_url else _of_sweeps(metrics, seen)),
+    ]
+
+
+def _of_sweeps(metrics: "Metrics", seen: Observation) -> list[Check]:
+    return [
         Check(
             text="metrics ConnectionsChecked and IdleConnectionsDetected add up to the sweeps' own",
-            holds=_settles(
-                metric_is, sum(s["checked"] for s in seen.sweeps), "ConnectionsChecked", {}
-            )
-            and _settles(
-                metric_is, sum(s["idle"] for s in seen.sweeps), "IdleConnectionsDetected", {}
-            ),
+            holds=_add_up(metrics, seen, "ConnectionsChecked", "checked")
+            and _add_up(metrics, seen, "IdleConnectionsDetected", "idle"),
+        )
+    ]
+
+
+def _of_queue(metrics: "Metrics", seen: Observation) -> list[Check]:
+    closed = len(seen.silent)
+    return [
+        Check(
+            text="metrics ConnectionsChecked and DueQueued add up to the sweeps' own",
+            holds=_add_up(metrics, seen, "ConnectionsChecked", "checked")
+            and _add_up(metrics, seen, "DueQueued", "queued"),
+        ),
+        Check(
+            text=f"metric IdleConnectionsDetected says {closed}",
+            holds=_settles(lambda: metrics.total("IdleConnectionsDetected") == closed),
+        ),
+        Check(
+            text=f"metric CloseLateness has {closed} values",
+            holds=_settles(lambda: metrics.samples("CloseLateness") == closed),
+        ),
+        Check(
+            text=f"the last of them was closed {metrics.maximum('CloseLateness'):.0f} ms after its"
+            " deadline",
+            holds=0 < metrics.maximum("CloseLateness") <= _MAX_LATENESS_MS,
         ),
     ]
+
+
+def _add_up(metrics: "Metrics", seen: Observation, name: str, count: str) -> bool:
+    expected = sum(sweep[count] for sweep in seen.sweeps)
+    return _settles(lambda: metrics.total(name) == expected)
 
 
 def _was_hung_up_on(person: Participant, idle_timeout_s: int) -> bool:
@@ -207,6 +240,22 @@ class Metrics:
 
     def total(self, name: str, **dimensions: str) -> int:
         """Return the sum of a metric over the last hour."""
+        return round(sum(self._points("Sum", name, dimensions)))
+
+    def samples(self, name: str, **dimensions: str) -> int:
+        """Return how many values a metric had in the last hour."""
+        return round(sum(self._points("SampleCount", name, dimensions)))
+
+    def maximum(self, name: str, **dimensions: str) -> float:
+        """Return the largest value of a metric in the last hour, 0 if it had none."""
+        return max(self._points("Maximum", name, dimensions), default=0.0)
+
+    def _points(
+        self,
+        statistic: Literal["Sum", "SampleCount", "Maximum"],
+        name: str,
+        dimensions: Mapping[str, str],
+    ) -> list[float]:
         now = datetime.now(UTC)
         answer = self._client.get_metric_statistics(
             Namespace=NAMESPACE,
@@ -215,6 +264,6 @@ class Metrics:
             StartTime=now - timedelta(hours=1),
             EndTime=now + timedelta(minutes=1),
             Period=60,
-            Statistics=["Sum"],
+            Statistics=[statistic],
         )
-        return round(sum(point["Sum"] for point in answer["Datapoints"]))
+        return [point[statistic] for point in answer["Datapoints"]]

@@ -11,6 +11,7 @@ holds against DynamoDB. They are no stores: everything is lost with the object.
 from dataclasses import dataclass, field
 
 from hangup.testing.connections import InMemoryConnections
+from hangup.testing.due import InMemoryDueQueue, Received
 from hangup.testing.faults import Faults, Observer
 from hangup.testing.outside import (
     START_MS,
@@ -30,11 +31,13 @@ __all__ = [
     "InMemoryAudit",
     "InMemoryConnections",
     "InMemoryDeadLetters",
+    "InMemoryDueQueue",
     "InMemoryFunctions",
     "InMemoryGateway",
     "InMemorySessions",
     "InMemoryWorld",
     "Observer",
+    "Received",
     "RecordingLog",
     "RecordingMetrics",
 ]
@@ -54,6 +57,7 @@ class InMemoryWorld:
     functions: InMemoryFunctions = field(init=False)
     audit: InMemoryAudit = field(init=False)
     dead_letters: InMemoryDeadLetters = field(init=False)
+    due_queue: InMemoryDueQueue = field(init=False)
 
     def __post_init__(self) -> None:
         self.connections = InMemoryConnections(self.faults)
@@ -62,3 +66,4 @@ class InMemoryWorld:
         self.functions = InMemoryFunctions(self.faults)
         self.audit = InMemoryAudit(self.connections, self.sessions, self.faults)
         self.dead_letters = InMemoryDeadLetters(self.faults)
+        self.due_queue = InMemoryDueQueue(self.clock, self.faults)

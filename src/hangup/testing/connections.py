@@ -60,7 +60,7 @@ class InMemoryConnections:
 
     @aws_call("UpdateItem")
     def claim(self, connection: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs) -> bool:
-        """Take the claim unless there was activity since, or another claim holds."""
+        """Take the claim unless there was activity or a notice since, or another claim holds."""
         record = self.records.get(connection.connection_id)
         if record is None or connection.last_seen_ms is None:
             return False
@@ -71,7 +71,9 @@ class InMemoryConnections:
             return False
         if now.last_seen_ms is None or now.last_seen_ms > connection.last_seen_ms:
             return False
-        if record.claim_expires_ms is not None and record.claim_expires_ms > now_ms:
+        noticed_since = now.is_noticed and not connection.is_noticed
+        claimed = record.claim_expires_ms is not None and record.claim_expires_ms > now_ms
+        if noticed_since or claimed:
             return False
         record.claim_expires_ms = claim_expires_ms
         return True

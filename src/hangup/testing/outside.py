@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hangup.core.model import DurationMs, EpochMs, JsonObject
-from hangup.core.report import Count
+from hangup.core.report import Count, Durations, Metric
 from hangup.ports import CloseOutcome, PostOutcome
 from hangup.testing.faults import Faults, aws_call
 
@@ -93,17 +93,26 @@ class InMemoryFunctions:
 
 @dataclass(slots=True)
 class RecordingMetrics:
-    """``Metrics`` that remember every count."""
+    """``Metrics`` that remember every count and every duration."""
 
     counts: list[Count] = field(default_factory=list)
+    durations: list[Durations] = field(default_factory=list)
 
-    def emit(self, counts: Sequence[Count]) -> None:
-        """Remember the counts."""
-        self.counts.extend(counts)
+    def emit(self, metrics: Sequence[Metric]) -> None:
+        """Remember the metrics."""
+        for metric in metrics:
+            if isinstance(metric, Count):
+                self.counts.append(metric)
+            else:
+                self.durations.append(metric)
 
     def total(self, name: str, **dimensions: str) -> int:
         """Return the sum of a metric with exactly these dimensions."""
         return sum(c.value for c in self.counts if (c.name, c.dimensions) == (name, dimensions))
+
+    def values_ms(self, name: str) -> list[DurationMs]:
+        """Return every value of a metric of durations."""
+        return [value for d in self.durations if d.name == name for value in d.values]
 
 
 @dataclass(slots=True)

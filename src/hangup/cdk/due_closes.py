@@ -1,0 +1,143 @@
+"""Closes to the second: the queue of due connections, and the function that closes them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from hangup.cdk.handler_function import HandlerFunction, allow
+from hangup.core.limits import MAX_QUEUE_BATCH
+
+__all__ = ["DueCloses"]
+
+_CLOSERS: Final = 4
+"""Close functions at once, at most. Two would do for 200 closes a second; of more, a slow batch
+keeps fewer waiting."""
+
+_TIMEOUT_S: Final = 60
+"""No longer than a claim holds (``handlers.closing.CLAIM_MS``)."""
+
+# Lambda developer guide, "Creating and configuring an Amazon SQS event source mapping": six times
+# the function's timeout, and at least five receives before a message is given up.
+_HIDDEN_S: Final = 6 * _TIMEOUT_S
+_RECEIVES: Final = 5
+
+_KEPT_HOURS: Final = 1
+"""Longer than all receives take. What is older, a later sweep has queued again."""
+
+
+class DueCloses(Construct):
+    """The delay queue, the function behind it, the queue of failed closes, and two alarms.
+
+    ``environment`` is what the close handler reads besides the queue's URL and its share of the
+    pace, ``grants`` what it may do besides receiving.
+    """
+
+    def __init__(  # noqa: PLR0913 - constructs take keywords, as CDK's own do
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        code: lambda_.Code,
+        architecture: lambda_.Architecture,
+        environment: Mapping[str, str],
+        grants: Sequence[iam.PolicyStatement],
+        log_retention: logs.RetentionDays,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.failed_closes = _queue(self, "FailedCloses", retention=cdk.Duration.days(14))
+        self.queue = _queue(
+            self,
+            "Queue",
+            retention=cdk.Duration.hours(_KEPT_HOURS),
+            visibility_timeout=cdk.Duration.seconds(_HIDDEN_S),
+            dead_letter_queue=sqs.DeadLetterQueue(
+                queue=self.failed_closes, max_receive_count=_RECEIVES
+            ),
+        )
+        handler = HandlerFunction(
+            self,
+            "CloseHandler",
+            handler="close_handler",
+            description="Close the WebSocket connections whose deadline has come",
+            code=code,
+            architecture=architecture,
+            environment={
+                **environment,
+                "DUE_QUEUE_URL": self.queue.queue_url,
+                "PACE_SHARED_BY": str(_CLOSERS),
+            },
+            grants=[
+                *grants,
+                allow(
+                    [
+                        "sqs:ReceiveMessage",
+                        "sqs:DeleteMessage",
+                        "sqs:GetQueueAttributes",
+                        "sqs:ChangeMessageVisibility",
+                    ],
+                    self.queue.queue_arn,
+                ),
+            ],
+            timeout_s=_TIMEOUT_S,
+            log_retention=log_retention,
+        )
+        self.function = handler.function
+        lambda_.EventSourceMapping(
+            self,
+            "Due",
+            target=self.function,
+            event_source_arn=self.queue.queue_arn,
+            batch_size=MAX_QUEUE_BATCH,
+            max_batching_window=cdk.Duration.seconds(0),
+            report_batch_item_failures=True,
+            # Not reserved concurrency: SQS would go on delivering, and count what is throttled.
+            max_concurrency=_CLOSERS,
+        )
+        self.alarms = (handler.failure_alarm, self._failed())
+
+    def _failed(self) -> cloudwatch.Alarm:
+        return cloudwatch.Alarm(
+            self,
+            "ClosesFailed",
+            alarm_description=(
+                "Critical: messages about due connections could not be dealt with, and wait in the"
+                " queue of failed closes. The close function's log says why. The sweeps go on"
+                " finding what is idle: when the cause is mended, purge that queue."
+            ),
+            metric=self.failed_closes.metric_approximate_number_of_messages_visible(
+                statistic=cloudwatch.Stats.MAXIMUM, period=cdk.Duration.minutes(1)
+            ),
+            threshold=0,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            evaluation_periods=1,
+            # SQS goes quiet about a queue that nobody has used for six hours, and what lies in it
+            # is no better for that: the alarm stays as it is.
+            treat_missing_data=cloudwatch.TreatMissingData.IGNORE,
+        )
+
+
+def _queue(
+    scope: Construct,
+    construct_id: str,
+    *,
+    retention: cdk.Duration,
+    visibility_timeout: cdk.Duration | None = None,
+    dead_letter_queue: sqs.DeadLetterQueue | None = None,
+) -> sqs.Queue:
+    return sqs.Queue(
+        scope,
+        construct_id,
+        retention_period=retention,
+        visibility_timeout=visibility_timeout,
+        dead_letter_queue=dead_letter_queue,
+        encryption=sqs.QueueEncryption.SQS_MANAGED,
+        enforce_ssl=True,
+        removal_policy=cdk.RemovalPolicy.DESTROY,
+    )

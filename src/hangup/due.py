@@ -1,0 +1,147 @@
+"""Close the connections whose deadline has come, as the queue delivers them.
+
+1. Nothing is closed at or before its deadline, whatever the queue does: what comes a moment early
+   waits here for that moment, what comes earlier goes back to the queue until then.
+2. The claim decides: a client that spoke after the sweep keeps its connection, and of two messages
+   about one connection (a queue delivers twice, two sweeps look ahead into the same seconds) one
+   closes.
+3. What failed is named, so that it is delivered again; and the next sweep finds it as well.
+4. A message that cannot be read is named too, and stops no other: in the end it lies in the queue
+   of failed closes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+from hangup.closer import STOP_MARGIN_MS, Closer, Ended, Outcome, Tally
+from hangup.core.due import Due, delay_s, parse_due, wait_ms
+from hangup.core.model import DurationMs
+from hangup.errors import BackendError, InvalidRequest
+from hangup.ports import Clock, DueQueue, Log, Metrics, ParallelMap
+
+__all__ = ["DueConnections", "Message"]
+
+_LONGEST_WAIT_MS: Final = DurationMs(1_000)
+"""Delays are whole seconds and clocks differ a little: more than that is another matter."""
+
+_DONE: Final = frozenset({Ended.CLOSED, Ended.ALREADY_GONE, Ended.CLAIM_LOST})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A message as it was received; ``receipt`` is good for this receipt of it alone."""
+
+    message_id: str
+    receipt: str
+    body: object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueConnections:
+    """Closes what is due. ``parallel_map`` runs the closes of one batch."""
+
+    closer: Closer
+    queue: DueQueue
+    metrics: Metrics
+    clock: Clock
+    log: Log
+    parallel_map: ParallelMap
+
+    def close_due_connections(
+        self, messages: Sequence[Message], *, time_left_ms: Callable[[], DurationMs]
+    ) -> Sequence[str]:
+        """Close what the messages name; return the ids of those to be delivered again.
+
+        ``time_left_ms`` says how long the invocation may go on. The metrics are out on return.
+        """
+        # A turn that nobody takes: a process that starts while another ends, as Lambda's do, would
+        # begin with a close at once, and all of them together would be faster than the pace.
+        self.closer.pacer.wait()
+        received = [_Received(message=message, due=self._read(message)) for message in messages]
+        self._say_whom(received)
+        tally = Tally()
+        again: list[str] = []
+        close = partial(self._close, time_left_ms=time_left_ms)
+        for one, outcome in zip(received, self.parallel_map(close, received), strict=True):
+            if one.due is not None and outcome is not None:
+                tally.add(one.due.connection, outcome, deadline_ms=one.due.deadline_ms)
+            if outcome is None or outcome.ended not in _DONE:
+                again.append(one.message.message_id)
+        report = tally.report()
+        self.metrics.emit(report.metrics())
+        self.log.info(
+            "due connections done", received=len(messages), again=len(again), **report.as_json()
+        )
+        return again
+
+    def _read(self, message: Message) -> Due | None:
+        try:
+            return parse_due(message.body)
+        except InvalidRequest as error:
+            self.log.error("message refused", messageId=message.message_id, reason=str(error))
+            return None
+
+    def _say_whom(self, received: Sequence["_Received"]) -> None:
+        ids: dict[str, list[str]] = {}
+        for one in received:
+            if one.due is not None:
+                ids.setdefault(one.due.correlation_id, []).append(one.due.connection.connection_id)
+        for correlation_id, connection_ids in ids.items():
+            _Correlated(self.log, correlation_id).info(
+                "closing due connections", count=len(connection_ids), connectionIds=connection_ids
+            )
+
+    def _close(
+        self, received: "_Received", *, time_left_ms: Callable[[], DurationMs]
+    ) -> Outcome | None:
+        """Return what the close came to, None if none was tried."""
+        due = received.due
+        if due is None or not self._is_past_deadline(received.message, due):
+            return None
+        # The id of the sweep that found it, not of this invocation: one id leads through all logs.
+        closer = replace(self.closer, log=_Correlated(self.log, due.correlation_id))
+        return closer.close_idle_connection(
+            due.connection,
+            correlation_id=due.correlation_id,
+            has_time=lambda: time_left_ms() >= STOP_MARGIN_MS,
+        )
+
+    def _is_past_deadline(self, message: Message, due: Due) -> bool:
+        """Wait for the deadline if it is near; if it is not, give the message back until then."""
+        while early_ms := wait_ms(due.deadline_ms, now_ms=self.clock.now_ms()):
+            if early_ms > _LONGEST_WAIT_MS:
+                self._postpone(message, due)
+                return False
+            self.clock.sleep(early_ms)
+        return True
+
+    def _postpone(self, message: Message, due: Due) -> None:
+        seconds = delay_s(due.deadline_ms, now_ms=self.clock.now_ms())
+        log = _Correlated(self.log, due.correlation_id)
+        connection_id = due.connection.connection_id
+        log.warning("delivered early", connectionId=connection_id, seconds=seconds)
+        try:
+            self.queue.postpone(message.receipt, delay_s=seconds)
+        except BackendError as error:
+            # Then it comes again when the queue stops hiding it: later than it should.
+            log.warning("not postponed", connectionId=connection_id, error=str(error))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Received:
+    """A message, and what it carries; None if it cannot be read."""
+
+    message: Message
+    due: Due | None
+
+
+class _Correlated:
+    """``Log`` whose lines carry the id of a sweep, in place of the invocation's own."""
+
+    def __init__(self, log: Log, correlation_id: str) -> None:
+        # No methods of its own: a line says where it was logged, and that would be here.
+        self.info = partial(log.info, correlation_id=correlation_id)
+        self.warning = partial(log.warning, correlation_id=correlation_id)
+        self.error = partial(log.error, correlation_id=correlation_id)

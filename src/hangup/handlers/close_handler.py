@@ -1,0 +1,67 @@
+"""The function behind the queue of due connections: close those whose deadline has come.
+
+SQS calls it with up to ten messages that a sweep sent. It answers which of them are to be
+delivered again (``ReportBatchItemFailures``), so that one that fails takes no other along.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+from hangup.aws.clients import sqs_client
+from hangup.aws.process import Invocation, calls, clock, deadline
+from hangup.aws.queues import SqsDueQueue
+from hangup.aws.telemetry import EmfMetrics, StructuredLog
+from hangup.config import CloseSettings
+from hangup.core.limits import MAX_QUEUE_BATCH
+from hangup.due import DueConnections, Message
+from hangup.errors import InvalidRequest
+from hangup.handlers.closing import closer_of
+
+__all__ = ["lambda_handler"]
+
+_log = StructuredLog("close_handler")
+
+
+def lambda_handler(event: object, context: Invocation) -> dict[str, list[dict[str, str]]]:
+    """Close what the messages name; return ``batchItemFailures``, the ids of those that failed.
+
+    Raises ``ConfigurationError`` if the environment is incomplete, and ``InvalidRequest`` for an
+    event that is none of SQS's.
+    """
+    _log.correlate(context.aws_request_id)
+    deadline.start(context.get_remaining_time_in_millis())
+    again = _due_connections().close_due_connections(
+        _messages(event), time_left_ms=deadline.left_ms
+    )
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in again]}
+
+
+def _messages(event: object) -> list[Message]:
+    records = event.get("Records") if isinstance(event, dict) else None
+    if not isinstance(records, list):
+        raise InvalidRequest(400, "the event has no Records: it is none of SQS's")
+    return [_message(record) for record in records]
+
+
+def _message(record: object) -> Message:
+    members = record if isinstance(record, dict) else {}
+    message_id, receipt = members.get("messageId"), members.get("receiptHandle")
+    # SQS names each: without a name no failure could be reported, and the message would be lost.
+    if not isinstance(message_id, str) or not message_id or not isinstance(receipt, str):
+        raise InvalidRequest(
+            400, "a record has no messageId and receiptHandle: it is none of SQS's"
+        )
+    return Message(message_id=message_id, receipt=receipt, body=members.get("body"))
+
+
+@cache
+def _due_connections() -> DueConnections:
+    settings = CloseSettings.from_env()
+    return DueConnections(
+        closer=closer_of(settings, log=_log),
+        queue=SqsDueQueue(sqs_client(), calls, clock, settings.due_queue_url),
+        metrics=EmfMetrics(),
+        clock=clock,
+        log=_log,
+        parallel_map=ThreadPoolExecutor(MAX_QUEUE_BATCH).map,
+    )

@@ -1,0 +1,154 @@
+"""What the SQS adapter sends, and what it does when some or all of it is refused."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hangup.aws.calls import Calls, Deadline
+from hangup.aws.clients import sqs_client
+from hangup.aws.queues import SqsDueQueue
+from hangup.core.due import Due
+from hangup.core.model import Connection, EpochMs, Role
+from hangup.errors import BackendError
+from hangup.testing import START_MS, FakeClock
+from tests.unit.aws_stub import AwsStub, Call
+
+URL = "https://sqs.us-east-1.amazonaws.com/111122223333/due"
+
+
+@pytest.fixture
+def queue(aws: AwsStub, calls: Calls, clock: FakeClock) -> SqsDueQueue:
+    return SqsDueQueue(sqs_client(), calls, clock, URL)
+
+
+def due(number: int, *, in_ms: int = 10_000) -> Due:
+    return Due(
+        connection=Connection(
+            connection_id=f"c{number}",
+            session_id="s1",
+            role=Role.LISTENER,
+            connected_at_ms=EpochMs(START_MS - 600_000),
+            last_activity_ms=EpochMs(START_MS + in_ms - 120_000),
+        ),
+        deadline_ms=EpochMs(START_MS + in_ms),
+        correlation_id="tick-1",
+    )
+
+
+def refusing(*refused: str, sender_fault: bool = False) -> Callable[[Call], dict[str, Any]]:
+    """Return an answer that refuses the messages about these connections."""
+
+    def answer(call: Call) -> dict[str, Any]:
+        entries = {json.loads(e["MessageBody"])["connectionId"]: e for e in call.content["Entries"]}
+        code = "InvalidMessageContents" if sender_fault else "InternalError"
+        return {
+            "Successful": [
+                {"Id": e["Id"], "MessageId": name, "MD5OfMessageBody": ""}
+                for name, e in entries.items()
+                if name not in refused
+            ],
+            "Failed": [
+                {"Id": entries[name]["Id"], "Code": code, "SenderFault": sender_fault}
+                for name in refused
+                if name in entries
+            ],
+        }
+
+    return answer
+
+
+def sent(aws: AwsStub) -> list[list[str]]:
+    """Return the connections of each batch that came."""
+    return [
+        [json.loads(entry["MessageBody"])["connectionId"] for entry in batch["Entries"]]
+        for batch in aws.calls("SendMessageBatch")
+    ]
+
+
+def test_sends_what_a_close_needs_with_the_delay_to_the_deadline(
+    aws: AwsStub, queue: SqsDueQueue
+) -> None:
+    aws.answer("SendMessageBatch", refusing())
+    assert queue.send([due(1), due(2, in_ms=-5_000)]) is None
+    (batch,) = aws.calls("SendMessageBatch")
+    assert batch["QueueUrl"] == URL
+    # A millisecond after the deadline it is idle, and seconds are rounded up.
+    assert [entry["DelaySeconds"] for entry in batch["Entries"]] == [11, 0]
+    assert json.loads(batch["Entries"][0]["MessageBody"]) == {
+        "connectionId": "c1",
+        "sessionId": "s1",
+        "role": "listener",
+        "connectedAt": START_MS - 600_000,
+        "lastActivityTime": START_MS - 110_000,
+        "noticedAt": None,
+        "deadline": START_MS + 10_000,
+        "correlationId": "tick-1",
+    }
+
+
+def test_sends_again_only_what_was_refused_with_the_delay_that_is_left(
+    aws: AwsStub, queue: SqsDueQueue, clock: FakeClock
+) -> None:
+    def refuse_and_take_long(call: Call) -> dict[str, Any]:
+        clock.advance(seconds=4)
+        return refusing("c2", "c3")(call)
+
+    aws.answer("SendMessageBatch", refuse_and_take_long, refusing())
+    assert queue.send([due(1), due(2), due(3)]) is None
+    assert sent(aws) == [["c1", "c2", "c3"], ["c2", "c3"]]
+    again = aws.calls("SendMessageBatch")[1]
+    assert {entry["DelaySeconds"] for entry in again["Entries"]} <= {6, 7}
+
+
+def test_says_what_was_refused_every_time(aws: AwsStub, queue: SqsDueQueue) -> None:
+    aws.answer("SendMessageBatch", refusing("c2"))
+    left = queue.send([due(1), due(2)])
+    assert left is not None
+    assert [due.connection.connection_id for due in left.dues] == ["c2"]
+    assert (left.error.code, left.error.retryable) == ("InternalError", True)
+    assert sent(aws) == [["c1", "c2"], *[["c2"]] * 5]
+
+
+def test_does_not_repeat_what_is_refused_for_good(aws: AwsStub, queue: SqsDueQueue) -> None:
+    aws.answer("SendMessageBatch", refusing("c1", sender_fault=True))
+    left = queue.send([due(1), due(2)])
+    assert left is not None
+    assert not left.error.retryable
+    assert sent(aws) == [["c1", "c2"]]
+
+
+def test_a_request_that_is_refused_leaves_all_of_it(aws: AwsStub, queue: SqsDueQueue) -> None:
+    aws.fail("SendMessageBatch", status=403, code="AccessDenied")
+    left = queue.send([due(1), due(2)])
+    assert left is not None
+    assert len(left.dues) == 2
+    assert left.error.operation == "SendMessageBatch"
+
+
+def test_throttling_is_tried_again(aws: AwsStub, queue: SqsDueQueue) -> None:
+    aws.answer("SendMessageBatch", refusing())
+    aws.fail("SendMessageBatch", status=400, code="RequestThrottled", times=2)
+    assert queue.send([due(1)]) is None
+
+
+def test_sends_nothing_without_time(aws: AwsStub, queue: SqsDueQueue, deadline: Deadline) -> None:
+    deadline.start(100)
+    left = queue.send([due(1)])
+    assert left is not None
+    assert left.error.code == "NoTimeLeft"
+    assert sent(aws) == []
+
+
+def test_postpones_by_hiding_the_message_for_so_long(aws: AwsStub, queue: SqsDueQueue) -> None:
+    queue.postpone("receipt-1", delay_s=7)
+    assert aws.calls("ChangeMessageVisibility") == [
+        {"QueueUrl": URL, "ReceiptHandle": "receipt-1", "VisibilityTimeout": 7}
+    ]
+
+
+def test_a_failed_postponement_is_an_error(aws: AwsStub, queue: SqsDueQueue) -> None:
+    aws.fail("ChangeMessageVisibility", status=403, code="AccessDenied")
+    with pytest.raises(BackendError, match="ChangeMessageVisibility failed"):
+        queue.postpone("receipt-1", delay_s=7)

@@ -1,0 +1,379 @@
+"""Sweeps that queue what falls due, and sweeps of a part of the table."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from hangup.core.due import LOOK_AHEAD_S
+from hangup.core.guard import DEFAULT_GUARD, GuardPolicy
+from hangup.core.model import Connection, DurationMs, EpochMs, Role
+from hangup.core.policy import IdlePolicy
+from hangup.errors import InvalidRequest, SweepFailed
+from hangup.handlers import timeout_handler
+from hangup.ports import ScanPage
+from hangup.sweep import STOP_MARGIN_MS, SegmentGroup
+from hangup.testing import InMemoryConnections
+from tests.unit.aws_stub import AwsStub
+from tests.unit.precise_world import PreciseWorld
+from tests.unit.test_timeout_handler import IDLE_TIMEOUT_MS, PLENTY_MS, TICK, Context, World
+
+IDLE_TIMEOUT_S = IDLE_TIMEOUT_MS // 1000
+
+
+@pytest.fixture
+def world() -> PreciseWorld:
+    return PreciseWorld()
+
+
+def crowd(world: World, size: int, *, silent_s: float) -> list[Connection]:
+    """Connect so many; by API Gateway's account they were last active when the record says."""
+    connections = [world.connect(f"c{n:04}", silent_s=silent_s) for n in range(size)]
+    for connection in connections:
+        assert connection.last_activity_ms is not None
+        world.gateway.active_ms[connection.connection_id] = connection.last_activity_ms
+    return connections
+
+
+class TestQueueing:
+    def test_queues_what_is_idle_and_closes_nothing_itself(self, world: PreciseWorld) -> None:
+        world.connect("c1", silent_s=121)
+        counts = world.run()
+        assert (counts["queued"], counts["idle"], counts["closed"]) == (1, 0, 0)
+        assert world.gateway.open_ids == {"c1"}
+        assert world.gateway.sent == {}
+        assert world.deliver() == []
+        assert world.gateway.open_ids == set()
+
+    @pytest.mark.parametrize(
+        ("until_deadline_s", "queued"),
+        [(LOOK_AHEAD_S, 0), (LOOK_AHEAD_S - 0.001, 1), (0, 1), (-0.001, 1)],
+    )
+    def test_looks_ahead_until_after_the_next_sweep(
+        self, world: PreciseWorld, until_deadline_s: float, queued: int
+    ) -> None:
+        world.connect("c1", silent_s=IDLE_TIMEOUT_S - until_deadline_s)
+        assert world.run()["queued"] == queued
+        assert len(world.due_queue) == queued
+
+    def test_closes_a_silent_client_within_a_second_of_its_deadline(
+        self, world: PreciseWorld
+    ) -> None:
+        world.connect("c1", silent_s=60.4)
+        world.run()
+        closed_after_s = 0
+        while world.gateway.open_ids:
+            world.clock.advance(seconds=1)
+            closed_after_s += 1
+            world.deliver()
+        assert closed_after_s == 60
+        assert world.metrics.values_ms("CloseLateness") == [400]
+
+    def test_a_client_that_speaks_before_its_deadline_stays(self, world: PreciseWorld) -> None:
+        world.connect("c1", silent_s=60)
+        world.run()
+        spoke_ms = world.clock.advance(seconds=59)
+        world.connections.record_activity("c1", now_ms=spoke_ms, resolution_ms=DurationMs(0))
+        world.clock.advance(seconds=10)
+        assert world.deliver() == []
+        assert world.gateway.open_ids == {"c1"}
+
+    def test_sends_ten_at_a_time_and_says_who(self, world: PreciseWorld) -> None:
+        crowd(world, 15, silent_s=121)
+        sizes: list[str] = []
+        world.faults.before = lambda operation, _key: sizes.append(operation)
+        assert world.run()["queued"] == 15
+        assert sizes.count("SendMessageBatch") == 2
+        ((event, fields),) = [
+            (event, fields) for _, event, fields in world.log.lines if "connectionIds" in fields
+        ]
+        assert event == "queueing connections that are idle or fall due"
+        assert fields["count"] == 15
+
+    def test_counts_what_it_queued_and_nothing_that_others_count(self, world: PreciseWorld) -> None:
+        world.connect("c1", silent_s=121)
+        world.run()
+        assert [(c.name, c.value) for c in world.metrics.counts] == [
+            ("ConnectionsChecked", 1),
+            ("IdleConnectionsDetected", 0),
+            ("ConnectionsClosed", 0),
+            ("DueQueued", 1),
+        ]
+        world.metrics.counts.clear()
+        world.deliver()
+        names = {c.name: c.value for c in world.metrics.counts}
+        assert names == {
+            "IdleConnectionsDetected": 1,
+            "ConnectionsClosed": 1,
+            "ConnectionTimeout": 1,
+        }
+
+    def test_what_cannot_be_queued_counts_as_a_failure_and_is_left_to_the_next_sweep(
+        self, world: PreciseWorld
+    ) -> None:
+        crowd(world, 3, silent_s=121)
+        world.faults.fail("SendMessage")
+        with pytest.raises(SweepFailed, match="1 of 3 idle connections are left"):
+            world.run()
+        assert len(world.due_queue) == 2
+        assert world.metrics.total("QueueFailures") == 1
+        assert world.metrics.total("DueQueued") == 2
+        assert "queueing failed" in world.log.events("error")
+        assert world.run()["queued"] == 3
+
+    def test_a_batch_that_fails_stops_no_other(self, world: PreciseWorld) -> None:
+        crowd(world, 25, silent_s=121)
+        world.faults.fail("SendMessageBatch")
+        with pytest.raises(SweepFailed, match="10 of 25"):
+            world.run()
+        assert len(world.due_queue) == 15
+
+    def test_without_time_it_queues_no_more_and_says_so(self, world: PreciseWorld) -> None:
+        crowd(world, 15, silent_s=121)
+        left = iter([PLENTY_MS] * 5)
+        report = world.sweep.check_and_close_idle_connections(
+            time_left_ms=lambda: next(left, DurationMs(STOP_MARGIN_MS - 1)), correlation_id="t"
+        )
+        assert (report.queued, report.complete) == (10, False)
+
+    def test_a_record_without_times_is_adopted_as_ever(self, world: PreciseWorld) -> None:
+        world.connections.put(Connection(connection_id="c1"))
+        counts = world.run()
+        assert (counts["adopted"], counts["queued"]) == (1, 0)
+
+    def test_keeps_a_candidate_that_is_not_due(self, world: PreciseWorld) -> None:
+        class Unfiltered(InMemoryConnections):
+            def scan_candidates(
+                self, *, cutoff_ms: EpochMs, segment: int, total_segments: int
+            ) -> Iterator[ScanPage]:
+                yield ScanPage(candidates=list(self.scan_all_connections()), scanned_count=1)
+
+        unfiltered = Unfiltered()
+        unfiltered.put(world.connect("c1", silent_s=1))
+        world.sweep = replace(world.sweep, connections=unfiltered)
+        assert world.run()["queued"] == 0
+
+
+class TestGuard:
+    @pytest.mark.parametrize("size", [20, 1_000])
+    def test_a_broken_heartbeat_path_queues_nobody(self, world: PreciseWorld, size: int) -> None:
+        crowd(world, size, silent_s=60)
+        for connection_id in world.gateway.active_ms:
+            # They go on sending heartbeats, every 30 s; nothing records them.
+            world.gateway.active_ms[connection_id] = EpochMs(world.clock.ms - 30_000)
+        counts = world.run()
+        assert (counts["held"], counts["queued"]) == (True, 0)
+        assert len(world.due_queue) == 0
+        assert world.metrics.total("SweepsHeld") == 1
+
+    def test_many_that_pause_for_long_are_queued_where_the_path_works(
+        self, world: PreciseWorld
+    ) -> None:
+        crowd(world, 40, silent_s=60)
+        counts = world.run()
+        assert (counts["held"], counts["queued"]) == (False, 40)
+
+    @pytest.mark.parametrize(
+        ("resolution_s", "later_s", "held"),
+        [(0, 5, False), (0, 5.001, True), (30, 35, False), (30, 35.001, True)],
+    )
+    def test_allows_for_what_a_recording_may_be_behind(
+        self, world: PreciseWorld, resolution_s: int, later_s: float, *, held: bool
+    ) -> None:
+        policy = IdlePolicy(
+            idle_timeout_ms=IDLE_TIMEOUT_MS, activity_resolution_ms=DurationMs(resolution_s * 1000)
+        )
+        world.sweep = replace(world.sweep, policy=policy)
+        for connection in crowd(world, 20, silent_s=100):
+            assert connection.last_activity_ms is not None
+            world.gateway.active_ms[connection.connection_id] = EpochMs(
+                connection.last_activity_ms + round(later_s * 1000)
+            )
+        assert world.run()["held"] is held
+
+    def test_who_spoke_and_was_recorded_since_the_scan_is_no_doubt(
+        self, world: PreciseWorld
+    ) -> None:
+        crowd(world, 20, silent_s=60)
+
+        def everybody_speaks(operation: str, key: str) -> None:
+            if operation == "GetConnection":
+                now_ms = world.clock.now_ms()
+                world.gateway.active_ms[key] = now_ms
+                record = world.connections.records[key]
+                record.connection = replace(record.connection, last_activity_ms=now_ms)
+
+        world.faults.before = everybody_speaks
+        assert world.run()["held"] is False
+
+    def test_who_left_since_the_scan_is_no_doubt(self, world: PreciseWorld) -> None:
+        for connection in crowd(world, 20, silent_s=60):
+            world.gateway.active_ms[connection.connection_id] = EpochMs(world.clock.ms)
+
+        def everybody_leaves(operation: str, key: str) -> None:
+            if operation == "GetItem":
+                world.connections.records.pop(key)
+
+        world.faults.before = everybody_leaves
+        assert world.run()["held"] is False
+
+    @pytest.mark.parametrize("after", ["unreadable", "failed"])
+    def test_a_record_that_cannot_be_read_again_holds(
+        self, world: PreciseWorld, after: str
+    ) -> None:
+        for connection in crowd(world, 20, silent_s=60):
+            world.gateway.active_ms[connection.connection_id] = EpochMs(world.clock.ms)
+
+        def spoil(operation: str, key: str) -> None:
+            if operation == "GetItem" and after == "failed":
+                world.faults.fail("GetItem")
+            elif operation == "GetItem":
+                bad = Connection(connection_id=key, malformed=("lastActivityTime",))
+                world.connections.records[key].connection = bad
+
+        world.faults.before = spoil
+        assert world.run()["held"] is True
+
+    def test_due_ones_that_are_gone_are_no_doubt(self, world: PreciseWorld) -> None:
+        crowd(world, 20, silent_s=60)
+        world.gateway.open_ids.clear()
+        assert world.run()["queued"] == 20
+
+    def test_what_is_idle_is_judged_by_its_timeout_as_ever(self, world: PreciseWorld) -> None:
+        for connection in crowd(world, 20, silent_s=121):
+            # A word that was refused is no activity, but API Gateway knows of it.
+            world.gateway.active_ms[connection.connection_id] = EpochMs(world.clock.ms - 119_000)
+        assert world.run()["held"] is True
+
+    def test_an_override_queues_them_once(self, world: PreciseWorld) -> None:
+        for connection in crowd(world, 20, silent_s=60):
+            world.gateway.active_ms[connection.connection_id] = EpochMs(world.clock.ms)
+        report = world.sweep.check_and_close_idle_connections(
+            time_left_ms=lambda: PLENTY_MS, correlation_id="by hand", override_guard=True
+        )
+        assert (report.queued, report.held) == (20, False)
+
+
+class TestGroups:
+    @pytest.mark.parametrize("groups", [1, 2, 3, 7, 20])
+    def test_together_they_check_every_connection_once(self, groups: int) -> None:
+        world = World()
+        crowd(world, 100, silent_s=1)
+        for n in range(20):
+            world.connect(f"idle{n}", silent_s=300)
+        checked = closed = 0
+        for index in range(groups):
+            report = world.sweep.check_and_close_idle_connections(
+                time_left_ms=lambda: PLENTY_MS,
+                correlation_id="tick-1",
+                group=SegmentGroup(index=index, of=groups),
+            )
+            checked += report.checked
+            closed += report.closed
+        # In the end those that were closed are still on record: nobody has cleaned up here.
+        assert (checked, closed) == (120, 20)
+        assert len(world.gateway.open_ids) == 100
+
+    def test_each_alone_obeys_the_guard(self) -> None:
+        world = World()
+        world.sweep = replace(
+            world.sweep,
+            guard=GuardPolicy(share_percent=50, at_least=5, sample_size=DEFAULT_GUARD.sample_size),
+        )
+        for connection in crowd(world, 60, silent_s=300):
+            world.gateway.active_ms[connection.connection_id] = EpochMs(world.clock.ms)
+        for index in range(3):
+            report = world.sweep.check_and_close_idle_connections(
+                time_left_ms=lambda: PLENTY_MS,
+                correlation_id="tick-1",
+                group=SegmentGroup(index=index, of=3),
+            )
+            assert (report.held, report.closed) == (True, 0)
+
+    def test_one_that_stops_in_time_starts_elsewhere_in_its_part_the_next_time(self) -> None:
+        world = World()
+        world.sweep = replace(world.sweep, total_segments=4)
+        first_read: set[str] = set()
+        for minute in range(20):
+            reads: list[str] = []
+            world.faults.before = lambda operation, key, reads=reads: (
+                reads.append(key) if operation == "Scan" else None
+            )
+            world.sweep.check_and_close_idle_connections(
+                time_left_ms=lambda: PLENTY_MS,
+                correlation_id=str(minute),
+                group=SegmentGroup(index=2, of=3),
+            )
+            assert sorted(reads, key=int) == ["8", "9", "10", "11"]
+            first_read.add(reads[0])
+            world.clock.advance(seconds=60)
+        assert first_read == {"8", "9", "10", "11"}
+
+
+class TestLambdaHandler:
+    """The Lambda entry point, on a stub of AWS."""
+
+    def test_queues_with_the_delay_to_the_deadline(
+        self, aws: AwsStub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        url = "https://sqs.us-east-1.amazonaws.com/111122223333/due"
+        monkeypatch.setenv("DUE_QUEUE_URL", url)
+        monkeypatch.setenv("SCAN_SEGMENTS", "1")
+        item = {"connectionId": {"S": "c1="}, "lastActivityTime": {"N": "1700000000000"}}
+        aws.answer("Scan", {"Items": [item], "Count": 1, "ScannedCount": 7})
+        aws.answer("SendMessageBatch", {"Successful": [], "Failed": []})
+        counts = timeout_handler.lambda_handler(TICK, Context())
+        assert (counts["checked"], counts["queued"]) == (7, 1)
+        (batch,) = aws.calls("SendMessageBatch")
+        assert batch["QueueUrl"] == url
+        (entry,) = batch["Entries"]
+        assert entry["DelaySeconds"] == 0
+        assert json.loads(entry["MessageBody"]) == {
+            "connectionId": "c1=",
+            "sessionId": None,
+            "role": str(Role.UNKNOWN),
+            "connectedAt": None,
+            "lastActivityTime": 1700000000000,
+            "noticedAt": None,
+            "deadline": 1700000120000,
+            "correlationId": "event-1",
+        }
+        assert aws.calls("PostToConnection") == aws.calls("DeleteConnection") == []
+
+    def test_reads_the_part_that_the_event_names(self, aws: AwsStub) -> None:
+        timeout_handler.lambda_handler({**TICK, "group": 2, "groups": 5}, Context())
+        scans = aws.calls("Scan")
+        assert sorted(scan["Segment"] for scan in scans) == [8, 9, 10, 11]
+        assert {scan["TotalSegments"] for scan in scans} == {20}
+
+    def test_reads_the_whole_table_where_the_event_names_no_part(self, aws: AwsStub) -> None:
+        timeout_handler.lambda_handler({}, Context())
+        scans = aws.calls("Scan")
+        assert sorted(scan["Segment"] for scan in scans) == [0, 1, 2, 3]
+        assert {scan["TotalSegments"] for scan in scans} == {4}
+
+    @pytest.mark.parametrize(
+        ("part", "complaint"),
+        [
+            ({"group": 0}, "groups must be a whole number from 1 to 250000, not None"),
+            ({"group": 0, "groups": 0}, "groups must be"),
+            ({"group": 0, "groups": 250_001}, "groups must be"),
+            ({"group": 0, "groups": "4"}, "groups must be"),
+            ({"group": 0, "groups": True}, "groups must be"),
+            (
+                {"groups": 4},
+                "group must be a whole number from 0 to 3, since groups is 4, not None",
+            ),
+            ({"group": 4, "groups": 4}, "group must be"),
+            ({"group": -1, "groups": 4}, "group must be"),
+            ({"group": 1.0, "groups": 4}, "group must be"),
+            ({"group": False, "groups": 4}, "group must be"),
+        ],
+    )
+    def test_refuses_a_part_that_is_none_and_names_it(
+        self, aws: AwsStub, part: dict[str, object], complaint: str
+    ) -> None:
+        with pytest.raises(InvalidRequest, match=complaint):
+            timeout_handler.lambda_handler({**TICK, **part}, Context())
+        assert aws.operations == []
