@@ -253,7 +253,7 @@ def test_knows_only_the_endpoints_of_the_services_that_the_handlers_call(unpacke
     assert {"aws", "aws-cn", "aws-us-gov"} <= {p["partition"] for p in endpoints["partitions"]}
     services = {name for partition in endpoints["partitions"] for name in partition["services"]}
     # apigatewaymanagementapi has none there: its endpoint is the stage's own.
-    assert services == {"dynamodb", "lambda", "secretsmanager"}
+    assert services == {"dynamodb", "lambda", "secretsmanager", "sqs"}
 
 
 def test_says_which_packages_it_holds_to_those_who_scan_it(names: list[str]) -> None:
