@@ -13,7 +13,12 @@ from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.process import calls
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.core.model import Connection, Role
-from hangup.handlers import connect_handler, disconnect_handler, timeout_handler
+from hangup.handlers import (
+    close_handler,
+    connect_handler,
+    disconnect_handler,
+    timeout_handler,
+)
 from hangup.local.client import REGION
 from hangup.local.deploy import deploy
 from hangup.local.engine import Engine
@@ -123,6 +128,7 @@ def site(running: tuple[Stack, Proxy], monkeypatch: pytest.MonkeyPatch) -> Itera
     }.items():
         monkeypatch.setenv(name, value)
     caches: list[Callable[[], None]] = [
+        close_handler._due_connections.cache_clear,
         connect_handler._parts.cache_clear,
         disconnect_handler._cleanup.cache_clear,
         timeout_handler._sweep.cache_clear,

@@ -11,7 +11,12 @@ import pytest
 
 from hangup.core.model import DurationMs, EpochMs, Role
 from hangup.errors import HangupError
-from hangup.handlers import connect_handler, disconnect_handler, timeout_handler
+from hangup.handlers import (
+    close_handler,
+    connect_handler,
+    disconnect_handler,
+    timeout_handler,
+)
 from hangup.tokens import mint_join_token
 from tests.faults.conftest import Site, disconnect_of
 from tests.integration.conftest import eventually
@@ -29,12 +34,14 @@ SERVICES = {
     "DeleteConnection": "apigatewaymanagementapi",
     "Invoke": "lambda",
     "GetSecretValue": "secretsmanager",
+    "SendMessageBatch": "sqs",
 }
 THROTTLED = {
     "dynamodb": {"code": "ProvisionedThroughputExceededException", "status": 400},
     "apigatewaymanagementapi": {"code": "LimitExceededException", "status": 429},
     "lambda": {"code": "TooManyRequestsException", "status": 429},
     "secretsmanager": {"code": "ThrottlingException", "status": 400},
+    "sqs": {"code": "RequestThrottled", "status": 400},
 }
 RETRIED = "tried again, succeeds"
 FAULTS: dict[str, Mapping[str, Any]] = {
@@ -56,6 +63,7 @@ REFUSED = {
     "Query": "cleanup fails, repeated",
     "TransactWriteItems": "cleanup fails, repeated",
     "GetSecretValue": "join fails, nothing is written",
+    "SendMessageBatch": "not queued, left to the next sweep",
 }
 UNANSWERED = {"PostToConnection": "notice may be lost, closed all the same"}
 SWEEP = ("Scan", "UpdateItem", "GetConnection", "PostToConnection", "DeleteConnection", "Invoke")
@@ -135,6 +143,50 @@ def test_a_sweep(site: Site, operation: str, fault: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+def test_a_sweep_that_queues(site: Site, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    queues = site.engine.client("sqs")
+    url = queues.create_queue(QueueName=f"due-{fault.replace(' ', '-')}")["QueueUrl"]
+    monkeypatch.setenv("DUE_QUEUE_URL", url)
+
+    def deliver() -> None:
+        """Do what Lambda does with what is in the queue."""
+        received = queues.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        records = [
+            {
+                "messageId": message["MessageId"],
+                "receiptHandle": message["ReceiptHandle"],
+                "body": message["Body"],
+            }
+            for message in received
+        ]
+        assert records
+        answer = site.handle(close_handler, {"Records": records})
+        assert answer == {"batchItemFailures": []}
+
+    async def play() -> None:
+        async with site.session(listeners=1) as (speaker, (silent,)):
+            site.make_idle(site.record(speaker.session_id, Role.LISTENER))
+            plan(site, "SendMessageBatch", fault)
+            result = await asyncio.to_thread(sweep, site)
+            if expected("SendMessageBatch", fault) == RETRIED:
+                assert not isinstance(result, HangupError), result
+                assert result["queued"] == 1
+            else:
+                assert isinstance(result, HangupError), result
+                site.proxy.plan()
+                again = await asyncio.to_thread(sweep, site)
+                assert not isinstance(again, HangupError), again
+            # What was sent and not answered may be there twice: it is closed once.
+            await asyncio.to_thread(deliver)
+            await silent.wait_closed()
+            assert len(silent.messages("connectionTimeout")) == 1
+            await eventually(lambda: site.listener_count(speaker.session_id) == 0)
+            assert await speaker.is_answered()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("operation", CLEANUP)
 def test_a_cleanup(site: Site, operation: str, fault: str) -> None:
     async def play() -> None:
@@ -191,7 +243,7 @@ def test_a_join(site: Site, fault: str) -> None:
 
 def table() -> list[str]:
     lines = [f"| operation | {' | '.join(FAULTS)} |", f"|---|{'---|' * len(FAULTS)}"]
-    for operation in (*SWEEP, *CLEANUP, "GetSecretValue"):
+    for operation in (*SWEEP, "SendMessageBatch", *CLEANUP, "GetSecretValue"):
         cells = [expected(operation, fault) for fault in FAULTS]
         lines.append(f"| `{operation}` | {' | '.join(cells)} |")
     return lines

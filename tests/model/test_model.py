@@ -35,7 +35,7 @@ def test_the_invariants_hold_in_memory() -> None:
     run_state_machine_as_test(ConnectionsMachine, settings=model_settings(SCHEDULES))
 
 
-def test_the_invariants_hold_with_a_queue_in_memory() -> None:
+def test_the_invariants_hold_with_a_queue() -> None:
     run_state_machine_as_test(PreciseMachine, settings=model_settings(SCHEDULES))
 
 
