@@ -17,6 +17,7 @@ from hangup.aws.telemetry import StructuredLog
 from hangup.check import CheckReport
 from hangup.core.model import Connection, DurationMs, Role
 from hangup.handlers import (
+    close_handler,
     connect_handler,
     disconnect_handler,
     heartbeat_handler,
@@ -188,6 +189,7 @@ def site(running: tuple[Stack, Proxy], monkeypatch: pytest.MonkeyPatch) -> Itera
 def start_cold() -> None:
     """Forget what the handlers keep between invocations: their settings, clients, the secret."""
     kept: list[Callable[[], None]] = [
+        close_handler._due_connections.cache_clear,
         connect_handler._parts.cache_clear,
         disconnect_handler._cleanup.cache_clear,
         heartbeat_handler._activity.cache_clear,

@@ -18,6 +18,7 @@ __all__ = [
     "LASTING",
     "MESSAGE",
     "OUTLASTING",
+    "QUEUE",
     "RETRIED",
     "SWEEP",
     "Outcomes",
@@ -51,6 +52,7 @@ THROTTLED: Final = {
     "apigatewaymanagementapi": {"code": "LimitExceededException", "status": 429},
     "lambda": {"code": "TooManyRequestsException", "status": 429},
     "secretsmanager": {"code": "ThrottlingException", "status": 400},
+    "sqs": {"code": "RequestThrottled", "status": 400},
 }
 
 SWEEP: Final = {
@@ -61,6 +63,7 @@ SWEEP: Final = {
     "DeleteConnection": "`DeleteConnection`: idle connection",
     "Invoke": "`Invoke`: hand-over",
 }
+QUEUE: Final = {"SendMessageBatch": "`SendMessageBatch`"}
 CLEANUP: Final = {
     "GetItem": "`GetItem`",
     "UpdateItem": "`UpdateItem`: end of a session",
@@ -77,7 +80,13 @@ MESSAGE: Final = {
     "UpdateItem": "`UpdateItem`: activity",
     "DeleteConnection": "`DeleteConnection`: orphan",
 }
-FLOWS: Final = {"sweep": SWEEP, "cleanup": CLEANUP, "join": JOIN, "message": MESSAGE}
+FLOWS: Final = {
+    "sweep": SWEEP,
+    "sweep with a queue": QUEUE,
+    "cleanup": CLEANUP,
+    "join": JOIN,
+    "message": MESSAGE,
+}
 
 
 def fault_rule(operation: str, fault: str) -> dict[str, object]:
@@ -88,6 +97,7 @@ def fault_rule(operation: str, fault: str) -> dict[str, object]:
         "DeleteConnection": "apigatewaymanagementapi",
         "Invoke": "lambda",
         "GetSecretValue": "secretsmanager",
+        "SendMessageBatch": "sqs",
     }.get(operation, "dynamodb")
     times = {} if fault in LASTING else {"times": 1}
     return {**service_rule(service, fault), "operation": operation, **times}

@@ -13,7 +13,13 @@ import pytest
 
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.errors import HangupError
-from hangup.handlers import connect_handler, disconnect_handler, heartbeat_handler, timeout_handler
+from hangup.handlers import (
+    close_handler,
+    connect_handler,
+    disconnect_handler,
+    heartbeat_handler,
+    timeout_handler,
+)
 from hangup.local.participants import Participant
 from hangup.tokens import mint_join_token
 from tests.faults.conftest import Site, event_of, start_cold
@@ -24,6 +30,7 @@ from tests.faults.outcomes import (
     LASTING,
     MESSAGE,
     OUTLASTING,
+    QUEUE,
     RETRIED,
     SWEEP,
     Outcomes,
@@ -156,6 +163,56 @@ def test_a_sweep(
             assert await speaker.is_answered()
             assert len(site.records(speaker.session_id)) == 2
             assert (await asyncio.to_thread(site.check)).broken == ()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_sweep_that_queues(
+    site: Site,
+    outcomes: Outcomes,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    queues = site.engine.client("sqs")
+    url = queues.create_queue(QueueName=f"due-{kind.replace(' ', '-')}")["QueueUrl"]
+    monkeypatch.setenv("DUE_QUEUE_URL", url)
+
+    def deliver() -> None:
+        """Do what Lambda does with what is in the queue."""
+        received = queues.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        records = [
+            {
+                "messageId": message["MessageId"],
+                "receiptHandle": message["ReceiptHandle"],
+                "body": message["Body"],
+            }
+            for message in received
+        ]
+        assert records
+        answer = site.handle(close_handler, {"Records": records})
+        assert answer == {"batchItemFailures": []}
+
+    async def play() -> None:
+        async with site.session(listeners=1) as (speaker, (silent,)):
+            site.make_idle(site.record(speaker.session_id, Role.LISTENER))
+            logged(capsys)
+            with fault(site, "SendMessageBatch", kind):
+                answer = await asyncio.to_thread(sweep, site)
+            failures = [line for line in logged(capsys) if line["message"] == "queueing failed"]
+            assert is_refused(answer) == bool(failures)
+            seen = "not queued, left to the next sweep" if failures else RETRIED
+            outcomes.saw(QUEUE["SendMessageBatch"], kind, seen)
+            if failures:
+                answer = await asyncio.to_thread(sweep, site)
+            assert answer["queued"] == 1
+            # What was sent and not answered may be there twice: it is closed once.
+            await asyncio.to_thread(deliver)
+            await silent.wait_closed()
+            assert len(silent.messages("connectionTimeout")) == 1
+            await eventually(lambda: site.listener_count(speaker.session_id) == 0)
+            assert await speaker.is_answered()
 
     asyncio.run(play())
 

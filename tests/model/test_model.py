@@ -11,6 +11,7 @@ from tests.contract.conftest import REAL
 from tests.contract.stores import DynamoDbStore
 from tests.model.machine import ConnectionsMachine
 from tests.model.mutants import MUTANTS
+from tests.model.precise import PreciseMachine
 from tests.model.stores import DynamoDbStores, Stores
 from tests.model.world import Violation
 
@@ -32,6 +33,10 @@ def model_settings(schedules: int, *, steps: int = 30) -> settings:
 
 def test_the_invariants_hold_in_memory() -> None:
     run_state_machine_as_test(ConnectionsMachine, settings=model_settings(SCHEDULES))
+
+
+def test_the_invariants_hold_with_a_queue() -> None:
+    run_state_machine_as_test(PreciseMachine, settings=model_settings(SCHEDULES))
 
 
 @pytest.mark.parametrize("name", MUTANTS)

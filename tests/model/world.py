@@ -26,6 +26,7 @@ from hangup.sweep import Sweep
 from hangup.testing import (
     FakeClock,
     Faults,
+    InMemoryDueQueue,
     InMemoryFunctions,
     InMemoryGateway,
     RecordingLog,
@@ -102,6 +103,8 @@ class World:
     closer = Closer
     cleanup = Cleanup
     guard = DEFAULT_GUARD
+    due_queue: InMemoryDueQueue | None = None
+    """Where sweeps send what falls due; None where they close by themselves."""
 
     def __init__(self, stores: Stores, faults: Faults) -> None:
         self.faults = faults
@@ -135,7 +138,7 @@ class World:
             last_activity_ms=EpochMs(self.clock.ms + script.skew_ms),
         )
         outcome: JoinOutcome | None = None
-        with self._acting(script):
+        with self.acting(script):
             outcome = self.stores.sessions.join(connection)
         if outcome is not JoinOutcome.JOINED:
             # Refused, or the handler failed: API Gateway opens no socket.
@@ -162,7 +165,7 @@ class World:
             log=self.log,
             resolution_ms=DurationMs(0),
         )
-        with self._acting(script):
+        with self.acting(script):
             activity.record(connection_id, now_ms=clock.now_ms())
 
     def vanish(self, connection_id: str, *, announced: bool) -> None:
@@ -178,7 +181,31 @@ class World:
         """Run the timeout function once."""
         clock = SkewedClock(self.clock, script.skew_ms)
         started_ms = self.clock.ms
-        closer = self.closer(
+        sweep = Sweep(
+            connections=self.stores.connections,
+            gateway=self.gateway,
+            closer=self.closer_with(clock),
+            metrics=RecordingMetrics(),
+            clock=clock,
+            log=self.log,
+            policy=POLICY,
+            guard=self.guard,
+            total_segments=2,
+            parallel_map=map,
+            due_queue=self.due_queue,
+        )
+        with self.acting(script):
+            sweep.check_and_close_idle_connections(
+                time_left_ms=lambda: DurationMs(LAMBDA_MS - (self.clock.ms - started_ms)),
+                correlation_id="tick",
+            )
+        if not script.meanwhile and self.clock.ms - started_ms > LAMBDA_MS:
+            raise Violation("I6: the sweep took longer than its invocation may")
+        self.collect_hand_overs()
+
+    def closer_with(self, clock: Clock) -> Closer:
+        """Return the closer of a function that has this clock; what it does is checked."""
+        return self.closer(
             connections=_WatchedConnections(self, clock),
             gateway=_WatchedGateway(self, clock),
             functions=self.functions,
@@ -188,26 +215,6 @@ class World:
             claim_ms=CLAIM_MS,
             pacer=Pacer(clock=clock, pace=Pace(200)),
         )
-        sweep = Sweep(
-            connections=self.stores.connections,
-            gateway=self.gateway,
-            closer=closer,
-            metrics=RecordingMetrics(),
-            clock=clock,
-            log=self.log,
-            policy=POLICY,
-            guard=self.guard,
-            total_segments=2,
-            parallel_map=map,
-        )
-        with self._acting(script):
-            sweep.check_and_close_idle_connections(
-                time_left_ms=lambda: DurationMs(LAMBDA_MS - (self.clock.ms - started_ms)),
-                correlation_id="tick",
-            )
-        if not script.meanwhile and self.clock.ms - started_ms > LAMBDA_MS:
-            raise Violation("I6: the sweep took longer than its invocation may")
-        self._collect_hand_overs()
 
     def disconnect(self, position: int, *, again: bool = False, script: Script = CALM) -> None:
         """Deliver one of the waiting disconnect events; ``again`` keeps it for another time."""
@@ -226,7 +233,7 @@ class World:
             parallel_map=map,
             claim_ms=CLAIM_MS,
         )
-        with self._acting(script):
+        with self.acting(script):
             cleanup.disconnect(connection_id)
 
     def lose(self, position: int) -> None:
@@ -234,7 +241,8 @@ class World:
         if self.disconnects:
             del self.disconnects[position % len(self.disconnects)]
 
-    def _collect_hand_overs(self) -> None:
+    def collect_hand_overs(self) -> None:
+        """Take over what was handed over, to arrive some time."""
         for event in self.functions.events:
             context = event["requestContext"]
             assert isinstance(context, dict)
@@ -244,7 +252,7 @@ class World:
     # Faults.
 
     @contextmanager
-    def _acting(self, script: Script) -> Iterator[None]:
+    def acting(self, script: Script) -> Iterator[None]:
         """Run an actor: what its calls meet is in the script, its errors are its own."""
         outer = self.faults.before, self.faults.after
         calls = iter(range(1_000_000))
@@ -364,7 +372,7 @@ class World:
         self.recording = True
         # First with everybody talking who is there: who has left, and whose session is over?
         for _ in range(6):
-            self._fault_free_minute(talking=True)
+            self.fault_free_minute(talking=True)
         with self.unobserved():
             records = {r.connection_id for r in self.stores.connections.scan_all_connections()}
             sessions = self.stores.all_sessions()
@@ -379,12 +387,13 @@ class World:
                 raise Violation(f"I4: {session} although its speaker is there: {there}")
         # Then with everybody silent.
         for _ in range(5):
-            self._fault_free_minute(talking=False)
+            self.fault_free_minute(talking=False)
         if self.gateway.open_ids:
             raise Violation(f"I4: {sorted(self.gateway.open_ids)} outlive their silence")
         self.check()
 
-    def _fault_free_minute(self, *, talking: bool) -> None:
+    def fault_free_minute(self, *, talking: bool) -> None:
+        """Let a minute pass in which nothing goes wrong."""
         self.clock.advance(seconds=61)
         for connection_id in sorted(self.gateway.open_ids) if talking else ():
             self.talk(connection_id)

@@ -30,6 +30,8 @@ class Kind(Enum):
 # Sources: the error sections of the DynamoDB, Lambda, API Gateway Management, Secrets Manager and
 # SQS API references, and the codes that botocore's standard retry mode takes for throttling.
 _KINDS: Final = {
+    # SQS has two names for an error, the older one for those who knew its query protocol.
+    "AWS.SimpleQueueService.RequestThrottled": Kind.BUSY,
     "InternalError": Kind.BUSY,
     "InternalFailure": Kind.BUSY,
     "InternalServerError": Kind.BUSY,

@@ -1,0 +1,63 @@
+"""A close function that crashes at any boundary, or whose clock is behind, with a queue."""
+
+import pytest
+
+from hangup.core.model import Role
+from hangup.testing import Faults
+from tests.model.precise import NoLookAtTheClock, PreciseWorld
+from tests.model.stores import InMemoryStores
+from tests.model.world import MAX_SKEW_MS, Fault, Script, Violation
+
+CALLS = 14
+"""More than a delivery about two connections makes."""
+
+
+def queued_session() -> PreciseWorld:
+    """Return a session that fell silent, at the moment that the queue delivers it."""
+    faults = Faults()
+    world = PreciseWorld(InMemoryStores(faults), faults)
+    world.join("s1", Role.SPEAKER)
+    world.join("s1", Role.LISTENER)
+    world.clock.advance(seconds=60.5)
+    world.sweep()
+    world.wait_for_a_message()
+    world.clock.advance(seconds=0.1)  # for both of them
+    return world
+
+
+def test_a_clock_that_is_behind_closes_nobody_early() -> None:
+    world = queued_session()
+    while world.deliver(Script(skew_ms=-MAX_SKEW_MS)):
+        world.wait_for_a_message()
+    assert world.gateway.open_ids == set()
+
+
+def test_without_a_look_at_the_clock_that_is_caught() -> None:
+    world = queued_session()
+    world.due_connections = NoLookAtTheClock
+    with pytest.raises(Violation, match="I1"):
+        world.deliver(Script(skew_ms=-MAX_SKEW_MS))
+
+
+@pytest.mark.parametrize("crash", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER])
+@pytest.mark.parametrize("at", range(CALLS))
+def test_after_a_crash_two_minutes_without_one_leave_everything_clean(
+    at: int, crash: Fault
+) -> None:
+    world = queued_session()
+    world.deliver(Script(faults={at: crash}))
+    for _ in range(2):
+        world.fault_free_minute(talking=False)
+    assert list(world.stores.connections.scan_all_connections()) == []
+    assert [(s.is_active, s.listener_count) for s in world.stores.all_sessions()] == [(False, 0)]
+    assert world.gateway.open_ids == set()
+    world.check()
+
+
+def test_a_delivery_makes_fewer_calls_than_crashes_were_tried_at() -> None:
+    world = queued_session()
+    calls: list[int] = []
+    world.deliver(
+        Script(meanwhile={n: lambda n=n: calls.append(n) for n in range(100)})  # type: ignore[misc]
+    )
+    assert 6 <= len(calls) < CALLS
