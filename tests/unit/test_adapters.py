@@ -1,5 +1,8 @@
 """The adapters, with botocore, against a stub of AWS: what they send and what answers mean."""
 
+import socket
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +27,7 @@ from hangup.errors import BackendError
 from hangup.ports import CloseOutcome, PostOutcome
 from hangup.testing import FakeClock
 from tests.unit.aws_stub import JOIN_SECRET, AwsStub, Call, Failure
+from tests.unit.test_transport import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,6 +116,21 @@ class TestGateway:
         with pytest.raises(BackendError, match="no lastActiveAt") as error:
             gateway.last_active_ms("c1")
         assert not error.value.retryable
+
+    def test_a_success_says_so_by_its_status_alone(
+        self, transport: str, calls: Calls, aws: AwsStub
+    ) -> None:
+        page = b"<html>ok</html>"
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(page), page)
+        with serving() as server:
+            server.answer = lambda _request: answer
+            direct = transport == "direct"
+            gateway = ManagementApiGateway(
+                direct_management_api(server.url) if direct else management_client(server.url),
+                calls,
+            )
+            assert gateway.post_to_connection("c1", {}) is PostOutcome.POSTED
+            assert gateway.delete_connection("c1") is CloseOutcome.CLOSED
 
     @pytest.mark.parametrize(("status", "code", "retryable"), RETRYABLE)
     def test_everything_else_is_an_error(
@@ -213,15 +232,49 @@ class TestNoAnswer:
                 act()
             assert error.value.retryable
 
+    @both
     def test_a_message_without_an_answer_is_not_sent_twice(
-        self, nowhere: str, calls: Calls, clock: FakeClock
+        self, calls: Calls, transport: str, aws: AwsStub
     ) -> None:
-        gateway = ManagementApiGateway(management_client(nowhere), calls)
-        before_ms = clock.ms
-        with pytest.raises(BackendError) as error:
+        with socket.create_server(("127.0.0.1", 0)) as deaf:
+            connections: list[socket.socket] = []
+            thread = threading.Thread(target=self._hang_up_on_all, args=(deaf, connections))
+            thread.start()
+            endpoint = f"http://127.0.0.1:{deaf.getsockname()[1]}/prod"
+            direct = transport == "direct"
+            gateway = ManagementApiGateway(
+                direct_management_api(endpoint) if direct else management_client(endpoint), calls
+            )
+            with pytest.raises(BackendError, match="ConnectionClosedError") as error:
+                gateway.post_to_connection("c1", {})
+            deaf.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+        assert error.value.retryable
+        assert len(connections) == 1
+
+    @staticmethod
+    def _hang_up_on_all(server: socket.socket, connections: list[socket.socket]) -> None:
+        with suppress(OSError):  # the test is over
+            while True:
+                connection, _address = server.accept()
+                connections.append(connection)
+                connection.recv(65_536)
+                connection.close()
+
+    @both
+    def test_a_message_that_cannot_have_been_sent_is_tried_again(
+        self, nowhere: str, calls: Calls, transport: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        direct = transport == "direct"
+        gateway = ManagementApiGateway(
+            direct_management_api(nowhere) if direct else management_client(nowhere), calls
+        )
+        pauses: list[DurationMs] = []
+        monkeypatch.setattr(FakeClock, "sleep", lambda _clock, ms: pauses.append(ms))
+        with pytest.raises(BackendError, match="EndpointConnectionError") as error:
             gateway.post_to_connection("c1", {})
         assert error.value.retryable
-        assert clock.ms == before_ms  # no pause, so no other attempt
+        assert len(pauses) == 1  # before the second attempt, and the last
 
     def test_a_call_that_cannot_be_made_is_an_error_for_good(
         self, aws: AwsStub, calls: Calls

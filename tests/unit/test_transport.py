@@ -24,6 +24,7 @@ from botocore.exceptions import (
     EndpointConnectionError,
     NoCredentialsError,
     ReadTimeoutError,
+    SSLError,
 )
 
 from hangup.aws import transport as module
@@ -314,6 +315,18 @@ class TestTls:
             with pytest.raises(NOT_CONNECTED):
                 ours.send("DELETE", "/@connections/c1")
             assert server.requests == []
+
+    @pytest.mark.parametrize("content", [None, "", "no certificate"])
+    def test_a_file_that_has_none_is_an_error_of_tls(
+        self, authority: trustme.CA, tmp_path: Path, content: str | None
+    ) -> None:
+        file = tmp_path / "ca.pem"
+        if content is not None:
+            file.write_text(content)
+        for server in self.serving(authority, "localhost"):
+            with pytest.raises(SSLError):
+                transport(server, ca_file=str(file)).send("DELETE", "/@connections/c1")
+            assert server.connections == 0
 
     def test_nor_one_for_another_host(self, authority: trustme.CA, tmp_path: Path) -> None:
         for server in self.serving(authority, "elsewhere.example"):

@@ -12,6 +12,8 @@ from typing import Final, TypeVar
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
     NoCredentialsError,
     NoRegionError,
     ParamValidationError,
@@ -37,6 +39,7 @@ _MAX_ATTEMPTS: Final = 6
 tries again."""
 
 _FOR_GOOD: Final = (ParamValidationError, NoCredentialsError, NoRegionError)
+_UNSENT: Final = (EndpointConnectionError, ConnectTimeoutError)
 
 Result = TypeVar("Result")
 
@@ -111,9 +114,11 @@ class Calls:
             except BotoCoreError as error:
                 # No answer: a connection that broke, timed out or was never made.
                 retryable = not isinstance(error, _FOR_GOOD)
-                repeated = retryable and repeat_unanswered
+                repeated = retryable and (repeat_unanswered or isinstance(error, _UNSENT))
                 name = type(error).__name__
-                failure = BackendError(operation, name, str(error), retryable=retryable)
+                reason = error.kwargs.get("error")
+                message = f"{error} ({reason})" if reason else str(error)
+                failure = BackendError(operation, name, message, retryable=retryable)
                 failure.__cause__ = error
             # Full jitter: callers that met once shall not meet again. No secret hangs on it.
             longest_ms = min(_FIRST_PAUSE_MS << attempt, _LONGEST_PAUSE_MS)

@@ -8,7 +8,6 @@ is asked for its transport at every call, and may make it at the first: most swe
 import io
 import json
 from collections.abc import Callable
-from datetime import datetime
 from http import HTTPStatus
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +15,7 @@ from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 from botocore.httpsession import get_cert_path
+from botocore.utils import parse_timestamp
 
 from hangup.aws.clients import lambda_client, session
 
@@ -73,10 +73,8 @@ class DirectManagementApi:
     def get_connection(self, *, ConnectionId: str) -> Any:  # noqa: ANN401, N803 - boto3's
         """Return what API Gateway knows of a connection; of the times, ``LastActiveAt`` alone."""
         answer = self._transport().send("GET", _connection(ConnectionId))
-        content = _content("GetConnection", answer)
-        if "lastActiveAt" not in content:
-            return {}
-        return {"LastActiveAt": datetime.fromisoformat(content["lastActiveAt"])}
+        last_active = _content("GetConnection", answer).get("lastActiveAt")
+        return {} if last_active is None else {"LastActiveAt": parse_timestamp(last_active)}
 
 
 class DirectLambda:
@@ -146,14 +144,17 @@ def _connection(connection_id: str) -> str:
 
 
 def _content(operation: str, answer: "Answer") -> Any:  # noqa: ANN401 - JSON
-    """Return the answer's JSON, ``{}`` if it has none; raise ``ClientError`` if it is an error."""
+    """Return the answer's members; raise ``ClientError`` if it is an error.
+
+    A success without a JSON object is one all the same, as it is for botocore.
+    """
+    members = _members(answer.body)
     if answer.status < HTTPStatus.MULTIPLE_CHOICES:
-        return json.loads(answer.body) if answer.body else {}
-    members = _error_members(answer.body)
+        return members
     header = next((v for k, v in answer.headers if k.lower() == "x-amzn-errortype"), "")
-    named = header or members.get("__type") or members.get("code") or str(answer.status)
+    named = header or members.get("__type") or members.get("code") or members.get("Code")
     # "com.amazonaws.dynamodb.v20120810#Name" from one service, "Name:http://..." from another.
-    code = str(named).rpartition("#")[2].partition(":")[0]
+    code = str(named or answer.status).partition(":")[0].rpartition("#")[2]
     message = members.get("message") or members.get("Message") or ""
     response: Any = {
         **members,
@@ -163,7 +164,7 @@ def _content(operation: str, answer: "Answer") -> Any:  # noqa: ANN401 - JSON
     raise ClientError(response, operation)
 
 
-def _error_members(body: bytes) -> "Mapping[str, Any]":
+def _members(body: bytes) -> "Mapping[str, Any]":
     try:
         members = json.loads(body)
     except ValueError:  # a proxy's or a load balancer's own page: the status says enough

@@ -41,6 +41,7 @@ from botocore.exceptions import (
     EndpointConnectionError,
     NoCredentialsError,
     ReadTimeoutError,
+    SSLError,
 )
 
 from hangup.aws.clients import CONNECT_S, READ_S
@@ -77,7 +78,7 @@ class Transport:
     ``url`` is the service's endpoint, whose path comes before that of each request. ``service`` is
     its name in signatures. ``credentials`` (None: requests raise ``NoCredentialsError``) are asked
     anew for every request, so that they may be refreshed at any time. ``ca_file`` has the
-    certificates, as PEM, that a server's must come from.
+    certificates, as PEM, that a server's must come from. A child of a fork needs a new process.
     """
 
     def __init__(
@@ -108,8 +109,8 @@ class Transport:
         """Send one request, and return its answer.
 
         ``path`` is percent-encoded. Raises what botocore raises: ``NoCredentialsError``,
-        ``EndpointConnectionError``, ``ConnectTimeoutError``, ``ConnectionClosedError``,
-        ``ReadTimeoutError``; after the last two the request may have taken effect.
+        ``SSLError``, ``EndpointConnectionError``, ``ConnectTimeoutError``; and
+        ``ConnectionClosedError`` or ``ReadTimeoutError`` if the request may have taken effect.
         """
         request = self._signed(method, path, headers, body)
         connection = self._connection()
@@ -119,8 +120,9 @@ class Transport:
             stream.completion_future.add_done_callback(exchange.on_complete)
             stream.activate()
         except RuntimeError as error:
-            # It was closed a moment ago.
-            raise ConnectionClosedError(endpoint_url=self._url, error=error) from error
+            # It was closed a moment ago, and nothing was sent.
+            connection.close()
+            raise EndpointConnectionError(endpoint_url=self._url, error=error) from error
         if not exchange.wait(READ_S):
             connection.close()
             raise ReadTimeoutError(endpoint_url=self._url)
@@ -141,14 +143,12 @@ class Transport:
             if connection.is_open() and time.monotonic() - since_s < _REST_S:
                 return connection
             connection.close()
-        tls = None
-        if self._is_tls:
-            tls = _tls_context(self._ca_file).new_connection_options()
-            tls.set_server_name(self._host)
-        return self._connected(tls)
+        return self._connected()
 
-    def _connected(self, tls: TlsConnectionOptions | None) -> HttpClientConnection:
-        bootstrap, socket_options = _runtime()
+    def _connected(self) -> HttpClientConnection:
+        with _making:
+            bootstrap, socket_options = _runtime()
+        tls = self._tls() if self._is_tls else None
         opening = HttpClientConnection.new(
             self._host, self._port, bootstrap, socket_options, tls_connection_options=tls
         )
@@ -156,10 +156,24 @@ class Transport:
             connection: HttpClientConnection = opening.result(CONNECT_S)
         except TimeoutError:
             opening.add_done_callback(_close_unwanted)
-            raise ConnectTimeoutError(endpoint_url=self._url) from None
-        except AwsCrtError as error:
+            # The runtime keeps a failure of TLS to itself for a while, so that the time tells an
+            # attacker nothing: a certificate that is not trusted looks like this, too.
+            reason = "no network, or no trust in its certificate" if self._is_tls else None
+            raise ConnectTimeoutError(endpoint_url=self._url, error=reason) from None
+        except (AwsCrtError, RuntimeError) as error:
             raise EndpointConnectionError(endpoint_url=self._url, error=error) from error
         return connection
+
+    def _tls(self) -> TlsConnectionOptions:
+        try:
+            with _making:
+                context = _tls_context(self._ca_file)
+        except (OSError, RuntimeError) as error:
+            # No file, or none of certificates.
+            raise SSLError(endpoint_url=self._url, error=error) from error
+        options = context.new_connection_options()
+        options.set_server_name(self._host)
+        return options
 
     def _signed(self, method: str, path: str, headers: Headers, body: bytes) -> HttpRequest:
         fields = [("Host", self._authority), ("User-Agent", "hangup"), *headers]
@@ -222,6 +236,9 @@ class _Exchange:
     def on_complete(self, _future: "Future[int]") -> None:
         self._under_way.release()
 
+
+# ``cache`` alone lets two threads make the same thing, at 20 ms of CPU time each.
+_making = threading.Lock()
 
 _thread = threading.local()
 
