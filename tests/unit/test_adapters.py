@@ -331,9 +331,12 @@ class TestAttempts:
         aws: AwsStub,
         connections: DynamoDbConnections,
         deadline: Deadline,
+        monkeypatch: pytest.MonkeyPatch,
         remaining_ms: int,
         attempts: int,
     ) -> None:
+        # The longest pauses: one of none would leave the time for another attempt.
+        monkeypatch.setattr("hangup.aws.calls.random.randint", lambda _low, high: high)
         aws.fail("GetItem", status=500, code="InternalServerError")
         deadline.start(remaining_ms)
         with pytest.raises(BackendError):
