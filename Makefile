@@ -1,12 +1,12 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check soak format synth lock clean
+.PHONY: help demo up test check soak bench bench-quick format synth lock clean
 
 PYTHON ?= python3
 BIN    := .venv/bin
 NO_NETWORK = { echo "hangup: could not install from requirements/$(1).txt; pip's last lines above say why (it needs a Python package index, once)." >&2; exit 1; }
 
 help: ## List what make can do here
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 demo: .venv/.local ## Watch idle connections being closed, on this machine, and check the result
 	@$(BIN)/hangup demo
@@ -29,6 +29,12 @@ test: check ## Everything: check, the model, the template, the Lambda zip, fault
 soak: .venv/.dev ## 50,000 schedules of the model, then 500 real clients for five minutes (half an hour in all)
 	HANGUP_SCHEDULES=50000 $(BIN)/python -m pytest tests/model/test_model.py -k in_memory
 	HANGUP_SOAK_CLIENTS=500 HANGUP_SOAK_SECONDS=300 $(BIN)/python -m pytest tests/soak -s
+
+bench: .venv/.dev ## Measure against the naive way (20 minutes); one row: make bench ROWS=zip_mb
+	$(BIN)/python -m benchmarks $(if $(ROWS),--rows $(ROWS))
+
+bench-quick: .venv/.dev ## Show that the benchmarks work, small and without writing results (under a minute)
+	$(BIN)/python -m benchmarks --quick
 
 format: .venv/.dev ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

@@ -25,24 +25,26 @@ class Unavailable(Exception):
 
 
 class DynamoDbLocal:
-    """A running engine with nothing in it; ``with DynamoDbLocal.start() as engine:`` ends it."""
+    """A running engine; ``with DynamoDbLocal.start() as engine:`` ends it."""
 
     def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
         self._process = process
         self.endpoint = f"http://127.0.0.1:{port}"
 
     @classmethod
-    def start(cls) -> Self:
+    def start(cls, *, database: Path | None = None) -> Self:
         """Fetch the engine if it is not there yet, and return once it answers: about 2 s.
 
-        Raises ``Unavailable`` without a JDK of version 17 or newer, or, the first time, npm.
+        With ``database``, a folder, it keeps its tables there, and has those that are. Raises
+        ``Unavailable`` without a JDK of version 17 or newer, or, the first time, npm.
         """
         java = _java()
         folder = _emulator()
+        tables = ["-inMemory"] if database is None else ["-dbPath", str(database)]
         process = subprocess.Popen(
             [
                 *(java, "-Xmx512m", "-Djava.library.path=DynamoDBLocal_lib"),
-                *("-cp", "DynamoDBLocal.jar", str(_MAIN), "-inMemory", "-disableTelemetry"),
+                *("-cp", "DynamoDBLocal.jar", str(_MAIN), "-disableTelemetry", *tables),
             ],
             cwd=folder,
             stdin=subprocess.PIPE,

@@ -20,7 +20,7 @@ from hangup.testing import InMemoryWorld
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-__all__ = ["DynamoDbStore", "InMemoryStore", "Store", "at_once"]
+__all__ = ["DynamoDbStore", "InMemoryStore", "Store", "at_once", "table_definition"]
 
 Result = TypeVar("Result")
 Item = dict[str, Any]
@@ -78,7 +78,7 @@ class DynamoDbStore:
             ("connectionId", self.connections_table),
             ("sessionId", self.sessions_table),
         ):
-            client.create_table(TableName=table, **_definition(key))
+            client.create_table(TableName=table, **table_definition(key))
         clock = SystemClock()
         calls = Calls(clock, Deadline(clock))
         self.connections = DynamoDbConnections(client, calls, self.connections_table, writer=writer)
@@ -160,7 +160,7 @@ def _item(connection: Connection) -> Item:
     return item | {name: {"S": "soon"} for name in connection.malformed}
 
 
-def _definition(key: str) -> Any:
+def table_definition(key: str) -> Any:
     """Return the definition of the table with this key in the synthesised template."""
     template = json.loads(files("hangup.local").joinpath("template.json").read_text())
     resources: Mapping[str, Any] = template["Resources"]

@@ -94,13 +94,13 @@ def documented_message(kind: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_make_target_exists(document: Path) -> None:
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    named = re.findall(r"(?:`|\$ )make ([a-z]+)", document.read_text())
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = re.findall(r"(?:`|\$ )make ([a-z-]+)", document.read_text())
     assert set(named) <= set(targets)
 
 
 def test_every_make_target_is_in_contributing() -> None:
-    targets = re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
     commands = [row[0] for row in table("Command", (ROOT / "CONTRIBUTING.md").read_text())]
     assert sorted(commands) == sorted(f"`make {target}`" for target in targets)
 

@@ -1,0 +1,101 @@
+"""How late a close is: real sockets, the deployed stack, its schedule of a sweep a minute.
+
+Each client joins at a time of its own, says one thing, and is silent from then on. Its deadline is
+that moment and the idle timeout by its own clock; how late it is hung up on is counted from there.
+The naive side of a sweep a minute is as late, so it is not run.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import quantiles
+from typing import Any, Final
+
+from benchmarks.endpoints import WorkNotDoneError
+from benchmarks.measures import Run
+from hangup.core.model import Role
+from hangup.local.deploy import Deployment, deploy
+from hangup.local.engine import Engine
+from hangup.local.participants import Participant
+
+__all__ = ["Topology", "late_ms", "lateness"]
+
+_IDLE_TIMEOUT_S: Final = 10
+_CLIENTS: Final = 100
+_FALL_SILENT_FOR_S: Final = 90
+"""Clients fall silent over more than a minute, so that they meet the schedule at any moment."""
+_MAX_WAIT_S: Final = 150
+"""For the last to be closed: the timeout, a minute, and the sweeps that the guard has to doubt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """A way to deploy the stack: by which template (None: the packaged one), for which rows."""
+
+    name: str
+    template: Callable[[], Mapping[str, Any]] | None
+    median_row: str
+    late_row: str
+
+
+MINUTE: Final = Topology(
+    name="a sweep a minute",
+    template=None,
+    median_row="lateness_p50_ms",
+    late_row="lateness_p99_ms",
+)
+
+
+def lateness(run: Run, topology: Topology = MINUTE) -> None:
+    """Measure how late the closes of real clients are, in one round of many clients."""
+    run.say(f"lateness, {topology.name}: {_CLIENTS} clients, about three minutes")
+    template = None if topology.template is None else topology.template()
+    with Engine.start() as engine:
+        stack = deploy(
+            engine, parameters={"IdleTimeoutSeconds": str(_IDLE_TIMEOUT_S)}, template=template
+        )
+        late = asyncio.run(_play(engine, stack))
+    cuts = quantiles(late, n=100)
+    run.take(topology.median_row, "hangup", cuts[49])
+    run.take(topology.late_row, "hangup", cuts[98])
+
+
+async def _play(engine: Engine, stack: Deployment) -> Sequence[float]:
+    secret = engine.client("secretsmanager").get_secret_value(SecretId=stack.join_secret_arn)
+    choice = random.Random(1)  # noqa: S311 - the same play every time
+    moments = sorted(choice.uniform(0, _FALL_SILENT_FOR_S) for _ in range(_CLIENTS))
+    # One after the other within a slice: a hundred handshakes at once would measure the emulator.
+    return await asyncio.gather(
+        *(
+            late_ms(stack.web_socket_url, f"client-{number}", moment, secret["SecretString"])
+            for number, moment in enumerate(moments)
+        )
+    )
+
+
+async def late_ms(url: str, name: str, starts_in_s: float, secret: str) -> float:
+    """Join, say one thing, wait for the end; return how long after the deadline it came, ms."""
+    closed_at: list[float] = []
+
+    def note_close(_who: Participant, what: str) -> None:
+        if what == "closed":
+            closed_at.append(time.monotonic())
+
+    await asyncio.sleep(starts_in_s)
+    # A session of its own: nobody is closed because a speaker was.
+    client = Participant(name, f"session-{name}", Role.SPEAKER, tell=note_close)
+    await client.join(url, secret=secret)
+    try:
+        last_word_at = time.monotonic()
+        await client.say("heartbeat")
+        await client.wait_closed(timeout_s=_MAX_WAIT_S)
+    finally:
+        await client.leave()
+    if len(client.messages("connectionTimeout")) != 1:
+        raise WorkNotDoneError(f"{name} was closed for another reason than its silence")
+    late = (closed_at[0] - last_word_at - _IDLE_TIMEOUT_S) * 1_000
+    if late < 0:
+        raise WorkNotDoneError(f"{name} was closed {-late:.0f} ms before its deadline")
+    return late

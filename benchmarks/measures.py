@@ -1,0 +1,322 @@
+"""What is measured: each function takes the samples of one or more rows, round by round.
+
+CPU is that of the sweep without its process's start (``trial.Sample``), less that of a sweep with
+next to nothing to do in the same round: clients, TLS, the report.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from benchmarks.endpoints import Endpoints, WorkNotDoneError
+from benchmarks.machine import CPU_SHARE, CpuLimit, cpu_limit
+from benchmarks.records import Idle
+from benchmarks.tables import Engine, Tables
+from benchmarks.trial import Sample, sweep
+
+__all__ = ["FULL", "QUICK", "Run", "Scale", "check", "closes", "closes_per_sweep", "large_sweep"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How much is measured; ``sizes`` are the tables, by the name that their rows have."""
+
+    rounds: int
+    cold_starts: int
+    sizes: Mapping[str, int]
+    small: int
+    closes_hangup: int
+    closes_naive: int
+    sweeps_by_the_clock: bool
+    """Whether ``closes_per_sweep_256mb`` is counted in a real minute, where the CPU can be
+    limited."""
+
+    @property
+    def large(self) -> int:
+        """The size of the largest table."""
+        return self.sizes["1m"]
+
+
+FULL: Final = Scale(
+    rounds=5,
+    cold_starts=9,
+    sizes={"10k": 10_000, "100k": 100_000, "1m": 1_000_000},
+    small=10_000,
+    closes_hangup=3_000,
+    closes_naive=100,
+    sweeps_by_the_clock=True,
+)
+QUICK: Final = Scale(
+    rounds=1,
+    cold_starts=2,
+    sizes={"1m": 10_000},
+    small=1_000,
+    closes_hangup=200,
+    closes_naive=10,
+    sweeps_by_the_clock=False,
+)
+
+_TEN: Final = 10
+"""The size of a table of which nothing but ``Idle.TEN`` is left."""
+_INVOCATION_S: Final = 60.0
+"""Lambda's time limit of the timeout handler."""
+_MORE_THAN_A_SWEEP: Final = 60_000
+"""Idle connections: enough for a sweep to find no end of them."""
+_NAIVE_TABLE: Final = 1_000
+"""For the naive sweep of a minute a table that it reads in no time: it shall spend it closing."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """What all measures need, and the samples they took: row, side, values."""
+
+    aws: Endpoints
+    folder: Path
+    scale: Scale
+    say: Callable[[str], None]
+    samples: dict[str, dict[str, list[float]]] = field(
+        default_factory=lambda: defaultdict(lambda: {"naive": [], "hangup": []})
+    )
+    _tables: Tables | None = None
+
+    def tables(self) -> Tables:
+        """Return the tables in DynamoDB Local, made when they are first asked for."""
+        if self._tables is None:
+            sizes = sorted({_TEN, self.scale.small, *self.scale.sizes.values()})
+            self.say(f"writing tables of {', '.join(f'{size:,}' for size in sizes)} records")
+            self._tables = Tables.make(self.folder / "tables", sizes)
+        return self._tables
+
+    def rounds(self, what: str) -> Iterator[int]:
+        """Yield the number of each round, and say that it begins."""
+        for number in range(1, self.scale.rounds + 1):
+            self.say(f"{what}: round {number} of {self.scale.rounds}")
+            yield number
+
+    def take(self, name: str, side: str, value: float) -> None:
+        """Keep a sample."""
+        self.samples[name][side].append(value)
+
+
+_MEMORY_ROWS: Final = {"1m": "peak_rss_mb", "10k": "peak_rss_mb_10k"}
+
+
+# -- check_cpu_per_million and how it grows ---------------------------------------------------
+
+
+def check(run: Run) -> None:
+    """Measure the CPU of finding what is idle, on tables of different sizes.
+
+    Hangup's handler closes what it finds. So that closing is not what is measured, it is held to a
+    close a second, in an invocation with little more time than reading the table takes: some five
+    connections are closed, and the others left to the next sweep. What is subtracted is a sweep
+    over ten connections under the same rule. The naive side only reads.
+    """
+    sizes = run.scale.sizes
+    with run.tables().served() as engine:
+        read_s = {size: engine.read_s(size) for size in (_TEN, *sizes.values())}
+        for _ in run.rounds("check"):
+            base_s = {side: _check(run, engine, side, _TEN).cpu_s for side in ("naive", "hangup")}
+            for suffix, size in sizes.items():
+                row, within_s = f"growth_check_cpu_{suffix}", read_s[size]
+                naive = _check(run, engine, "naive", size)
+                hangup_s = _check(run, engine, "hangup", size, within_s=within_s).cpu_s
+                idle_s = hangup_s
+                if Idle.THOUSANDTH.count(size) != _TEN:
+                    idle_s = _check(
+                        run, engine, "hangup", size, idle=Idle.THOUSANDTH, within_s=within_s
+                    ).cpu_s
+                for name, cpu_s in ((row, hangup_s), (f"{row}_idle", idle_s)):
+                    run.take(name, "naive", naive.cpu_s - base_s["naive"])
+                    run.take(name, "hangup", cpu_s - base_s["hangup"])
+                if suffix in _MEMORY_ROWS:
+                    run.take(_MEMORY_ROWS[suffix], "naive", naive.peak_rss_mb)
+    million = 1_000_000 / run.scale.large
+    for side, values in run.samples["growth_check_cpu_1m_idle"].items():
+        for value in values:
+            run.take("check_cpu_per_million", side, value * million)
+
+
+def _check(  # noqa: PLR0913 - what the rows vary
+    run: Run,
+    engine: Engine,
+    side: str,
+    records: int,
+    *,
+    idle: Idle = Idle.TEN,
+    within_s: float = 0,
+) -> Sample:
+    """Sweep a table once; ``within_s`` is what reading it took before, seconds."""
+    run.aws.reset(records=0)
+    sample = _completed(
+        sweep(
+            "hangup" if side == "hangup" else "naive-check",
+            run.aws,
+            table=engine,
+            records=records,
+            idle=idle,
+            closes_per_second=1,
+            # A sweep reads on while it has 28 s left, and closes while it has 23.
+            remaining_ms=round(28_500 + 1_400 * within_s),
+        )
+    )
+    expected = {"checked": records, "idle": idle.count(records)}
+    found = {name: sample.report[name] for name in expected}
+    if found != expected:
+        raise WorkNotDoneError(f"the {side} sweep found {found} instead of {expected}")
+    run.aws.check(closes=sample.report.get("closed", 0))
+    return sample
+
+
+# -- close_cpu_ms ------------------------------------------------------------------------------
+
+
+def closes(run: Run) -> None:
+    """Measure the CPU of closing, everything over TLS to the stub: claims, too."""
+    numbers = {"naive": run.scale.closes_naive, "hangup": run.scale.closes_hangup}
+    for _ in run.rounds("close"):
+        for side, number in numbers.items():
+            nothing_s = _closing(run, side, 0).cpu_s
+            run.take("close_cpu_ms", side, (_closing(run, side, number).cpu_s - nothing_s)
+                     / number * 1_000)  # fmt: skip
+
+
+def _closing(run: Run, side: str, number: int) -> Sample:
+    run.aws.reset(records=number)
+    sample = _completed(
+        sweep("hangup" if side == "hangup" else "naive", run.aws, remaining_ms=900_000)
+    )
+    if side == "hangup":
+        run.aws.check(closes=number, claims=number)
+    else:
+        run.aws.check(closes=number, metrics=number)
+    return sample
+
+
+# -- closes_per_sweep_256mb --------------------------------------------------------------------
+
+
+def closes_per_sweep(run: Run) -> None:
+    """Count what a sweep of a minute closes with Lambda's part of a CPU.
+
+    With a quota the two sides run at the same time, each with one and with a stub of its own.
+    Hangup's sweep stops by itself, the naive one is ended after the minute, as Lambda ends it.
+    Without, it is the CPU of a minute through the CPU of a close.
+    """
+    with cpu_limit("naive") as naive_limit, cpu_limit("hangup") as hangup_limit:
+        if not run.scale.sweeps_by_the_clock or naive_limit is None or hangup_limit is None:
+            if not run.samples["close_cpu_ms"]["hangup"]:
+                closes(run)
+            for side, values in run.samples["close_cpu_ms"].items():
+                for close_ms in values:
+                    value = _INVOCATION_S * CPU_SHARE * 1_000 / close_ms
+                    run.take("closes_per_sweep_256mb", side, math.floor(value))
+            return
+        with _another_stub(run) as for_naive, ThreadPoolExecutor(2) as threads:
+            for _ in run.rounds("closes per sweep, a minute"):
+                naive = threads.submit(_naive_minute, for_naive, naive_limit)
+                hangup = threads.submit(_hangup_minute, run.aws, hangup_limit)
+                run.take("closes_per_sweep_256mb", "naive", naive.result())
+                run.take("closes_per_sweep_256mb", "hangup", hangup.result())
+
+
+@contextmanager
+def _another_stub(run: Run) -> Iterator[Endpoints]:
+    folder = run.folder / "another"
+    folder.mkdir(exist_ok=True)
+    with Endpoints.start(folder) as endpoints:
+        yield endpoints
+
+
+def _naive_minute(aws: Endpoints, limit: CpuLimit) -> int:
+    aws.reset(records=_NAIVE_TABLE)
+    if sweep("naive", aws, limit=limit, dies_after_s=_INVOCATION_S) is not None:
+        raise WorkNotDoneError("the naive sweep closed everybody: give it a larger table")
+    return aws.counts.get("handovers", 0)
+
+
+def _hangup_minute(aws: Endpoints, limit: CpuLimit) -> int:
+    aws.reset(records=_MORE_THAN_A_SWEEP)
+    sample = sweep(
+        "hangup",
+        aws,
+        remaining_ms=round(_INVOCATION_S * 1_000),
+        limit=limit,
+        dies_after_s=_INVOCATION_S,
+    )
+    if sample is None:
+        raise WorkNotDoneError("Hangup's sweep did not end in time")
+    closed = int(sample.report["closed"])
+    aws.check(closes=closed, claims=closed)
+    if closed == _MORE_THAN_A_SWEEP:
+        raise WorkNotDoneError("the sweep closed everybody: give it a larger table")
+    return closed
+
+
+# -- sweep_s_256mb_1m, peak_rss_mb -------------------------------------------------------------
+
+
+def large_sweep(run: Run) -> None:
+    """Measure a whole sweep over the large table, 1 % idle, with Lambda's part of a CPU.
+
+    The invocation has no time limit here: a sweep that needs more than a minute shows how much.
+    The naive side's seconds are its CPU for reading and for as many closes, through the part, since
+    that is more than an hour. Its memory is that of reading the table.
+    """
+    scale = run.scale
+    if not run.samples["check_cpu_per_million"]["naive"]:
+        check(run)
+    if not run.samples["close_cpu_ms"]["naive"]:
+        closes(run)
+    with cpu_limit("sweep") as limit:
+        for _ in run.rounds("sweep over the large table"):
+            with run.tables().served() as engine:
+                engine.read_s(scale.large)  # a Java program is slow at first, and not the subject
+                sample = _large_sweep(run, engine, scale.large, limit)
+                run.take("sweep_s_256mb_1m", "hangup", _limited_s(sample, limit))
+                run.take("peak_rss_mb", "hangup", sample.peak_rss_mb)
+                sample = _large_sweep(run, engine, scale.small, limit)
+                run.take("peak_rss_mb_10k", "hangup", sample.peak_rss_mb)
+    number = Idle.HUNDREDTH.count(scale.large)
+    for million_s, close_ms in zip(
+        run.samples["check_cpu_per_million"]["naive"],
+        run.samples["close_cpu_ms"]["naive"],
+        strict=True,
+    ):
+        cpu_s = million_s * scale.large / 1_000_000 + number * close_ms / 1_000
+        run.take("sweep_s_256mb_1m", "naive", cpu_s / CPU_SHARE)
+
+
+def _large_sweep(run: Run, engine: Engine, records: int, limit: CpuLimit | None) -> Sample:
+    number = Idle.HUNDREDTH.count(records)
+    run.aws.reset(records=0)
+    sample = _completed(
+        sweep(
+            "hangup",
+            run.aws,
+            table=engine,
+            records=records,
+            idle=Idle.HUNDREDTH,
+            remaining_ms=900_000,
+            limit=limit,
+        )
+    )
+    if (sample.report["checked"], sample.report["idle"]) != (records, number):
+        raise WorkNotDoneError(f"the sweep did not check {records} records: {sample.report}")
+    run.aws.check(closes=number)
+    return sample
+
+
+def _limited_s(sample: Sample, limit: CpuLimit | None) -> float:
+    return sample.wall_s if limit else max(sample.wall_s, sample.cpu_s / CPU_SHARE)
+
+
+def _completed(sample: Sample | None) -> Sample:
+    if sample is None:
+        raise WorkNotDoneError("the sweep was ended before its end")
+    return sample

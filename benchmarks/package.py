@@ -1,0 +1,136 @@
+"""The Lambda zip: its size, and what its import costs a new environment."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from benchmarks.measures import Run
+from hangup.cdk.bundle import build_lambda_zip
+
+__all__ = ["cold_start", "lambda_python", "zip_size"]
+
+_PYTHON: Final = "3.13"
+"""The function's: see ``hangup.cdk.handler_function``."""
+
+_NAIVE_PACKAGES: Final = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3")
+_NAIVE_MODULES: Final = ("six",)
+
+_HANGUP: Final = """
+import hangup.handlers.timeout_handler
+from hangup.aws.clients import dynamodb_client
+dynamodb_client()
+"""
+_NAIVE: Final = """
+import boto3
+boto3.resource("dynamodb").Table("connections")
+boto3.client("apigatewaymanagementapi", endpoint_url="https://localhost/prod")
+boto3.client("lambda")
+boto3.client("cloudwatch")
+"""
+_MEASURED: Final = """
+import sys
+from resource import RUSAGE_SELF, getrusage
+before = getrusage(RUSAGE_SELF)
+sys.path.insert(0, sys.argv[1])
+{work}
+after = getrusage(RUSAGE_SELF)
+print(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+"""
+
+
+def zip_size(run: Run) -> None:
+    """Measure the zip, in MB of 2**20 bytes."""
+    run.say("building the Lambda zip")
+    run.take("zip_mb", "hangup", _zip().stat().st_size / 2**20)
+
+
+def cold_start(run: Run) -> None:
+    """Measure import and first client, in interpreters that have nothing else.
+
+    Hangup's side is the zip as it is, and nothing is written beside it, as Lambda's folder for the
+    code is read-only. The naive side is boto3 whole, compiled, as Lambda brings it.
+    """
+    python = lambda_python()
+    hangup, naive = run.folder / "zip", run.folder / "boto3"
+    with zipfile.ZipFile(_zip()) as archive:
+        archive.extractall(hangup)
+    _copy_boto3(naive, python)
+    for number in range(run.scale.cold_starts):
+        run.say(f"cold start: {number + 1} of {run.scale.cold_starts}, with {python}")
+        run.take("cold_start_cpu_ms", "hangup", _start_ms(python, hangup, _HANGUP))
+        run.take("cold_start_cpu_ms", "naive", _start_ms(python, naive, _NAIVE))
+
+
+def lambda_python() -> str:
+    """Return an interpreter of the function's Python, or this one where there is none."""
+    found = [shutil.which(f"python{_PYTHON}")]
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    found += map(str, sorted(pyenv.glob(f"versions/{_PYTHON}.*/bin/python{_PYTHON}")))
+    for python in filter(None, found):
+        if _version(python) == _PYTHON:
+            return python
+    return sys.executable
+
+
+def _version(python: str) -> str:
+    # A name on the path may be a shim of a version that is not there.
+    asked = subprocess.run(  # noqa: S603 - an interpreter
+        [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip()
+
+
+def _start_ms(python: str, folder: Path, work: str) -> float:
+    started = subprocess.run(  # noqa: S603 - an interpreter and our own script
+        [python, "-I", "-S", "-B", "-c", _MEASURED.format(work=work), str(folder)],
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if started.returncode:
+        raise RuntimeError(f"the import in {folder.name} failed:\n{started.stderr}")
+    return float(json.loads(started.stdout)) * 1_000
+
+
+def _environment() -> Mapping[str, str]:
+    return {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_LAMBDA_FUNCTION_NAME": "timeout",
+        "AWS_REGION": "us-east-1",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+
+
+def _copy_boto3(target: Path, python: str) -> None:
+    target.mkdir()
+    for name in (*_NAIVE_PACKAGES, *_NAIVE_MODULES):
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:
+            raise RuntimeError(f"{name} is not installed")
+        origin = Path(spec.origin)
+        if name in _NAIVE_PACKAGES:
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(origin.parent, target / name, ignore=ignored)
+        else:
+            shutil.copy(origin, target)
+    subprocess.run(  # noqa: S603 - an interpreter and its own compiler
+        [python, "-m", "compileall", "-q", str(target)], check=True
+    )
+
+
+def _zip() -> Path:
+    return build_lambda_zip(Path(__file__).parents[1] / "build")
