@@ -5,6 +5,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from benchmarks.endpoints import Endpoints
 from benchmarks.lateness import lateness
 from benchmarks.machine import cpu_limit, machine, versions
 from benchmarks.measures import FULL, QUICK, Run
-from benchmarks.results import ROWS, printed_table, row_of, write_readme, write_results
+from benchmarks.results import ROWS, Row, printed_table, row_of, write_readme, write_results
 from benchmarks.tables import folder_for_tables
 
 __all__ = ["main"]
@@ -68,8 +69,13 @@ def main() -> None:
         help="measure these rows (and those measured along with them) and keep the others as "
         "they were written down",
     )
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help=f"how often each side is measured: {FULL.rounds}"
+    )
     arguments = parser.parse_args()
     scale = QUICK if arguments.quick else FULL
+    if arguments.rounds is not None:
+        scale = replace(scale, rounds=arguments.rounds)
     began = time.monotonic()
 
     def say(text: str) -> None:
@@ -80,26 +86,38 @@ def main() -> None:
         folder_for_tables() as folder,
         Endpoints.start(Path(certificates)) as aws,
     ):
+        with cpu_limit("look") as limit:
+            about = machine(limit)
         run = Run(aws=aws, folder=folder, scale=scale, say=say)
         for measure, names in _MEASURES.items():
             wanted = set(names) & set(arguments.rows or names)
             if wanted and not (arguments.quick and measure is lateness):
                 measure(run)
-    with cpu_limit("look") as limit:
-        about = machine(limit)
-    rows = [
+                if not arguments.quick:
+                    # Each at once: what comes next takes minutes, and may fail.
+                    _write_down(run, about)
+    say(f"done; CPU limited by: {about['cpu_limited_by']}")
+    print(printed_table(_rows(run), run.samples))
+
+
+def _rows(run: Run) -> list[Row]:
+    return [
         row_of(name, naive=run.samples[name]["naive"], hangup=run.samples[name]["hangup"])
         for name in ROWS
         if run.samples[name]["hangup"]
     ]
-    say(f"done; CPU limited by: {about['cpu_limited_by']}")
-    print(printed_table(rows, run.samples))
-    if not arguments.quick:
-        samples = {row.name: run.samples[row.name] for row in rows}
-        results = write_results(
-            _RESULTS, rows=rows, samples=samples, machine=about, versions=versions()
-        )
-        write_readme(_ROOT / "README.md", results)
+
+
+def _write_down(run: Run, about: Mapping[str, str | int]) -> None:
+    rows = _rows(run)
+    results = write_results(
+        _RESULTS,
+        rows=rows,
+        samples={row.name: run.samples[row.name] for row in rows},
+        machine=about,
+        versions=versions(),
+    )
+    write_readme(_ROOT / "README.md", results)
 
 
 if __name__ == "__main__":
