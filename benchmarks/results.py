@@ -86,7 +86,7 @@ def row_of(name: str, *, naive: Sequence[float], hangup: Sequence[float]) -> Row
     ours = _rounded(median(hangup))
     theirs = _rounded(median(naive)) if naive else None
     ratio = None
-    if theirs and ours:
+    if theirs and ours > 0:  # what is subtracted may be more than a small measure itself
         ratio = _rounded(ours / theirs if kind.more_is_better else theirs / ours)
     return Row(name=name, unit=kind.unit, naive=theirs, hangup=ours, ratio=ratio)
 

@@ -23,7 +23,7 @@ from hangup.local.client import client
 from tests.contract.dynamodb_local import DynamoDbLocal
 from tests.contract.stores import table_definition
 
-__all__ = ["PAGE_RECORDS", "Engine", "Tables", "folder_for_tables"]
+__all__ = ["PAGE_RECORDS", "Engine", "Tables", "folder_for_tables", "size_of", "table_name"]
 
 PAGE_RECORDS: Final = 7_000
 """To be read at once. For a page, DynamoDB Local reads *all* that is left of the segment, unlike
@@ -129,18 +129,22 @@ def _row(item: Item) -> Row:
     return (
         key,
         hashlib.sha1(_SALT + key, usedforsecurity=False).digest(),
-        sum(len(name) + _size(value) for name, value in item.items()),
+        sum(len(name) + size_of(value) for name, value in item.items()),
         json.dumps(item, separators=(",", ":")).encode(),
         item["sessionId"]["S"].encode(),
         item["role"]["S"].encode(),
     )
 
 
-def _size(value: dict[str, str]) -> int:
+def size_of(value: dict[str, str]) -> int:
+    """Return the size of a string or number as DynamoDB counts it, bytes."""
     if "S" in value:
         return len(value["S"])
-    # Two digits a byte, without the zeros at the end, and one for the sign and the exponent.
-    return (len(value["N"].rstrip("0")) + 1) // 2 + 1
+    # Two digits a byte, without the pairs of zeros at the end, and one byte for the exponent.
+    digits = value["N"]
+    while digits.endswith("00"):
+        digits = digits[:-2]
+    return (len(digits) + 1) // 2 + 1
 
 
 def _fill(database: sqlite3.Connection, records: int, made_at_ms: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import results
+from benchmarks import results, tables
 from benchmarks.endpoints import Endpoints, WorkNotDoneError
 from benchmarks.machine import CPU_SHARE, cpu_limit
 from benchmarks.records import Idle, connection_id, record, record_of_table, timeout_s
@@ -61,9 +61,11 @@ def test_a_sweep_that_is_ended_has_no_sample(aws: Endpoints) -> None:
 
 
 def test_a_sweep_that_fails_says_why(aws: Endpoints, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aws, "ca_file", ROOT / "nowhere.pem")
-    with pytest.raises(WorkNotDoneError, match=r"(?s)naive sweep ended with 1.*nowhere\.pem"):
-        sweep("naive", aws)
+    monkeypatch.setattr(aws, "url", "ftp://localhost")
+    with pytest.raises(
+        WorkNotDoneError, match="(?s)hangup sweep ended with 1.*API_GATEWAY_ENDPOINT must be"
+    ):
+        sweep("hangup", aws)
 
 
 def test_a_run_that_did_not_do_its_work_is_no_sample(aws: Endpoints) -> None:
@@ -102,6 +104,23 @@ def test_the_quota_is_lambdas_part_of_a_cpu(aws: Endpoints) -> None:
 def test_records_are_those_that_the_connect_handler_writes(number: int) -> None:
     item: Any = record(number, connected_ms=NOW_MS, active_ms=NOW_MS + 5)
     assert connection_to_item(connection_from_item(item)) == item
+
+
+@pytest.mark.parametrize(
+    ("number", "size"),
+    # As DynamoDB Local counts them.
+    [
+        ("1795520416911", 8),
+        ("1795520416910", 8),
+        ("1795520416900", 7),
+        ("1795520416000", 7),
+        ("1795520410000", 6),
+        ("1795530310", 6),
+        ("1795530300", 5),
+    ],
+)
+def test_a_number_has_its_size_in_dynamodb(number: str, size: int) -> None:
+    assert tables.size_of({"N": number}) == size
 
 
 def test_the_timeout_chooses_who_is_idle() -> None:
@@ -220,6 +239,10 @@ def written(file: Path, name: str, value: float) -> dict[str, Any]:
     return write_results(
         file, rows=[row], samples=samples, machine=machine, versions={"python": "3", "boto3": "1"}
     )
+
+
+def test_a_ratio_needs_something_to_divide_by() -> None:
+    assert row_of("growth_check_cpu_10k", naive=[0.3], hangup=[-0.001]).ratio is None
 
 
 def test_rows_that_are_not_measured_again_stay(tmp_path: Path) -> None:
