@@ -64,6 +64,8 @@ QUICK: Final = Scale(
 
 _TEN: Final = 10
 """The size of a table of which nothing but ``Idle.TEN`` is left."""
+_SLOW: Final = 2
+"""Closes a second: some ten in the five seconds that are left for it."""
 _PATIENCE: Final = (1.4, 2.5, 5)
 """How many times as long as before the reading of a table may take, at the first try and later."""
 _INVOCATION_S: Final = 60.0
@@ -129,37 +131,27 @@ def check(run: Run) -> None:
     """Measure the CPU of finding what is idle, on tables of different sizes.
 
     Hangup's handler closes what it finds. So what is subtracted is a sweep over ten connections
-    that closes as many: all ten, or, where more are idle, the few that a pace of one close a second
-    lets it close in an invocation with little more time than reading the table takes (the others
-    it leaves to the next sweep). The naive side only reads.
+    that closes them, at a slow pace that needs no more than a connection to each endpoint. Where
+    more than ten are idle, the invocation has little more time than reading the table takes: at
+    that pace some ten are closed, and the others left to the next sweep. The naive side only reads.
     """
     sizes = run.scale.sizes
     with run.tables().served() as engine:
         read_s = {size: engine.read_s(size) for size in sizes.values()}
-        paced = any(Idle.THOUSANDTH.count(size) != _TEN for size in sizes.values())
         for _ in run.rounds("check"):
             base_s = _check(run, engine, "hangup", _TEN).cpu_s
             naive_base_s = _check(run, engine, "naive", _TEN).cpu_s
-            paced_base_s = _check(run, engine, "hangup", _TEN, paced=True).cpu_s if paced else 0
             for suffix, size in sizes.items():
                 naive = _check(run, engine, "naive", size)
-                cpu_s = _check(run, engine, "hangup", size).cpu_s - base_s
-                idle_cpu_s = cpu_s
+                cpu_s = idle_cpu_s = _check(run, engine, "hangup", size).cpu_s
                 if Idle.THOUSANDTH.count(size) != _TEN:
-                    sample = _check(
-                        run,
-                        engine,
-                        "hangup",
-                        size,
-                        Idle.THOUSANDTH,
-                        paced=True,
-                        read_s=read_s[size],
-                    )
-                    idle_cpu_s = sample.cpu_s - paced_base_s
+                    idle_cpu_s = _check(
+                        run, engine, "hangup", size, Idle.THOUSANDTH, read_s=read_s[size]
+                    ).cpu_s
                 row = f"growth_check_cpu_{suffix}"
                 for name, value in ((row, cpu_s), (f"{row}_idle", idle_cpu_s)):
                     run.take(name, "naive", naive.cpu_s - naive_base_s)
-                    run.take(name, "hangup", value)
+                    run.take(name, "hangup", value - base_s)
                 if suffix in _MEMORY_ROWS:
                     run.take(_MEMORY_ROWS[suffix], "naive", naive.peak_rss_mb)
     million = 1_000_000 / run.scale.large
@@ -175,10 +167,9 @@ def _check(  # noqa: PLR0913 - what the rows vary
     records: int,
     idle: Idle = Idle.TEN,
     *,
-    paced: bool = False,
-    read_s: float = 0,
+    read_s: float | None = None,
 ) -> Sample:
-    """Sweep a table once; paced, with little more time than ``read_s``, what reading it takes."""
+    """Sweep a table once, in little more time than ``read_s`` if reading it takes that long."""
     expected = {"checked": records, "idle": idle.count(records)}
     for patience in _PATIENCE:
         run.aws.reset(records=0)
@@ -189,9 +180,11 @@ def _check(  # noqa: PLR0913 - what the rows vary
                 table=engine,
                 records=records,
                 idle=idle,
-                closes_per_second=1 if paced else 0,
+                closes_per_second=_SLOW,
                 # A sweep reads on while it has 28 s left, and closes while it has 23.
-                remaining_ms=round(29_000 + 1_000 * patience * read_s) if paced else 300_000,
+                remaining_ms=round(29_000 + 1_000 * patience * read_s)
+                if read_s is not None
+                else 300_000,
             )
         )
         run.aws.check(closes=sample.report.get("closed", 0))
