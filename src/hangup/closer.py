@@ -105,10 +105,13 @@ class Pacer:
     _last_start_ms: EpochMs | None = None
     _turn: Lock = field(default_factory=Lock)
 
-    def wait(self) -> None:
-        """Return when the next close may start."""
-        # Sleeping with the lock held is the point: the others queue behind.
+    def wait(self, has_time: Callable[[], bool] = lambda: True) -> bool:
+        """Return True when the next close may start, and False when there is no time for it."""
+        # Sleeping with the lock held is the point: the others queue behind. Whoever gets it too
+        # late does not take a turn, or all those in the queue would still take theirs.
         with self._turn:
+            if not has_time():
+                return False
             now_ms = self.clock.now_ms()
             last_ms = self._last_start_ms
             if last_ms is not None and last_ms > now_ms:
@@ -118,6 +121,7 @@ class Pacer:
                 self.clock.sleep(DurationMs(start_ms - now_ms))
                 now_ms = self.clock.now_ms()
             self._last_start_ms = now_ms
+        return has_time()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +152,7 @@ class Closer:
 
         Return None, having done nothing, if it was too late when its turn came.
         """
-        self.pacer.wait()
-        if not has_time():
+        if not self.pacer.wait(has_time):
             return None
         now_ms = self.clock.now_ms()
         connection_id = connection.connection_id
