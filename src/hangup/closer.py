@@ -117,11 +117,12 @@ class Pacer:
             if last_ms is not None and last_ms > now_ms:
                 last_ms = now_ms  # the clock was set back: no reason to wait for it to catch up
             start_ms = self.pace.next_start_ms(last_start_ms=last_ms, now_ms=now_ms)
+            slept = now_ms < start_ms
             while now_ms < start_ms:
                 self.clock.sleep(DurationMs(start_ms - now_ms))
                 now_ms = self.clock.now_ms()
             self._last_start_ms = now_ms
-        return has_time()
+            return not slept or has_time()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
