@@ -46,6 +46,7 @@ PRECISE_CASES = {
     "between the interval and the look-ahead": replace(PRECISE, idle_timeout_s=70),
     "long pauses": replace(PRECISE, heartbeat_s=80),
     "coalesced activity": replace(PRECISE, resolution_s=70, lifetime_s=1_800),
+    "swept more often": replace(PRECISE, sweep_interval_s=30),
     "slow closes": replace(PRECISE, close_cpu_ms=30, lifetime_s=400, closes_per_second=0),
 }
 

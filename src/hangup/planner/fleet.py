@@ -92,7 +92,7 @@ class Fleet:
                 ),
             ),
             (
-                self.precise and self.sweep_interval_s != PRECISE_INTERVAL_S,
+                self.precise and self.sweep_interval_s > PRECISE_INTERVAL_S,
                 (
                     f"precise sweeps look {LOOK_AHEAD_S:g} s ahead, and so come every"
                     f" {PRECISE_INTERVAL_S} s, not every {self.sweep_interval_s:g} s"

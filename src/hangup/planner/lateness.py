@@ -8,8 +8,8 @@
    closes the first of them; closes follow one another at the slowest of pace, CPU and latency.
 4. With ``precise`` a sweep queues instead, each with the delay to its deadline, rounded up to whole
    seconds: the close is late by what was rounded, evenly distributed from 0 to 1 s, by the
-   delivery, and by the wait for its turn. Where a sweep comes to it only after
-   its deadline (a timeout below the look-ahead, a scan that takes long), it is late by that too.
+   delivery, and by the wait for its turn. Where a sweep comes to it only after its deadline (a
+   timeout below the look-ahead, a scan that takes long), it is late by that too.
 """
 
 import math

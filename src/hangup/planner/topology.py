@@ -59,7 +59,7 @@ class Advice:
 def advise(fleet: Fleet, prices: Prices) -> Advice:
     """Return what both topologies come to for this fleet, whichever of them it is planned with."""
     inline = _topology(replace(fleet, precise=False), prices)
-    if fleet.sweep_interval_s != PRECISE_INTERVAL_S:
+    if fleet.sweep_interval_s > PRECISE_INTERVAL_S:
         why = (
             f"precise looks {LOOK_AHEAD_S:g} s ahead and needs a sweep every"
             f" {PRECISE_INTERVAL_S} s, not every {fleet.sweep_interval_s:g} s"
