@@ -29,7 +29,7 @@ SLACK_S = 1.5
 """For the latest one: a sweep that a busy machine starts or finishes late."""
 
 
-def simulated() -> Simulated:
+def simulated(*, precise: bool) -> Simulated:
     fleet = Fleet(
         connections=CLIENTS,
         heartbeat_s=HEARTBEAT_S,
@@ -37,6 +37,7 @@ def simulated() -> Simulated:
         sweep_interval_s=SWEEP_INTERVAL_S,
         lifetime_s=30,
         idle_share=1,
+        precise=precise,
     )
     return simulate(
         fleet,
@@ -78,9 +79,39 @@ async def fall_silent(client: Participant, *, wait_s: float) -> float:
 
 
 def test_closes_are_as_late_as_simulated(stack: Stack) -> None:
+    late, counts = play(stack)
+    expected = simulated(precise=False)
+    assert sum(int(count["closed"]) for count in counts) == CLIENTS
+    assert_as_late(late, expected)
+
+
+def test_precise_closes_are_as_late_as_simulated(precise_stack: Stack) -> None:
+    # The first invocation of each function takes its time to start.
+    precise_stack.sweep()
+    late, counts = play(precise_stack)
+    expected = simulated(precise=True)
+    assert sum(int(count["closed"]) for count in counts) == 0
+    # With so short a timeout every sweep queues everybody.
+    queued = [int(count["queued"]) for count in counts]
+    assert max(queued) == pytest.approx(max(expected.queued_per_sweep), abs=2)
+    assert_as_late(late, expected)
+
+
+def assert_as_late(late: list[float], expected: Simulated) -> None:
+    assert expected.closed_while_talking == 0
+    assert len(late) == CLIENTS
+    assert min(late) > 0
+    assert max(late) < max(expected.lateness_s) + SLACK_S
+    assert statistics.mean(late) == pytest.approx(
+        statistics.mean(expected.lateness_s), abs=TOLERANCE_S
+    )
+
+
+def play(stack: Stack) -> tuple[list[float], list[Mapping[str, Any]]]:
+    """Return how late each client's close was, seconds, and what each sweep counted."""
     draw = random.Random(3)  # noqa: S311 - seeded on purpose
 
-    async def play() -> tuple[list[float], list[Mapping[str, Any]]]:
+    async def talk_and_fall_silent() -> tuple[list[float], list[Mapping[str, Any]]]:
         counts: list[Mapping[str, Any]] = []
         done = asyncio.Event()
         async with stack.session(listeners=0) as (speaker, _):
@@ -104,12 +135,4 @@ def test_closes_are_as_late_as_simulated(stack: Stack) -> None:
             await asyncio.gather(*(client.leave() for client in clients))
         return late, counts
 
-    late, counts = asyncio.run(play())
-    expected = simulated()
-    assert sum(int(count["closed"]) for count in counts) == CLIENTS
-    assert expected.closed_while_talking == 0
-    assert min(late) > 0
-    assert max(late) < max(expected.lateness_s) + SLACK_S
-    assert statistics.mean(late) == pytest.approx(
-        statistics.mean(expected.lateness_s), abs=TOLERANCE_S
-    )
+    return asyncio.run(talk_and_fall_silent())

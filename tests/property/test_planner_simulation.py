@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from hangup.planner.fleet import Fleet
 from hangup.planner.lateness import (
-    close_interval_ms,
+    SweepEstimate,
+    act_interval_ms,
     estimate_sweep,
     lateness,
     page_ms,
     silence_at_close,
 )
+from hangup.planner.queueing import estimate_queue
 from hangup.planner.simulation import Simulated, simulate
 
 BUSY = Fleet(connections=1_500, lifetime_s=600, idle_share=0.6, record_bytes=4_000)
@@ -36,11 +38,27 @@ CASES = {
 }
 
 
+PRECISE = Fleet(connections=2_000, lifetime_s=600, idle_share=0.6, precise=True)
+PRECISE_CASES = {
+    "as deployed": PRECISE,
+    "a scan beyond the margin": replace(PRECISE, page_latency_ms=6_000),
+    "a timeout below the interval": replace(PRECISE, heartbeat_s=10, idle_timeout_s=40),
+    "between the interval and the look-ahead": replace(PRECISE, idle_timeout_s=70),
+    "long pauses": replace(PRECISE, heartbeat_s=80),
+    "coalesced activity": replace(PRECISE, resolution_s=70, lifetime_s=1_800),
+    "swept more often": replace(PRECISE, sweep_interval_s=30),
+    "slow closes": replace(PRECISE, close_cpu_ms=30, lifetime_s=400, closes_per_second=0),
+}
+
+
 def run(fleet: Fleet, *, sweeps: int = 20, seed: int = 1) -> Simulated:
     return simulate(
         fleet,
         page_ms=page_ms(fleet),
-        close_interval_ms=close_interval_ms(fleet)[0],
+        close_interval_ms=(
+            estimate_queue(fleet).close_interval_ms if fleet.precise else act_interval_ms(fleet)[0]
+        ),
+        queue_interval_ms=act_interval_ms(fleet)[0] if fleet.precise else 0.0,
         sweeps=sweeps,
         draw=random.Random(seed).random,  # noqa: S311 - seeded on purpose
     )
@@ -73,6 +91,45 @@ def test_lateness_and_closes_are_those_of_the_simulation(case: str) -> None:
         assert percentile(seen.silences_s, percent) == pytest.approx(
             silence.percentile_s(percent), abs=0.06 * fleet.sweep_interval_s
         )
+
+
+@pytest.mark.parametrize("case", PRECISE_CASES)
+def test_precise_lateness_and_messages_are_those_of_the_simulation(case: str) -> None:
+    fleet = PRECISE_CASES[case]
+    sweep, queue = _in_one_invocation(fleet), estimate_queue(fleet)
+    late = lateness(fleet, sweep)
+    seen = run(fleet, sweeps=30)
+    assert queue.keeps_up
+    assert seen.sweeps_incomplete == 0
+    assert seen.closed_while_talking == 0
+    messages = sum(seen.queued_per_sweep) / len(seen.queued_per_sweep)
+    assert messages == pytest.approx(queue.messages, rel=0.1)
+    # Of a second, and of what is late because no sweep came before: a share of the interval.
+    tolerance_s = 0.1 + 0.05 * max(0.0, late.max_s - 1.5)
+    for percent in (50, 95, 99):
+        assert percentile(seen.lateness_s, percent) == pytest.approx(
+            late.percentile_s(percent), abs=tolerance_s
+        )
+    assert min(seen.lateness_s) > 0
+    assert max(seen.lateness_s) <= late.max_s + 0.5
+    silence = silence_at_close(fleet, late)
+    assert percentile(seen.silences_s, 50) == pytest.approx(
+        silence.percentile_s(50), abs=0.06 * fleet.sweep_interval_s
+    )
+
+
+def test_close_functions_that_cannot_keep_up_fall_behind_as_planned() -> None:
+    fleet = replace(PRECISE, closes_per_second=1)
+    assert not estimate_queue(fleet).keeps_up
+    few, many = run(fleet, sweeps=5), run(fleet, sweeps=20)
+    assert max(many.lateness_s) > 2 * max(few.lateness_s)
+
+
+def _in_one_invocation(fleet: Fleet) -> SweepEstimate:
+    """Return the sweep, in one invocation even where the plan would have more be prompt."""
+    sweep = estimate_sweep(fleet)
+    each = sweep.segments
+    return replace(sweep, segments=1, scan_s=sweep.scan_s * each, act_s=sweep.act_s * each)
 
 
 def test_a_scan_that_runs_out_of_time_closes_what_it_has_found() -> None:
@@ -128,6 +185,6 @@ def test_nobody_who_talks_is_closed_and_nobody_later_than_the_bound(
     assert seen.closed_while_talking == 0
     # Sixty may all fall silent between two sweeps.
     sweep = estimate_sweep(fleet)
-    slowest_s = interval_s + sweep.scan_s + 60 * sweep.close_interval_ms / 1000
+    slowest_s = interval_s + sweep.scan_s + 60 * sweep.interval_ms / 1000
     assert all(0 < late_s <= slowest_s for late_s in seen.lateness_s)
     assert all(silent_s > timeout_s for silent_s in seen.silences_s)

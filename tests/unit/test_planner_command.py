@@ -25,26 +25,78 @@ def _signals_as_before() -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Return what the command prints as one line."""
+    assert main(["plan", *arguments]) == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
 class TestText:
     def test_without_options_it_has_everything(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["plan"]) == 0
         out, err = capsys.readouterr()
         assert err == ""
-        for part in ("COST", "SWEEP", "A CLOSE COMES", "QUOTAS", "WHAT ELSE", "One invocation"):
+        for part in (
+            "COST",
+            "SWEEP",
+            "A CLOSE COMES",
+            "TOPOLOGY",
+            "QUOTAS",
+            "WHAT ELSE",
+            "One sweep",
+        ):
             assert part in out
         assert max(len(line) for line in out.splitlines()) <= 100
 
     def test_columns_are_under_one_another(self, capsys: pytest.CaptureFixture[str]) -> None:
-        main(["plan", "--connections", "1000000"])
+        main(["plan", "--connections", "1000000", "--precise"])
         out = capsys.readouterr().out
         bill = out.split("COST", 1)[1].split("\n\n", 1)[0].splitlines()[1:]
         assert len({len(line) for line in bill}) == 1
 
-    def test_says_when_one_invocation_cannot(self, capsys: pytest.CaptureFixture[str]) -> None:
-        main(["plan", "--connections", "3000000"])
-        out = " ".join(capsys.readouterr().out.split())
-        assert "One invocation cannot do it. It would take 3 side by side" in out
+    def test_says_how_many_sweeps_it_takes(self, capsys: pytest.CaptureFixture[str]) -> None:
+        out = printed(capsys, "--connections", "3000000")
+        assert "One sweep takes too long, 2 side by side do not: segments=2" in out
         assert "falls behind" in out
+        out = printed(capsys, "--connections", "1000000", "--precise")
+        assert "2 side by side do not: segments=2" in out
+        assert "what it comes to last is late by more" in out
+
+    def test_says_when_no_number_of_sweeps_is_enough(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        crowd = ("--connections", "200000", "--idle-share", "1", "--lifetime", "300")
+        out = printed(capsys, *crowd)
+        assert "Not even 20 sweeps side by side can read and close it all" in out
+        assert "Take inline" in out
+        assert "833 messages a second are more than the 182" in out
+        assert "inline sweeps fall behind as well" in out
+        assert "closes come later and later" in printed(capsys, *crowd, "--precise")
+
+    def test_recommends_a_topology_and_says_why(self, capsys: pytest.CaptureFixture[str]) -> None:
+        out = printed(capsys, "--connections", "1000000")
+        assert "Take precise (precise=True, segments=2): the median close comes 48 s earlier" in out
+        assert "Take inline (precise=False, segments=1): precise needs an idle timeout" in printed(
+            capsys, "--idle-timeout", "74"
+        )
+
+    def test_the_recommendation_does_not_depend_on_what_is_planned(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        main(["plan", "--json"])
+        inline = json.loads(capsys.readouterr().out)
+        main(["plan", "--json", "--precise"])
+        precise = json.loads(capsys.readouterr().out)
+        assert inline["topology"] == precise["topology"]
+        for plan, name in ((inline, "inline"), (precise, "precise")):
+            topology = plan["topology"][name]
+            assert topology["lateness_s"] == plan["lateness_s"]
+            assert topology["total_usd"] == plan["costs"]["total"]
+
+    def test_says_whom_long_pauses_would_queue(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "merely between two" not in printed(capsys)
+        out = printed(capsys, "--heartbeat", "60")
+        assert "Precise would queue 24,958 connections in each sweep" in out
 
     def test_says_that_a_resolution_saves_no_write(
         self, capsys: pytest.CaptureFixture[str]
@@ -117,6 +169,15 @@ class TestChart:
         assert heights == sorted(heights, reverse=True)
         assert len(list(root.iter(f"{SVG}rect"))) == 1 + 12
 
+    def test_svg_of_precise_has_the_queue_and_parts_of_seconds(self, tmp_path: Path) -> None:
+        file = tmp_path / "plan.svg"
+        assert main(["plan", "--precise", "--chart", str(file)]) == 0
+        root = ET.fromstring(file.read_text())  # noqa: S314 - written a line above
+        texts = [element.text for element in root.iter(f"{SVG}text")]
+        assert "queue of due connections" in texts
+        ticks = [text for text in texts if text and re.fullmatch(r"[0-9.]+ s", text)]
+        assert len(set(ticks)) == len(ticks) == 7
+
     def test_png_without_matplotlib_is_one_sentence(
         self,
         capsys: pytest.CaptureFixture[str],
@@ -147,6 +208,7 @@ class TestChart:
         (["--heartbeat", "120"], "the heartbeat must be the shorter"),
         (["--activity-resolution", "120"], "must be below the idle timeout"),
         (["--lifetime", "60"], "a lifetime of 60 s"),
+        (["--precise", "--sweep-interval", "120"], "precise sweeps look 75 s ahead"),
         (["--idle-closes-per-hour", "50001"], "50,001 idle closes an hour are more than the"),
         (["--prices", "nowhere/prices.json"], "nowhere/prices.json"),
         (["--chart", "nowhere/plan.svg"], "nowhere/plan.svg"),

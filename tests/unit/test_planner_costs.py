@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from hangup import sweep
-from hangup.aws import clients
 from hangup.core import limits
+from hangup.handlers import closing
 from hangup.planner.assumptions import (
     BATCH_SIZE,
     CONCURRENCY,
@@ -21,6 +21,7 @@ from hangup.planner.costs import Group, close_usd, messages_usd, subtotal_usd, s
 from hangup.planner.fleet import Fleet
 from hangup.planner.plan import make_plan
 from hangup.planner.prices import packaged_prices
+from hangup.planner.topology import advise
 from tests.unit.test_docs import README, table
 
 PRICES = packaged_prices()
@@ -101,6 +102,15 @@ def test_the_readmes_price_table_is_the_planners() -> None:
         assert part in cells
 
 
+def test_the_readmes_price_of_precise_is_the_planners() -> None:
+    stated = re.search(r"`precise=True` adds ([$0-9., and]+) a month", README)
+    assert stated is not None
+    advices = [advise(of_size(connections), PRICES.prices) for connections in COLUMNS]
+    more = [each.precise.adds_usd - each.inline.adds_usd for each in advices if each.precise]
+    assert re.findall(r"\$([\d.]+)", stated[1]) == [f"{usd:.2f}" for usd in more]
+    assert f"${PRICES.prices.queue_requests * 1e6:.2f} per million" in README
+
+
 def test_the_readmes_other_ways_are_the_planners() -> None:
     usd = planned(of_size(1_000_000))
     assert f"${2 * usd['activity writes']:,.0f} a month" in README
@@ -146,7 +156,7 @@ def test_fewer_sweeps_cost_less_and_more_invocations_more() -> None:
 
 
 def test_the_constants_are_those_of_the_product() -> None:
-    assert clients.CONCURRENCY == CONCURRENCY
+    assert closing.CLOSES_IN_FLIGHT == CONCURRENCY
     assert sweep.BATCH_SIZE == BATCH_SIZE
     assert INVOCATION_S - sweep.SCAN_MARGIN_MS / 1000 == SCAN_BUDGET_S
     assert INVOCATION_S - sweep.STOP_MARGIN_MS / 1000 == SWEEP_BUDGET_S

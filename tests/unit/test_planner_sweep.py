@@ -10,7 +10,7 @@ from hangup.local.deploy import packaged_template
 from hangup.planner.fleet import Fleet
 from hangup.planner.lateness import (
     Distribution,
-    close_interval_ms,
+    act_interval_ms,
     estimate_sweep,
     lateness,
     silence_at_close,
@@ -27,7 +27,7 @@ MILLION = Fleet(connections=1_000_000)
 class TestSweep:
     def test_has_a_page_for_each_megabyte_and_one_for_each_segment_at_least(self) -> None:
         assert estimate_sweep(Fleet(connections=1)).pages == 4
-        assert estimate_sweep(Fleet(connections=1, segments=9)).pages == 9
+        assert estimate_sweep(Fleet(connections=1, scan_segments=9)).pages == 9
         assert estimate_sweep(MILLION).pages == 288
 
     def test_closes_what_fell_silent_since_the_last_one(self) -> None:
@@ -38,17 +38,17 @@ class TestSweep:
         [
             ({"close_cpu_ms": 3.3}, "CPU"),
             ({"close_cpu_ms": 0.24, "closes_per_second": 20}, "pace"),
-            ({"close_cpu_ms": 0.24, "closes_per_second": 0}, "latency"),
+            ({"close_cpu_ms": 0.1, "closes_per_second": 0}, "latency"),
         ],
     )
     def test_the_slowest_of_pace_cpu_and_latency_decides(
         self, changes: dict[str, Any], limited_by: str
     ) -> None:
-        assert close_interval_ms(replace(FLEET, **changes))[1] == limited_by
+        assert act_interval_ms(replace(FLEET, **changes))[1] == limited_by
 
     def test_the_pace_is_rounded_as_the_closer_rounds_it(self) -> None:
         fleet = replace(FLEET, close_cpu_ms=0.01, closes_per_second=150)
-        assert close_interval_ms(fleet) == (7, "pace")
+        assert act_interval_ms(fleet) == (7, "pace")
 
     def test_one_invocation_is_enough_until_its_time_is_used_up(self) -> None:
         one = estimate_sweep(MILLION)
@@ -56,18 +56,28 @@ class TestSweep:
         assert one.duration_s == one.single_s < 40
         more = estimate_sweep(Fleet(connections=3_000_000))
         assert not more.one_is_enough
-        assert more.invocations == 3
-        assert more.single_s > 80
-        assert more.duration_s == pytest.approx(more.single_s / 3)
+        assert more.segments == 2
+        assert more.single_s > 60
+        assert more.fits
+        assert more.duration_s < 40
+
+    def test_sweeps_side_by_side_share_the_pace(self) -> None:
+        fleet = replace(FLEET, close_cpu_ms=0.01, closes_per_second=150)
+        assert act_interval_ms(fleet, segments=3) == (20, "pace")
+
+    def test_no_number_of_sweeps_is_enough_for_more_closes_than_the_pace_allows(self) -> None:
+        sweep = estimate_sweep(replace(FLEET, idle_share=1, lifetime_s=300))
+        assert sweep.closes == pytest.approx(20_000)
+        assert (sweep.fits, sweep.segments) == (False, 20)
 
     def test_a_scan_that_takes_too_long_is_split_even_without_a_close(self) -> None:
         sweep = estimate_sweep(Fleet(connections=2_200_000, idle_share=0))
         assert 35 < sweep.single_s < 40
-        assert sweep.invocations == 2
+        assert sweep.segments == 2
 
     def test_says_how_many_closes_there_is_time_for(self) -> None:
         sweep = estimate_sweep(MILLION)
-        assert sweep.closes_at_most == int((40 - sweep.scan_s) * 1000 / sweep.close_interval_ms)
+        assert sweep.found_at_most == int((40 - sweep.scan_s) * 1000 / sweep.interval_ms)
 
 
 class TestDistribution:
@@ -86,7 +96,7 @@ class TestDistribution:
         sweep = estimate_sweep(FLEET)
         late = lateness(FLEET, sweep)
         assert 60 < late.max_s <= 60 + sweep.duration_s
-        assert late.percentile_s(50) == pytest.approx(30 + sweep.scan_s + sweep.close_s / 2, abs=1)
+        assert late.percentile_s(50) == pytest.approx(30 + sweep.scan_s + sweep.act_s / 2, abs=1)
 
     def test_the_readmes_bound_holds_for_a_small_table(self) -> None:
         fleet = Fleet(connections=1_000)
@@ -154,8 +164,9 @@ class TestQuotas:
     def test_what_does_not_grow_is_never_the_first(self) -> None:
         quick = Fleet(connections=1, page_latency_ms=1)
         found = quotas(quick, estimate_sweep(quick))
-        assert found[-1].reached_at is None
-        assert found[-1].share > 1
+        shares = [quota.share for quota in found if quota.reached_at is None]
+        assert found[0].reached_at is not None
+        assert max(shares) > 1 > found[0].share
 
 
 class TestAlternatives:

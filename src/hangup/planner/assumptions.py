@@ -6,6 +6,9 @@ function has. *derived*: from a documented limit. *assumed*: nobody has said; an
 
 from typing import Final
 
+from hangup.core import due as core_due
+from hangup.core.limits import MAX_QUEUE_BATCH
+
 MONTH_S: Final = 30 * 86_400
 """A month is 30 days."""
 
@@ -45,14 +48,14 @@ PAGE_LATENCY_MS: Final = 50.0
 PAGE_CPU_MS: Final = 1.2
 """CPU of our side for one page. Measured: 0.35 s for a million records of 300 bytes, 287 pages."""
 
-CLOSE_CPU_MS: Final = 3.3
-"""CPU of one close: claim, notice, delete, hand-over. Measured, boto3 on eight threads, TLS."""
+CLOSE_CPU_MS: Final = 0.75
+"""CPU of one close: claim, notice, delete, hand-over. Measured with TLS, on a shared machine."""
 
 CLOSE_LATENCY_MS: Final = 40.0
 """Time of one close's four calls, one after the other. Assumed: 10 ms each."""
 
-CONCURRENCY: Final = 8
-"""Closes in flight. ``hangup.aws.clients.CONCURRENCY``."""
+CONCURRENCY: Final = 32
+"""Closes, or requests to the queue, in flight. ``hangup.handlers.closing.CLOSES_IN_FLIGHT``."""
 
 BATCH_SIZE: Final = 1_000
 """Idle connections gathered before some are closed. ``hangup.sweep.BATCH_SIZE``."""
@@ -71,6 +74,51 @@ METRICS: Final = 15
 
 ALARMS: Final = 5
 """Alarms of the construct."""
+
+PRECISE_ALARMS: Final = 2
+"""Alarms more with ``precise``."""
+
+MAX_SEGMENTS: Final = 20
+"""Sweeps side by side at most: the bound of ``segments`` in ``hangup.cdk``."""
+
+LOOK_AHEAD_S: Final = float(core_due.LOOK_AHEAD_S)
+"""What falls due within this is queued. ``hangup.core.due.LOOK_AHEAD_S``."""
+
+PRECISE_INTERVAL_S: Final = 60
+"""The look-ahead is made for sweeps that come this often, or more often."""
+
+PRECISE_BUDGET_S: Final = LOOK_AHEAD_S - PRECISE_INTERVAL_S
+"""A connection that a sweep queues later than this after its start may be past its deadline."""
+
+CLOSERS: Final = 4
+"""Close functions at once, at most. ``hangup.cdk.due_closes``."""
+
+QUEUE_BATCH: Final = MAX_QUEUE_BATCH
+"""Messages of one request, and of one invocation, at most. Ten of ours are far below the 64 KB up
+to which a request is billed as one."""
+
+QUEUE_CPU_MS: Final = 0.2
+"""CPU of queueing one connection, a tenth of a SendMessageBatch by botocore from 32 threads.
+Measured: 0.15 without TLS, and without reading its record."""
+
+QUEUE_LATENCY_MS: Final = 15.0
+"""Time of one request to SQS. Assumed."""
+
+DELIVERY_S: Final = 0.1
+"""From the end of a message's delay to the close: receipt, start of the function, claim, notice,
+delete. Assumed: no source says."""
+
+POLLERS: Final = 5
+"""Receivers of an event source mapping. Lambda developer guide, Amazon SQS event source mappings:
+it starts with five; assumed to stay so at our rates, since ``max_concurrency`` is below it."""
+
+POLL_S: Final = 20
+"""Longest wait of a receive, so five receivers of an empty queue make 15 requests a minute. SQS
+developer guide, long polling; that Lambda waits so long is assumed."""
+
+CLOSE_LOG_BYTES: Final = 1_500
+"""Log of one invocation of the close function at ``INFO``, with its metrics. Measured: 1,452 for
+one message, 1,531 for two."""
 
 OWN_IDLE_TIMEOUT_S: Final = 600
 """API Gateway's own idle timeout. API Gateway developer guide, WebSocket quotas."""

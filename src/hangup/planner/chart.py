@@ -19,6 +19,7 @@ _TOP: Final = 60
 _CURVE: Final = 240
 _INK, _FAINT, _FILL, _CURVE_INK = "#1f2933", "#cbd2d9", "#3e7cb1", "#b1493e"
 _POINTS: Final = 120
+_WHOLE_TICKS_FROM_S: Final = 12
 
 
 def as_svg(plan: Plan) -> str:
@@ -111,9 +112,12 @@ def _curve(plan: Plan, top: int) -> tuple[list[str], int]:
             ),
             _text(left - 8, round(at + 4), f"{percent} %", anchor="end"),
         ]
+    digits = 0 if end_s > _WHOLE_TICKS_FROM_S else 2
     for step in range(7):
         seconds = end_s * step / 6
-        lines.append(_text(round(x(seconds)), bottom + 20, f"{seconds:.0f} s", anchor="middle"))
+        lines.append(
+            _text(round(x(seconds)), bottom + 20, f"{seconds:.{digits}f} s", anchor="middle")
+        )
     points = " ".join(f"{x(s):.1f},{y(late.share_within(s)):.1f}" for s in _seconds(plan))
     lines.append(
         f'<polyline points="{points}" fill="none" stroke="{_CURVE_INK}" stroke-width="2"/>'

@@ -11,17 +11,20 @@ from itertools import starmap
 from hangup.planner.assumptions import (
     ALARMS,
     CLEANUP_S,
+    CLOSE_LOG_BYTES,
     HEARTBEAT_LOG_BYTES,
     HEARTBEAT_S,
     MEMORY_GB,
     MESSAGE_TIER,
     METRICS,
     MONTH_S,
+    PRECISE_ALARMS,
     READ_UNIT_BYTES,
 )
 from hangup.planner.fleet import Fleet
 from hangup.planner.lateness import SweepEstimate
 from hangup.planner.prices import Prices
+from hangup.planner.queueing import QueueEstimate, estimate_queue
 
 __all__ = [
     "Group",
@@ -70,10 +73,11 @@ def sweep_function_usd(
     return fleet.sweeps_per_month * invocations * lambda_usd(prices, duration_s=duration_s)
 
 
-def scan_units(fleet: Fleet) -> float:
+def scan_units(fleet: Fleet, *, segments: int) -> float:
     """Return the read units of one scan, eventually consistent: half a unit for each 4 KB read."""
-    segment_bytes = fleet.connections * fleet.record_bytes / fleet.segments
-    return fleet.segments * math.ceil(segment_bytes / READ_UNIT_BYTES) / 2
+    parts = segments * fleet.scan_segments
+    part_bytes = fleet.connections * fleet.record_bytes / parts
+    return parts * math.ceil(part_bytes / READ_UNIT_BYTES) / 2
 
 
 def cleanup_write_units(fleet: Fleet) -> int:
@@ -112,6 +116,8 @@ def costs(fleet: Fleet, sweep: SweepEstimate, prices: Prices) -> tuple[Item, ...
     written, read = prices.dynamodb_writes, prices.dynamodb_reads
     cleanup = lambda_usd(prices, duration_s=CLEANUP_S)
     moved = cleanup_write_units(fleet) * written
+    scanned = scan_units(fleet, segments=sweep.segments) * fleet.sweeps_per_month
+    alarms = ALARMS + (PRECISE_ALARMS if fleet.precise else 0)
     there, coming, added = Group.THERE, Group.COMING_AND_GOING, Group.ADDED
     rows: list[tuple[str, Group, float, str, float]] = [
         ("heartbeats and their answers", there, talk, "messages", talk_usd),
@@ -161,29 +167,71 @@ def costs(fleet: Fleet, sweep: SweepEstimate, prices: Prices) -> tuple[Item, ...
         (
             "sweep: reading the table",
             added,
-            scan_units(fleet) * fleet.sweeps_per_month,
+            scanned,
             "read units",
-            scan_units(fleet) * fleet.sweeps_per_month * read,
+            scanned * read,
         ),
         (
             "sweep: function",
             added,
-            fleet.sweeps_per_month * sweep.invocations,
+            fleet.sweeps_per_month * sweep.segments,
             "invocations",
             sweep_function_usd(
-                fleet, prices, invocations=sweep.invocations, duration_s=sweep.duration_s
+                fleet, prices, invocations=sweep.segments, duration_s=sweep.duration_s
             ),
         ),
         ("closes, with notice and cleanup", added, closes, "closes", closes * close),
         (
             "metrics and alarms, at most",
             added,
-            METRICS + ALARMS,
+            METRICS + alarms,
             "",
-            METRICS * prices.metrics + ALARMS * prices.alarms,
+            METRICS * prices.metrics + alarms * prices.alarms,
         ),
     ]
+    if fleet.precise:
+        rows += _precise(fleet, prices, estimate_queue(fleet))
     return tuple(starmap(_item, rows))
+
+
+def _precise(
+    fleet: Fleet, prices: Prices, queue: QueueEstimate
+) -> list[tuple[str, Group, float, str, float]]:
+    """Return what the precise topology has beside the closes themselves."""
+    requests = queue.requests_per_month
+    batches = queue.invocations_per_second * MONTH_S
+    lost = queue.messages_per_second * MONTH_S - fleet.idle_closes_per_second * MONTH_S
+    lost_units = lost * fleet.write_units
+    return [
+        (
+            "queue of due connections",
+            Group.ADDED,
+            requests,
+            "requests",
+            requests * prices.queue_requests,
+        ),
+        (
+            "close function",
+            Group.ADDED,
+            batches,
+            "invocations",
+            batches * lambda_usd(prices, duration_s=queue.batch_ms / 1000),
+        ),
+        (
+            "close function: logs",
+            Group.ADDED,
+            batches * CLOSE_LOG_BYTES / 1e9,
+            "GB",
+            batches * CLOSE_LOG_BYTES * prices.logs,
+        ),
+        (
+            "claims that are lost",
+            Group.ADDED,
+            lost_units,
+            "write units",
+            lost_units * prices.dynamodb_writes,
+        ),
+    ]
 
 
 def messages_usd(prices: Prices, messages: float) -> float:

@@ -7,10 +7,12 @@ from hangup.core.limits import MAX_MESSAGE_BYTES
 from hangup.errors import ConfigurationError
 from hangup.planner.assumptions import (
     CLOSE_CPU_MS,
+    LOOK_AHEAD_S,
     MAX_CONNECTION_S,
     MESSAGE_UNIT_BYTES,
     MONTH_S,
     PAGE_LATENCY_MS,
+    PRECISE_INTERVAL_S,
     WRITE_UNIT_BYTES,
 )
 
@@ -24,8 +26,9 @@ class Fleet:
     """A steady number of connections: whoever leaves is replaced.
 
     ``idle_share`` of all connections (0 to 1) end by falling silent and being closed by a sweep,
-    the others leave by themselves; each lasts ``lifetime_s`` on average. Raises
-    ``ConfigurationError`` where the values contradict each other or a limit of AWS.
+    the others leave by themselves; each lasts ``lifetime_s`` on average. With ``precise`` sweeps
+    queue what falls due, and close functions close it. Raises ``ConfigurationError`` where the
+    values contradict each other or a limit of AWS.
     """
 
     connections: int = 100_000
@@ -37,10 +40,11 @@ class Fleet:
     record_bytes: int = 300
     message_bytes: int = 64
     resolution_s: float = 0
-    segments: int = 4
+    scan_segments: int = 4
     closes_per_second: int = 200
     page_latency_ms: float = PAGE_LATENCY_MS
     close_cpu_ms: float = CLOSE_CPU_MS
+    precise: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
@@ -87,6 +91,13 @@ class Fleet:
                     " bytes, DynamoDB's limit"
                 ),
             ),
+            (
+                self.precise and self.sweep_interval_s > PRECISE_INTERVAL_S,
+                (
+                    f"precise sweeps look {LOOK_AHEAD_S:g} s ahead, and so come every"
+                    f" {PRECISE_INTERVAL_S} s, not every {self.sweep_interval_s:g} s"
+                ),
+            ),
         ):
             if wrong:
                 raise ConfigurationError(why)
@@ -115,6 +126,11 @@ class Fleet:
     def heartbeats_per_write(self) -> int:
         """Every how manieth heartbeat moves the recorded time; each costs a write all the same."""
         return max(1, math.ceil(self.resolution_s / self.heartbeat_s))
+
+    @property
+    def grace_s(self) -> float:
+        """From the recorded activity to the deadline."""
+        return self.idle_timeout_s + self.resolution_s
 
     @property
     def write_units(self) -> int:

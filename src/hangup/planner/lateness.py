@@ -6,86 +6,137 @@
    hash, so each place in the sweep is as likely as another.
 3. A sweep reads its pages one after the other, and gathers a batch of idle connections before it
    closes the first of them; closes follow one another at the slowest of pace, CPU and latency.
+4. With ``precise`` a sweep queues instead, each with the delay to its deadline, rounded up to whole
+   seconds: the close is late by what was rounded, evenly distributed from 0 to 1 s, by the
+   delivery, and by the wait for its turn. Where a sweep comes to it only after its deadline (a
+   timeout below the look-ahead, a scan that takes long), it is late by that too.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hangup.planner.assumptions import (
     BATCH_SIZE,
     CLOSE_LATENCY_MS,
     CONCURRENCY,
+    DELIVERY_S,
+    LOOK_AHEAD_S,
+    MAX_SEGMENTS,
     PAGE_BYTES,
     PAGE_CPU_MS,
+    PRECISE_BUDGET_S,
+    QUEUE_BATCH,
+    QUEUE_CPU_MS,
+    QUEUE_LATENCY_MS,
     SCAN_BUDGET_S,
     SWEEP_BUDGET_S,
     VCPU_SHARE,
 )
 from hangup.planner.fleet import Fleet
+from hangup.planner.queueing import estimate_queue
 
-__all__ = ["Distribution", "SweepEstimate", "estimate_sweep", "lateness", "silence_at_close"]
+__all__ = [
+    "Distribution",
+    "SweepEstimate",
+    "act_interval_ms",
+    "estimate_sweep",
+    "lateness",
+    "one_sweep_fits",
+    "page_ms",
+    "silence_at_close",
+]
 
 _PLACES = 200
 """Places in a sweep that stand for all of them."""
+
+_PRECISE_PLACES = 20
+"""The same with ``precise``, each at every one of these moments:"""
+
+_PHASES = 60
+"""Moments between two sweeps that stand for all of them."""
 
 _BISECTIONS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepEstimate:
-    """One sweep on average, split evenly over ``invocations`` that run side by side.
+    """One sweep on average, split evenly over ``segments`` that run side by side.
 
-    The durations are those of one invocation, seconds. ``one_is_enough`` says whether a single
-    invocation stays within its time; ``invocations`` is 1 then.
+    ``found`` is what all of them close or, with ``precise``, queue; ``closes`` is what of it is
+    closed. The durations are those of one invocation, seconds. ``segments`` are as few as stay
+    within ``budget_s``; 20 at most, and ``fits`` says whether they stay within their time limit.
     """
 
+    precise: bool
     pages: int
     scan_s: float
+    found: float
     closes: float
-    close_interval_ms: float
+    interval_ms: float
     limited_by: str
-    close_s: float
-    invocations: int
+    act_s: float
+    segments: int
+    fits: bool
     single_s: float
 
     @property
     def duration_s(self) -> float:
         """How long each invocation takes."""
-        return self.scan_s + self.close_s
+        return self.scan_s + self.act_s
+
+    @property
+    def budget_s(self) -> float:
+        """How long an invocation may take; with ``precise`` what comes later is late."""
+        return PRECISE_BUDGET_S if self.precise else SWEEP_BUDGET_S
 
     @property
     def one_is_enough(self) -> bool:
         """Whether nothing has to be split."""
-        return self.invocations == 1
+        return self.fits and self.segments == 1
 
     @property
-    def closes_at_most(self) -> int:
-        """How many closes one invocation has time for, beside its part of the scan."""
+    def found_at_most(self) -> int:
+        """How many one invocation has time to close or queue, beside its part of the scan."""
         time_ms = (SWEEP_BUDGET_S - self.scan_s) * 1000
-        return int(max(0.0, time_ms) / self.close_interval_ms)
+        return int(max(0.0, time_ms) / self.interval_ms)
 
 
 def estimate_sweep(fleet: Fleet) -> SweepEstimate:
-    """Return what an average sweep of this fleet takes."""
-    segment_bytes = fleet.connections * fleet.record_bytes / fleet.segments
-    pages = fleet.segments * max(1, math.ceil(segment_bytes / PAGE_BYTES))
-    scan_s = pages * page_ms(fleet) / 1000
-    interval_ms, limited_by = close_interval_ms(fleet)
+    """Return what an average sweep of this fleet takes, in as few segments as can do it."""
+    tried = [_estimate(fleet, segments) for segments in range(1, MAX_SEGMENTS + 1)]
+    fitting = [sweep for sweep in tried if sweep.fits]
+    in_time = [sweep for sweep in fitting if sweep.duration_s <= sweep.budget_s]
+    best = (in_time or fitting or tried[-1:])[0]
+    return replace(best, single_s=tried[0].duration_s)
+
+
+def one_sweep_fits(fleet: Fleet) -> bool:
+    """Say whether a single invocation stays within its time limit."""
+    return _estimate(fleet, 1).fits
+
+
+def _estimate(fleet: Fleet, segments: int) -> SweepEstimate:
+    parts = segments * fleet.scan_segments
+    part_bytes = fleet.connections * fleet.record_bytes / parts
+    pages = parts * max(1, math.ceil(part_bytes / PAGE_BYTES))
+    scan_s = pages * page_ms(fleet) / 1000 / segments
     closes = fleet.idle_closes_per_second * fleet.sweep_interval_s
-    close_s = closes * interval_ms / 1000
-    invocations = max(
-        1, math.ceil(scan_s / SCAN_BUDGET_S), math.ceil((scan_s + close_s) / SWEEP_BUDGET_S)
-    )
+    found = estimate_queue(fleet).messages if fleet.precise else closes
+    interval_ms, limited_by = act_interval_ms(fleet, segments=segments)
+    act_s = found * interval_ms / 1000 / segments
     return SweepEstimate(
+        precise=fleet.precise,
         pages=pages,
-        scan_s=scan_s / invocations,
+        scan_s=scan_s,
+        found=found,
         closes=closes,
-        close_interval_ms=interval_ms,
+        interval_ms=interval_ms,
         limited_by=limited_by,
-        close_s=close_s / invocations,
-        invocations=invocations,
-        single_s=scan_s + close_s,
+        act_s=act_s,
+        segments=segments,
+        fits=scan_s <= SCAN_BUDGET_S and scan_s + act_s <= SWEEP_BUDGET_S,
+        single_s=scan_s + act_s,
     )
 
 
@@ -94,10 +145,19 @@ def page_ms(fleet: Fleet) -> float:
     return fleet.page_latency_ms + PAGE_CPU_MS / VCPU_SHARE
 
 
-def close_interval_ms(fleet: Fleet) -> tuple[float, str]:
-    """Return how closely one close can follow another in one invocation, and what limits it."""
+def act_interval_ms(fleet: Fleet, *, segments: int = 1) -> tuple[float, str]:
+    """Return how closely one close can follow another in one sweep, and what limits it.
+
+    With ``precise`` the same for what is queued. Sweeps side by side share the pace.
+    """
+    if fleet.precise:
+        return max(
+            (QUEUE_CPU_MS / VCPU_SHARE, "CPU"),
+            (QUEUE_LATENCY_MS / QUEUE_BATCH / CONCURRENCY, "latency"),
+        )
     # Rounded up to whole milliseconds, as ``core.pacing`` does.
-    pace_ms = math.ceil(1000 / fleet.closes_per_second) if fleet.closes_per_second else 0.0
+    rate = fleet.closes_per_second
+    pace_ms = math.ceil(1000 * segments / rate) if rate else 0.0
     return max(
         (fleet.close_cpu_ms / VCPU_SHARE, "CPU"),
         (CLOSE_LATENCY_MS / CONCURRENCY, "latency"),
@@ -136,14 +196,33 @@ class Distribution:
 
 def lateness(fleet: Fleet, sweep: SweepEstimate) -> Distribution:
     """Return how long after its deadline a connection is claimed and closed."""
-    closes = sweep.closes / sweep.invocations
+    if fleet.precise:
+        return _precise_lateness(fleet, sweep)
+    return Distribution(
+        fleet.sweep_interval_s, [_reached_s(sweep, place, _PLACES) for place in range(_PLACES)]
+    )
+
+
+def _reached_s(sweep: SweepEstimate, place: int, places: int) -> float:
+    """Return how long after its start a sweep closes, or queues, what is at this place in it."""
+    found = sweep.found / sweep.segments
+    before = (place + 0.5) / places * found
+    batch_ends = (before // BATCH_SIZE + 1) * BATCH_SIZE
+    scanned = min(1.0, batch_ends / found) if found else 1.0
+    return sweep.scan_s * scanned + before * sweep.interval_ms / 1000
+
+
+def _precise_lateness(fleet: Fleet, sweep: SweepEstimate) -> Distribution:
+    queue = estimate_queue(fleet)
+    ahead_s = min(LOOK_AHEAD_S, fleet.grace_s)
     offsets = []
-    for place in range(_PLACES):
-        before = (place + 0.5) / _PLACES * closes
-        batch_ends = (before // BATCH_SIZE + 1) * BATCH_SIZE
-        scanned = min(1.0, batch_ends / closes) if closes else 1.0
-        offsets.append(sweep.scan_s * scanned + before * sweep.close_interval_ms / 1000)
-    return Distribution(fleet.sweep_interval_s, offsets)
+    for number in range(_PRECISE_PLACES * _PHASES):
+        place, phase = divmod(number, _PHASES)
+        # The sweep that finds it starts this long before the deadline; below 0 after it.
+        before_s = ahead_s - fleet.sweep_interval_s * (phase + 0.5) / _PHASES
+        queued_late_s = max(0.0, _reached_s(sweep, place, _PRECISE_PLACES) - before_s)
+        offsets.append(queued_late_s + DELIVERY_S + queue.wait_s)
+    return Distribution(1.0, offsets)
 
 
 def silence_at_close(fleet: Fleet, late: Distribution) -> Distribution:
@@ -152,7 +231,7 @@ def silence_at_close(fleet: Fleet, late: Distribution) -> Distribution:
     With a resolution the last message is anything from the recorded one to the last that was
     coalesced with it.
     """
-    grace_s = fleet.idle_timeout_s + fleet.resolution_s
+    grace_s = fleet.grace_s
     coalesced_s = [n * fleet.heartbeat_s for n in range(fleet.heartbeats_per_write)]
     return Distribution(
         late.period_s, [grace_s - c + o for c in coalesced_s for o in late.offsets_s]

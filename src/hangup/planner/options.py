@@ -128,7 +128,13 @@ _SWEEP: tuple[_Option, ...] = (
         _whole(0, MAX_CONNECTION_S),
         "as ACTIVITY_RESOLUTION_SECONDS",
     ),
-    ("--segments", "segments", "N", _whole(1, MAX_SCAN_SEGMENTS), "as SCAN_SEGMENTS"),
+    (
+        "--scan-segments",
+        "scan_segments",
+        "N",
+        _whole(1, MAX_SCAN_SEGMENTS),
+        "as SCAN_SEGMENTS; the plan says how many sweeps side by side it takes (segments=N)",
+    ),
     (
         "--closes-per-second",
         "closes_per_second",
@@ -168,6 +174,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                 default=default[name],
                 help=f"{about} (default: {default[name]})",
             )
+    sweep.add_argument(
+        "--precise",
+        action="store_true",
+        help="plan for precise=True: sweeps queue what falls due, close functions close it",
+    )
     silent = fleet.add_mutually_exclusive_group()
     silent.add_argument(
         "--idle-share",

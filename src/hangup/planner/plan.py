@@ -15,6 +15,7 @@ from hangup.planner.lateness import (
 )
 from hangup.planner.prices import PriceList
 from hangup.planner.quotas import Quota, quotas
+from hangup.planner.topology import Advice, Topology, advise
 
 __all__ = ["PERCENTILES", "Plan", "as_json", "make_plan"]
 
@@ -31,6 +32,7 @@ class Plan:
     sweep: SweepEstimate
     late: Distribution
     silence: Distribution
+    advice: Advice
     quotas: tuple[Quota, ...]
     alternatives: tuple[Alternative, ...]
 
@@ -52,6 +54,7 @@ def make_plan(fleet: Fleet, prices: PriceList) -> Plan:
         sweep=sweep,
         late=late,
         silence=silence_at_close(fleet, late),
+        advice=advise(fleet, prices.prices),
         quotas=quotas(fleet, sweep),
         alternatives=alternatives(fleet, items, late, prices.prices),
     )
@@ -74,20 +77,56 @@ def as_json(plan: Plan) -> dict[str, object]:
         "sweep": {
             "pages": sweep.pages,
             "closes": sweep.closes,
+            "queued": sweep.found if plan.fleet.precise else 0.0,
             "single_invocation_s": sweep.single_s,
             "one_invocation_is_enough": sweep.one_is_enough,
-            "invocations": sweep.invocations,
+            "segments": sweep.segments,
+            "segments_are_enough": sweep.fits,
             "scan_s": sweep.scan_s,
-            "close_s": sweep.close_s,
+            "close_or_queue_s": sweep.act_s,
             "duration_s": sweep.duration_s,
-            "closes_per_second_at_most": 1000 / sweep.close_interval_ms,
-            "closes_limited_by": sweep.limited_by,
-            "closes_per_invocation_at_most": sweep.closes_at_most,
+            "per_second_at_most": 1000 / sweep.interval_ms,
+            "limited_by": sweep.limited_by,
+            "per_invocation_at_most": sweep.found_at_most,
         },
+        "topology": _advice(plan.advice),
         "lateness_s": _percentiles(plan.late),
         "silence_at_close_s": _percentiles(plan.silence),
         "quotas": [{**asdict(quota), "share": quota.share} for quota in plan.quotas],
         "alternatives": [asdict(alternative) for alternative in plan.alternatives],
+    }
+
+
+def _advice(advice: Advice) -> dict[str, object]:
+    queue = advice.queue
+    return {
+        "recommended": advice.taken.name,
+        "segments": advice.taken.sweep.segments,
+        "because": advice.why,
+        "inline": _topology(advice.inline),
+        "precise": None if advice.precise is None else _topology(advice.precise),
+        "queue": None
+        if queue is None
+        else {
+            "messages_of_closes_per_sweep": queue.closing,
+            "messages_of_live_per_sweep": queue.live,
+            "messages_per_second": queue.messages_per_second,
+            "messages_per_second_at_most": queue.messages_per_second_at_most,
+            "limited_by": queue.limited_by,
+            "keeps_up": queue.keeps_up,
+            "messages_per_invocation": queue.batch,
+            "requests_per_month": queue.requests_per_month,
+        },
+    }
+
+
+def _topology(topology: Topology) -> dict[str, object]:
+    return {
+        "lateness_s": _percentiles(topology.late),
+        "segments": topology.sweep.segments,
+        "segments_are_enough": topology.sweep.fits,
+        "added_usd": topology.adds_usd,
+        "total_usd": topology.total_usd,
     }
 
 

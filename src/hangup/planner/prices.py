@@ -26,6 +26,7 @@ class Prices:
     logs: float
     metrics: float
     alarms: float
+    queue_requests: float
     schedules: float
     state_transitions: float
 

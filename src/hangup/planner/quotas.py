@@ -7,14 +7,18 @@ Every load here grows in step with the number of connections, except where ``rea
 from dataclasses import dataclass, replace
 
 from hangup.planner.assumptions import (
+    CLEANUP_S,
+    CLOSERS,
     HEARTBEAT_S,
     MAX_CONNECTION_S,
     PAGE_BYTES,
+    QUEUE_BATCH,
     READ_UNIT_BYTES,
     SWEEP_BUDGET_S,
 )
 from hangup.planner.fleet import Fleet
-from hangup.planner.lateness import SweepEstimate, estimate_sweep, page_ms
+from hangup.planner.lateness import SweepEstimate, one_sweep_fits, page_ms
+from hangup.planner.queueing import estimate_queue
 
 __all__ = ["STAGE_REQUESTS_PER_SECOND", "Quota", "quotas"]
 
@@ -24,6 +28,7 @@ STAGE_REQUESTS_PER_SECOND = 5_000
 LAMBDA_CONCURRENCY = 1_000
 TABLE_UNITS_PER_SECOND = 40_000
 PARTITION_READS_PER_SECOND = 3_000
+QUEUE_IN_FLIGHT = 120_000
 
 _CALLS_PER_CLOSE = 2  # notice and close; the account's request limit has the @connections calls too
 
@@ -86,8 +91,9 @@ def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
             f"{gateway}: 500 new ones a second for 2 hours",
         ),
         (
-            "heartbeat functions at once",
-            fleet.heartbeats_per_second * HEARTBEAT_S,
+            "heartbeats, joins, leaves at once",
+            fleet.heartbeats_per_second * HEARTBEAT_S
+            + (2 * fleet.ends_per_second + fleet.idle_closes_per_second) * CLEANUP_S,
             LAMBDA_CONCURRENCY,
             "",
             "Lambda developer guide, quotas: concurrent executions",
@@ -100,6 +106,17 @@ def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
             f"{dynamodb}, quotas: on-demand table",
         ),
     ]
+    if fleet.precise:
+        queue = estimate_queue(fleet)
+        rows.append(
+            (
+                "messages to close functions",
+                queue.messages_per_second,
+                queue.messages_per_second_at_most,
+                "a second",
+                f"four functions at once at most, limited by {queue.limited_by}",
+            )
+        )
     found = [
         Quota(
             name=name,
@@ -110,6 +127,8 @@ def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
             source=source,
         )
         for name, load, limit, unit, source in rows
+        # With nobody silent there is no message, and no number of connections makes one.
+        if load
     ]
     found += [
         Quota(
@@ -128,7 +147,26 @@ def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
             reached_at=None,
             source=f"{dynamodb}, partition key design",
         ),
+        Quota(
+            name="sweeps and close functions at once",
+            load=sweep.segments + (CLOSERS if fleet.precise else 0),
+            limit=LAMBDA_CONCURRENCY,
+            unit="",
+            reached_at=None,
+            source="Lambda developer guide, quotas: concurrent executions",
+        ),
     ]
+    if fleet.precise:
+        found.append(
+            Quota(
+                name="messages in flight, due queue",
+                load=CLOSERS * QUEUE_BATCH,
+                limit=QUEUE_IN_FLIGHT,
+                unit="",
+                reached_at=None,
+                source="SQS developer guide, quotas: standard queue; delayed messages are not",
+            )
+        )
     return tuple(sorted(found, key=_urgency))
 
 
@@ -138,11 +176,11 @@ def _most_for_one_invocation(fleet: Fleet) -> int:
     Searched, not scaled: a small table has pages that are not full. 0 if it is never enough.
     """
     enough, too_many = 0, fleet.connections
-    while estimate_sweep(replace(fleet, connections=too_many)).one_is_enough:
+    while one_sweep_fits(replace(fleet, connections=too_many)):
         enough, too_many = too_many, too_many * 2
     while too_many - enough > 1:
         middle = (enough + too_many) // 2
-        if estimate_sweep(replace(fleet, connections=middle)).one_is_enough:
+        if one_sweep_fits(replace(fleet, connections=middle)):
             enough = middle
         else:
             too_many = middle

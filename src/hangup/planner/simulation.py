@@ -1,7 +1,9 @@
 """A discrete-event simulation of heartbeats, silences and sweeps: the planner's second opinion.
 
 It knows the mechanism and none of the planner's formulas: connections talk, stop talking, are found
-by a sweep that reads its pages one by one, gathers a batch and closes it one after another.
+by a sweep that reads its pages one by one, gathers a batch and closes it one after another. With
+``precise`` the sweep looks ahead and queues them instead, each with its delay, and the queue's
+deliveries are closed one after another.
 
 ``draw`` returns evenly distributed numbers from 0 to below 1; with a seeded generator the whole run
 is the same every time.
@@ -12,7 +14,13 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from hangup.planner.assumptions import BATCH_SIZE, SCAN_BUDGET_S, SWEEP_BUDGET_S
+from hangup.planner.assumptions import (
+    BATCH_SIZE,
+    DELIVERY_S,
+    LOOK_AHEAD_S,
+    SCAN_BUDGET_S,
+    SWEEP_BUDGET_S,
+)
 from hangup.planner.fleet import Fleet
 
 __all__ = ["Simulated", "simulate"]
@@ -22,12 +30,14 @@ __all__ = ["Simulated", "simulate"]
 class Simulated:
     """What came of a run. Lists are in the order of the closes, durations seconds.
 
-    ``silences_s`` counts from the last message, whether it was recorded or coalesced.
+    ``silences_s`` counts from the last message, whether it was recorded or coalesced. What a sweep
+    queued, with ``precise``, is in ``queued_per_sweep``, and ``closes_per_sweep`` is empty.
     """
 
     lateness_s: list[float] = field(default_factory=list)
     silences_s: list[float] = field(default_factory=list)
     closes_per_sweep: list[int] = field(default_factory=list)
+    queued_per_sweep: list[int] = field(default_factory=list)
     heartbeats: int = 0
     moved: int = 0
     sweeps_incomplete: int = 0
@@ -54,6 +64,7 @@ class _Run:
     fleet: Fleet
     page_s: float
     close_s: float
+    queue_s: float
     draw: Callable[[], float]
     until_s: float
     measure_from_s: float
@@ -61,6 +72,7 @@ class _Run:
     events: list[_Event] = field(default_factory=list)
     clients: set[_Client] = field(default_factory=set)
     order: int = 0
+    closers_free_s: float = 0.0
 
     def at(self, when_s: float, action: Callable[[float], None]) -> None:
         # The running number decides between events of one moment, so that no run differs.
@@ -93,7 +105,8 @@ class _Run:
         """Return how long a client talks, so that with silence and wait it lasts a lifetime."""
         fleet = self.fleet
         half_sweep_s = fleet.sweep_interval_s / 2
-        silent_s = fleet.idle_timeout_s + fleet.resolution_s + half_sweep_s - fleet.heartbeat_s / 2
+        late_s = 0.5 if fleet.precise else half_sweep_s
+        silent_s = fleet.grace_s + late_s - fleet.heartbeat_s / 2
         waits_s = half_sweep_s + fleet.idle_share * silent_s
         return max(fleet.heartbeat_s, fleet.lifetime_s - waits_s)
 
@@ -120,20 +133,33 @@ class _Run:
 
     def sweep(self, now_s: float) -> None:
         self.at(now_s + self.fleet.sweep_interval_s, self.sweep)
-        closes = list(self.closes(now_s))
+        found = list(self.found(now_s))
+        precise = self.fleet.precise
         if now_s >= self.measure_from_s:
-            self.result.closes_per_sweep.append(len(closes))
-        for close_s, client in closes:
-            self.at(close_s, lambda at_s, client=client: self.close(client, at_s))  # type: ignore[misc]
+            counts = self.result.queued_per_sweep if precise else self.result.closes_per_sweep
+            counts.append(len(found))
+        for when_s, client in found:
+            if precise:
+                when_s += math.ceil(max(0.0, self.deadline_s(client) - when_s)) + DELIVERY_S  # noqa: PLW2901
+            act = self.deliver if precise else self.close
+            self.at(when_s, lambda at_s, client=client, act=act: act(client, at_s))  # type: ignore[misc]
 
-    def closes(self, start_s: float) -> Iterator[tuple[float, _Client]]:
-        """Yield what a sweep that starts now closes, and when."""
-        idle = sorted(
-            (c for c in self.clients if start_s > self.deadline_s(c)), key=lambda c: c.place
+    def deliver(self, client: _Client, now_s: float) -> None:
+        turn_s = max(now_s, self.closers_free_s)
+        self.closers_free_s = turn_s + self.close_s
+        self.at(turn_s, lambda at_s: self.close(client, at_s))
+
+    def found(self, start_s: float) -> Iterator[tuple[float, _Client]]:
+        """Yield what a sweep that starts now closes, or queues, and when."""
+        until_s = start_s + (LOOK_AHEAD_S if self.fleet.precise else 0.0)
+        act_s = self.queue_s if self.fleet.precise else self.close_s
+        due = sorted(
+            (c for c in self.clients if until_s > self.deadline_s(c)), key=lambda c: c.place
         )
         # A table's records per page do not matter here, only how many pages there are.
         record_pages = self.fleet.connections * self.fleet.record_bytes / 1_048_576
-        pages = self.fleet.segments * max(1, math.ceil(record_pages / self.fleet.segments))
+        parts = self.fleet.scan_segments
+        pages = parts * max(1, math.ceil(record_pages / parts))
         now_s, gathered, found = start_s, list[_Client](), 0
         for page in range(1, pages + 1):
             is_late = now_s - start_s > SCAN_BUDGET_S
@@ -141,8 +167,8 @@ class _Run:
                 self.result.sweeps_incomplete += 1
             else:
                 now_s += self.page_s
-                while found < len(idle) and idle[found].place * pages < page:
-                    gathered.append(idle[found])
+                while found < len(due) and due[found].place * pages < page:
+                    gathered.append(due[found])
                     found += 1
             is_last = is_late or page == pages
             while len(gathered) >= BATCH_SIZE or (is_last and gathered):
@@ -153,12 +179,12 @@ class _Run:
                         self.result.sweeps_incomplete += not is_late
                         return
                     yield now_s, client
-                    now_s += self.close_s
+                    now_s += act_s
             if is_late:
                 return
 
     def deadline_s(self, client: _Client) -> float:
-        return client.recorded_s + self.fleet.idle_timeout_s + self.fleet.resolution_s
+        return client.recorded_s + self.fleet.grace_s
 
     def close(self, client: _Client, now_s: float) -> None:
         if not client.is_open or now_s <= self.deadline_s(client):
@@ -170,26 +196,31 @@ class _Run:
         self.end(client, now_s)
 
 
-def simulate(
+def simulate(  # noqa: PLR0913 - what the product knows, and what it is given
     fleet: Fleet,
     *,
     page_ms: float,
     close_interval_ms: float,
+    queue_interval_ms: float = 0.0,
     sweeps: int,
     draw: Callable[[], float],
 ) -> Simulated:
     """Return what so many sweeps did, once the fleet is in its stride; one invocation each.
 
+    With ``precise`` a sweep takes ``queue_interval_ms`` for each that it queues, and
+    ``close_interval_ms`` is that of all close functions together.
+
     A sweep that is not done in time starts where the one before did: the rotation of the product,
     which lets no part of the table starve, is left out.
     """
-    settled_s = fleet.idle_timeout_s + fleet.resolution_s + 2 * fleet.sweep_interval_s
+    settled_s = fleet.grace_s + 2 * fleet.sweep_interval_s
     # From a sweep to a sweep; half an interval keeps the bounds clear of both.
     first = math.ceil(settled_s / fleet.sweep_interval_s) + 1
     return _Run(
         fleet=fleet,
         page_s=page_ms / 1000,
         close_s=close_interval_ms / 1000,
+        queue_s=queue_interval_ms / 1000,
         draw=draw,
         measure_from_s=(first - 0.5) * fleet.sweep_interval_s,
         until_s=(first + sweeps - 0.5) * fleet.sweep_interval_s,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from textwrap import wrap
 
-from hangup.planner.assumptions import SWEEP_BUDGET_S
+from hangup.planner.assumptions import MAX_SEGMENTS, SWEEP_BUDGET_S
 from hangup.planner.costs import Group, subtotal_usd
 from hangup.planner.lateness import Distribution
 from hangup.planner.plan import PERCENTILES, Plan
@@ -22,6 +22,7 @@ def as_text(plan: Plan) -> str:
         _costs(plan),
         _sweep(plan),
         _lateness(plan),
+        _topology(plan),
         _quotas(plan),
         _alternatives(plan),
     ]
@@ -67,27 +68,44 @@ def _costs(plan: Plan) -> list[str]:
 
 
 def _sweep(plan: Plan) -> list[str]:
-    sweep = plan.sweep
+    sweep, precise = plan.sweep, plan.fleet.precise
     rows = [
         ("  pages of 1 MB", f"{sweep.pages:,}", ""),
         ("  closes per sweep", f"{sweep.closes:,.1f}", ""),
         (
-            "  closes a second at most",
-            f"{1000 / sweep.close_interval_ms:,.0f}",
+            f"  {'queued' if precise else 'closes'} a second at most",
+            f"{1000 / sweep.interval_ms:,.0f}",
             f"limited by {sweep.limited_by}",
         ),
-        ("  all in one invocation", f"{sweep.single_s:,.1f} s", f"of at most {SWEEP_BUDGET_S:g} s"),
+        ("  all in one invocation", f"{sweep.single_s:,.1f} s", f"of at most {sweep.budget_s:g} s"),
     ]
+    if precise:
+        rows.insert(2, ("  queued per sweep", f"{sweep.found:,.1f}", ""))
     lines = ["SWEEP, on average", *_aligned(rows, right=(1,))]
     if sweep.one_is_enough:
-        return [*lines, "One invocation is enough."]
-    share = f"a {_ordinal(sweep.invocations)} of the segments"
+        return [*lines, "One sweep is enough: segments=1."]
+    if not sweep.fits:
+        what = "queue" if precise else "close"
+        return [
+            *lines,
+            *wrap(
+                f"Not even {MAX_SEGMENTS} sweeps side by side can read and {what} it all. Sweeps"
+                f" fall behind, and closes come later and later; cost and lateness here are those"
+                f" of {MAX_SEGMENTS} that had the time.",
+                _WIDTH,
+            ),
+        ]
+    with_one = (
+        "what it comes to last is late by more"
+        if precise and sweep.single_s <= SWEEP_BUDGET_S
+        else "the sweep falls behind, and closes later and later"
+    )
     return [
         *lines,
         *wrap(
-            f"One invocation cannot do it. It would take {sweep.invocations} side by side, each"
-            f" over {share}, for {sweep.duration_s:.1f} s. Cost and lateness here are those of"
-            f" {sweep.invocations}; with one the sweep falls behind, and closes later and later.",
+            f"One sweep takes too long, {sweep.segments} side by side do not:"
+            f" segments={sweep.segments}, {sweep.duration_s:.1f} s each. Cost and lateness here are"
+            f" those of {sweep.segments}; with one, {with_one}.",
             _WIDTH,
         ),
     ]
@@ -100,7 +118,46 @@ def _lateness(plan: Plan) -> list[str]:
         ("  after the deadline", *_percentiles(plan.late)),
         ("  after the last message", *_percentiles(plan.silence)),
     ]
-    return ["A CLOSE COMES, seconds", *_aligned(rows, right=(1, 2, 3, 4))]
+    lines = ["A CLOSE COMES, seconds", *_aligned(rows, right=(1, 2, 3, 4))]
+    queue = plan.advice.queue
+    if plan.fleet.precise and queue is not None and not queue.keeps_up:
+        lines += wrap(
+            f"The close functions get {queue.messages_per_second:,.0f} messages a second, and can"
+            f" take {queue.messages_per_second_at_most:,.0f} (limited by {queue.limited_by}):"
+            " closes come later and later.",
+            _WIDTH,
+        )
+    return lines
+
+
+def _topology(plan: Plan) -> list[str]:
+    advice = plan.advice
+    rows: list[Row] = [("", "p50", "p99", "max", "adds", "segments")]
+    for topology in (advice.inline, advice.precise):
+        if topology is None:
+            continue
+        late = topology.late
+        seconds = (late.percentile_s(50), late.percentile_s(99), late.max_s)
+        rows.append(
+            (
+                f"  {topology.name}",
+                *(f"{value:,.1f}" for value in seconds),
+                _usd(topology.adds_usd),
+                str(topology.sweep.segments) if topology.sweep.fits else "-",
+            )
+        )
+    lines = [
+        f"TOPOLOGY, seconds after the deadline, {plan.prices.currency} for 30 days",
+        *_aligned(rows, right=(1, 2, 3, 4, 5)),
+    ]
+    queue = advice.queue
+    if queue is not None and queue.live:
+        lines += wrap(
+            f"Precise would queue {queue.live:,.0f} connections in each sweep whose clients are"
+            " merely between two heartbeats.",
+            _WIDTH,
+        )
+    return [*lines, *wrap(f"Take {advice.taken.name} ({advice.arguments}): {advice.why}.", _WIDTH)]
 
 
 def _percentiles(distribution: Distribution) -> Row:
@@ -146,7 +203,3 @@ def _usd(value: float) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:,.1f}"  # noqa: PLR2004 - digits worth showing
-
-
-def _ordinal(number: int) -> str:
-    return {2: "half", 3: "third", 4: "quarter"}.get(number, f"1/{number}")

@@ -1,0 +1,135 @@
+"""What the precise topology does beside the sweep: messages, and the functions that close.
+
+1. A sweep queues what is idle, or will be within its look-ahead. That is longer than a sweep's
+   interval, so some connections are queued twice; the claim lets one of the messages close.
+2. It also queues who is merely between two messages, if that one would be due within the look-ahead
+   without the next: a share of the fleet, 0 with short heartbeats. Their claims are lost.
+3. All messages go through the close functions, which share the pace. A batch takes a turn of the
+   pace for itself beside one for each message.
+"""
+
+import math
+from dataclasses import dataclass
+
+from hangup.planner.assumptions import (
+    CLOSE_LATENCY_MS,
+    CLOSERS,
+    LOOK_AHEAD_S,
+    MONTH_S,
+    POLL_S,
+    POLLERS,
+    QUEUE_BATCH,
+    VCPU_SHARE,
+)
+from hangup.planner.fleet import Fleet
+
+__all__ = ["QueueEstimate", "estimate_queue"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueEstimate:
+    """The queue and its close functions, on average. Rates are a second, unless named otherwise.
+
+    ``closing`` and ``live`` are messages of one sweep: of those who fell silent, and of those who
+    are between two messages. ``close_interval_ms`` is how closely closes of all functions together
+    can follow one another, ``batch`` how many messages an invocation gets.
+    """
+
+    closing: float
+    live: float
+    sweep_interval_s: float
+    close_interval_ms: float
+    limited_by: str
+    batch: float
+    batch_ms: float
+
+    @property
+    def messages(self) -> float:
+        """Messages of one sweep."""
+        return self.closing + self.live
+
+    @property
+    def messages_per_second(self) -> float:
+        """Messages in a second, on average."""
+        return self.messages / self.sweep_interval_s
+
+    @property
+    def invocations_per_second(self) -> float:
+        """Invocations of the close function."""
+        return self.messages_per_second / self.batch
+
+    @property
+    def messages_per_second_at_most(self) -> float:
+        """What all close functions together can take."""
+        return 1000 / self.close_interval_ms
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether the close functions take messages faster than they come."""
+        return self.messages_per_second < self.messages_per_second_at_most
+
+    @property
+    def wait_s(self) -> float:
+        """Mean wait for a turn, seconds: Pollaczek and Khinchine's, for even service.
+
+        A sweep sends for longer than a moment, so messages come as if at random. At most 1: what
+        does not keep up waits longer and longer.
+        """
+        interval_s = self.close_interval_ms / 1000
+        busy = self.messages_per_second * interval_s
+        return min(1.0, interval_s * busy / (2 * (1 - busy))) if self.keeps_up else 1.0
+
+    @property
+    def requests_per_month(self) -> float:
+        """Requests to SQS in 30 days: sends, receives, deletes, and receives that find nothing."""
+        # A sweep with less than a batch to send sends one, if it has anything.
+        sends = max(self.messages / QUEUE_BATCH, min(1.0, self.messages)) / self.sweep_interval_s
+        idle_receives = POLLERS / POLL_S
+        return (sends + 2 * self.invocations_per_second + idle_receives) * MONTH_S
+
+
+def estimate_queue(fleet: Fleet) -> QueueEstimate:
+    """Return what the queue carries if this fleet is swept every minute with ``precise``."""
+    interval_s, grace_s = fleet.sweep_interval_s, fleet.grace_s
+    falls_silent = fleet.idle_closes_per_second
+    # Sweeps that find it due before its deadline, and one more if none came in time.
+    ahead_s = min(LOOK_AHEAD_S, grace_s)
+    found = ahead_s / interval_s + max(0.0, 1 - ahead_s / interval_s)
+    silent = falls_silent * grace_s
+    live = max(0.0, fleet.connections - silent) * _due_share(fleet)
+    closing = falls_silent * interval_s * found
+    per_second = (closing + live) / interval_s
+    # Messages of one sweep come at whole seconds after it, and each receiver takes its share.
+    batch = min(float(QUEUE_BATCH), max(1.0, per_second / POLLERS))
+    turn_ms = _turn_ms(fleet)
+    interval_ms, limited_by = max(
+        (fleet.close_cpu_ms / VCPU_SHARE / CLOSERS, "CPU"),
+        (CLOSE_LATENCY_MS / QUEUE_BATCH / CLOSERS, "latency"),
+        (turn_ms * (QUEUE_BATCH + 1) / QUEUE_BATCH / CLOSERS, "pace"),
+    )
+    each_ms = max(turn_ms, fleet.close_cpu_ms / VCPU_SHARE)
+    return QueueEstimate(
+        closing=closing,
+        live=live,
+        sweep_interval_s=interval_s,
+        close_interval_ms=interval_ms,
+        limited_by=limited_by,
+        batch=batch,
+        batch_ms=CLOSE_LATENCY_MS + turn_ms + (batch - 1) * each_ms,
+    )
+
+
+def _due_share(fleet: Fleet) -> float:
+    """Return the share of those who talk that a sweep sees due: their record is old enough.
+
+    A record's age is evenly distributed from 0 to the time between two recorded messages.
+    """
+    recorded_every_s = fleet.heartbeats_per_write * fleet.heartbeat_s
+    due_from_s = max(0.0, fleet.grace_s - LOOK_AHEAD_S)
+    return max(0.0, recorded_every_s - due_from_s) / recorded_every_s
+
+
+def _turn_ms(fleet: Fleet) -> float:
+    """Return the pace of one close function, its share, in whole milliseconds as the product's."""
+    rate = fleet.closes_per_second
+    return float(math.ceil(1000 * CLOSERS / rate)) if rate else 0.0
