@@ -96,6 +96,7 @@ class TestText:
     def test_says_whom_long_pauses_would_queue(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert "merely between two" not in printed(capsys)
         out = printed(capsys, "--heartbeat", "60")
+        assert re.search(r" precise - - - [\d,.]+ 3 ", out)
         assert "Precise would queue 24,958 connections in each sweep" in out
 
     def test_says_that_a_resolution_saves_no_write(
