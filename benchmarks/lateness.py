@@ -2,80 +2,98 @@
 
 Each client joins at a time of its own, says one thing, and is silent from then on. Its deadline is
 that moment and the idle timeout by its own clock; how late it is hung up on is counted from there.
-The naive side of a sweep a minute is as late, so it is not run.
+A naive sweep a minute is as late as Hangup's, so it is not run.
 """
 
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import quantiles
-from typing import Any, Final
+from typing import Final
 
 from benchmarks.endpoints import WorkNotDoneError
 from benchmarks.measures import Run
 from hangup.core.model import Role
-from hangup.local.deploy import Deployment, deploy
+from hangup.local.deploy import Deployment, deploy, packaged_template
 from hangup.local.engine import Engine
 from hangup.local.participants import Participant
 
 __all__ = ["Topology", "late_ms", "lateness"]
 
-_IDLE_TIMEOUT_S: Final = 10
 _CLIENTS: Final = 100
-_FALL_SILENT_FOR_S: Final = 90
-"""Clients fall silent over more than a minute, so that they meet the schedule at any moment."""
-_MAX_WAIT_S: Final = 150
-"""For the last to be closed: the timeout, a minute, and the sweeps that the guard has to doubt."""
+_FALL_SILENT_FOR_S: Final = 60
+"""Clients fall silent over a minute, so that they meet the schedule at any moment of it."""
+_MAX_LATE_S: Final = 150
+"""A minute, and sweeps that the guard has to doubt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topology:
-    """A way to deploy the stack: by which template (None: the packaged one), for which rows."""
+    """A way to deploy the stack, and the rows that it fills."""
 
     name: str
-    template: Callable[[], Mapping[str, Any]] | None
+    precise: bool
+    idle_timeout_s: int
     median_row: str
     late_row: str
 
 
 MINUTE: Final = Topology(
     name="a sweep a minute",
-    template=None,
+    precise=False,
+    idle_timeout_s=10,
     median_row="lateness_p50_ms",
     late_row="lateness_p99_ms",
 )
+PRECISE: Final = Topology(
+    name="precise",
+    precise=True,
+    # More than the minute between two sweeps: one must see a connection before its deadline.
+    idle_timeout_s=70,
+    median_row="lateness_precise_p50_ms",
+    late_row="lateness_precise_p99_ms",
+)
 
 
-def lateness(run: Run, topology: Topology = MINUTE) -> None:
-    """Measure how late the closes of real clients are, in one round of many clients."""
-    run.say(f"lateness, {topology.name}: {_CLIENTS} clients, about three minutes")
-    template = None if topology.template is None else topology.template()
-    with Engine.start() as engine:
-        stack = deploy(
-            engine, parameters={"IdleTimeoutSeconds": str(_IDLE_TIMEOUT_S)}, template=template
-        )
-        late = asyncio.run(_play(engine, stack))
-    cuts = quantiles(late, n=100)
-    run.take(topology.median_row, "hangup", cuts[49])
-    run.take(topology.late_row, "hangup", cuts[98])
+def lateness(run: Run) -> None:
+    """Measure how late closes come, in both topologies, in one round of many clients each."""
+    for topology in (MINUTE, PRECISE):
+        run.say(f"lateness, {topology.name}: {_CLIENTS} clients, two minutes and more")
+        with Engine.start() as engine:
+            stack = deploy(
+                engine,
+                parameters={"IdleTimeoutSeconds": str(topology.idle_timeout_s)},
+                template=packaged_template(precise=topology.precise),
+            )
+            late = asyncio.run(_play(engine, stack, topology.idle_timeout_s))
+        cuts = quantiles(late, n=100)
+        run.take(topology.median_row, "hangup", cuts[49])
+        run.take(topology.late_row, "hangup", cuts[98])
 
 
-async def _play(engine: Engine, stack: Deployment) -> Sequence[float]:
+async def _play(engine: Engine, stack: Deployment, idle_timeout_s: int) -> Sequence[float]:
     secret = engine.client("secretsmanager").get_secret_value(SecretId=stack.join_secret_arn)
     choice = random.Random(1)  # noqa: S311 - the same play every time
     moments = sorted(choice.uniform(0, _FALL_SILENT_FOR_S) for _ in range(_CLIENTS))
-    # One after the other within a slice: a hundred handshakes at once would measure the emulator.
     return await asyncio.gather(
         *(
-            late_ms(stack.web_socket_url, f"client-{number}", moment, secret["SecretString"])
+            late_ms(
+                stack.web_socket_url,
+                f"client-{number}",
+                secret=secret["SecretString"],
+                starts_in_s=moment,
+                idle_timeout_s=idle_timeout_s,
+            )
             for number, moment in enumerate(moments)
         )
     )
 
 
-async def late_ms(url: str, name: str, starts_in_s: float, secret: str) -> float:
+async def late_ms(
+    url: str, name: str, *, secret: str, starts_in_s: float, idle_timeout_s: int
+) -> float:
     """Join, say one thing, wait for the end; return how long after the deadline it came, ms."""
     closed_at: list[float] = []
 
@@ -90,12 +108,12 @@ async def late_ms(url: str, name: str, starts_in_s: float, secret: str) -> float
     try:
         last_word_at = time.monotonic()
         await client.say("heartbeat")
-        await client.wait_closed(timeout_s=_MAX_WAIT_S)
+        await client.wait_closed(timeout_s=idle_timeout_s + _MAX_LATE_S)
     finally:
         await client.leave()
     if len(client.messages("connectionTimeout")) != 1:
         raise WorkNotDoneError(f"{name} was closed for another reason than its silence")
-    late = (closed_at[0] - last_word_at - _IDLE_TIMEOUT_S) * 1_000
+    late = (closed_at[0] - last_word_at - idle_timeout_s) * 1_000
     if late < 0:
         raise WorkNotDoneError(f"{name} was closed {-late:.0f} ms before its deadline")
     return late

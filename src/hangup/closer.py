@@ -105,19 +105,24 @@ class Pacer:
     _last_start_ms: EpochMs | None = None
     _turn: Lock = field(default_factory=Lock)
 
-    def wait(self) -> None:
-        """Return when the next close may start."""
-        # Sleeping with the lock held is the point: the others queue behind.
+    def wait(self, has_time: Callable[[], bool] = lambda: True) -> bool:
+        """Return True when the next close may start, and False when there is no time for it."""
+        # Sleeping with the lock held is the point: the others queue behind. Whoever gets it too
+        # late does not take a turn, or all those in the queue would still take theirs.
         with self._turn:
+            if not has_time():
+                return False
             now_ms = self.clock.now_ms()
             last_ms = self._last_start_ms
             if last_ms is not None and last_ms > now_ms:
                 last_ms = now_ms  # the clock was set back: no reason to wait for it to catch up
             start_ms = self.pace.next_start_ms(last_start_ms=last_ms, now_ms=now_ms)
+            slept = now_ms < start_ms
             while now_ms < start_ms:
                 self.clock.sleep(DurationMs(start_ms - now_ms))
                 now_ms = self.clock.now_ms()
             self._last_start_ms = now_ms
+            return not slept or has_time()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +153,7 @@ class Closer:
 
         Return None, having done nothing, if it was too late when its turn came.
         """
-        self.pacer.wait()
-        if not has_time():
+        if not self.pacer.wait(has_time):
             return None
         now_ms = self.clock.now_ms()
         connection_id = connection.connection_id

@@ -20,12 +20,22 @@ from tests.contract.stores import DynamoDbStore, InMemoryStore, Store
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+ENGINES = [
+    pytest.param("ministack", marks=pytest.mark.integration),
+    pytest.param("dynamodb_local", marks=pytest.mark.integration, id="dynamodb-local"),
+]
+"""The fixtures of the real engines, which are clients."""
+
 REAL = [
-    pytest.param((engine, direct), marks=pytest.mark.integration, id=f"{name}{', direct' * direct}")
-    for engine, name in (("ministack", "ministack"), ("dynamodb_local", "dynamodb-local"))
+    pytest.param(
+        (*engine.values, direct),
+        marks=engine.marks,
+        id=f"{engine.id or engine.values[0]}{', direct' * direct}",
+    )
+    for engine in ENGINES
     for direct in (False, True)
 ]
-"""Each engine, with updates through boto3 and through the sweep's own transport."""
+"""Each engine, with updates through botocore and through the sweep's own transport."""
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,10 @@ SWEEP: Final = {
     "DeleteConnection": "`DeleteConnection`: idle connection",
     "Invoke": "`Invoke`: hand-over",
 }
-QUEUE: Final = {"SendMessageBatch": "`SendMessageBatch`"}
+QUEUE: Final = {
+    "SendMessageBatch": "`SendMessageBatch`: due connections",
+    "ChangeMessageVisibility": "`ChangeMessageVisibility`: delivered early",
+}
 CLEANUP: Final = {
     "GetItem": "`GetItem`",
     "UpdateItem": "`UpdateItem`: end of a session",
@@ -82,7 +85,7 @@ MESSAGE: Final = {
 }
 FLOWS: Final = {
     "sweep": SWEEP,
-    "sweep with a queue": QUEUE,
+    "queue": QUEUE,
     "cleanup": CLEANUP,
     "join": JOIN,
     "message": MESSAGE,
@@ -98,6 +101,7 @@ def fault_rule(operation: str, fault: str) -> dict[str, object]:
         "Invoke": "lambda",
         "GetSecretValue": "secretsmanager",
         "SendMessageBatch": "sqs",
+        "ChangeMessageVisibility": "sqs",
     }.get(operation, "dynamodb")
     times = {} if fault in LASTING else {"times": 1}
     return {**service_rule(service, fault), "operation": operation, **times}

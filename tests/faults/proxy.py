@@ -54,7 +54,7 @@ class Proxy:
         return counts["total"], counts["faulted"]
 
     def _ask(self, method: str, path: str, content: object = None) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
         connection.request(method, f"/_microburst/{path}", json.dumps(content))
         answer = connection.getresponse()
         body = answer.read()

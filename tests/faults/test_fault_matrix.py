@@ -2,15 +2,18 @@
 
 import asyncio
 import json
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import product
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from hangup.core.due import Due, as_message
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.errors import HangupError
 from hangup.handlers import (
@@ -167,33 +170,48 @@ def test_a_sweep(
     asyncio.run(play())
 
 
-@pytest.mark.parametrize("kind", FAULTS)
-def test_a_sweep_that_queues(
-    site: Site,
-    outcomes: Outcomes,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    kind: str,
-) -> None:
-    queues = site.engine.client("sqs")
-    url = queues.create_queue(QueueName=f"due-{kind.replace(' ', '-')}")["QueueUrl"]
-    monkeypatch.setenv("DUE_QUEUE_URL", url)
+@dataclass(frozen=True)
+class DelayQueue:
+    """A queue of the engine, and what Lambda does with it."""
 
-    def deliver() -> None:
-        """Do what Lambda does with what is in the queue."""
-        received = queues.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+    site: Site
+    url: str
+
+    def deliver(self) -> Sequence[str]:
+        """Hand what the queue has now to the close function; return what is to come again."""
+        queues = self.site.engine.client("sqs")
+        received = queues.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10)
         records = [
             {
                 "messageId": message["MessageId"],
                 "receiptHandle": message["ReceiptHandle"],
                 "body": message["Body"],
             }
-            for message in received
+            for message in received.get("Messages", [])
         ]
         assert records
-        answer = site.handle(close_handler, {"Records": records})
-        assert answer == {"batchItemFailures": []}
+        answer = self.site.handle(close_handler, {"Records": records})
+        return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 
+
+@pytest.fixture
+def queue(
+    site: Site, kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> DelayQueue:
+    name = re.sub("[^a-z0-9]+", "-", f"{request.function.__name__} {kind}")
+    url = site.engine.client("sqs").create_queue(QueueName=name)["QueueUrl"]
+    monkeypatch.setenv("DUE_QUEUE_URL", url)
+    return DelayQueue(site, url)
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_sweep_that_queues(
+    site: Site,
+    outcomes: Outcomes,
+    capsys: pytest.CaptureFixture[str],
+    queue: DelayQueue,
+    kind: str,
+) -> None:
     async def play() -> None:
         async with site.session(listeners=1) as (speaker, (silent,)):
             site.make_idle(site.record(speaker.session_id, Role.LISTENER))
@@ -208,11 +226,43 @@ def test_a_sweep_that_queues(
                 answer = await asyncio.to_thread(sweep, site)
             assert answer["queued"] == 1
             # What was sent and not answered may be there twice: it is closed once.
-            await asyncio.to_thread(deliver)
+            assert await asyncio.to_thread(queue.deliver) == []
             await silent.wait_closed()
             assert len(silent.messages("connectionTimeout")) == 1
             await eventually(lambda: site.listener_count(speaker.session_id) == 0)
             assert await speaker.is_answered()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_message_that_comes_early(
+    site: Site,
+    outcomes: Outcomes,
+    capsys: pytest.CaptureFixture[str],
+    queue: DelayQueue,
+    kind: str,
+) -> None:
+    async def play() -> None:
+        async with site.session(listeners=1) as (speaker, (talking,)):
+            record = site.record(speaker.session_id, Role.LISTENER)
+            assert record.last_seen_ms is not None
+            body = as_message(
+                Due(
+                    connection=record,
+                    deadline_ms=EpochMs(record.last_seen_ms + 120_000),
+                    correlation_id="tick",
+                )
+            )
+            site.engine.client("sqs").send_message(QueueUrl=queue.url, MessageBody=body)
+            logged(capsys)
+            with fault(site, "ChangeMessageVisibility", kind):
+                assert len(await asyncio.to_thread(queue.deliver)) == 1
+            failures = [line for line in logged(capsys) if line["message"] == "not postponed"]
+            seen = "comes again when the queue stops hiding it" if failures else RETRIED
+            outcomes.saw(QUEUE["ChangeMessageVisibility"], kind, seen)
+            assert await talking.is_answered()
+            assert talking.messages("connectionTimeout") == []
 
     asyncio.run(play())
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from hangup.testing import Faults
-from tests.contract.conftest import REAL
+from tests.contract.conftest import ENGINES
 from tests.contract.stores import DynamoDbStore
 from tests.model.machine import ConnectionsMachine
 from tests.model.mutants import MUTANTS
@@ -47,7 +47,7 @@ def test_a_broken_rule_is_caught(name: str) -> None:
         run_state_machine_as_test(MUTANTS[name], settings=hunt)
 
 
-@pytest.mark.parametrize("engine", REAL)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_the_invariants_hold_on_a_real_engine(engine: str, request: pytest.FixtureRequest) -> None:
     tables = DynamoDbStore(request.getfixturevalue(engine))
 

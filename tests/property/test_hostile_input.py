@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from hangup.activity import tracks_activity
 from hangup.core.limits import MAX_MESSAGE_BYTES
 from hangup.core.model import DurationMs, EpochMs, Role
+from hangup.errors import InvalidRequest
 from hangup.handlers import (
+    close_handler,
     connect_handler,
     disconnect_handler,
     heartbeat_handler,
@@ -317,6 +319,74 @@ def test_no_event_makes_a_sweep_do_anything_else(
     counts = timeout_handler.lambda_handler(event, Context())
     assert counts["complete"] is True
     assert set(aws.operations) == {"Scan"}
+    assert_clean_lines(capsys.readouterr().out)
+
+
+@pytest.fixture
+def close(aws: AwsStub, monkeypatch: pytest.MonkeyPatch) -> Callable[[object], Any]:
+    """The close handler, with a queue."""
+    monkeypatch.setenv("DUE_QUEUE_URL", f"{aws.endpoint}/due")
+    return lambda event: close_handler.lambda_handler(event, Context())
+
+
+DUE = {
+    "connectionId": "c1",
+    "sessionId": "s1",
+    "role": "listener",
+    "connectedAt": None,
+    "lastActivityTime": 1_699_355_661_402,
+    "noticedAt": None,
+    "deadline": 1_699_355_781_402,
+    "correlationId": "tick-1",
+}
+NEEDED = ["connectionId", "role", "lastActivityTime", "deadline", "correlationId"]
+MISSHAPEN = st.builds(
+    lambda name, value: json.dumps(DUE | {name: value}),
+    st.sampled_from(NEEDED),
+    st.sampled_from([None, True, -1, 1.5, 10**400, [], {}, [DUE]]),
+)
+DEEP = "[" * 100_000
+
+
+@given(
+    bodies=st.lists(
+        ANY_TEXT | ANY_JSON.map(json.dumps) | MISSHAPEN | st.sampled_from([DEEP, HUGE]), max_size=10
+    )
+)
+def test_no_message_makes_a_close_do_anything_else(
+    aws: AwsStub,
+    capsys: pytest.CaptureFixture[str],
+    close: Callable[[object], Any],
+    bodies: list[str],
+) -> None:
+    aws.reset()
+    capsys.readouterr()
+    records = [
+        {"messageId": f"m{number}", "receiptHandle": "receipt", "body": body}
+        for number, body in enumerate(bodies)
+    ]
+    answer = close({"Records": records})
+    # Each goes back to the queue, and in the end to that of failed closes.
+    failed = [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+    assert failed == [record["messageId"] for record in records]
+    assert aws.operations == []
+    out = capsys.readouterr().out
+    assert len(out) < 3_000 + 1_000 * len(bodies)
+    assert_clean_lines(out)
+
+
+@given(event=ANY_JSON | nearly_right("connect", "scheduled"))
+def test_what_is_no_event_of_a_queue_closes_nothing(
+    aws: AwsStub,
+    capsys: pytest.CaptureFixture[str],
+    close: Callable[[object], Any],
+    event: object,
+) -> None:
+    aws.reset()
+    capsys.readouterr()
+    with pytest.raises(InvalidRequest, match="none of SQS's"):
+        close(event)
+    assert aws.operations == []
     assert_clean_lines(capsys.readouterr().out)
 
 

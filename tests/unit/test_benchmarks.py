@@ -12,6 +12,7 @@ import pytest
 from benchmarks import results, tables
 from benchmarks.endpoints import Endpoints, WorkNotDoneError
 from benchmarks.machine import CPU_SHARE, cpu_limit
+from benchmarks.measures import QUICK, Run
 from benchmarks.records import Idle, connection_id, record, record_of_table, timeout_s
 from benchmarks.results import ROWS, Row, printed_table, readme_table, row_of, write_results
 from benchmarks.stub import PAGE_RECORDS, Ledger, TooMuchAskedError
@@ -95,6 +96,23 @@ def test_the_quota_is_lambdas_part_of_a_cpu(aws: Endpoints) -> None:
         aws.reset(records=1)
         assert sweep("hangup", aws, limit=limit) is not None
     assert not folder.exists()
+
+
+def run_with(before: dict[str, Any]) -> Run:
+    nowhere: Any = None
+    return Run(aws=nowhere, folder=ROOT, scale=QUICK, say=print, before=before)
+
+
+def test_the_naive_side_of_a_row_is_of_this_run_or_as_before_or_measured_now() -> None:
+    def measure(run: Run) -> None:
+        run.take("close_cpu_ms", "naive", 3)
+
+    before = {"close_cpu_ms": {"naive": [2.0], "hangup": [1.0]}}
+    run = run_with(before)
+    assert run.naive("close_cpu_ms", measure) == [2]
+    run.take("close_cpu_ms", "naive", 1)
+    assert run.naive("close_cpu_ms", measure) == [1]
+    assert run_with({}).naive("close_cpu_ms", measure) == [3]
 
 
 # -- the records and the stub's table ----------------------------------------------------------
@@ -228,6 +246,7 @@ def test_the_rows_of_the_targets_have_their_names() -> None:
         "cold_start_cpu_ms",
         "lateness_p50_ms",
         "lateness_p99_ms",
+        "lateness_precise_p99_ms",
         "zip_mb",
     } <= set(ROWS)
 

@@ -181,6 +181,22 @@ def test_a_close_whose_turn_comes_too_late_does_nothing(world: World) -> None:
     assert world.gateway.sent == {}
 
 
+def test_those_who_wait_for_a_slow_pace_do_not_hold_up_the_end(world: World) -> None:
+    pacer = world.closer.pacer
+    pacer.pace = type(pacer.pace)(1)
+    ends_ms = world.clock.ms + 2_500
+    outcomes = [
+        world.closer.close_idle_connection(
+            world.connect(f"c{number}", silent_s=300),
+            correlation_id="t",
+            has_time=lambda: world.clock.ms < ends_ms,
+        )
+        for number in range(32)
+    ]
+    assert [outcome is not None for outcome in outcomes] == [True] * 3 + [False] * 29
+    assert world.clock.ms - ends_ms <= 1_000
+
+
 def test_without_the_time_to_ask_the_sweep_is_held(world: World) -> None:
     crowd(world, 20, talking=False)
     left = iter([PLENTY_MS] * 4)

@@ -148,7 +148,7 @@ def _content(operation: str, answer: "Answer") -> Any:  # noqa: ANN401 - JSON
 
     A success without a JSON object is one all the same, as it is for botocore.
     """
-    members = _members(answer.body)
+    members = _members(answer.body) if answer.body else {}
     if answer.status < HTTPStatus.MULTIPLE_CHOICES:
         return members
     header = next((v for k, v in answer.headers if k.lower() == "x-amzn-errortype"), "")

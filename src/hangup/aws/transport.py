@@ -101,7 +101,7 @@ class Transport:
         self._region = region
         self._credentials = credentials
         self._ca_file = ca_file
-        self._provider: tuple[ReadOnlyCredentials, AwsCredentialsProvider] | None = None
+        self._signing_made: tuple[tuple[ReadOnlyCredentials, int], AwsSigningConfig] | None = None
         # Taken from the end, so that few connections do the work and the others may rest.
         self._resting: list[tuple[HttpClientConnection, float]] = []
 
@@ -185,25 +185,28 @@ class Transport:
             HttpHeaders(fields),
             io.BytesIO(body) if body else None,
         )
-        config = AwsSigningConfig(
-            algorithm=AwsSigningAlgorithm.V4,
-            signature_type=AwsSignatureType.HTTP_REQUEST_HEADERS,
-            credentials_provider=self._credentials_provider(),
-            region=self._region,
-            service=self._service,
-        )
-        aws_sign_request(request, config).result()
+        aws_sign_request(request, self._signing()).result()
         return request
 
-    def _credentials_provider(self) -> AwsCredentialsProvider:
+    def _signing(self) -> AwsSigningConfig:
+        """Return how to sign now: the time is part of it, in whole seconds."""
         if self._credentials is None:
             raise NoCredentialsError
-        now = self._credentials.get_frozen_credentials()
-        if self._provider is None or self._provider[0] != now:
-            provider = AwsCredentialsProvider.new_static(now.access_key, now.secret_key, now.token)
-            self._provider = now, provider
-            return provider
-        return self._provider[1]
+        keys = self._credentials.get_frozen_credentials()
+        made_for = (keys, int(time.time()))
+        made = self._signing_made
+        if made is None or made[0] != made_for:
+            config = AwsSigningConfig(
+                algorithm=AwsSigningAlgorithm.V4,
+                signature_type=AwsSignatureType.HTTP_REQUEST_HEADERS,
+                credentials_provider=AwsCredentialsProvider.new_static(
+                    keys.access_key, keys.secret_key, keys.token
+                ),
+                region=self._region,
+                service=self._service,
+            )
+            self._signing_made = made = (made_for, config)
+        return made[1]
 
 
 class _Exchange:
