@@ -75,7 +75,7 @@ class TestText:
 
     def test_recommends_a_topology_and_says_why(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = printed(capsys, "--connections", "1000000")
-        assert "Take precise (precise=True, segments=2): the median close comes 48 s earlier" in out
+        assert "Take precise (precise=True, segments=2): the median close comes 49 s earlier" in out
         assert "Take inline (precise=False, segments=1): precise needs an idle timeout" in printed(
             capsys, "--idle-timeout", "74"
         )
@@ -96,6 +96,7 @@ class TestText:
     def test_says_whom_long_pauses_would_queue(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert "merely between two" not in printed(capsys)
         out = printed(capsys, "--heartbeat", "60")
+        assert re.search(r" precise - - - [\d,.]+ 3 ", out)
         assert "Precise would queue 24,958 connections in each sweep" in out
 
     def test_says_that_a_resolution_saves_no_write(

@@ -151,6 +151,10 @@ class TestAdvice:
     def test_what_the_close_functions_cannot_take_is_not_recommended(self) -> None:
         advice = advise(Fleet(heartbeat_s=60), PRICES.prices)
         assert not advice.take_precise
+        assert advice.precise is not None
+        assert advice.precise.sweep.fits
+        assert not advice.precise.keeps_up
+        assert advice.inline.keeps_up
         assert "418 messages a second are more than the 182" in advice.why
 
     def test_precise_is_the_way_where_inline_sweeps_cannot_close_so_many(self) -> None:

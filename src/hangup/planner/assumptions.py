@@ -48,8 +48,9 @@ PAGE_LATENCY_MS: Final = 50.0
 PAGE_CPU_MS: Final = 1.2
 """CPU of our side for one page. Measured: 0.35 s for a million records of 300 bytes, 287 pages."""
 
-CLOSE_CPU_MS: Final = 0.75
-"""CPU of one close: claim, notice, delete, hand-over. Measured with TLS, on a shared machine."""
+CLOSE_CPU_MS: Final = 1.0
+"""CPU of one close: claim, notice, delete, hand-over. Measured with TLS: ``close_cpu_ms`` of
+``benchmarks/results.json``, rounded."""
 
 CLOSE_LATENCY_MS: Final = 40.0
 """Time of one close's four calls, one after the other. Assumed: 10 ms each."""

@@ -123,6 +123,7 @@ def _advice(advice: Advice) -> dict[str, object]:
 def _topology(topology: Topology) -> dict[str, object]:
     return {
         "lateness_s": _percentiles(topology.late),
+        "keeps_up": topology.keeps_up,
         "segments": topology.sweep.segments,
         "segments_are_enough": topology.sweep.fits,
         "added_usd": topology.adds_usd,

@@ -138,10 +138,11 @@ def _topology(plan: Plan) -> list[str]:
             continue
         late = topology.late
         seconds = (late.percentile_s(50), late.percentile_s(99), late.max_s)
+        # What falls behind is later every minute.
         rows.append(
             (
                 f"  {topology.name}",
-                *(f"{value:,.1f}" for value in seconds),
+                *(f"{value:,.1f}" if topology.keeps_up else "-" for value in seconds),
                 _usd(topology.adds_usd),
                 str(topology.sweep.segments) if topology.sweep.fits else "-",
             )

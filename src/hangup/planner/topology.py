@@ -26,6 +26,12 @@ class Topology:
     total_usd: float
 
     @property
+    def keeps_up(self) -> bool:
+        """Whether sweeps and, with precise, close functions have time for all there is to do."""
+        queue = estimate_queue(self.fleet) if self.fleet.precise else None
+        return self.sweep.fits and (queue is None or queue.keeps_up)
+
+    @property
     def name(self) -> str:
         """What the documentation calls it."""
         return "precise" if self.fleet.precise else "inline"
