@@ -5,9 +5,11 @@
 2. The claim decides: a client that spoke after the sweep keeps its connection, and of two messages
    about one connection (a queue delivers twice, two sweeps look ahead into the same seconds) one
    closes.
-3. What failed is named, so that it is delivered again; and the next sweep finds it as well.
-4. A message that cannot be read is named too, and stops no other: in the end it lies in the queue
-   of failed closes.
+3. What is over by now (the client spoke, the connection was cleaned up) takes no turn of the pace:
+   a crowd that is queued by one sweep after another until it is closed would else use up all turns.
+4. A close that failed is left to the next sweep, which finds it within a minute: it is not
+   delivered again. What was not tried is: what came too early, or without time left.
+5. A message that cannot be read stops no other: in the end it lies in the queue of failed closes.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +27,6 @@ __all__ = ["DueConnections", "Message"]
 
 _LONGEST_WAIT_MS: Final = DurationMs(1_000)
 """Delays are whole seconds and clocks differ a little: more than that is another matter."""
-
-_DONE: Final = frozenset({Ended.CLOSED, Ended.ALREADY_GONE, Ended.CLAIM_LOST})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class DueConnections:
         for one, outcome in zip(received, self.parallel_map(close, received), strict=True):
             if one.due is not None and outcome is not None:
                 tally.add(one.due.connection, outcome, deadline_ms=one.due.deadline_ms)
-            if outcome is None or outcome.ended not in _DONE:
+            if outcome is None:
                 again.append(one.message.message_id)
         report = tally.report()
         self.metrics.emit(report.metrics())
@@ -100,13 +100,30 @@ class DueConnections:
         due = received.due
         if due is None or not self._is_past_deadline(received.message, due):
             return None
+
+        def has_time() -> bool:
+            return time_left_ms() >= STOP_MARGIN_MS
+
+        if not has_time():
+            return None
+        if self._is_over(due):
+            return Outcome(ended=Ended.CLAIM_LOST)
         # The id of the sweep that found it, not of this invocation: one id leads through all logs.
         closer = replace(self.closer, log=_Correlated(self.log, due.correlation_id))
         return closer.close_idle_connection(
-            due.connection,
-            correlation_id=due.correlation_id,
-            has_time=lambda: time_left_ms() >= STOP_MARGIN_MS,
+            due.connection, correlation_id=due.correlation_id, has_time=has_time
         )
+
+    def _is_over(self, due: Due) -> bool:
+        """Say whether the claim would be lost, as far as a look can tell; the claim decides."""
+        try:
+            record = self.closer.connections.get(due.connection.connection_id)
+        except BackendError:
+            return False
+        if record is None:
+            return True
+        seen_ms, queued_ms = record.last_seen_ms, due.connection.last_seen_ms
+        return seen_ms is not None and queued_ms is not None and seen_ms > queued_ms
 
     def _is_past_deadline(self, message: Message, due: Due) -> bool:
         """Wait for the deadline if it is near; if it is not, give the message back until then."""

@@ -287,9 +287,12 @@ class _Pass:
 
     def _doubt(self, batch: Sequence[Connection]) -> Hold | None:
         guard = self.sweep.guard
+        # Groups are even samples of the table, and together they would close what none of them
+        # finds unlikely: so each judges as if all had found what it has.
+        groups = self.group.of
         if self.override_guard or not guard.is_suspicious(
-            idle=self.counts["found"],
-            checked=self.counts["checked"],
+            idle=self.counts["found"] * groups,
+            checked=self.counts["checked"] * groups,
             whole_table=self.complete,
         ):
             return None
@@ -348,8 +351,9 @@ class _Pass:
         precise = self.sweep.due_queue is not None
         report = SweepReport(
             checked=count["checked"],
-            # With a queue, whoever closes them counts them: once, in the minute of their close.
-            idle=0 if precise else count["found"],
+            # With a queue, whoever closes them counts them: once, in the minute of their close. A
+            # sweep that was held leaves none to be closed and counted.
+            idle=count["found"] - count["queued"] if self.held or not precise else 0,
             closes=self.tally.report(),
             queued=count["queued"],
             queue_failures=count["queue_failures"],

@@ -35,7 +35,7 @@ REAL = [
     for engine in ENGINES
     for direct in (False, True)
 ]
-"""Each engine, with updates through botocore and through the sweep's own transport."""
+"""Each engine, with calls through botocore and through the sweep's own transport."""
 
 
 @pytest.fixture(scope="session")
@@ -71,8 +71,8 @@ def tables(request: pytest.FixtureRequest) -> Iterator[DynamoDbStore]:
     yield from _tables(request)
 
 
-def direct_writer(client: "DynamoDBClient") -> DirectDynamoDb:
-    """Return what writes where ``client`` does, in the sweep's way."""
+def direct_to(client: "DynamoDBClient") -> DirectDynamoDb:
+    """Return what calls the engine of ``client`` in the sweep's way."""
     transport = Transport(
         client.meta.endpoint_url,
         service="dynamodb",
@@ -86,6 +86,6 @@ def direct_writer(client: "DynamoDBClient") -> DirectDynamoDb:
 def _tables(request: pytest.FixtureRequest) -> Iterator[DynamoDbStore]:
     engine, direct = request.param
     client: DynamoDBClient = request.getfixturevalue(engine)
-    tables = DynamoDbStore(client, direct_writer(client) if direct else None)
+    tables = DynamoDbStore(client, direct_to(client) if direct else None)
     yield tables
     tables.drop()

@@ -69,7 +69,7 @@ class InMemoryStore:
 class DynamoDbStore:
     """Two new tables on an engine that speaks DynamoDB, made as the stack's template says."""
 
-    def __init__(self, client: "DynamoDBClient", writer: DirectDynamoDb | None = None) -> None:
+    def __init__(self, client: "DynamoDBClient", direct: DirectDynamoDb | None = None) -> None:
         self.client = client
         number = next(_numbers)
         self.connections_table = f"connections-{number}"
@@ -81,7 +81,7 @@ class DynamoDbStore:
             client.create_table(TableName=table, **table_definition(key))
         clock = SystemClock()
         calls = Calls(clock, Deadline(clock))
-        self.connections = DynamoDbConnections(client, calls, self.connections_table, writer=writer)
+        self.connections = DynamoDbConnections(client, calls, self.connections_table, direct=direct)
         self.sessions = DynamoDbSessions(
             client,
             calls,

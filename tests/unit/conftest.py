@@ -29,11 +29,12 @@ def calls(clock: FakeClock, deadline: Deadline) -> Calls:
 
 @pytest.fixture
 def connections(aws: AwsStub, calls: Calls, request: pytest.FixtureRequest) -> DynamoDbConnections:
-    """Return the adapter; ``@pytest.mark.parametrize(..., indirect=True)`` chooses its writer."""
+    """Return the adapter; ``@pytest.mark.parametrize(..., indirect=True)`` chooses its client."""
     client = dynamodb_client()
     direct = getattr(request, "param", "boto3") == "direct"
-    writer = direct_dynamodb(client) if direct else None
-    return DynamoDbConnections(client, calls, "connections", writer=writer)
+    return DynamoDbConnections(
+        client, calls, "connections", direct=direct_dynamodb(client) if direct else None
+    )
 
 
 @pytest.fixture

@@ -210,7 +210,7 @@ class TestNoAnswer:
             direct_lambda() if direct else lambda_client(), calls, disconnect_function="f"
         )
         connections = DynamoDbConnections(
-            dynamodb, calls, "connections", writer=direct_dynamodb(dynamodb) if direct else None
+            dynamodb, calls, "connections", direct=direct_dynamodb(dynamodb) if direct else None
         )
         sessions = DynamoDbSessions(
             dynamodb_client(), calls, connections_table="connections", sessions_table="sessions"

@@ -313,8 +313,8 @@ def test_a_precise_stack_adds_the_alarms_that_are_documented() -> None:
         template = packaged_template(precise=precise)
         return len(Resources(template=template).of_type("AWS::CloudWatch::Alarm"))
 
-    assert alarms(precise=True) - alarms(precise=False) == 2
-    assert "two alarms" in (ROOT / "docs" / "deploy.md").read_text()
+    assert alarms(precise=True) - alarms(precise=False) == 4
+    assert "four alarms" in (ROOT / "docs" / "deploy.md").read_text()
 
 
 def test_the_look_ahead_is_the_one_that_is_documented() -> None:

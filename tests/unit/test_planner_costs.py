@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from hangup import sweep
+from hangup.aws.calls import REPORT_MS
 from hangup.core import limits
 from hangup.handlers import closing
 from hangup.planner.assumptions import (
@@ -158,6 +159,6 @@ def test_fewer_sweeps_cost_less_and_more_invocations_more() -> None:
 def test_the_constants_are_those_of_the_product() -> None:
     assert closing.CLOSES_IN_FLIGHT == CONCURRENCY
     assert sweep.BATCH_SIZE == BATCH_SIZE
-    assert INVOCATION_S - sweep.SCAN_MARGIN_MS / 1000 == SCAN_BUDGET_S
-    assert INVOCATION_S - sweep.STOP_MARGIN_MS / 1000 == SWEEP_BUDGET_S
+    assert INVOCATION_S - (sweep.SCAN_MARGIN_MS + REPORT_MS) / 1000 == SCAN_BUDGET_S
+    assert INVOCATION_S - (sweep.STOP_MARGIN_MS + REPORT_MS) / 1000 == SWEEP_BUDGET_S
     assert limits.MAX_CONNECTION_S == MAX_CONNECTION_S

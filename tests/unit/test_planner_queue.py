@@ -100,7 +100,7 @@ class TestBill:
             "queue of due connections",
             "close function",
             "close function: logs",
-            "claims that are lost",
+            "close function: looks at records",
         }
 
     def test_the_items_are_those_of_a_sum_by_hand(self) -> None:
@@ -112,7 +112,7 @@ class TestBill:
             4_500_000 * 2.1 + 648_000
         )
         assert items["queue of due connections"].usd == pytest.approx(4.04, abs=0.005)
-        assert items["claims that are lost"].quantity == pytest.approx(900_000)
+        assert items["close function: looks at records"].quantity == pytest.approx(4_500_000)
 
 
 class TestLateness:

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from hangup.core.due import LOOK_AHEAD_S
-from hangup.core.guard import DEFAULT_GUARD, GuardPolicy
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.core.policy import IdlePolicy
 from hangup.errors import InvalidRequest, SweepFailed
@@ -275,21 +274,21 @@ class TestGroups:
         assert (checked, closed) == (120, 20)
         assert len(world.gateway.open_ids) == 100
 
-    def test_each_alone_obeys_the_guard(self) -> None:
+    @pytest.mark.parametrize(("size", "groups"), [(60, 3), (360, 20)])
+    def test_each_alone_obeys_the_guard_however_little_it_reads(
+        self, size: int, groups: int
+    ) -> None:
         world = World()
-        world.sweep = replace(
-            world.sweep,
-            guard=GuardPolicy(share_percent=50, at_least=5, sample_size=DEFAULT_GUARD.sample_size),
-        )
-        for connection in crowd(world, 60, silent_s=300):
+        for connection in crowd(world, size, silent_s=300):
             world.gateway.active_ms[connection.connection_id] = EpochMs(world.clock.ms)
-        for index in range(3):
+        for index in range(groups):
             report = world.sweep.check_and_close_idle_connections(
                 time_left_ms=lambda: PLENTY_MS,
                 correlation_id="tick-1",
-                group=SegmentGroup(index=index, of=3),
+                group=SegmentGroup(index=index, of=groups),
             )
             assert (report.held, report.closed) == (True, 0)
+        assert len(world.gateway.open_ids) == size
 
     def test_one_that_stops_in_time_starts_elsewhere_in_its_part_the_next_time(self) -> None:
         world = World()

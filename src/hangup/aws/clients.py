@@ -43,7 +43,8 @@ _CONFIG: Final = Config(
     connect_timeout=CONNECT_S,
     read_timeout=READ_S,
     retries={"mode": "standard", "total_max_attempts": 1},
-    max_pool_connections=CONCURRENCY,
+    # No function has more threads; a connection that finds no room in the pool is thrown away.
+    max_pool_connections=32,
 )
 
 

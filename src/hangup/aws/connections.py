@@ -53,7 +53,7 @@ _NUMBER: Final = {":number": string("N")}
 class DynamoDbConnections:
     """``ConnectionsRepository`` on a DynamoDB table; ``client`` is used from several threads.
 
-    ``writer`` (None: the client) makes the updates.
+    ``direct`` (None: the client) makes the calls about one item.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class DynamoDbConnections:
         calls: Calls,
         table: str,
         *,
-        writer: "DirectDynamoDb | None" = None,
+        direct: "DirectDynamoDb | None" = None,
     ) -> None:
         self._client = client
-        self._writer = writer or client
+        self._direct = direct or client
         self._calls = calls
         self._table = table
 
@@ -73,7 +73,7 @@ class DynamoDbConnections:
         """Return the record as last written, ``None`` if there is none."""
         answer = self._calls(
             "GetItem",
-            lambda: self._client.get_item(
+            lambda: self._direct.get_item(
                 TableName=self._table,
                 Key={"connectionId": string(connection_id)},
                 ConsistentRead=True,
@@ -218,7 +218,7 @@ class DynamoDbConnections:
         if values:
             request["ExpressionAttributeValues"] = values
         try:
-            self._calls("UpdateItem", lambda: self._writer.update_item(**request))
+            self._calls("UpdateItem", lambda: self._direct.update_item(**request))
         except AnsweredError as error:
             if error.code != "ConditionalCheckFailedException":
                 raise

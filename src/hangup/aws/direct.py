@@ -35,23 +35,27 @@ __all__ = [
     "direct_management_api",
 ]
 
-_DYNAMODB: Final = (
-    ("Content-Type", "application/x-amz-json-1.0"),
-    ("X-Amz-Target", "DynamoDB_20120810.UpdateItem"),
-)
+_JSON: Final = ("Content-Type", "application/x-amz-json-1.0")
 
 
 class DirectDynamoDb:
-    """DynamoDB's ``update_item``, in the low-level form that is also the one on the wire."""
+    """DynamoDB's calls about one item, in the low-level form that is also the one on the wire."""
 
     def __init__(self, transport: "Callable[[], Transport]") -> None:
         self._transport = transport
 
     def update_item(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
         """Update one item."""
+        return self._call("UpdateItem", request)
+
+    def get_item(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
+        """Return one item."""
+        return self._call("GetItem", request)
+
+    def _call(self, operation: str, request: "Mapping[str, Any]") -> Any:  # noqa: ANN401 - JSON
+        headers = (_JSON, ("X-Amz-Target", f"DynamoDB_20120810.{operation}"))
         body = json.dumps(request).encode()
-        answer = self._transport().send("POST", "/", headers=_DYNAMODB, body=body)
-        return _content("UpdateItem", answer)
+        return _content(operation, self._transport().send("POST", "/", headers=headers, body=body))
 
 
 class DirectManagementApi:

@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 
 from hangup.aws.calls import Calls
 from hangup.core.due import Due, as_message, delay_s
+from hangup.core.limits import MAX_QUEUE_BATCH
 from hangup.errors import BackendError
 from hangup.ports import Clock, DeadLetter, NotQueued
 
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import BatchResultErrorEntryTypeDef
 
 __all__ = ["SqsDeadLetters", "SqsDueQueue"]
-
-_BATCH: Final = 10
-"""The most that SQS hands out at once. SQS API reference, ReceiveMessage."""
 
 _WAIT_S: Final = 1
 """With any wait SQS asks all its servers, so that an empty answer means an empty queue. Short,
@@ -42,7 +40,7 @@ class SqsDeadLetters:
             "ReceiveMessage",
             lambda: self._client.receive_message(
                 QueueUrl=self._queue_url,
-                MaxNumberOfMessages=_BATCH,
+                MaxNumberOfMessages=MAX_QUEUE_BATCH,
                 WaitTimeSeconds=_WAIT_S,
                 VisibilityTimeout=_HIDDEN_S,
             ),

@@ -28,6 +28,10 @@ _TIMEOUT_S: Final = 60
 _HIDDEN_S: Final = 6 * _TIMEOUT_S
 _RECEIVES: Final = 5
 
+_BEHIND_S: Final = 300
+_BEHIND_MINUTES: Final = 3
+"""Far above the longest delay, which SQS may count or not: a sweep looks 75 seconds ahead."""
+
 _KEPT_HOURS: Final = 1
 """Longer than all receives take. What is older, a later sweep has queued again."""
 
@@ -100,7 +104,7 @@ class DueCloses(Construct):
             # Not reserved concurrency: SQS would go on delivering, and count what is throttled.
             max_concurrency=_CLOSERS,
         )
-        self.alarms = (handler.failure_alarm, self._failed())
+        self.alarms = (handler.failure_alarm, self._failed(), self._behind())
 
     def _failed(self) -> cloudwatch.Alarm:
         return cloudwatch.Alarm(
@@ -120,6 +124,26 @@ class DueCloses(Construct):
             # SQS goes quiet about a queue that nobody has used for six hours, and what lies in it
             # is no better for that: the alarm stays as it is.
             treat_missing_data=cloudwatch.TreatMissingData.IGNORE,
+        )
+
+    def _behind(self) -> cloudwatch.Alarm:
+        return cloudwatch.Alarm(
+            self,
+            "ClosesBehind",
+            alarm_description=(
+                f"Critical: a due connection has waited in the queue for more than {_BEHIND_S}"
+                " seconds. The close function gets no messages (is its event source mapping"
+                " enabled? is the account throttled?), or more fall due than closes_per_second"
+                " allows."
+            ),
+            metric=self.queue.metric_approximate_age_of_oldest_message(
+                statistic=cloudwatch.Stats.MAXIMUM, period=cdk.Duration.minutes(1)
+            ),
+            threshold=_BEHIND_S,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            evaluation_periods=_BEHIND_MINUTES,
+            # An empty queue has no oldest message.
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
 
 

@@ -127,7 +127,7 @@ class IdleConnectionTimeout(Construct):
                 architecture=architecture,
                 environment=common,
                 grants=[
-                    allow(["dynamodb:UpdateItem"], connections_table.table_arn),
+                    allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], connections_table.table_arn),
                     manage_connections(api, stage, ["POST", "DELETE"]),
                     hand_over,
                 ],
@@ -175,7 +175,7 @@ class IdleConnectionTimeout(Construct):
             self._held(),
             self._no_sweep(segments),
             handler.failure_alarm,
-            *(() if self.due_closes is None else self.due_closes.alarms),
+            *self._alarms_about(self.due_closes),
         )
         for alarm in self.alarms:
             alarm.add_alarm_action(*alarm_actions)
@@ -200,6 +200,13 @@ class IdleConnectionTimeout(Construct):
             )
             for first in range(0, segments, MAX_RULE_TARGETS)
         )
+
+    def _alarms_about(self, due_closes: DueCloses | None) -> tuple[cloudwatch.Alarm, ...]:
+        if due_closes is None:
+            return ()
+        # A sweep that fails to close fails; the close function only leaves it to the next sweep.
+        failing = self._more_than("ClosesFail", "CloseFailures", 0, "Critical")
+        return (failing, *due_closes.alarms)
 
     def _held(self) -> cloudwatch.Alarm:
         return self._more_than(

@@ -5,8 +5,7 @@
    come to a connection later than this one did. So two sweeps look ahead into some of the same
    seconds: what both queue is closed once, by the claim.
 3. A message is delivered when the connection is idle, at the earliest: its delay is rounded up.
-4. It carries all that a close needs, and whoever receives it reads no record. What the client said
-   after the sweep makes the claim fail.
+4. It carries all that a close needs. What the client said after the sweep makes the claim fail.
 """
 
 import json

@@ -44,7 +44,7 @@ def closer_of(settings: _Settings, *, log: Log) -> Closer:
     dynamodb = dynamodb_client()
     return Closer(
         connections=DynamoDbConnections(
-            dynamodb, calls, settings.connections_table, writer=direct_dynamodb(dynamodb)
+            dynamodb, calls, settings.connections_table, direct=direct_dynamodb(dynamodb)
         ),
         gateway=ManagementApiGateway(direct_management_api(settings.endpoint), calls),
         functions=LambdaFunctions(

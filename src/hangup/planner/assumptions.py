@@ -64,11 +64,13 @@ BATCH_SIZE: Final = 1_000
 INVOCATION_S: Final = 60
 """Time limit of the timeout function."""
 
-SCAN_BUDGET_S: Final = 35.0
-"""After this no page is read. ``hangup.sweep.SCAN_MARGIN_MS`` before the time limit."""
+SCAN_BUDGET_S: Final = 32.0
+"""After this no page is read. ``hangup.sweep.SCAN_MARGIN_MS`` before the time limit,
+less ``hangup.aws.calls.REPORT_MS``."""
 
-SWEEP_BUDGET_S: Final = 40.0
-"""After this no close is started. ``hangup.sweep.STOP_MARGIN_MS`` before the time limit."""
+SWEEP_BUDGET_S: Final = 37.0
+"""After this no close is started. ``hangup.sweep.STOP_MARGIN_MS`` before the time limit,
+less ``hangup.aws.calls.REPORT_MS``."""
 
 METRICS: Final = 15
 """Custom metrics at most, every dimension counted."""
@@ -76,7 +78,7 @@ METRICS: Final = 15
 ALARMS: Final = 5
 """Alarms of the construct."""
 
-PRECISE_ALARMS: Final = 2
+PRECISE_ALARMS: Final = 4
 """Alarms more with ``precise``."""
 
 MAX_SEGMENTS: Final = 20

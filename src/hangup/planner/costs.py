@@ -200,8 +200,7 @@ def _precise(
     """Return what the precise topology has beside the closes themselves."""
     requests = queue.requests_per_month
     batches = queue.invocations_per_second * MONTH_S
-    lost = queue.messages_per_second * MONTH_S - fleet.idle_closes_per_second * MONTH_S
-    lost_units = lost * fleet.write_units
+    looks = queue.messages_per_second * MONTH_S * _record_read_units(fleet)
     return [
         (
             "queue of due connections",
@@ -225,11 +224,11 @@ def _precise(
             batches * CLOSE_LOG_BYTES * prices.logs,
         ),
         (
-            "claims that are lost",
+            "close function: looks at records",
             Group.ADDED,
-            lost_units,
-            "write units",
-            lost_units * prices.dynamodb_writes,
+            looks,
+            "read units",
+            looks * prices.dynamodb_reads,
         ),
     ]
 

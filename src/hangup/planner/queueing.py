@@ -3,9 +3,10 @@
 1. A sweep queues what is idle, or will be within its look-ahead. That is longer than a sweep's
    interval, so some connections are queued twice; the claim lets one of the messages close.
 2. It also queues who is merely between two messages, if that one would be due within the look-ahead
-   without the next: a share of the fleet, 0 with short heartbeats. Their claims are lost.
+   without the next: a share of the fleet, 0 with short heartbeats. They come to nothing.
 3. All messages go through the close functions, which share the pace. A batch takes a turn of the
-   pace for itself beside one for each message.
+   pace for itself beside one for each message. That is on the safe side: messages that come to
+   nothing take none.
 """
 
 import math
