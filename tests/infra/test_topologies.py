@@ -34,10 +34,10 @@ def due(lambda_zip: Path) -> Resources:
 
 
 class TestPrecise:
-    def test_adds_two_queues_a_function_and_two_alarms(self, due: Resources) -> None:
+    def test_adds_two_queues_a_function_and_four_alarms(self, due: Resources) -> None:
         types = sorted(resource["Type"] for resource in due.template["Resources"].values())
         assert types == [
-            *["AWS::CloudWatch::Alarm"] * 7,
+            *["AWS::CloudWatch::Alarm"] * 9,
             "AWS::Events::Rule",
             *["AWS::IAM::Policy"] * 2,
             *["AWS::IAM::Role"] * 2,
@@ -66,7 +66,7 @@ class TestPrecise:
                 "logs:CreateLogStream",
                 "logs:PutLogEvents",
             },
-            TABLE_ARN: {"dynamodb:UpdateItem"},
+            TABLE_ARN: {"dynamodb:GetItem", "dynamodb:UpdateItem"},
             f"{STAGE}POST/@connections/*": MANAGE,
             f"{STAGE}DELETE/@connections/*": MANAGE,
             FUNCTION_ARN: {"lambda:InvokeFunction"},
@@ -146,6 +146,21 @@ class TestPrecise:
             if alarm["MetricName"] == "Errors"
         ]
         assert "${IdleTimeoutDueClosesCloseHandlerFunction}" in failing
+
+    def test_alarms_when_closes_fail_and_when_none_are_made(self, due: Resources) -> None:
+        failures = due.alarm("CloseFailures")
+        assert (failures["Threshold"], failures["ComparisonOperator"]) == (
+            0,
+            "GreaterThanThreshold",
+        )
+        behind = due.alarm("ApproximateAgeOfOldestMessage")
+        (queue_id,) = (name for name in due.of_type("AWS::SQS::Queue") if "Failed" not in name)
+        assert behind["Dimensions"] == [
+            {"Name": "QueueName", "Value": {"Fn::GetAtt": [queue_id, "QueueName"]}}
+        ]
+        # Longer than any delay, and shorter than a message is kept.
+        assert 75 < behind["Threshold"] < 3_600
+        assert behind["TreatMissingData"] == "notBreaching"
 
     def test_the_mapping_waits_until_the_function_may_receive(self, due: Resources) -> None:
         function_id = next(name for name in due.of_type("AWS::Lambda::Function") if "Due" in name)
