@@ -43,7 +43,7 @@ synth: .venv/.dev ## Build the Lambda zip, synthesise the template and refresh t
 	$(BIN)/python infra/app.py
 
 lock: .venv/.dev ## Pin requirements/*.txt again from requirements/*.in
-	cd requirements && for set in dev local lambda; do ../$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+	cd requirements && for set in dev local lambda; do ../$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $$([ $$set = dev ] || echo -c dev.txt) $$set.in -o $$set.txt; done
 
 clean: ## Remove what was built and installed here (not .hangup, the state of `make up`)
