@@ -35,7 +35,7 @@ soak: .venv/.dev ## 2 x 50,000 schedules of the model, then 500 real clients for
 bench: .venv/.dev ## Measure against the naive way (half an hour); one row: make bench ROWS=zip_mb
 	$(BIN)/python -m benchmarks $(if $(ROWS),--rows $(ROWS))
 
-bench-quick: .venv/.dev ## Show that the benchmarks work, small and without writing results (under a minute)
+bench-quick: .venv/.dev ## Show that the benchmarks work, small and without writing results (about a minute)
 	$(BIN)/python -m benchmarks --quick
 
 format: .venv/.dev ## Rewrite the code in the project's format
