@@ -12,6 +12,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from hangup.cdk.handler_function import HandlerFunction, allow
+from hangup.cdk.queues import KEPT_LONGEST, closed_queue, waiting_alarm
 from hangup.core.limits import MAX_QUEUE_BATCH
 
 __all__ = ["DueCloses"]
@@ -55,8 +56,8 @@ class DueCloses(Construct):
         log_retention: logs.RetentionDays,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.failed_closes = _queue(self, "FailedCloses", retention=cdk.Duration.days(14))
-        self.queue = _queue(
+        self.failed_closes = closed_queue(self, "FailedCloses", retention=KEPT_LONGEST)
+        self.queue = closed_queue(
             self,
             "Queue",
             retention=cdk.Duration.hours(_KEPT_HOURS),
@@ -107,23 +108,15 @@ class DueCloses(Construct):
         self.alarms = (handler.failure_alarm, self._failed(), self._behind())
 
     def _failed(self) -> cloudwatch.Alarm:
-        return cloudwatch.Alarm(
+        return waiting_alarm(
             self,
             "ClosesFailed",
-            alarm_description=(
+            self.failed_closes,
+            description=(
                 "Critical: messages about due connections could not be dealt with, and wait in the"
                 " queue of failed closes. The close function's log says why. The sweeps go on"
                 " finding what is idle: when the cause is mended, purge that queue."
             ),
-            metric=self.failed_closes.metric_approximate_number_of_messages_visible(
-                statistic=cloudwatch.Stats.MAXIMUM, period=cdk.Duration.minutes(1)
-            ),
-            threshold=0,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-            evaluation_periods=1,
-            # SQS goes quiet about a queue that nobody has used for six hours, and what lies in it
-            # is no better for that: the alarm stays as it is.
-            treat_missing_data=cloudwatch.TreatMissingData.IGNORE,
         )
 
     def _behind(self) -> cloudwatch.Alarm:
@@ -145,23 +138,3 @@ class DueCloses(Construct):
             # An empty queue has no oldest message.
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
-
-
-def _queue(
-    scope: Construct,
-    construct_id: str,
-    *,
-    retention: cdk.Duration,
-    visibility_timeout: cdk.Duration | None = None,
-    dead_letter_queue: sqs.DeadLetterQueue | None = None,
-) -> sqs.Queue:
-    return sqs.Queue(
-        scope,
-        construct_id,
-        retention_period=retention,
-        visibility_timeout=visibility_timeout,
-        dead_letter_queue=dead_letter_queue,
-        encryption=sqs.QueueEncryption.SQS_MANAGED,
-        enforce_ssl=True,
-        removal_policy=cdk.RemovalPolicy.DESTROY,
-    )

@@ -18,6 +18,7 @@ from hangup.cdk.code import lambda_code
 from hangup.cdk.handler_function import HandlerFunction, allow
 from hangup.cdk.idle_connection_timeout import IdleConnectionTimeout
 from hangup.cdk.management_api import manage_connections, stage_endpoint
+from hangup.cdk.queues import KEPT_LONGEST, closed_queue, waiting_alarm
 from hangup.core.limits import MAX_CONNECTION_S
 
 __all__ = ["HangupStack"]
@@ -121,7 +122,7 @@ class HangupStack(cdk.Stack):
         )
         self._management_endpoint = self._endpoint(emulator)
 
-        self._failed_cleanups = self._failed_cleanups_queue()
+        self._failed_cleanups = closed_queue(self, "FailedCleanups", retention=KEPT_LONGEST)
         self._failed_cleanups_alarm().add_alarm_action(*alarm_actions)
         connect = self._connect_handler()
         heartbeat = self._heartbeat_handler()
@@ -290,35 +291,16 @@ class HangupStack(cdk.Stack):
             failed_events=self._failed_cleanups,
         )
 
-    def _failed_cleanups_queue(self) -> sqs.Queue:
-        return sqs.Queue(
-            self,
-            "FailedCleanups",
-            # As long as SQS keeps anything: time to find out why, and to replay.
-            retention_period=cdk.Duration.days(14),
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
-            enforce_ssl=True,
-            removal_policy=cdk.RemovalPolicy.DESTROY,
-        )
-
     def _failed_cleanups_alarm(self) -> cloudwatch.Alarm:
-        return cloudwatch.Alarm(
+        return waiting_alarm(
             self,
             "CleanupsFailed",
-            alarm_description=(
+            self._failed_cleanups,
+            description=(
                 "Critical: cleanups failed for good, and wait in the queue of output"
                 " FailedCleanupsQueueUrl. The disconnect function's log says why; when that is"
                 " mended, run: hangup redrive"
             ),
-            metric=self._failed_cleanups.metric_approximate_number_of_messages_visible(
-                statistic=cloudwatch.Stats.MAXIMUM, period=cdk.Duration.minutes(1)
-            ),
-            threshold=0,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-            evaluation_periods=1,
-            # SQS goes quiet about a queue that nobody has used for six hours, and what lies in it
-            # is no better for that: the alarm stays as it is.
-            treat_missing_data=cloudwatch.TreatMissingData.IGNORE,
         )
 
     def _handler(  # noqa: PLR0913 - keyword by keyword what differs between the handlers
