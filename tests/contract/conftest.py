@@ -73,14 +73,19 @@ def tables(request: pytest.FixtureRequest) -> Iterator[DynamoDbStore]:
 
 def direct_to(client: "DynamoDBClient") -> DirectDynamoDb:
     """Return what calls the engine of ``client`` in the sweep's way."""
-    transport = Transport(
-        client.meta.endpoint_url,
-        service="dynamodb",
+    transport = transport_to(client.meta.endpoint_url, service="dynamodb")
+    return DirectDynamoDb(lambda: transport)
+
+
+def transport_to(url: str, *, service: str) -> Transport:
+    """Return the sweep's own transport to a service of an engine."""
+    return Transport(
+        url,
+        service=service,
         region=REGION,
         credentials=Credentials(ROOT.access_key_id, ROOT.secret_access_key),
         ca_file="unused: the engines speak HTTP",
     )
-    return DirectDynamoDb(lambda: transport)
 
 
 def _tables(request: pytest.FixtureRequest) -> Iterator[DynamoDbStore]:

@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
 import pytest
-from botocore.credentials import Credentials
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from hangup.aws.direct import DirectManagementApi
 from hangup.aws.gateway import ManagementApiGateway
 from hangup.aws.process import calls
-from hangup.aws.transport import Transport
 from hangup.core.model import DurationMs, EpochMs, Role
-from hangup.local.client import REGION, ROOT
 from hangup.local.participants import join_url
 from hangup.ports import CloseOutcome, Gateway, PostOutcome
 from hangup.testing import InMemoryGateway
 from hangup.tokens import mint_join_token
+from tests.contract.conftest import transport_to
 from tests.integration.conftest import Stack, stack
 
 if TYPE_CHECKING:
@@ -94,13 +92,7 @@ def management_api(
             "apigatewaymanagementapi", endpoint_url=endpoint
         )
         return client
-    transport = Transport(
-        endpoint,
-        service="execute-api",
-        region=REGION,
-        credentials=Credentials(ROOT.access_key_id, ROOT.secret_access_key),
-        ca_file="unused: the engine speaks HTTP",
-    )
+    transport = transport_to(endpoint, service="execute-api")
     return DirectManagementApi(lambda: transport)
 
 

@@ -61,12 +61,15 @@ def transport(request: pytest.FixtureRequest) -> str:
     return str(getattr(request, "param", "boto3"))
 
 
-@pytest.fixture
-def gateway(aws: AwsStub, calls: Calls, transport: str) -> ManagementApiGateway:
-    endpoint = aws.management_endpoint
+def gateway_at(endpoint: str, calls: Calls, transport: str) -> ManagementApiGateway:
     direct = transport == "direct"
     client = direct_management_api(endpoint) if direct else management_client(endpoint)
     return ManagementApiGateway(client, calls)
+
+
+@pytest.fixture
+def gateway(aws: AwsStub, calls: Calls, transport: str) -> ManagementApiGateway:
+    return gateway_at(aws.management_endpoint, calls, transport)
 
 
 @pytest.fixture
@@ -124,11 +127,7 @@ class TestGateway:
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(page), page)
         with serving() as server:
             server.answer = lambda _request: answer
-            direct = transport == "direct"
-            gateway = ManagementApiGateway(
-                direct_management_api(server.url) if direct else management_client(server.url),
-                calls,
-            )
+            gateway = gateway_at(server.url, calls, transport)
             assert gateway.post_to_connection("c1", {}) is PostOutcome.POSTED
             assert gateway.delete_connection("c1") is CloseOutcome.CLOSED
 
@@ -203,9 +202,7 @@ class TestNoAnswer:
     ) -> None:
         direct = transport == "direct"
         dynamodb = dynamodb_client()
-        gateway = ManagementApiGateway(
-            direct_management_api(nowhere) if direct else management_client(nowhere), calls
-        )
+        gateway = gateway_at(nowhere, calls, transport)
         functions = LambdaFunctions(
             direct_lambda() if direct else lambda_client(), calls, disconnect_function="f"
         )
@@ -241,10 +238,7 @@ class TestNoAnswer:
             thread = threading.Thread(target=self._hang_up_on_all, args=(deaf, connections))
             thread.start()
             endpoint = f"http://127.0.0.1:{deaf.getsockname()[1]}/prod"
-            direct = transport == "direct"
-            gateway = ManagementApiGateway(
-                direct_management_api(endpoint) if direct else management_client(endpoint), calls
-            )
+            gateway = gateway_at(endpoint, calls, transport)
             with pytest.raises(BackendError, match="ConnectionClosedError") as error:
                 gateway.post_to_connection("c1", {})
             deaf.shutdown(socket.SHUT_RDWR)
@@ -265,10 +259,7 @@ class TestNoAnswer:
     def test_a_message_that_cannot_have_been_sent_is_tried_again(
         self, nowhere: str, calls: Calls, transport: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        direct = transport == "direct"
-        gateway = ManagementApiGateway(
-            direct_management_api(nowhere) if direct else management_client(nowhere), calls
-        )
+        gateway = gateway_at(nowhere, calls, transport)
         pauses: list[DurationMs] = []
         monkeypatch.setattr(FakeClock, "sleep", lambda _clock, ms: pauses.append(ms))
         with pytest.raises(BackendError, match="EndpointConnectionError") as error:

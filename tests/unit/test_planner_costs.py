@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from hangup import sweep
+from hangup.aws import clients
 from hangup.aws.calls import REPORT_MS
 from hangup.core import limits
-from hangup.handlers import closing
 from hangup.planner.assumptions import (
     BATCH_SIZE,
     CONCURRENCY,
@@ -157,7 +157,7 @@ def test_fewer_sweeps_cost_less_and_more_invocations_more() -> None:
 
 
 def test_the_constants_are_those_of_the_product() -> None:
-    assert closing.CLOSES_IN_FLIGHT == CONCURRENCY
+    assert clients.CLOSES_IN_FLIGHT == CONCURRENCY
     assert sweep.BATCH_SIZE == BATCH_SIZE
     assert INVOCATION_S - (sweep.SCAN_MARGIN_MS + REPORT_MS) / 1000 == SCAN_BUDGET_S
     assert INVOCATION_S - (sweep.STOP_MARGIN_MS + REPORT_MS) / 1000 == SWEEP_BUDGET_S

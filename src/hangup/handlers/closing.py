@@ -14,15 +14,11 @@ from hangup.core.model import DurationMs
 from hangup.core.pacing import Pace
 from hangup.ports import Log
 
-__all__ = ["CLAIM_MS", "CLOSES_IN_FLIGHT", "closer_of"]
+__all__ = ["CLAIM_MS", "closer_of"]
 
 CLAIM_MS: Final = DurationMs(60_000)
 """The time limit of each of these functions, and so the longest that anybody can be acting on a
 claim."""
-
-CLOSES_IN_FLIGHT: Final = 32
-"""They wait for answers, nearly all of the time: at 60 ms for the four calls of a close that is 500
-closes a second."""
 
 
 class _Settings(Protocol):

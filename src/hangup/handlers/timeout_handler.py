@@ -10,7 +10,7 @@ connections to the next sweep.
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-from hangup.aws.clients import sqs_client
+from hangup.aws.clients import CLOSES_IN_FLIGHT, sqs_client
 from hangup.aws.process import Invocation, calls, clock, deadline
 from hangup.aws.queues import SqsDueQueue
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
@@ -19,7 +19,7 @@ from hangup.core.limits import MAX_SCAN_SEGMENTS
 from hangup.core.model import JsonObject
 from hangup.errors import InvalidRequest
 from hangup.handlers.answers import plain_id
-from hangup.handlers.closing import CLOSES_IN_FLIGHT, closer_of
+from hangup.handlers.closing import closer_of
 from hangup.sweep import WHOLE_TABLE, SegmentGroup, Sweep
 
 __all__ = ["lambda_handler"]

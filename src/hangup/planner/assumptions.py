@@ -56,7 +56,7 @@ CLOSE_LATENCY_MS: Final = 40.0
 """Time of one close's four calls, one after the other. Assumed: 10 ms each."""
 
 CONCURRENCY: Final = 32
-"""Closes, or requests to the queue, in flight. ``hangup.handlers.closing.CLOSES_IN_FLIGHT``."""
+"""Closes, or requests to the queue, in flight. ``hangup.aws.clients.CLOSES_IN_FLIGHT``."""
 
 BATCH_SIZE: Final = 1_000
 """Idle connections gathered before some are closed. ``hangup.sweep.BATCH_SIZE``."""
