@@ -28,7 +28,10 @@ def now_ms() -> int:
 
 @pytest.fixture(scope="module")
 def stack(precise_stack: Stack) -> Stack:
-    """The precise stack, with an environment of each function that is warm."""
+    """The precise stack, with an environment of each function that is warm, and nobody there."""
+    # Those of the module before have left, but their cleanup is nobody's to wait for.
+    connections = precise_stack.connections
+    asyncio.run(eventually(lambda: not list(connections.scan_all_connections())))
     call(precise_stack, precise_stack.deployed.close_function, {"Records": []})
     precise_stack.sweep()
     return precise_stack
