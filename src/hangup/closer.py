@@ -5,7 +5,7 @@
 3. A close that fails leaves the connection, unclaimed, to the next sweep, without a second notice.
 4. A hand-over that fails leaves the record, unclaimed, so that the next sweep hands over again.
 5. A connection that is gone, on the notice or on the close, is closed: its hand-over still follows.
-6. No close starts faster than the pace allows, nor when ``has_time`` says that it is too late.
+6. Whoever starts a close waits for its turn first: with ``pacer``, and not beyond its time.
 """
 
 from collections import Counter
@@ -142,19 +142,8 @@ class Closer:
     claim_ms: DurationMs
     pacer: Pacer
 
-    def close_idle_connection(
-        self,
-        connection: Connection,
-        *,
-        correlation_id: str,
-        has_time: Callable[[], bool] = lambda: True,
-    ) -> Outcome | None:
-        """Take one connection that the sweep found idle from its claim to its hand-over.
-
-        Return None, having done nothing, if it was too late when its turn came.
-        """
-        if not self.pacer.wait(has_time):
-            return None
+    def close_idle_connection(self, connection: Connection, *, correlation_id: str) -> Outcome:
+        """Take one connection that the sweep found idle from its claim to its hand-over."""
         now_ms = self.clock.now_ms()
         connection_id = connection.connection_id
         try:

@@ -108,11 +108,11 @@ class DueConnections:
             return None
         if self._is_over(due):
             return Outcome(ended=Ended.CLAIM_LOST)
+        if not self.closer.pacer.wait(has_time):
+            return None
         # The id of the sweep that found it, not of this invocation: one id leads through all logs.
         closer = replace(self.closer, log=_Correlated(self.log, due.correlation_id))
-        return closer.close_idle_connection(
-            due.connection, correlation_id=due.correlation_id, has_time=has_time
-        )
+        return closer.close_idle_connection(due.connection, correlation_id=due.correlation_id)
 
     def _is_over(self, due: Due) -> bool:
         """Say whether the claim would be lost, as far as a look can tell; the claim decides."""

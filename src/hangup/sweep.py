@@ -13,7 +13,7 @@
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, assert_never
 
@@ -241,11 +241,9 @@ class _Pass:
 
     def _close_batch(self, batch: Sequence[Connection]) -> None:
         self._say("closing idle connections", batch)
-        outcomes = self.sweep.parallel_map(self._close, batch)
-        for connection, outcome in zip(batch, outcomes, strict=True):
-            if outcome is None:
-                self.complete = False
-                continue
+        outcomes = self.sweep.parallel_map(self._close, self._in_turn(batch))
+        # Fewer than the batch if the time is up.
+        for connection, outcome in zip(batch, outcomes, strict=False):
             self.first_error = self.first_error or outcome.error
             self.tally.add(connection, outcome, deadline_ms=self._deadline_ms(connection))
 
@@ -333,11 +331,17 @@ class _Pass:
             return Liveness.GONE
         return Liveness.UNKNOWN if now.last_seen_ms is None else judged(now)
 
-    def _close(self, connection: Connection) -> Outcome | None:
-        if not self._has_time():
-            return None
+    def _in_turn(self, batch: Iterable[Connection]) -> Iterator[Connection]:
+        """Yield each when its close may start, as long as there is time for one."""
+        for connection in batch:
+            if not self.sweep.closer.pacer.wait(self._has_time):
+                self.complete = False
+                return
+            yield connection
+
+    def _close(self, connection: Connection) -> Outcome:
         return self.sweep.closer.close_idle_connection(
-            connection, correlation_id=self.correlation_id, has_time=self._has_time
+            connection, correlation_id=self.correlation_id
         )
 
     def _has_time(self) -> bool:

@@ -35,6 +35,8 @@ HEAVY = {
     # AWS's C runtime: 50 ms of CPU, which belong to the first use of it.
     "_awscrt",
     "awscrt",
+    # Likewise.
+    "greenlet",
     # botocore's clients do without them.
     "boto3",
     "s3transfer",
@@ -83,6 +85,9 @@ from botocore.compat import HAS_CRT
 assert not HAS_CRT
 import awscrt.auth, awscrt.http, awscrt.io
 assert awscrt.io.ClientTlsContext(awscrt.io.TlsContextOptions())
+from hangup.aws.interleaving import Interleaved
+assert Interleaved(2)(abs, [-1, 2]) == [1, 2]
+assert sys.modules["greenlet"].__file__.startswith(sys.argv[1])
 """
 
 # The credentials and the Region, as Lambda sets them; no setting of ours is needed to import.
@@ -95,7 +100,7 @@ ENVIRONMENT = {
 
 @pytest.fixture(scope="module")
 def unpacked(lambda_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the zip's content, with the C runtime for this machine's processor."""
+    """Return the zip's content, with the libraries for this machine's processor."""
     machine = "arm64" if platform.machine() in {"aarch64", "arm64"} else "x86_64"
     folder = tmp_path_factory.mktemp("unpacked")
     with zipfile.ZipFile(build_lambda_zip(lambda_zip.parent, architecture=machine)) as archive:
@@ -133,9 +138,11 @@ def test_a_handler_loads_no_more_than_its_budget_and_no_client(
     assert ("jwt" in loaded["import"]) == (handler == "connect_handler")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the zip's C runtime is Linux's")
-def test_the_c_runtime_is_there_for_who_needs_it_and_botocore_does_without(unpacked: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="the zip's libraries are Linux's")
+def test_the_libraries_are_there_for_who_needs_them(
+    unpacked: Path,
+) -> None:
     python = find_interpreter()
     if python is None:
-        pytest.skip(f"no Python {PYTHON} here, for which the zip's C runtime was built")
+        pytest.skip(f"no Python {PYTHON} here, for which the zip's libraries were built")
     run_clean(RUNTIME, str(unpacked), python=python)

@@ -12,6 +12,7 @@ import pytest
 
 from hangup.cdk import BuildError
 from hangup.cdk.bundle import LOCK, PLATFORMS, build_lambda_zip
+from hangup.cdk.bytecode import PYTHON
 
 pytestmark = pytest.mark.infra
 
@@ -99,6 +100,9 @@ EmfMetrics().emit([Count(name="ConnectionsChecked", value=3)])
 """
 
 
+MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
+
+
 @pytest.fixture(scope="module", params=PLATFORMS)
 def architecture(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -171,27 +175,29 @@ def test_is_under_10_mb(architecture_zip: Path) -> None:
     assert architecture_zip.stat().st_size < 10_000_000
 
 
-def test_holds_the_c_runtime_for_lambda_s_processor(
+def test_holds_libraries_for_lambda_s_processor_and_python(
     architecture_zip: Path, architecture: str
 ) -> None:
     with zipfile.ZipFile(architecture_zip) as archive:
         libraries = [name for name in archive.namelist() if ".so" in name]
-        assert libraries == ["_awscrt.abi3.so"]
-        header = archive.read("_awscrt.abi3.so")[:20]
-    assert header[:4] == b"\x7fELF"
-    # e_machine of the ELF header: EM_AARCH64, EM_X86_64.
-    assert int.from_bytes(header[18:20], "little") == {"arm64": 183, "x86_64": 62}[architecture]
+        greenlet = f"greenlet/_greenlet.cpython-{PYTHON.replace('.', '')}-{MACHINES[architecture]}"
+        assert libraries == ["_awscrt.abi3.so", f"{greenlet}-linux-gnu.so"]
+        headers = [archive.read(name)[:20] for name in libraries]
+    for header in headers:
+        assert header[:4] == b"\x7fELF"
+        # e_machine of the ELF header: EM_AARCH64, EM_X86_64.
+        assert int.from_bytes(header[18:20], "little") == {"arm64": 183, "x86_64": 62}[architecture]
 
 
-def test_differs_between_architectures_in_the_c_runtime_alone(lambda_zip: Path) -> None:
+def test_differs_between_architectures_in_the_libraries_alone(lambda_zip: Path) -> None:
     contents = []
     for architecture in PLATFORMS:
         built = build_lambda_zip(lambda_zip.parent, architecture=architecture)
         with zipfile.ZipFile(built) as archive:
             contents.append({info.filename: info.CRC for info in archive.infolist()})
     arm64, x86_64 = contents
-    assert arm64.keys() == x86_64.keys()
-    assert {name for name in arm64 if arm64[name] != x86_64[name]} == {"_awscrt.abi3.so"}
+    different = {name for name, _ in arm64.items() ^ x86_64.items()}
+    assert {name.partition(".")[0] for name in different} == {"_awscrt", "greenlet/_greenlet"}
 
 
 def test_refuses_a_processor_that_lambda_does_not_have(tmp_path: Path) -> None:
@@ -215,6 +221,7 @@ def test_holds_no_more_of_the_dependencies_than_their_code(names: list[str]) -> 
         "awscrt",
         "botocore",
         "dateutil",
+        "greenlet",
         "hangup",
         "jmespath",
         "jwt",
@@ -258,7 +265,14 @@ def test_knows_only_the_endpoints_of_the_services_that_the_handlers_call(unpacke
 
 def test_says_which_packages_it_holds_to_those_who_scan_it(names: list[str]) -> None:
     metadata = {name.partition("-")[0] for name in names if name.endswith(".dist-info/METADATA")}
-    assert {"awscrt", "botocore", "urllib3", "pyjwt", "aws_lambda_powertools"} <= metadata
+    assert {
+        "awscrt",
+        "botocore",
+        "greenlet",
+        "urllib3",
+        "pyjwt",
+        "aws_lambda_powertools",
+    } <= metadata
 
 
 def test_gives_every_entry_one_time_and_one_mode_in_one_order(lambda_zip: Path) -> None:

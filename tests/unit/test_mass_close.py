@@ -7,7 +7,7 @@ import pytest
 
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.errors import BackendError
-from hangup.sweep import BATCH_SIZE, STOP_MARGIN_MS
+from hangup.sweep import BATCH_SIZE, SCAN_MARGIN_MS, STOP_MARGIN_MS
 from hangup.testing import InMemoryConnections
 from tests.unit.test_timeout_handler import PLENTY_MS, World
 
@@ -172,29 +172,19 @@ def test_a_clock_that_is_set_back_does_not_stop_the_closes(world: World) -> None
     assert world.clock.ms - before_ms == 10
 
 
-def test_a_close_whose_turn_comes_too_late_does_nothing(world: World) -> None:
-    connection = world.connect("c1", silent_s=300)
-    outcome = world.closer.close_idle_connection(
-        connection, correlation_id="t", has_time=lambda: False
-    )
-    assert outcome is None
-    assert world.gateway.sent == {}
-
-
-def test_those_who_wait_for_a_slow_pace_do_not_hold_up_the_end(world: World) -> None:
+def test_what_waits_for_a_slow_pace_does_not_hold_up_the_end(world: World) -> None:
     pacer = world.closer.pacer
     pacer.pace = type(pacer.pace)(1)
-    ends_ms = world.clock.ms + 2_500
-    outcomes = [
-        world.closer.close_idle_connection(
-            world.connect(f"c{number}", silent_s=300),
-            correlation_id="t",
-            has_time=lambda: world.clock.ms < ends_ms,
-        )
-        for number in range(32)
-    ]
-    assert [outcome is not None for outcome in outcomes] == [True] * 3 + [False] * 29
-    assert world.clock.ms - ends_ms <= 1_000
+    crowd(world, 10, talking=False)
+    # Time to read the table, and then for five and a half closes.
+    ends_ms = world.clock.ms + SCAN_MARGIN_MS + 500
+    report = world.sweep.check_and_close_idle_connections(
+        time_left_ms=lambda: DurationMs(ends_ms - world.clock.ms), correlation_id="t"
+    )
+    assert (report.closed, report.complete) == (6, False)
+    assert len(world.gateway.sent) == 6
+    # The seventh waited for its turn, which was too late, and those after it for none.
+    assert 0 <= world.clock.ms - (ends_ms - STOP_MARGIN_MS) <= 1_000
 
 
 def test_without_the_time_to_ask_the_sweep_is_held(world: World) -> None:

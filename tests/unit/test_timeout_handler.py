@@ -430,8 +430,7 @@ class TestCheckAndCloseIdleConnections:
                 SCAN_MARGIN_MS,
                 DurationMs(SCAN_MARGIN_MS - 1),
                 *[STOP_MARGIN_MS] * 2,  # for the guard, since the table was not seen whole
-                STOP_MARGIN_MS,  # before its turn to close
-                STOP_MARGIN_MS,  # and when it is its turn
+                STOP_MARGIN_MS,  # when it is its turn to be closed
             ]
         )
         report = world.sweep.check_and_close_idle_connections(

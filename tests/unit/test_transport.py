@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import botocore.auth
@@ -28,9 +29,11 @@ from botocore.exceptions import (
 )
 
 from hangup.aws import transport as module
-from hangup.aws.transport import Transport
+from hangup.aws.interleaving import Interleaved
+from hangup.aws.transport import Answer, Transport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+UNPATCHED_SEND = Transport.send
 NOT_CONNECTED = (EndpointConnectionError, ConnectTimeoutError)
 """What a bad certificate raises: the runtime keeps to itself for a while why it gave up, so that
 the time tells an attacker nothing (s2n's blinding)."""
@@ -109,6 +112,20 @@ def serving(context: ssl.SSLContext | None = None) -> Iterator[Server]:
 def server() -> Iterator[Server]:
     with serving() as plain:
         yield plain
+
+
+@pytest.fixture(autouse=True, params=["on a thread", "interleaved"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send every request both ways: waiting for its answer alone, and as one of several calls."""
+    if request.param == "interleaved":
+
+        def interleaved(self: Transport, *arguments: Any, **further: Any) -> Answer:
+            (answer,) = Interleaved(2)(
+                lambda _: UNPATCHED_SEND(self, *arguments, **further), [None]
+            )
+            return answer
+
+        monkeypatch.setattr(Transport, "send", interleaved)
 
 
 def transport(
@@ -223,6 +240,21 @@ class TestConnections:
         assert answers == [f"/prod{path}".encode() for path in paths]
         assert server.connections <= 8
 
+    def test_one_thread_has_several_requests_under_way(self, server: Server) -> None:
+        together = threading.Barrier(8)
+
+        def answer(request: Request) -> bytes:
+            together.wait(10)
+            path = request.path.encode()
+            return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(path), path)
+
+        server.answer = answer
+        ours = transport(server)
+        paths = [f"/@connections/{number}" for number in range(80)]
+        answers = Interleaved(8)(lambda path: UNPATCHED_SEND(ours, "DELETE", path).body, paths)
+        assert answers == [f"/prod{path}".encode() for path in paths]
+        assert server.connections == 8
+
     def test_one_that_the_server_closed_is_not_used_again(self, server: Server) -> None:
         server.answer = lambda _request: OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
         ours = transport(server)
@@ -281,6 +313,30 @@ class TestNoAnswer:
         monkeypatch.setattr(module, "READ_S", 3)
         assert ours.send("DELETE", "/@connections/c2").status == 200
         assert server.connections == 2
+
+    def test_a_request_without_an_answer_does_not_hold_up_the_others(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        released = threading.Event()
+
+        def answer(request: Request) -> bytes:
+            if request.path.endswith("silent"):
+                released.wait(10)
+            return OK
+
+        monkeypatch.setattr(module, "READ_S", 0.3)
+        server.answer = answer
+        ours = transport(server)
+        done: list[str] = []
+
+        def send(name: str) -> None:
+            with suppress(ReadTimeoutError):
+                UNPATCHED_SEND(ours, "DELETE", f"/@connections/{name}")
+            done.append(name)
+
+        Interleaved(2)(send, ["silent", *map(str, range(20))])
+        released.set()
+        assert done == [*map(str, range(20)), "silent"]
 
 
 class TestTls:

@@ -2,6 +2,7 @@
 
 import time
 
+from hangup.aws.interleaving import sleep
 from hangup.core.model import DurationMs, EpochMs
 
 __all__ = ["SystemClock"]
@@ -15,5 +16,5 @@ class SystemClock:
         return EpochMs(time.time_ns() // 1_000_000)
 
     def sleep(self, duration_ms: DurationMs) -> None:
-        """Return after about ``duration_ms`` milliseconds."""
-        time.sleep(duration_ms / 1000)
+        """Return after about ``duration_ms`` milliseconds; calls interleaved with it go on."""
+        sleep(duration_ms / 1000)

@@ -1,7 +1,7 @@
 """The connections table in DynamoDB."""
 
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import uuid4
 
@@ -207,12 +207,7 @@ class DynamoDbConnections:
             "Key": {"connectionId": string(connection_id)},
             "UpdateExpression": update,
             "ConditionExpression": condition,
-            # DynamoDB refuses names that no expression uses.
-            "ExpressionAttributeNames": {
-                name: attribute
-                for name, attribute in _NAMES.items()
-                if name in f"{update} {condition}"
-            },
+            "ExpressionAttributeNames": _names_in(update, condition),
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
         if values:
@@ -225,3 +220,9 @@ class DynamoDbConnections:
             item: Any = error.answer.response.get("Item", {})
             return cast("Mapping[str, UniversalAttributeValueTypeDef]", item)
         return None
+
+
+@cache
+def _names_in(*expressions: str) -> dict[str, str]:
+    """Return the names that the expressions use: DynamoDB refuses others. There are few of them."""
+    return {name: _NAMES[name] for name in _NAMES if any(name in part for part in expressions)}

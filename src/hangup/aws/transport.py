@@ -45,6 +45,7 @@ from botocore.exceptions import (
 )
 
 from hangup.aws.clients import CONNECT_S, READ_S
+from hangup.aws.interleaving import Signal
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -123,7 +124,7 @@ class Transport:
             # It was closed a moment ago, and nothing was sent.
             connection.close()
             raise EndpointConnectionError(endpoint_url=self._url, error=error) from error
-        if not exchange.wait(READ_S):
+        if not exchange.over.wait(READ_S):
             connection.close()
             raise ReadTimeoutError(endpoint_url=self._url)
         broken = stream.completion_future.exception()
@@ -152,14 +153,16 @@ class Transport:
         opening = HttpClientConnection.new(
             self._host, self._port, bootstrap, socket_options, tls_connection_options=tls
         )
-        try:
-            connection: HttpClientConnection = opening.result(CONNECT_S)
-        except TimeoutError:
+        opened = Signal()
+        opening.add_done_callback(lambda _: opened.give())
+        if not opened.wait(CONNECT_S):
             opening.add_done_callback(_close_unwanted)
             # The runtime keeps a failure of TLS to itself for a while, so that the time tells an
             # attacker nothing: a certificate that is not trusted looks like this, too.
             reason = "no network, or no trust in its certificate" if self._is_tls else None
-            raise ConnectTimeoutError(endpoint_url=self._url, error=reason) from None
+            raise ConnectTimeoutError(endpoint_url=self._url, error=reason)
+        try:
+            connection: HttpClientConnection = opening.result()
         except (AwsCrtError, RuntimeError) as error:
             raise EndpointConnectionError(endpoint_url=self._url, error=error) from error
         return connection
@@ -210,21 +213,14 @@ class Transport:
 
 
 class _Exchange:
-    """One answer as it arrives, on the runtime's thread, and the thread that waits for it.
-
-    It waits for a lock, not for the runtime's future: that is half the cost.
-    """
+    """One answer as it arrives, on the runtime's thread."""
 
     def __init__(self) -> None:
         self.status = 0
         self.headers: Headers = ()
         self.body = bytearray()
-        self._under_way = threading.Lock()
-        self._under_way.acquire()
-
-    def wait(self, timeout_s: float) -> bool:
-        """Return True once the exchange is over, False after ``timeout_s`` seconds."""
-        return self._under_way.acquire(timeout=timeout_s)
+        # Waiting for this costs half of what waiting for the runtime's future does.
+        self.over = Signal()
 
     def on_response(self, *, http_stream: object, status_code: int, headers: Headers) -> None:
         del http_stream
@@ -237,7 +233,7 @@ class _Exchange:
         self.body += chunk
 
     def on_complete(self, _future: "Future[int]") -> None:
-        self._under_way.release()
+        self.over.give()
 
 
 # ``cache`` alone lets two threads make the same thing, at 20 ms of CPU time each.

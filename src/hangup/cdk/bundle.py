@@ -30,9 +30,12 @@ __all__ = ["LOCK", "PLATFORMS", "build_lambda_zip", "content_hash"]
 
 LOCK = Path(__file__).with_name("lambda.txt")
 
-PLATFORMS = {"arm64": "manylinux2014_aarch64", "x86_64": "manylinux2014_x86_64"}
+PLATFORMS = {
+    "arm64": ("manylinux2014_aarch64", "manylinux_2_28_aarch64"),
+    "x86_64": ("manylinux2014_x86_64", "manylinux_2_28_x86_64"),
+}
 """Lambda's architectures, and pip's names for them. Amazon Linux 2023 has a newer glibc (2.34)
-than these wheels ask for (2.17)."""
+than these wheels ask for (2.17 and 2.28)."""
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -63,6 +66,10 @@ _RULES: tuple[tuple[str, bool], ...] = (
     ("botocore/data/*/*", _LEFT_OUT),
     *((f"awscrt/{name}.py", _KEPT) for name in _RUNTIME_MODULES),
     ("awscrt/*", _LEFT_OUT),
+    ("greenlet/__init__.py", _KEPT),
+    ("greenlet/_greenlet.*.so", _KEPT),
+    ("greenlet/*", _LEFT_OUT),
+    ("include/*", _LEFT_OUT),
     # A copy of the time zone database, for zones other than the local one and UTC.
     ("dateutil/zoneinfo/*", _LEFT_OUT),
     # Powertools' logger and EMF metrics, and what its __init__ imports along with them.
@@ -133,7 +140,7 @@ def _install_dependencies(build_dir: Path, architecture: str) -> Path:
 
     Installing removes what another lock had pinned.
     """
-    options = [*_PIP_OPTIONS, "--platform", PLATFORMS[architecture]]
+    options = [*_PIP_OPTIONS, *(f"--platform={name}" for name in PLATFORMS[architecture])]
     settings = " ".join([*options, *_SERVICES])
     key = hashlib.sha256(LOCK.read_bytes() + settings.encode()).hexdigest()[:16]
     installed = build_dir / f"lambda-dependencies-{architecture}-{key}"

@@ -10,7 +10,8 @@ connections to the next sweep.
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-from hangup.aws.clients import CLOSES_IN_FLIGHT, sqs_client
+from hangup.aws.clients import CLOSES_IN_FLIGHT, CONCURRENCY, sqs_client
+from hangup.aws.interleaving import Interleaved
 from hangup.aws.process import Invocation, calls, clock, deadline
 from hangup.aws.queues import SqsDueQueue
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
@@ -79,7 +80,12 @@ def _sweep() -> Sweep:
         policy=settings.policy,
         guard=settings.guard,
         total_segments=settings.total_segments,
-        parallel_map=ThreadPoolExecutor(CLOSES_IN_FLIGHT).map,
+        # Sending to the queue goes through botocore, which blocks the thread that it is on.
+        parallel_map=(
+            ThreadPoolExecutor(CONCURRENCY).map
+            if settings.due_queue_url
+            else Interleaved(CLOSES_IN_FLIGHT)
+        ),
         due_queue=(
             SqsDueQueue(sqs_client(), calls, clock, settings.due_queue_url)
             if settings.due_queue_url

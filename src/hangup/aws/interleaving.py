@@ -1,0 +1,194 @@
+"""Many calls in flight on one thread: while one waits for its answer, the others go on.
+
+Each runs as plain code, in a greenlet. Threads would do the same for more CPU time, since they
+hand the interpreter's lock on at every answer (docs/decisions/0001-awscrt-for-closes.md).
+
+What waits must say so, with ``Signal.wait`` or ``sleep``: whatever else blocks, blocks them all.
+On a thread that interleaves nothing, these two wait as anything does.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from heapq import heappop, heappush
+from itertools import count
+from math import inf
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from greenlet import greenlet
+
+__all__ = ["Interleaved", "Signal", "sleep"]
+
+_GATHER_S: Final = 0.001
+"""How long to wait for answers, where there is none, before waiting for the next one: to wake up
+for each costs as much CPU time as a tenth of a close."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Interleaved:
+    """A ``ParallelMap`` on the calling thread, with up to ``in_flight`` (at least 1) items begun.
+
+    An item is taken when it can begin, and not before: so ``items`` may wait, with ``sleep``, until
+    it is time for the next, and what has begun goes on meanwhile.
+    """
+
+    def __init__(self, in_flight: int) -> None:
+        self._in_flight = in_flight
+
+    def __call__(
+        self, function: Callable[[Item], Result], items: Iterable[Item], /
+    ) -> list[Result]:
+        """Return the results, in order, once all items are done.
+
+        What the first of them to fail raised, in their order, is raised once all have ended. Raises
+        ``RuntimeError`` if called from one of the items.
+        """
+        if _running() is not None:
+            raise RuntimeError("interleaved calls cannot be nested")
+        results: dict[int, Result] = {}
+        errors: dict[int, Exception] = {}
+
+        def run(position: int, item: Item) -> None:
+            try:
+                results[position] = function(item)
+            except Exception as error:  # noqa: BLE001 - it is raised below
+                errors[position] = error
+
+        calls: _Calls | None = None
+        try:
+            for position, item in enumerate(items):
+                # Made for the first item: most sweeps have none, and need not load greenlet.
+                calls = _thread.calls = calls or _Calls()
+                calls.begin(partial(run, position, item))
+                while calls.begun >= self._in_flight:
+                    calls.go_on()
+        finally:
+            try:
+                while calls is not None and calls.begun:
+                    calls.go_on()
+            finally:
+                _thread.calls = None
+        if errors:
+            raise errors[min(errors)]
+        return [results[position] for position in range(len(results))]
+
+
+class Signal:
+    """Something that will have happened, and who waits for it: whoever makes the signal."""
+
+    __slots__ = ("_calls", "_lock", "given")
+
+    def __init__(self) -> None:
+        self.given = False
+        self._calls = _running()
+        self._lock: threading.Lock | None = None
+        if self._calls is None:
+            self._lock = threading.Lock()
+            self._lock.acquire()
+
+    def give(self) -> None:
+        """Say that it has happened; to be called once, from any thread."""
+        if self._calls is not None:
+            self._calls.given.put(self)
+        elif self._lock is not None:
+            self._lock.release()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Return True once it has happened, False if it has not after ``timeout_s`` seconds."""
+        if self._calls is not None:
+            self._calls.wait_for(self, timeout_s)
+        elif self._lock is not None:
+            self.given = self._lock.acquire(timeout=timeout_s)
+        return self.given
+
+
+def sleep(duration_s: float) -> None:
+    """Return after about so many seconds."""
+    if _running() is None:
+        time.sleep(duration_s)
+    else:
+        Signal().wait(duration_s)
+
+
+class _Calls:
+    """Those that have begun on one thread, and what they wait for.
+
+    Of all this only ``given`` is for other threads.
+    """
+
+    def __init__(self) -> None:
+        from greenlet import getcurrent, greenlet  # noqa: PLC0415 - not before it is needed
+
+        self.begun = 0
+        """How many have begun and are not done."""
+        self.given: SimpleQueue[Signal] = SimpleQueue()
+        self._greenlet, self._current = greenlet, getcurrent
+        self._starter = getcurrent()
+        self._waiting: dict[Signal, greenlet] = {}
+        # Earliest first, with those that need it no more: they are dropped when it is their turn.
+        self._timeouts: list[tuple[float, int, Signal]] = []
+        self._numbers = count()
+
+    def begin(self, call: Callable[[], None]) -> None:
+        """Run a call until it waits for the first time, or is done."""
+        self.begun += 1
+        self._switch_to(self._greenlet(call))
+
+    def wait_for(self, signal: Signal, timeout_s: float) -> None:
+        """Return once the signal is given, or after the time-out."""
+        until_s = time.monotonic() + timeout_s
+        current = self._current()
+        if current is self._starter:
+            while not signal.given and time.monotonic() < until_s:
+                self.go_on(until_s)
+        elif not signal.given:
+            self._waiting[signal] = current
+            heappush(self._timeouts, (until_s, next(self._numbers), signal))
+            self._starter.switch()
+
+    def go_on(self, until_s: float = inf) -> None:
+        """Let one call go on that has waited long enough; if there is none, wait for it.
+
+        Return without one at ``until_s``.
+        """
+        while self._timeouts and self._timeouts[0][-1] not in self._waiting:
+            heappop(self._timeouts)
+        now_s = time.monotonic()
+        if self._timeouts:
+            first_s, _, signal = self._timeouts[0]
+            if first_s <= now_s:
+                self._switch_to(self._waiting.pop(signal))
+                return
+            until_s = min(until_s, first_s)
+        left_s = max(0.0, until_s - now_s)
+        if self.given.empty():
+            time.sleep(min(_GATHER_S, left_s))
+        try:
+            signal = self.given.get(timeout=None if left_s == inf else left_s)
+        except Empty:
+            return
+        signal.given = True
+        waiting = self._waiting.pop(signal, None)
+        if waiting is not None:
+            self._switch_to(waiting)
+
+    def _switch_to(self, call: "greenlet") -> None:
+        try:
+            call.switch()
+        finally:
+            if call.dead:
+                self.begun -= 1
+
+
+_thread = threading.local()
+
+
+def _running() -> _Calls | None:
+    """Return the calls that this thread interleaves, None if it does not."""
+    calls: _Calls | None = getattr(_thread, "calls", None)
+    return calls
