@@ -7,8 +7,8 @@ without these two all of it. It returns the sweep's counts, and raises if a back
 connections to the next sweep.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import TYPE_CHECKING
 
 from hangup.aws.clients import CLOSES_IN_FLIGHT, CONCURRENCY, sqs_client
 from hangup.aws.interleaving import Interleaved
@@ -22,6 +22,9 @@ from hangup.errors import InvalidRequest
 from hangup.handlers.answers import plain_id
 from hangup.handlers.closing import closer_of
 from hangup.sweep import WHOLE_TABLE, SegmentGroup, Sweep
+
+if TYPE_CHECKING:
+    from hangup.ports import ParallelMap
 
 __all__ = ["lambda_handler"]
 
@@ -70,6 +73,14 @@ def _group(event: JsonObject, *, most: int) -> SegmentGroup:
 def _sweep() -> Sweep:
     settings = TimeoutSettings.from_env()
     closer = closer_of(settings, log=_log)
+    due_queue = None
+    parallel_map: ParallelMap = Interleaved(CLOSES_IN_FLIGHT)
+    if settings.due_queue_url:
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - for this alone
+
+        due_queue = SqsDueQueue(sqs_client(), calls, clock, settings.due_queue_url)
+        # Sending goes through botocore, which blocks the thread that it is on.
+        parallel_map = ThreadPoolExecutor(CONCURRENCY).map
     return Sweep(
         connections=closer.connections,
         gateway=closer.gateway,
@@ -80,15 +91,6 @@ def _sweep() -> Sweep:
         policy=settings.policy,
         guard=settings.guard,
         total_segments=settings.total_segments,
-        # Sending to the queue goes through botocore, which blocks the thread that it is on.
-        parallel_map=(
-            ThreadPoolExecutor(CONCURRENCY).map
-            if settings.due_queue_url
-            else Interleaved(CLOSES_IN_FLIGHT)
-        ),
-        due_queue=(
-            SqsDueQueue(sqs_client(), calls, clock, settings.due_queue_url)
-            if settings.due_queue_url
-            else None
-        ),
+        parallel_map=parallel_map,
+        due_queue=due_queue,
     )
