@@ -10,7 +10,7 @@ connections to the next sweep.
 from functools import cache
 from typing import TYPE_CHECKING
 
-from hangup.aws.clients import CLOSES_IN_FLIGHT, CONCURRENCY, sqs_client
+from hangup.aws.clients import CLOSES_IN_FLIGHT, sqs_client
 from hangup.aws.interleaving import Interleaved
 from hangup.aws.process import Invocation, calls, clock, deadline
 from hangup.aws.queues import SqsDueQueue
@@ -80,7 +80,7 @@ def _sweep() -> Sweep:
 
         due_queue = SqsDueQueue(sqs_client(), calls, clock, settings.due_queue_url)
         # Sending goes through botocore, which blocks the thread that it is on.
-        parallel_map = ThreadPoolExecutor(CONCURRENCY).map
+        parallel_map = ThreadPoolExecutor(CLOSES_IN_FLIGHT).map
     return Sweep(
         connections=closer.connections,
         gateway=closer.gateway,
