@@ -98,7 +98,11 @@ class Tally:
 
 @dataclass(slots=True, kw_only=True)
 class Pacer:
-    """Lets closes start at a pace, whichever threads they start in."""
+    """Lets closes start at a pace, whichever threads they start in.
+
+    Interleaved closes do not wait for their turn themselves: they would wait for one another, on
+    the same thread. Whoever starts them does.
+    """
 
     clock: Clock
     pace: Pace

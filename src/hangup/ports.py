@@ -133,7 +133,11 @@ Result = TypeVar("Result")
 
 
 class ParallelMap(Protocol):
-    """``map``, or the ``map`` of a thread pool: results come in the order of the items."""
+    """``map``, that of a thread pool, or ``aws.interleaving``: results in the order of the items.
+
+    Where ``items`` is an iterator that waits (a sweep's closes do, for their turn), the map must
+    take an item when it can begin it, and not before: a thread pool's takes them all.
+    """
 
     def __call__(
         self, function: Callable[[Item], Result], items: Iterable[Item], /

@@ -241,9 +241,7 @@ class _Pass:
 
     def _close_batch(self, batch: Sequence[Connection]) -> None:
         self._say("closing idle connections", batch)
-        outcomes = self.sweep.parallel_map(self._close, self._in_turn(batch))
-        # Fewer than the batch if the time is up.
-        for connection, outcome in zip(batch, outcomes, strict=False):
+        for connection, outcome in self.sweep.parallel_map(self._close, self._in_turn(batch)):
             self.first_error = self.first_error or outcome.error
             self.tally.add(connection, outcome, deadline_ms=self._deadline_ms(connection))
 
@@ -339,8 +337,9 @@ class _Pass:
                 return
             yield connection
 
-    def _close(self, connection: Connection) -> Outcome:
-        return self.sweep.closer.close_idle_connection(
+    def _close(self, connection: Connection) -> tuple[Connection, Outcome]:
+        closer = self.sweep.closer
+        return connection, closer.close_idle_connection(
             connection, correlation_id=self.correlation_id
         )
 

@@ -14,9 +14,9 @@ LONG_S = 30.0
 """Longer than any test takes: nothing here waits for it."""
 
 
-def given_by_another_thread() -> Signal:
+def given_by_another_thread(*, after_s: float = 0.001) -> Signal:
     signal = Signal()
-    threading.Thread(target=signal.give).start()
+    threading.Timer(after_s, signal.give).start()
     return signal
 
 
@@ -83,6 +83,21 @@ class TestInterleaved:
 
         Interleaved(4)(wait, items())
         assert done == [0, 1]
+
+    def test_who_starts_them_waits_no_longer_than_asked(self) -> None:
+        waits: list[float] = []
+
+        def items() -> Iterator[int]:
+            for number in range(20):
+                before = time.perf_counter()
+                sleep(0.005)
+                waits.append(time.perf_counter() - before)
+                yield number
+
+        Interleaved(40)(lambda _: sleep(0.2), items())
+        assert min(waits) >= 0.005
+        # It was 6 ms for each while a wait for answers was added to it.
+        assert sorted(waits)[5] < 0.0058
 
     def test_what_fails_takes_no_other_along_and_the_first_is_raised(self) -> None:
         done: list[int] = []
@@ -192,9 +207,7 @@ class TestSignal:
                 over = True
                 return given
             while not over:
-                signal = Signal()
-                signal.give()
-                assert signal.wait(LONG_S)
+                assert given_by_another_thread(after_s=0).wait(LONG_S)
             return True
 
         assert Interleaved(2)(wait, [0, 1]) == [False, True]
@@ -212,6 +225,15 @@ class TestSignal:
             return given_by_another_thread().wait(LONG_S)
 
         assert Interleaved(2)(wait, [0, 1]) == [False, True]
+
+    def test_one_that_was_given_in_time_is_no_time_out_however_late_it_is_looked_at(self) -> None:
+        def wait(item: int) -> bool:
+            if item == 0:
+                return given_by_another_thread().wait(0.02)
+            time.sleep(0.05)  # blocks them all
+            return True
+
+        assert Interleaved(2)(wait, [0, 1]) == [True, True]
 
     def test_two_may_be_waited_for_one_after_the_other(self) -> None:
         def wait(_item: int) -> list[bool]:

@@ -33,7 +33,6 @@ from hangup.aws.interleaving import Interleaved
 from hangup.aws.transport import Answer, Transport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-UNPATCHED_SEND = Transport.send
 NOT_CONNECTED = (EndpointConnectionError, ConnectTimeoutError)
 """What a bad certificate raises: the runtime keeps to itself for a while why it gave up, so that
 the time tells an attacker nothing (s2n's blinding)."""
@@ -114,21 +113,34 @@ def server() -> Iterator[Server]:
         yield plain
 
 
-@pytest.fixture(autouse=True, params=["on a thread", "interleaved"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send every request both ways: waiting for its answer alone, and as one of several calls."""
-    if request.param == "interleaved":
+class InterleavedTransport:
+    """A transport whose every request is one of several calls on its thread."""
 
-        def interleaved(self: Transport, *arguments: Any, **further: Any) -> Answer:
-            (answer,) = Interleaved(2)(
-                lambda _: UNPATCHED_SEND(self, *arguments, **further), [None]
-            )
-            return answer
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
 
-        monkeypatch.setattr(Transport, "send", interleaved)
+    def send(self, *arguments: Any, **further: Any) -> Answer:
+        (answer,) = Interleaved(2)(lambda _: self._transport.send(*arguments, **further), [None])
+        return answer
+
+
+INTERLEAVED = [False]
+"""Whether the tests' requests are interleaved, or each waits for its answer on a thread alone."""
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["on a thread", "interleaved"])
+def way(request: pytest.FixtureRequest) -> None:
+    INTERLEAVED[:] = [request.param]
 
 
 def transport(
+    server: Server, *, credentials: Credentials | None = KEYS, ca_file: str = ""
+) -> Transport | InterleavedTransport:
+    made = plain_transport(server, credentials=credentials, ca_file=ca_file)
+    return InterleavedTransport(made) if INTERLEAVED[0] else made
+
+
+def plain_transport(
     server: Server, *, credentials: Credentials | None = KEYS, ca_file: str = ""
 ) -> Transport:
     return Transport(
@@ -249,9 +261,9 @@ class TestConnections:
             return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(path), path)
 
         server.answer = answer
-        ours = transport(server)
+        ours = plain_transport(server)
         paths = [f"/@connections/{number}" for number in range(80)]
-        answers = Interleaved(8)(lambda path: UNPATCHED_SEND(ours, "DELETE", path).body, paths)
+        answers = Interleaved(8)(lambda path: ours.send("DELETE", path).body, paths)
         assert answers == [f"/prod{path}".encode() for path in paths]
         assert server.connections == 8
 
@@ -326,12 +338,12 @@ class TestNoAnswer:
 
         monkeypatch.setattr(module, "READ_S", 0.3)
         server.answer = answer
-        ours = transport(server)
+        ours = plain_transport(server)
         done: list[str] = []
 
         def send(name: str) -> None:
             with suppress(ReadTimeoutError):
-                UNPATCHED_SEND(ours, "DELETE", f"/@connections/{name}")
+                ours.send("DELETE", f"/@connections/{name}")
             done.append(name)
 
         Interleaved(2)(send, ["silent", *map(str, range(20))])

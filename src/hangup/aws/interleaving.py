@@ -4,7 +4,8 @@ Each runs as plain code, in a greenlet. Threads would do the same for more CPU t
 hand the interpreter's lock on at every answer (docs/decisions/0001-awscrt-for-closes.md).
 
 What waits must say so, with ``Signal.wait`` or ``sleep``: whatever else blocks, blocks them all.
-On a thread that interleaves nothing, these two wait as anything does.
+For the same reason no lock may be held across such a wait: the next to ask for it is on this very
+thread. On a thread that interleaves nothing, these two wait as anything does.
 """
 
 import threading
@@ -15,10 +16,7 @@ from heapq import heappop, heappush
 from itertools import count
 from math import inf
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final, TypeVar
-
-if TYPE_CHECKING:
-    from greenlet import greenlet
+from typing import Final, TypeVar
 
 __all__ = ["Interleaved", "Signal", "sleep"]
 
@@ -62,14 +60,14 @@ class Interleaved:
         calls: _Calls | None = None
         try:
             for position, item in enumerate(items):
-                # Made for the first item: most sweeps have none, and need not load greenlet.
-                calls = _thread.calls = calls or _Calls()
+                if calls is None:  # not before there is an item: most sweeps have none to close
+                    calls = _thread.calls = _Calls()
                 calls.begin(partial(run, position, item))
-                while calls.begun >= self._in_flight:
+                while calls.under_way >= self._in_flight:
                     calls.go_on()
         finally:
             try:
-                while calls is not None and calls.begun:
+                while calls is not None and calls.under_way:
                     calls.go_on()
             finally:
                 _thread.calls = None
@@ -79,31 +77,31 @@ class Interleaved:
 
 
 class Signal:
-    """Something that will have happened, and who waits for it: whoever makes the signal."""
+    """Something that will have happened, and who waits for it: whoever makes the signal, once."""
 
     __slots__ = ("_calls", "_lock", "given")
 
     def __init__(self) -> None:
         self.given = False
         self._calls = _running()
-        self._lock: threading.Lock | None = None
-        if self._calls is None:
-            self._lock = threading.Lock()
-            self._lock.acquire()
+        # What an ordinary thread waits for.
+        self._lock = threading.Lock()
+        self._lock.acquire()
 
     def give(self) -> None:
         """Say that it has happened; to be called once, from any thread."""
-        if self._calls is not None:
-            self._calls.given.put(self)
-        elif self._lock is not None:
+        self.given = True
+        if self._calls is None:
             self._lock.release()
+        else:
+            self._calls.news.put(self)
 
     def wait(self, timeout_s: float) -> bool:
         """Return True once it has happened, False if it has not after ``timeout_s`` seconds."""
-        if self._calls is not None:
+        if self._calls is None:
+            self._lock.acquire(timeout=timeout_s)
+        else:
             self._calls.wait_for(self, timeout_s)
-        elif self._lock is not None:
-            self.given = self._lock.acquire(timeout=timeout_s)
         return self.given
 
 
@@ -116,17 +114,13 @@ def sleep(duration_s: float) -> None:
 
 
 class _Calls:
-    """Those that have begun on one thread, and what they wait for.
-
-    Of all this only ``given`` is for other threads.
-    """
+    """The calls under way on one thread, and what each waits for. Only ``news`` is for others."""
 
     def __init__(self) -> None:
         from greenlet import getcurrent, greenlet  # noqa: PLC0415 - not before it is needed
 
-        self.begun = 0
-        """How many have begun and are not done."""
-        self.given: SimpleQueue[Signal] = SimpleQueue()
+        self.news: SimpleQueue[Signal] = SimpleQueue()
+        """The signals that were given."""
         self._greenlet, self._current = greenlet, getcurrent
         self._starter = getcurrent()
         self._waiting: dict[Signal, greenlet] = {}
@@ -134,10 +128,14 @@ class _Calls:
         self._timeouts: list[tuple[float, int, Signal]] = []
         self._numbers = count()
 
+    @property
+    def under_way(self) -> int:
+        """How many have begun and are not done: whenever the starter runs, these all wait."""
+        return len(self._waiting)
+
     def begin(self, call: Callable[[], None]) -> None:
-        """Run a call until it waits for the first time, or is done."""
-        self.begun += 1
-        self._switch_to(self._greenlet(call))
+        """Run a call until it has to wait, or is done."""
+        self._greenlet(call).switch()
 
     def wait_for(self, signal: Signal, timeout_s: float) -> None:
         """Return once the signal is given, or after the time-out."""
@@ -147,8 +145,8 @@ class _Calls:
             while not signal.given and time.monotonic() < until_s:
                 self.go_on(until_s)
         elif not signal.given:
-            self._waiting[signal] = current
             heappush(self._timeouts, (until_s, next(self._numbers), signal))
+            self._waiting[signal] = current
             self._starter.switch()
 
     def go_on(self, until_s: float = inf) -> None:
@@ -158,31 +156,26 @@ class _Calls:
         """
         while self._timeouts and self._timeouts[0][-1] not in self._waiting:
             heappop(self._timeouts)
-        now_s = time.monotonic()
         if self._timeouts:
             first_s, _, signal = self._timeouts[0]
-            if first_s <= now_s:
-                self._switch_to(self._waiting.pop(signal))
+            if first_s <= time.monotonic():
+                self._waiting.pop(signal).switch()
                 return
             until_s = min(until_s, first_s)
-        left_s = max(0.0, until_s - now_s)
-        if self.given.empty():
-            time.sleep(min(_GATHER_S, left_s))
+        if self.news.empty():
+            time.sleep(min(_GATHER_S, _seconds_until(until_s)))
+        left_s = _seconds_until(until_s)
         try:
-            signal = self.given.get(timeout=None if left_s == inf else left_s)
+            signal = self.news.get(timeout=None if left_s == inf else left_s)
         except Empty:
             return
-        signal.given = True
-        waiting = self._waiting.pop(signal, None)
-        if waiting is not None:
-            self._switch_to(waiting)
+        # It is not there if the time-out came first.
+        if signal in self._waiting:
+            self._waiting.pop(signal).switch()
 
-    def _switch_to(self, call: "greenlet") -> None:
-        try:
-            call.switch()
-        finally:
-            if call.dead:
-                self.begun -= 1
+
+def _seconds_until(when_s: float) -> float:
+    return max(0.0, when_s - time.monotonic())
 
 
 _thread = threading.local()
