@@ -1,15 +1,20 @@
 """Close the connections whose deadline has come, as the queue delivers them.
 
-1. Nothing is closed at or before its deadline, whatever the queue does: what comes a moment early
-   waits here for that moment, what comes earlier goes back to the queue until then.
+1. Nothing is closed at or before its deadline, whatever the queue does. A delay is rounded down to
+   whole seconds, so a message comes up to a second early: it waits here for its moment. What comes
+   earlier than that goes back to the queue.
 2. The claim decides: a client that spoke after the sweep keeps its connection, and of two messages
    about one connection (a queue delivers twice, two sweeps look ahead into the same seconds) one
    closes.
-3. What is over by now (the client spoke, the connection was cleaned up) takes no turn of the pace:
-   a crowd that is queued by one sweep after another until it is closed would else use up all turns.
+3. What is over by now (the client spoke, the connection was cleaned up) waits for nothing, neither
+   its moment nor a turn of the pace: a crowd that is queued by one sweep after another until it is
+   closed would else use up all turns. The look is before the wait, not on the way to the close.
 4. A close that failed is left to the next sweep, which finds it within a minute: it is not
    delivered again. What was not tried is: what came too early, or without time left.
-5. A message that cannot be read stops no other: in the end it lies in the queue of failed closes.
+5. Each message waits by itself, and takes its turn after that: one that is early holds up no other.
+   Where messages come faster than the functions take them, they are past their deadline when they
+   are taken, and nobody waits: waiting costs time that nobody else needs.
+6. A message that cannot be read stops no other: in the end it lies in the queue of failed closes.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +30,11 @@ from hangup.ports import Clock, DueQueue, Log, Metrics, ParallelMap
 
 __all__ = ["DueConnections", "Message"]
 
-_LONGEST_WAIT_MS: Final = DurationMs(1_000)
-"""Delays are whole seconds and clocks differ a little: more than that is another matter."""
+_LONGEST_WAIT_MS: Final = DurationMs(1_250)
+"""A second that the delay was rounded by, and a quarter for the clocks of sweep, queue and this
+function, which differ by some 10 ms: with a second alone a message would be given back for a
+millisecond of that. More is another matter. Not below 1,000: what goes back does so for whole
+seconds, rounded down, and for none it would come at once, again and again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,16 +106,17 @@ class DueConnections:
     ) -> Outcome | None:
         """Return what the close came to, None if none was tried."""
         due = received.due
-        if due is None or not self._is_past_deadline(received.message, due):
-            return None
 
         def has_time() -> bool:
             return time_left_ms() >= STOP_MARGIN_MS
 
-        if not has_time():
+        if due is None or not has_time():
             return None
         if self._is_over(due):
             return Outcome(ended=Ended.CLAIM_LOST)
+        # The turn comes last: taken before the wait, it would be kept from a message that is due.
+        if not self._is_past_deadline(received.message, due):
+            return None
         if not self.closer.pacer.wait(has_time):
             return None
         # The id of the sweep that found it, not of this invocation: one id leads through all logs.

@@ -281,13 +281,13 @@ class Audit(Protocol):
 
 
 class DueQueue(Protocol):
-    """The queue of connections that fall due, each delivered when it is idle."""
+    """The queue of connections that fall due, each delivered about when it is idle."""
 
     def send(self, dues: Sequence[Due]) -> NotQueued | None:
         """Queue up to ten; return what could not be queued, None if all are.
 
-        Each is delivered once its deadline has passed, to the second above, at least once. What
-        could not be queued may be delivered all the same, if only the answer was lost.
+        Each is delivered at least once, and less than a second before it is idle at the earliest.
+        What could not be queued may be delivered all the same, if only the answer was lost.
         """
         ...
 

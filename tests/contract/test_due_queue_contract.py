@@ -117,16 +117,16 @@ def test_brings_what_was_sent_as_it_was_sent(ends: Ends) -> None:
     assert sorted(came, key=lambda d: d.connection.connection_id) == sent
 
 
-def test_brings_each_when_it_is_idle_and_within_a_second_of_that(ends: Ends) -> None:
+def test_brings_each_within_a_second_before_it_is_idle_or_when_it_can(ends: Ends) -> None:
     sent = [due(ends, number, in_ms=in_ms) for number, in_ms in enumerate((-5_000, 0, 700, 1_999))]
     assert ends.queue.send(sent) is None
-    came = deliveries(ends, within_ms=4_000)
+    came = deliveries(ends, within_ms=3_000)
     assert len(came) >= len(sent)
     for delivery in came[: len(sent)]:
         late_ms = delivery.at_ms - delivery.due.deadline_ms
-        # At the deadline itself nobody is idle. The rest is for a machine that has other things
-        # to do than to look every 50 ms.
-        assert 0 < late_ms <= 2_000 or delivery.due.deadline_ms <= sent[0].deadline_ms
+        # The millisecond after the deadline it is idle. The rest is for a machine that has other
+        # things to do than to look every 50 ms.
+        assert -1_000 < late_ms <= 1_000 or delivery.due.deadline_ms <= sent[0].deadline_ms
 
 
 def test_a_message_that_was_received_is_hidden_and_comes_again(ends: Ends) -> None:

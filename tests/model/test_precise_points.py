@@ -32,11 +32,12 @@ def test_a_clock_that_is_behind_closes_nobody_early() -> None:
     assert world.gateway.open_ids == set()
 
 
-def test_without_a_look_at_the_clock_that_is_caught() -> None:
+@pytest.mark.parametrize("skew_ms", [0, -MAX_SKEW_MS])
+def test_without_a_look_at_the_clock_that_is_caught(skew_ms: int) -> None:
     world = queued_session()
     world.due_connections = NoLookAtTheClock
     with pytest.raises(Violation, match="I1"):
-        world.deliver(Script(skew_ms=-MAX_SKEW_MS))
+        world.deliver(Script(skew_ms=skew_ms))
 
 
 @pytest.mark.parametrize("crash", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER])

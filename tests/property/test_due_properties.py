@@ -73,7 +73,7 @@ def test_whatever_falls_due_was_queued_by_a_sweep_before_its_deadline(
 
 
 @given(TIMES, st.integers(-7_200_000, 7_200_000))
-def test_a_delay_is_never_early_never_a_second_late_and_never_too_long(
+def test_a_delay_is_never_late_never_a_second_early_and_never_too_long(
     deadline_ms: EpochMs, until_ms: int
 ) -> None:
     now_ms = EpochMs(deadline_ms - until_ms)
@@ -81,9 +81,10 @@ def test_a_delay_is_never_early_never_a_second_late_and_never_too_long(
     assert 0 <= seconds <= MAX_QUEUE_DELAY_S
     delivered_ms = EpochMs(now_ms + seconds * 1000)
     if seconds < MAX_QUEUE_DELAY_S:
-        assert wait_ms(deadline_ms, now_ms=delivered_ms) == 0
+        assert wait_ms(deadline_ms, now_ms=delivered_ms) < 1_000
     if seconds:
-        assert delivered_ms - deadline_ms <= 1_000
+        # Idle a millisecond after the deadline.
+        assert delivered_ms <= deadline_ms + 1
 
 
 @given(
@@ -187,6 +188,12 @@ def test_nobody_is_closed_at_or_before_the_deadline_and_nobody_twice(
     for pause_ms, what in [*steps, (75_000, "sweep"), (130_000, "deliver"), *_REST]:
         world.clock.ms += pause_ms
         world.step(what)
+    # A message that came too early comes again, whole seconds later: not over and over.
+    early = Counter(
+        fields["connectionId"] for _, event, fields in world.log.lines if event == "delivered early"
+    )
+    swept = 1 + sum(what == "sweep" for _, what in steps)
+    assert all(times <= 2 * swept for times in early.values())
     closed = Counter(parse_disconnect(event) for event in world.functions.events)
     assert closed == Counter(f"c{n}" for n in range(len(silences_s)))
     assert {len(messages) for messages in world.gateway.sent.values()} == {1}

@@ -2,8 +2,10 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
+from threading import Event
 from typing import Any
 
 import pytest
@@ -29,7 +31,7 @@ def world() -> PreciseWorld:
 
 
 class TestDeadline:
-    @pytest.mark.parametrize("silent_s", [120.0, 119.999, 119.001])
+    @pytest.mark.parametrize("silent_s", [120.0, 119.999, 119.001, 118.751])
     def test_waits_for_a_deadline_that_is_near(self, world: PreciseWorld, silent_s: float) -> None:
         connection = world.connect("c1", silent_s=silent_s)
         closed_at: list[int] = []
@@ -39,6 +41,76 @@ class TestDeadline:
         assert world.receive_at_once(connection) == []
         assert closed_at == [world.due_of(connection).deadline_ms + 1]
         assert world.gateway.open_ids == set()
+
+    def test_gives_back_what_is_further_away_for_a_second_at_least(
+        self, world: PreciseWorld
+    ) -> None:
+        # Idle in 1,251 ms: no rounding, and no clock that differs a little, makes so much of it.
+        connection = world.connect("c1", silent_s=118.75)
+        world.due_queue.put(as_message(world.due_of(connection)))
+        began_ms = world.clock.ms
+        assert len(world.deliver()) == 1
+        assert world.clock.ms == began_ms
+        world.clock.ms += 999
+        assert world.deliver() == []
+        assert world.gateway.open_ids == {"c1"}
+        world.clock.ms += 1
+        assert world.deliver() == []
+        assert world.gateway.open_ids == set()
+        assert world.clock.ms == began_ms + 1_251
+
+    def test_one_that_is_early_holds_up_no_other(self, world: PreciseWorld) -> None:
+        early = world.connect("early", silent_s=119.5)
+        due = world.connect("due", silent_s=121)
+        due_is_closed, closed = Event(), list[str]()
+
+        class Waiting:
+            def now_ms(self) -> EpochMs:
+                return world.clock.now_ms()
+
+            def sleep(self, duration_ms: DurationMs) -> None:
+                assert due_is_closed.wait(timeout=5)
+                world.clock.sleep(duration_ms)
+
+        def note(operation: str, key: str) -> None:
+            if operation == "Invoke":
+                closed.append(key)
+                due_is_closed.set()
+
+        world.faults.before = note
+        with ThreadPoolExecutor(2) as threads:
+            world.due = replace(world.due, clock=Waiting(), parallel_map=threads.map)
+            assert world.receive_at_once(early, due) == []
+        assert len(closed) == 2
+        assert world.gateway.open_ids == set()
+
+    def test_what_is_over_is_not_waited_for(self, world: PreciseWorld) -> None:
+        connection = world.connect("c1", silent_s=119.5)
+        began_ms = world.clock.ms
+        world.connections.record_activity(
+            "c1", now_ms=world.clock.now_ms(), resolution_ms=DurationMs(0)
+        )
+        assert world.receive_at_once(connection) == []
+        assert world.clock.ms == began_ms
+        assert world.metrics.total("ClaimsLost") == 1
+
+    def test_who_speaks_during_the_wait_keeps_its_connection(self, world: PreciseWorld) -> None:
+        connection = world.connect("c1", silent_s=119.5)
+
+        class Speaking:
+            def now_ms(self) -> EpochMs:
+                return world.clock.now_ms()
+
+            def sleep(self, duration_ms: DurationMs) -> None:
+                world.connections.record_activity(
+                    "c1", now_ms=world.clock.now_ms(), resolution_ms=DurationMs(0)
+                )
+                world.clock.sleep(duration_ms)
+
+        world.due = replace(world.due, clock=Speaking())
+        assert world.receive_at_once(connection) == []
+        assert world.gateway.open_ids == {"c1"}
+        assert world.metrics.total("ClaimsLost") == 1
 
     def test_gives_back_what_comes_much_too_early(self, world: PreciseWorld) -> None:
         world.connect("c1", silent_s=100)
@@ -180,6 +252,26 @@ class TestFailure:
         assert world.gateway.open_ids == {"c1"}
         world.clock.advance(seconds=360)
         assert world.deliver(time_left_ms=DurationMs(20_000)) == []
+
+    def test_without_time_it_does_not_wait(self, world: PreciseWorld) -> None:
+        world.connect("c1", silent_s=119.5)
+        world.run()
+        began_ms = world.clock.ms
+        assert len(world.deliver(time_left_ms=DurationMs(19_999))) == 1
+        assert world.clock.ms == began_ms
+
+    def test_a_wait_that_uses_up_the_time_is_followed_by_no_close(
+        self, world: PreciseWorld
+    ) -> None:
+        connection = world.connect("c1", silent_s=119.5)
+        began_ms = world.clock.ms
+        message = Message(message_id="m0", receipt="r0", body=as_message(world.due_of(connection)))
+        again = world.due.close_due_connections(
+            [message],
+            time_left_ms=lambda: DurationMs(20_400 - (world.clock.ms - began_ms)),
+        )
+        assert again == ["m0"]
+        assert world.gateway.open_ids == {"c1"}
 
     def test_a_malformed_message_fails_and_takes_no_other_along(self, world: PreciseWorld) -> None:
         connection = world.connect("c1", silent_s=121)

@@ -29,17 +29,16 @@ DUE = Due(
     [
         (-60_000, 0),
         (-1, 0),
-        (0, 1),  # at the deadline it is not idle
-        (998, 1),
-        (999, 1),
-        (1_000, 2),
+        (0, 0),
+        (998, 0),
+        (999, 1),  # the millisecond after the deadline it is idle
+        (1_998, 1),
+        (1_999, 2),
         (899_999, 900),
         (3_600_000, MAX_QUEUE_DELAY_S),
     ],
 )
-def test_a_delay_is_whole_seconds_rounded_up_to_when_it_is_idle(
-    until_ms: int, seconds: int
-) -> None:
+def test_a_delay_is_the_whole_seconds_until_it_is_idle(until_ms: int, seconds: int) -> None:
     assert delay_s(EpochMs(NOW_MS + until_ms), now_ms=NOW_MS) == seconds
 
 

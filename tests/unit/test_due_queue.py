@@ -74,8 +74,8 @@ def test_sends_what_a_close_needs_with_the_delay_to_the_deadline(
     assert queue.send([due(1), due(2, in_ms=-5_000)]) is None
     (batch,) = aws.calls("SendMessageBatch")
     assert batch["QueueUrl"] == URL
-    # A millisecond after the deadline it is idle, and seconds are rounded up.
-    assert [entry["DelaySeconds"] for entry in batch["Entries"]] == [11, 0]
+    # A millisecond after the deadline it is idle: ten whole seconds, and that.
+    assert [entry["DelaySeconds"] for entry in batch["Entries"]] == [10, 0]
     assert json.loads(batch["Entries"][0]["MessageBody"]) == {
         "connectionId": "c1",
         "sessionId": "s1",
@@ -99,7 +99,7 @@ def test_sends_again_only_what_was_refused_with_the_delay_that_is_left(
     assert queue.send([due(1), due(2), due(3)]) is None
     assert sent(aws) == [["c1", "c2", "c3"], ["c2", "c3"]]
     again = aws.calls("SendMessageBatch")[1]
-    assert {entry["DelaySeconds"] for entry in again["Entries"]} <= {6, 7}
+    assert {entry["DelaySeconds"] for entry in again["Entries"]} <= {5, 6}
 
 
 def test_says_what_was_refused_every_time(aws: AwsStub, queue: SqsDueQueue) -> None:

@@ -4,7 +4,8 @@
 2. The look-ahead is a sweep's interval and a margin, because the next sweep may start late and may
    come to a connection later than this one did. So two sweeps look ahead into some of the same
    seconds: what both queue is closed once, by the claim.
-3. A message is delivered when the connection is idle, at the earliest: its delay is rounded up.
+3. Delays are whole seconds. Rounded down, they bring a message up to a second before the connection
+   is idle, and whoever gets it waits for that moment; rounded up, each close would be that late.
 4. It carries all that a close needs. What the client said after the sweep makes the claim fail.
 """
 
@@ -62,11 +63,12 @@ def wait_ms(deadline_ms: EpochMs, *, now_ms: EpochMs) -> DurationMs:
 
 
 def delay_s(deadline_ms: EpochMs, *, now_ms: EpochMs) -> int:
-    """Return the delay of a message in whole seconds, rounded up, 0 to 900.
+    """Return the delay of a message in whole seconds, rounded down, 0 to 900.
 
-    A deadline that is further away than a queue can wait is delivered early, and waits again.
+    After it the connection is idle in less than a second, or is by then. A deadline that is further
+    away than a queue can wait is delivered early, and waits again.
     """
-    return min(-(-wait_ms(deadline_ms, now_ms=now_ms) // 1000), MAX_QUEUE_DELAY_S)
+    return min(wait_ms(deadline_ms, now_ms=now_ms) // 1000, MAX_QUEUE_DELAY_S)
 
 
 def as_message(due: Due) -> str:
