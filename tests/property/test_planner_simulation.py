@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hangup.planner.assumptions import CLOSERS
 from hangup.planner.fleet import Fleet
 from hangup.planner.lateness import (
     SweepEstimate,
@@ -104,11 +105,12 @@ def test_precise_lateness_and_messages_are_those_of_the_simulation(case: str) ->
     assert seen.closed_while_talking == 0
     messages = sum(seen.queued_per_sweep) / len(seen.queued_per_sweep)
     assert messages == pytest.approx(queue.messages, rel=0.1)
-    # Of a second, and of what is late because no sweep came before: a share of the interval.
-    tolerance_s = 0.1 + 0.05 * max(0.0, late.max_s - 1.5)
-    for percent in (50, 95, 99):
+    # What is late because no sweep came before it: a share of the interval. For the latest in a
+    # hundred it matters how many come at one moment, which the plan does not follow so closely.
+    of_interval_s = 0.05 * max(0.0, late.max_s - 1.5)
+    for percent, tolerance_s in ((50, 0.1), (95, 0.1), (99, 0.3)):
         assert percentile(seen.lateness_s, percent) == pytest.approx(
-            late.percentile_s(percent), abs=tolerance_s
+            late.percentile_s(percent), abs=tolerance_s + of_interval_s
         )
     assert min(seen.lateness_s) > 0
     assert max(seen.lateness_s) <= late.max_s + 0.5
@@ -116,6 +118,19 @@ def test_precise_lateness_and_messages_are_those_of_the_simulation(case: str) ->
     assert percentile(seen.silences_s, 50) == pytest.approx(
         silence.percentile_s(50), abs=0.06 * fleet.sweep_interval_s
     )
+
+
+def test_functions_that_wait_take_as_many_as_those_that_do_not() -> None:
+    fleet = replace(PRECISE, connections=10_500, closes_per_second=18)
+    queue = estimate_queue(fleet)
+    # One that waits for each of ten takes a second for it: with a batch of one, four a second.
+    assert queue.messages_per_second > 3 * CLOSERS
+    assert queue.messages_per_second_at_most < 1.3 * queue.messages_per_second
+    few, many = run(fleet, sweeps=5), run(fleet, sweeps=15)
+    # Fifteen seconds of each minute are queued by two sweeps, and it catches up in the others.
+    assert percentile(few.lateness_s, 50) < 0.5
+    assert percentile(many.lateness_s, 50) < 0.5
+    assert max(many.lateness_s) < 1.2 * max(few.lateness_s)
 
 
 def test_close_functions_that_cannot_keep_up_fall_behind_as_planned() -> None:

@@ -75,7 +75,7 @@ class TestText:
 
     def test_recommends_a_topology_and_says_why(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = printed(capsys, "--connections", "1000000")
-        assert "Take precise (precise=True, segments=2): the median close comes 49 s earlier" in out
+        assert "Take precise (precise=True, segments=2): the median close comes 50 s earlier" in out
         assert "Take inline (precise=False, segments=1): precise needs an idle timeout" in printed(
             capsys, "--idle-timeout", "74"
         )

@@ -116,10 +116,39 @@ class TestBill:
 
 
 class TestLateness:
-    def test_is_the_rounding_and_the_way(self) -> None:
+    def test_is_the_calls_of_the_close_where_the_message_came_early_enough(self) -> None:
+        fleet = replace(PRECISE, connections=1_000)
+        late = lateness(fleet, estimate_sweep(fleet))
+        calls_s = assumptions.CLOSE_LATENCY_MS / 1000
+        # Six in a hundred come early by less than the way takes.
+        assert late.share_within(calls_s + 0.001) == pytest.approx(1 - assumptions.DELIVERY_S, 0.01)
+        assert late.percentile_s(50) == pytest.approx(calls_s, abs=0.01)
+        assert late.percentile_s(99) == pytest.approx(calls_s + 0.05, abs=0.01)
+
+    def test_at_worst_is_not_early_and_waits_for_a_function_that_waits(self) -> None:
         late = lateness(PRECISE, estimate_sweep(PRECISE))
-        assert late.percentile_s(50) == pytest.approx(0.5 + assumptions.DELIVERY_S, abs=0.01)
-        assert late.max_s == pytest.approx(1 + assumptions.DELIVERY_S, abs=0.01)
+        turn_s = 0.022
+        assert late.max_s == pytest.approx(1 + assumptions.DELIVERY_S + 0.04 + turn_s, abs=0.01)
+
+    @pytest.mark.parametrize(
+        ("connections", "occupied"), [(1_000, 0), (100_000, 0.02), (1_000_000, 0.4)]
+    )
+    def test_the_more_messages_the_more_find_all_functions_waiting(
+        self, connections: int, occupied: float
+    ) -> None:
+        queue = estimate_queue(replace(PRECISE, connections=connections))
+        assert queue.lag_s == 0
+        assert queue.occupied_share == pytest.approx(occupied, abs=0.01)
+
+    def test_at_the_limit_messages_lie_there_for_the_second_and_nobody_waits(self) -> None:
+        at = estimate_queue(replace(PRECISE, connections=10_400_000))
+        assert at.messages_per_second == pytest.approx(at.messages_per_second_at_most, rel=0.01)
+        # Ten of them: the longest wait would be 0.91 s.
+        assert at.lag_s == pytest.approx(0.91 + 0.022 - 0.22, abs=0.01)
+        # A turn for the batch, nine for messages while it waits, the calls: as without a wait.
+        assert at.batch_ms == pytest.approx(20 + 0.2 * 1000 + 40, rel=0.1)
+        beyond = estimate_queue(replace(PRECISE, connections=100_000_000))
+        assert beyond.lag_s < 1
 
     def test_takes_more_segments_where_a_sweep_would_come_too_late(self) -> None:
         sweep = estimate_sweep(Fleet(connections=1_000_000, precise=True))

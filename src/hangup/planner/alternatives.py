@@ -57,7 +57,7 @@ def alternatives(
             name="Hangup: scan every sweep",
             usd=adds,
             late=f"up to {late.max_s:.0f} s",
-            catch="seconds, not less" if fleet.precise else "minutes, not seconds",
+            catch="as prompt as SQS and Lambda are" if fleet.precise else "minutes, not seconds",
         ),
         Alternative(
             name="index on the activity time",

@@ -107,9 +107,12 @@ Measured: 0.15 without TLS, and without reading its record."""
 QUEUE_LATENCY_MS: Final = 15.0
 """Time of one request to SQS. Assumed."""
 
-DELIVERY_S: Final = 0.1
-"""From the end of a message's delay to the close: receipt, start of the function, claim, notice,
-delete. Assumed: no source says."""
+DELIVERY_S: Final = 0.06
+"""From the end of a message's delay until the close function looks at its clock: receipt, start of
+the function, look at the record. Assumed: no source says."""
+
+ROUNDED_S: Final = 1.0
+"""Delays are whole seconds, so a message comes up to this early. ``hangup.core.due.delay_s``."""
 
 POLLERS: Final = 5
 """Receivers of an event source mapping. Lambda developer guide, Amazon SQS event source mappings:

@@ -7,7 +7,7 @@ from typing import Final
 from xml.sax.saxutils import escape
 
 from hangup.errors import ConfigurationError
-from hangup.planner.plan import PERCENTILES, Plan
+from hangup.planner.plan import PERCENTILES, Plan, as_seconds
 
 __all__ = ["as_png", "as_svg", "require_png"]
 
@@ -125,7 +125,7 @@ def _curve(plan: Plan, top: int) -> tuple[list[str], int]:
     for percent in PERCENTILES:
         seconds = late.percentile_s(percent)
         at_x, at_y = x(seconds), y(percent / 100)
-        label = f"p{percent}: {seconds:.1f} s"
+        label = f"p{percent}: {as_seconds(seconds)} s"
         # Left of the point and below it, where the curve is not; p95 and p99 lie close together.
         below = {95: 44, 99: 18}.get(percent, 18)
         lines += [

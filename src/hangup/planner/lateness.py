@@ -6,10 +6,12 @@
    hash, so each place in the sweep is as likely as another.
 3. A sweep reads its pages one after the other, and gathers a batch of idle connections before it
    closes the first of them; closes follow one another at the slowest of pace, CPU and latency.
-4. With ``precise`` a sweep queues instead, each with the delay to its deadline, rounded up to whole
-   seconds: the close is late by what was rounded, evenly distributed from 0 to 1 s, by the
-   delivery, and by the wait for its turn. Where a sweep comes to it only after its deadline (a
-   timeout below the look-ahead, a scan that takes long), it is late by that too.
+4. With ``precise`` a sweep queues instead, each with the delay to its deadline, rounded down to
+   whole seconds: the message comes early by what was rounded, evenly distributed from 0 to 1 s, and
+   is waited for. Its way to a close function (the delivery, and the time until one of them is free)
+   makes the close late by what it takes more than that. The wait for its turn and the calls of the
+   close come after the deadline. Where a sweep comes to it only after that (a timeout below the
+   look-ahead, a scan that takes long), it is late by that too.
 """
 
 import math
@@ -19,6 +21,7 @@ from dataclasses import dataclass, replace
 from hangup.planner.assumptions import (
     BATCH_SIZE,
     CLOSE_LATENCY_MS,
+    CLOSERS,
     CONCURRENCY,
     DELIVERY_S,
     LOOK_AHEAD_S,
@@ -29,12 +32,13 @@ from hangup.planner.assumptions import (
     QUEUE_BATCH,
     QUEUE_CPU_MS,
     QUEUE_LATENCY_MS,
+    ROUNDED_S,
     SCAN_BUDGET_S,
     SWEEP_BUDGET_S,
     VCPU_SHARE,
 )
 from hangup.planner.fleet import Fleet
-from hangup.planner.queueing import estimate_queue
+from hangup.planner.queueing import QueueEstimate, estimate_queue
 
 __all__ = [
     "Distribution",
@@ -57,6 +61,12 @@ _PHASES = 60
 """Moments between two sweeps that stand for all of them."""
 
 _BISECTIONS = 60
+
+_SPREAD = (0.8191725134, 0.6710436067, 0.5497004779)
+"""The multiples of these, less their whole part, fill a cube evenly (Roberts' R3 sequence)."""
+
+_CLOCK_S = 0.001
+"""Clocks count milliseconds: nothing is more precise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,14 +225,33 @@ def _reached_s(sweep: SweepEstimate, place: int, places: int) -> float:
 def _precise_lateness(fleet: Fleet, sweep: SweepEstimate) -> Distribution:
     queue = estimate_queue(fleet)
     ahead_s = min(LOOK_AHEAD_S, fleet.grace_s)
-    offsets = []
+    queued_late, offsets = [], []
     for number in range(_PRECISE_PLACES * _PHASES):
         place, phase = divmod(number, _PHASES)
+        part, occupied, turn = ((number + 0.5) * step % 1 for step in _SPREAD)
         # The sweep that finds it starts this long before the deadline; below 0 after it.
-        before_s = ahead_s - fleet.sweep_interval_s * (phase + 0.5) / _PHASES
+        before_s = ahead_s - fleet.sweep_interval_s * (phase + part) / _PHASES
         queued_late_s = max(0.0, _reached_s(sweep, place, _PRECISE_PLACES) - before_s)
-        offsets.append(queued_late_s + DELIVERY_S + queue.wait_s)
-    return Distribution(1.0, offsets)
+        queued_late.append(queued_late_s)
+        # What is queued late has no delay: it was not rounded either.
+        early_s = 0.0 if queued_late_s else ROUNDED_S * part
+        way_s = DELIVERY_S + queue.lag_s + _occupied_s(queue, occupied)
+        turn_s = queue.longest_turn_s * turn / queue.busy_share if turn < queue.busy_share else 0.0
+        offsets.append(queued_late_s + max(0.0, way_s - early_s) + turn_s + CLOSE_LATENCY_MS / 1000)
+    # The worst is too rare to be one of these: not early at all, and all functions just begun.
+    way_s = DELIVERY_S + queue.lag_s + ROUNDED_S
+    worst_s = max(queued_late) + way_s + queue.longest_turn_s + CLOSE_LATENCY_MS / 1000
+    return Distribution(_CLOCK_S, [*offsets, worst_s])
+
+
+def _occupied_s(queue: QueueEstimate, chance: float) -> float:
+    """Return how long one of so many messages, 0 to 1 of all, waits until a function is free.
+
+    That is when the first of them has closed the one that it waits for.
+    """
+    if chance >= queue.occupied_share:
+        return 0.0
+    return ROUNDED_S * (1.0 - math.pow(chance / queue.occupied_share, 1 / CLOSERS))
 
 
 def silence_at_close(fleet: Fleet, late: Distribution) -> Distribution:

@@ -17,7 +17,7 @@ from hangup.planner.prices import PriceList
 from hangup.planner.quotas import Quota, quotas
 from hangup.planner.topology import Advice, Topology, advise
 
-__all__ = ["PERCENTILES", "Plan", "as_json", "make_plan"]
+__all__ = ["PERCENTILES", "Plan", "as_json", "as_seconds", "make_plan"]
 
 PERCENTILES = (50, 95, 99)
 
@@ -58,6 +58,11 @@ def make_plan(fleet: Fleet, prices: PriceList) -> Plan:
         quotas=quotas(fleet, sweep),
         alternatives=alternatives(fleet, items, late, prices.prices),
     )
+
+
+def as_seconds(seconds: float) -> str:
+    """Return a lateness as text: below a second in hundredths, above in tenths."""
+    return f"{seconds:,.1f}" if seconds >= 1 else f"{seconds:.2f}"
 
 
 def as_json(plan: Plan) -> dict[str, object]:

@@ -7,6 +7,10 @@
 3. All messages go through the close functions, which share the pace. A batch takes a turn of the
    pace for itself beside one for each message. That is on the safe side: messages that come to
    nothing take none.
+4. A message comes up to a second before its moment, and its function waits: with a batch, for the
+   last of them. Functions that wait are occupied. Where messages come faster than four functions
+   that wait can take them, they lie in the queue for so much of the second that the rate is met:
+   waiting costs money and no capacity, and at the limit nobody waits.
 """
 
 import math
@@ -20,11 +24,17 @@ from hangup.planner.assumptions import (
     POLL_S,
     POLLERS,
     QUEUE_BATCH,
+    ROUNDED_S,
     VCPU_SHARE,
 )
 from hangup.planner.fleet import Fleet
 
 __all__ = ["QueueEstimate", "estimate_queue"]
+
+_OCCUPIED_AT_MOST = 0.4
+"""Of all messages, how many find every function occupied, where more come than one at a time can be
+taken. From the simulation: most do not, since a function that gets free takes all that lie there.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +44,9 @@ class QueueEstimate:
     ``closing`` and ``live`` are messages of one sweep: of those who fell silent, and of those who
     are between two messages. ``close_interval_ms`` is how closely closes of all functions together
     can follow one another, ``batch`` how many messages an invocation gets.
+
+    ``lag_s`` is how long every message lies in the queue, at most the second by which it comes
+    early; ``occupied_share`` of them do so longer, until one of the functions is free.
     """
 
     closing: float
@@ -43,6 +56,8 @@ class QueueEstimate:
     limited_by: str
     batch: float
     batch_ms: float
+    lag_s: float
+    occupied_share: float
 
     @property
     def messages(self) -> float:
@@ -70,15 +85,22 @@ class QueueEstimate:
         return self.messages_per_second < self.messages_per_second_at_most
 
     @property
-    def wait_s(self) -> float:
-        """Mean wait for a turn, seconds: Pollaczek and Khinchine's, for even service.
+    def busy_share(self) -> float:
+        """Of the messages, how many wait for a turn: as many as the functions have work, at most 1.
 
-        A sweep sends for longer than a moment, so messages come as if at random. At most 1: what
-        does not keep up waits longer and longer.
+        A sweep sends for longer than a moment, so messages come as if at random.
         """
-        interval_s = self.close_interval_ms / 1000
-        busy = self.messages_per_second * interval_s
-        return min(1.0, interval_s * busy / (2 * (1 - busy))) if self.keeps_up else 1.0
+        return min(1.0, self.messages_per_second / self.messages_per_second_at_most)
+
+    @property
+    def longest_turn_s(self) -> float:
+        """How long they do at most, seconds, evenly distributed from 0.
+
+        So that the mean is Pollaczek and Khinchine's, for even service, in one of the functions. At
+        most 1: what does not keep up waits longer and longer.
+        """
+        each_s = CLOSERS * self.close_interval_ms / 1000
+        return min(1.0, each_s / (1 - self.busy_share)) if self.keeps_up else 1.0
 
     @property
     def requests_per_month(self) -> float:
@@ -109,6 +131,14 @@ def estimate_queue(fleet: Fleet) -> QueueEstimate:
         (turn_ms * (QUEUE_BATCH + 1) / QUEUE_BATCH / CLOSERS, "pace"),
     )
     each_ms = max(turn_ms, fleet.close_cpu_ms / VCPU_SHARE)
+    # Those whose clients have spoken by then are not waited for.
+    silent_share = closing / (closing + live) if closing else 0.0
+    close_s = CLOSERS * interval_ms / 1000
+    # What a full batch takes, and at what intervals one comes to each function.
+    full_s = _longest_wait_s(QUEUE_BATCH * silent_share) + close_s
+    has_s = CLOSERS * QUEUE_BATCH / per_second if per_second else full_s
+    lag_s = min(ROUNDED_S, max(0.0, full_s - has_s))
+    waited_s = max(0.0, _longest_wait_s(batch * silent_share) - lag_s)
     return QueueEstimate(
         closing=closing,
         live=live,
@@ -116,8 +146,28 @@ def estimate_queue(fleet: Fleet) -> QueueEstimate:
         close_interval_ms=interval_ms,
         limited_by=limited_by,
         batch=batch,
-        batch_ms=CLOSE_LATENCY_MS + turn_ms + (batch - 1) * each_ms,
+        # All but the last are closed while it waits for that one.
+        batch_ms=CLOSE_LATENCY_MS + turn_ms + max(waited_s * 1000, (batch - 1) * each_ms),
+        lag_s=lag_s,
+        occupied_share=_occupied_share(per_second * (silent_share * _longest_wait_s(1) + close_s)),
     )
+
+
+def _occupied_share(load: float) -> float:
+    """Return the share of messages that find all functions occupied, one message in each.
+
+    ``load`` is how many they would occupy, were there enough of them. Erlang's formula.
+    """
+    if load >= CLOSERS:
+        return _OCCUPIED_AT_MOST
+    all_busy = load**CLOSERS / math.factorial(CLOSERS) * CLOSERS / (CLOSERS - load)
+    others = sum(load**n / math.factorial(n) for n in range(CLOSERS))
+    return min(_OCCUPIED_AT_MOST, all_busy / (others + all_busy))
+
+
+def _longest_wait_s(messages: float) -> float:
+    """Return the mean of the longest of so many waits, each evenly distributed from 0 to 1 s."""
+    return ROUNDED_S * messages / (messages + 1)
 
 
 def _due_share(fleet: Fleet) -> float:

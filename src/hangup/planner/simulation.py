@@ -2,8 +2,9 @@
 
 It knows the mechanism and none of the planner's formulas: connections talk, stop talking, are found
 by a sweep that reads its pages one by one, gathers a batch and closes it one after another. With
-``precise`` the sweep looks ahead and queues them instead, each with its delay, and the queue's
-deliveries are closed one after another.
+``precise`` the sweep looks ahead and queues them instead, each with its delay in whole seconds, and
+a few functions take what the queue delivers, a batch at a time: each waits for the deadlines of its
+batch, closes one after another, and is free for the next batch when it has closed them all.
 
 ``draw`` returns evenly distributed numbers from 0 to below 1; with a seeded generator the whole run
 is the same every time.
@@ -11,19 +12,26 @@ is the same every time.
 
 import heapq
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from hangup.planner.assumptions import (
     BATCH_SIZE,
+    CLOSE_LATENCY_MS,
+    CLOSERS,
     DELIVERY_S,
     LOOK_AHEAD_S,
+    QUEUE_BATCH,
     SCAN_BUDGET_S,
     SWEEP_BUDGET_S,
 )
 from hangup.planner.fleet import Fleet
 
 __all__ = ["Simulated", "simulate"]
+
+_MOMENT_S = 0.001
+"""At its deadline nobody is idle: a millisecond after it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,6 +64,9 @@ class _Client:
     is_open: bool = True
 
 
+_Message = tuple[_Client, float]
+"""Who is due, and the deadline that a sweep saw."""
+
 _Event = tuple[float, int, Callable[[float], None]]
 
 
@@ -71,8 +82,9 @@ class _Run:
     result: Simulated = field(default_factory=Simulated)
     events: list[_Event] = field(default_factory=list)
     clients: set[_Client] = field(default_factory=set)
+    messages: deque[_Message] = field(default_factory=deque)
+    closers_free: int = CLOSERS
     order: int = 0
-    closers_free_s: float = 0.0
 
     def at(self, when_s: float, action: Callable[[float], None]) -> None:
         # The running number decides between events of one moment, so that no run differs.
@@ -105,7 +117,7 @@ class _Run:
         """Return how long a client talks, so that with silence and wait it lasts a lifetime."""
         fleet = self.fleet
         half_sweep_s = fleet.sweep_interval_s / 2
-        late_s = 0.5 if fleet.precise else half_sweep_s
+        late_s = 0.1 if fleet.precise else half_sweep_s
         silent_s = fleet.grace_s + late_s - fleet.heartbeat_s / 2
         waits_s = half_sweep_s + fleet.idle_share * silent_s
         return max(fleet.heartbeat_s, fleet.lifetime_s - waits_s)
@@ -140,14 +152,41 @@ class _Run:
             counts.append(len(found))
         for when_s, client in found:
             if precise:
-                when_s += math.ceil(max(0.0, self.deadline_s(client) - when_s)) + DELIVERY_S  # noqa: PLW2901
-            act = self.deliver if precise else self.close
-            self.at(when_s, lambda at_s, client=client, act=act: act(client, at_s))  # type: ignore[misc]
+                self.queue((client, self.deadline_s(client)), when_s)
+            else:
+                self.at(when_s, lambda at_s, client=client: self.close(client, at_s))  # type: ignore[misc]
 
-    def deliver(self, client: _Client, now_s: float) -> None:
-        turn_s = max(now_s, self.closers_free_s)
-        self.closers_free_s = turn_s + self.close_s
-        self.at(turn_s, lambda at_s: self.close(client, at_s))
+    def queue(self, message: _Message, now_s: float) -> None:
+        _, deadline_s = message
+        delay_s = math.floor(max(0.0, deadline_s - now_s))
+        self.at(now_s + delay_s + DELIVERY_S, lambda at_s: self.deliver(message, at_s))
+
+    def deliver(self, message: _Message, now_s: float) -> None:
+        self.messages.append(message)
+        self.receive(now_s)
+
+    def receive(self, now_s: float) -> None:
+        while self.messages and self.closers_free:
+            self.closers_free -= 1
+            size = min(QUEUE_BATCH, len(self.messages))
+            batch = [self.messages.popleft() for _ in range(size)]
+            self.at(self.close_batch(batch, now_s), self.closer_is_free)
+
+    def closer_is_free(self, now_s: float) -> None:
+        self.closers_free += 1
+        self.receive(now_s)
+
+    def close_batch(self, batch: list[_Message], now_s: float) -> float:
+        """Close these when each has had its deadline; return when the function is free again."""
+        turn_s = now_s
+        # Who has spoken by now, or is closed, is not waited for.
+        live = [each for each in batch if each[0].is_open and self.deadline_s(each[0]) <= each[1]]
+        for client, deadline_s in sorted(live, key=lambda each: each[1]):
+            turn_s = max(turn_s, deadline_s + _MOMENT_S)
+            closed_s = turn_s + CLOSE_LATENCY_MS / 1000
+            self.at(closed_s, lambda at_s, client=client: self.close(client, at_s))  # type: ignore[misc]
+            turn_s += CLOSERS * self.close_s
+        return turn_s
 
     def found(self, start_s: float) -> Iterator[tuple[float, _Client]]:
         """Yield what a sweep that starts now closes, or queues, and when."""

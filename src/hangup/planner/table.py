@@ -6,7 +6,7 @@ from textwrap import wrap
 from hangup.planner.assumptions import MAX_SEGMENTS, SWEEP_BUDGET_S
 from hangup.planner.costs import Group, subtotal_usd
 from hangup.planner.lateness import Distribution
-from hangup.planner.plan import PERCENTILES, Plan
+from hangup.planner.plan import PERCENTILES, Plan, as_seconds
 
 __all__ = ["as_text"]
 
@@ -142,7 +142,7 @@ def _topology(plan: Plan) -> list[str]:
         rows.append(
             (
                 f"  {topology.name}",
-                *(f"{value:,.1f}" if topology.keeps_up else "-" for value in seconds),
+                *(as_seconds(value) if topology.keeps_up else "-" for value in seconds),
                 _usd(topology.adds_usd),
                 str(topology.sweep.segments) if topology.sweep.fits else "-",
             )
@@ -163,7 +163,7 @@ def _topology(plan: Plan) -> list[str]:
 
 def _percentiles(distribution: Distribution) -> Row:
     found = [distribution.percentile_s(percent) for percent in PERCENTILES]
-    return [f"{seconds:,.1f}" for seconds in (*found, distribution.max_s)]
+    return [as_seconds(seconds) for seconds in (*found, distribution.max_s)]
 
 
 def _quotas(plan: Plan) -> list[str]:
