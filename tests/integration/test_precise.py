@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-MAX_LATE_MS: Final = 2_500
-"""A second because delays are whole ones, half a second for the way, and one for a machine that is
-busy with other tests."""
+MAX_LATE_MS: Final = 1_500
+"""Half a second for the way, and one for a machine that is busy with other tests."""
 
 
 def now_ms() -> int:

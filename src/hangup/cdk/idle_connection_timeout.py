@@ -52,7 +52,7 @@ class IdleConnectionTimeout(Construct):
     - ``log_level``: from which level on log lines are kept: DEBUG, INFO, WARNING, ERROR, CRITICAL.
     - ``closes_per_second``: 1 to 1,000 closes are started a second at most, by all functions
       together; 0 does not pace them. API Gateway lets 500 clients a second come back.
-    - ``precise``: close a connection a second after its deadline instead of up to a minute. Sweeps
+    - ``precise``: close a connection at its deadline instead of up to a minute after it. Sweeps
       look ahead, and a queue with a function of its own closes. The timeout is 75 seconds or more
       then: with less, some connections would be idle before a sweep has seen them.
     - ``segments``: 1 to 20 sweeps a minute at the same time, each of a part of the table, for one

@@ -25,8 +25,8 @@ _SETTLE_S: Final = 10.0
 """Cleanup and metrics follow the close asynchronously: look again until it holds, not for ever."""
 _POLL_S: Final = 0.2
 _NORMAL_CLOSE: Final = 1000
-_MAX_LATENESS_MS: Final = 5_000
-"""A delay is rounded up to a second; the rest is for a cold start, of all functions at once."""
+_MAX_LATENESS_MS: Final = 4_000
+"""For a cold start, of all functions at once."""
 _NOTICE_MEMBERS: Final = {"type", "message", "idleSeconds", "timestamp"}
 
 
