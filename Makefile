@@ -3,8 +3,11 @@
 
 PYTHON ?= python3
 BIN    := .venv/bin
-# What has to be covered, line and branch; tracing the rest too would only take longer.
+# What has to be covered, line and branch, and the tests that do it. They run apart and in one process:
+# tracing the rest would only take longer, and pytest-cov traces twice in each process of pytest-xdist.
 COVERED := hangup.core hangup.sweep hangup.closer hangup.due hangup.handlers
+COVERING := $(patsubst %,tests/unit/test_%.py,check close_handler due guard invariants lifecycle mass_close mending messages \
+  pacing policy precise_sweep report requests timeout_handler)
 NO_NETWORK = { echo "hangup: could not install from requirements/$(1).txt; pip's last lines above say why (it needs a Python package index, once)." >&2; exit 1; }
 
 help: ## List what make can do here
@@ -16,17 +19,18 @@ demo: .venv/.local ## Watch idle connections being closed, on this machine, and 
 up: .venv/.local ## Run the stack on this machine until Ctrl-C (120 s timeout, a sweep a minute)
 	@$(BIN)/hangup up
 
-check: .venv/.dev ## Lint, types, layers, unit and property tests (two minutes)
+check: .venv/.dev ## Lint, types, layers, unit and property tests (three quarters of a minute)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest tests/unit tests/property tests/contract -m "not integration" $(COVERED:%=--cov=%) --cov-report=
+	$(BIN)/python -m pytest tests/unit tests/property tests/contract -m "not (slow or integration)" -n 2 --dist worksteal $(COVERING:%=--ignore=%)
+	$(BIN)/python -m pytest $(COVERING) -m "not slow" $(COVERED:%=--cov=%) --cov-report=
 	$(BIN)/coverage report --fail-under=100 --include="src/hangup/core/*,src/hangup/sweep.py,src/hangup/closer.py,src/hangup/due.py,src/hangup/handlers/timeout_handler.py,src/hangup/handlers/close_handler.py"
 
-test: check ## Everything: check, the model, the template, the Lambda zip, faults and real sockets on the local stack
-	$(BIN)/python -m pytest tests/model -m "not integration"
-	$(BIN)/python -m pytest tests -m "infra or integration"
+test: check ## Everything: check, the model, the template, the Lambda zip, faults and real sockets (ten minutes)
+	$(BIN)/python -m pytest tests -m "(slow or infra or integration) and not lateness" -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest tests -m lateness
 
 soak: .venv/.dev ## 2 x 50,000 schedules of the model, then 500 real clients for five minutes (an hour in all)
 	HANGUP_SCHEDULES=50000 $(BIN)/python -m pytest tests/model/test_model.py -k "in_memory or queue"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from hangup.aws import clients
+from hangup.aws.process import deadline
 from tests.unit.aws_stub import AwsStub
 
 _UNSET = (
@@ -27,6 +28,9 @@ _UNSET = (
 _WARM = ("hangup.handlers.", "hangup.activity", "hangup.wiring")
 """Modules that remember something for as long as Lambda keeps a process."""
 
+_LONGEST = ("model", "faults", "infra", "integration")
+"""The folders whose tests take longest, in that order."""
+
 
 class _CurrentStdout:
     """Standard output as it is at the time: pytest replaces it for each test."""
@@ -36,6 +40,24 @@ class _CurrentStdout:
 
     def flush(self) -> None:
         sys.stdout.flush()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what one process of ``--dist loadgroup`` has to itself, and what comes first."""
+    # The long ones first, so that no process is left alone with one of them at the end.
+    items.sort(key=lambda item: _rank(_folder(item)))
+    for item in items:
+        # A file has fixtures that are worth keeping; the files of infra have one build folder.
+        shared = _folder(item) == "infra"
+        item.add_marker(pytest.mark.xdist_group("infra" if shared else item.path.stem))
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.parent.name
+
+
+def _rank(folder: str) -> int:
+    return _LONGEST.index(folder) if folder in _LONGEST else len(_LONGEST)
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +105,7 @@ def aws(aws_server: AwsStub, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsStu
 
 
 def _start_cold() -> None:
+    deadline.start(None)  # of the last invocation, which the calls of other tests have no part in
     for name, module in list(sys.modules.items()):
         if name.startswith(_WARM):
             for value in vars(module).values():

@@ -109,6 +109,10 @@ def _emulator() -> Path:
             raise RuntimeError(f"{_PACKAGE} {_VERSION} is not the file that it was: see {_CACHE}")
         with tarfile.open(archive) as files:
             files.extractall(temporary, filter="data")
-        # Last, in one step: a folder that is there is complete.
-        (Path(temporary) / "package" / "emulator").rename(folder)
+        # Last, in one step: a folder that is there is complete. Another process may be first.
+        try:
+            (Path(temporary) / "package" / "emulator").rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
     return folder

@@ -80,7 +80,10 @@ def sqs() -> Iterator["SQSClient"]:
         yield engine.client("sqs")
 
 
-@pytest.fixture(params=["fake", pytest.param("ministack", marks=pytest.mark.integration)])
+MINISTACK = pytest.param("ministack", marks=[pytest.mark.integration, pytest.mark.lateness])
+
+
+@pytest.fixture(params=["fake", MINISTACK])
 def ends(request: pytest.FixtureRequest) -> Ends:
     return FakeEnds() if request.param == "fake" else SqsEnds(request.getfixturevalue("sqs"))
 

@@ -121,6 +121,7 @@ def verdict(lines: list[str]) -> list[str]:
     return [line for line in lines if re.match(r"  (ok|FAIL) ", line)]
 
 
+@pytest.mark.lateness
 def test_prints_what_the_readme_says_and_leaves_nothing_behind() -> None:
     with hangup("demo") as demo:
         engine = engine_of(demo)
@@ -134,6 +135,7 @@ def test_prints_what_the_readme_says_and_leaves_nothing_behind() -> None:
     assert engine.remains() == []
 
 
+@pytest.mark.lateness
 def test_with_a_queue_the_silent_are_hung_up_on_to_the_second() -> None:
     with hangup("demo", "--precise") as demo:
         engine = engine_of(demo)

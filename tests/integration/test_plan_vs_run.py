@@ -14,7 +14,7 @@ from hangup.planner.fleet import Fleet
 from hangup.planner.simulation import Simulated, simulate
 from tests.integration.conftest import IDLE_TIMEOUT_S, Stack
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.lateness]
 
 CLIENTS = 16
 SWEEP_INTERVAL_S = 1.0

@@ -15,7 +15,7 @@ from tests.integration.conftest import IDLE_TIMEOUT_S, Stack, eventually
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.lateness]
 
 MAX_LATE_MS: Final = 1_500
 """Half a second for the way, and one for a machine that is busy with other tests."""

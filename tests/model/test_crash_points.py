@@ -9,6 +9,8 @@ from hangup.testing import Faults
 from tests.model.stores import InMemoryStores
 from tests.model.world import CALM, Fault, Script, World
 
+pytestmark = pytest.mark.slow
+
 CRASHES = [Fault.CRASH_BEFORE, Fault.CRASH_AFTER]
 
 

@@ -15,6 +15,8 @@ from tests.model.precise import PreciseMachine
 from tests.model.stores import DynamoDbStores, Stores
 from tests.model.world import Violation
 
+pytestmark = pytest.mark.slow
+
 SCHEDULES = int(os.environ.get("HANGUP_SCHEDULES", "500"))
 ON_TABLES = max(20, SCHEDULES // 500)
 

@@ -8,6 +8,8 @@ from tests.model.precise import NoLookAtTheClock, PreciseWorld
 from tests.model.stores import InMemoryStores
 from tests.model.world import MAX_SKEW_MS, Fault, Script, Violation
 
+pytestmark = pytest.mark.slow
+
 CALLS = 14
 """More than a delivery about two connections makes."""
 

@@ -20,6 +20,8 @@ from hangup.planner.lateness import (
 from hangup.planner.queueing import estimate_queue
 from hangup.planner.simulation import Simulated, simulate
 
+pytestmark = pytest.mark.slow
+
 BUSY = Fleet(connections=1_500, lifetime_s=600, idle_share=0.6, record_bytes=4_000)
 CASES = {
     "paced by CPU": BUSY,

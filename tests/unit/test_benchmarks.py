@@ -19,6 +19,8 @@ from benchmarks.stub import PAGE_RECORDS, Ledger, TooMuchAskedError
 from benchmarks.trial import sweep
 from hangup.aws.items import connection_from_item, connection_to_item
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 NOW_MS = 1_795_515_776_417
 

@@ -11,6 +11,8 @@ from hangup.sweep import BATCH_SIZE, SCAN_MARGIN_MS, STOP_MARGIN_MS
 from hangup.testing import InMemoryConnections
 from tests.unit.test_timeout_handler import PLENTY_MS, World
 
+A_HUNDRED_THOUSAND = pytest.param(100_000, marks=pytest.mark.slow)
+
 
 @pytest.fixture
 def world() -> World:
@@ -25,7 +27,7 @@ def crowd(world: World, size: int, *, talking: bool) -> None:
             world.gateway.active_ms[connection.connection_id] = world.clock.now_ms()
 
 
-@pytest.mark.parametrize("size", [20, 21, BATCH_SIZE, 100_000])
+@pytest.mark.parametrize("size", [20, 21, BATCH_SIZE, A_HUNDRED_THOUSAND])
 def test_a_broken_heartbeat_path_disconnects_nobody(world: World, size: int) -> None:
     crowd(world, size, talking=True)
     counts = world.run()
@@ -36,7 +38,7 @@ def test_a_broken_heartbeat_path_disconnects_nobody(world: World, size: int) -> 
     assert world.metrics.total("SweepsIncomplete") == 0
 
 
-@pytest.mark.parametrize("size", [20, 100_000])
+@pytest.mark.parametrize("size", [20, A_HUNDRED_THOUSAND])
 def test_a_real_mass_departure_goes_through(world: World, size: int) -> None:
     crowd(world, size, talking=False)
     # Every other one has gone, the others are there and quiet.
