@@ -144,7 +144,10 @@ class _Calls:
         if current is self._starter:
             while not signal.given and time.monotonic() < until_s:
                 self.go_on(until_s)
-        elif not signal.given:
+        else:
+            if signal.given:
+                # Its news may be over. Others that wait have their turn first all the same.
+                self.news.put(signal)
             heappush(self._timeouts, (until_s, next(self._numbers), signal))
             self._waiting[signal] = current
             self._starter.switch()
