@@ -42,6 +42,7 @@ class _CurrentStdout:
         sys.stdout.flush()
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say what one process of ``--dist loadgroup`` has to itself, and what comes first."""
     # The long ones first, so that no process is left alone with one of them at the end.
