@@ -29,7 +29,7 @@ check: .venv/.dev ## Lint, types, layers, unit and property tests (three quarter
 	$(BIN)/coverage report --fail-under=100 --include="src/hangup/core/*,src/hangup/sweep.py,src/hangup/closer.py,src/hangup/due.py,src/hangup/handlers/timeout_handler.py,src/hangup/handlers/close_handler.py"
 
 test: check ## Everything: check, the model, the template, the Lambda zip, faults and real sockets (ten minutes)
-	$(BIN)/python -m pytest tests -m "(slow or infra or integration) and not lateness" -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest tests -m "(slow or infra or integration) and not lateness" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest tests -m lateness
 
 soak: .venv/.dev ## 2 x 50,000 schedules of the model, then 500 real clients for five minutes (an hour in all)

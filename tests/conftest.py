@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from hangup.aws import clients
 from hangup.aws.process import deadline
@@ -28,6 +30,7 @@ _UNSET = (
 _WARM = ("hangup.handlers.", "hangup.activity", "hangup.wiring")
 """Modules that remember something for as long as Lambda keeps a process."""
 
+_INFRA = "tests/infra/"
 _LONGEST = ("model", "faults", "infra", "integration")
 """The folders whose tests take longest, in that order."""
 
@@ -42,15 +45,21 @@ class _CurrentStdout:
         sys.stdout.flush()
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
+class _FilesAndInfra(LoadFileScheduling):  # type: ignore[misc]
+    """One process has a file, for its fixtures, and all of infra, for its one build folder."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _INFRA if nodeid.startswith(_INFRA) else str(super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """Say which process of ``--dist loadfile`` runs what."""
+    return _FilesAndInfra(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what one process of ``--dist loadgroup`` has to itself, and what comes first."""
-    # The long ones first, so that no process is left alone with one of them at the end.
+    """Put the long ones first, so that no process is left alone with one of them at the end."""
     items.sort(key=lambda item: _rank(_folder(item)))
-    for item in items:
-        # A file has fixtures that are worth keeping; the files of infra have one build folder.
-        shared = _folder(item) == "infra"
-        item.add_marker(pytest.mark.xdist_group("infra" if shared else item.path.stem))
 
 
 def _folder(item: pytest.Item) -> str:
