@@ -63,7 +63,7 @@ class SqsEnds:
             QueueName=f"due-{uuid4().hex}", Attributes={"VisibilityTimeout": str(HIDDEN_S)}
         )["QueueUrl"]
         self.queue = SqsDueQueue(
-            client, Calls(self.clock, Deadline(self.clock)), self.clock, self._url
+            lambda: client, Calls(self.clock, Deadline(self.clock)), self.clock, self._url
         )
 
     def receive(self) -> list[Delivery]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hangup.aws.calls import Calls, Deadline
-from hangup.aws.clients import sqs_client
+from hangup.aws.clients import lazily, sqs_client
 from hangup.aws.queues import SqsDueQueue
 from hangup.core.due import Due
 from hangup.core.model import Connection, EpochMs, Role
@@ -20,7 +20,7 @@ URL = "https://sqs.us-east-1.amazonaws.com/111122223333/due"
 
 @pytest.fixture
 def queue(aws: AwsStub, calls: Calls, clock: FakeClock) -> SqsDueQueue:
-    return SqsDueQueue(sqs_client(), calls, clock, URL)
+    return SqsDueQueue(lazily(sqs_client), calls, clock, URL)
 
 
 def due(number: int, *, in_ms: int = 10_000) -> Due:

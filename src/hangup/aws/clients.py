@@ -4,8 +4,10 @@ Not boto3's: a client of boto3 is one of botocore, behind 60 more modules to imp
 transfers) at every cold start.
 """
 
+from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from botocore.config import Config
 from botocore.session import Session
@@ -26,6 +28,7 @@ __all__ = [
     "cloudformation_client",
     "dynamodb_client",
     "lambda_client",
+    "lazily",
     "management_client",
     "secrets_client",
     "session",
@@ -51,6 +54,24 @@ _CONFIG: Final = Config(
     # No function has more threads; a connection that finds no room in the pool is thrown away.
     max_pool_connections=CLOSES_IN_FLIGHT,
 )
+
+Made = TypeVar("Made")
+
+# A session makes one client at a time.
+_making = Lock()
+
+
+def lazily(make: Callable[[], Made]) -> Callable[[], Made]:
+    """Return a function that returns what ``make`` made at its first call, on whichever thread."""
+    made: list[Made] = []
+
+    def get() -> Made:
+        with _making:
+            if not made:
+                made.append(make())
+            return made[0]
+
+    return get
 
 
 def dynamodb_client() -> "DynamoDBClient":

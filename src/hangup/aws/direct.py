@@ -7,9 +7,7 @@ is asked for its transport at every call, and may make it at the first: most swe
 
 import io
 import json
-from collections.abc import Callable
 from http import HTTPStatus
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -17,10 +15,10 @@ from botocore.exceptions import ClientError
 from botocore.httpsession import get_cert_path
 from botocore.utils import parse_timestamp
 
-from hangup.aws.clients import lambda_client, session
+from hangup.aws.clients import lambda_client, lazily, session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
@@ -101,31 +99,17 @@ class DirectLambda:
 
 def direct_dynamodb(client: "DynamoDBClient") -> DirectDynamoDb:
     """Return what writes where ``client`` does."""
-    return DirectDynamoDb(_lazily("dynamodb", lambda: client.meta.endpoint_url))
+    return DirectDynamoDb(lazily(lambda: _transport("dynamodb", client.meta.endpoint_url)))
 
 
 def direct_management_api(endpoint: str) -> DirectManagementApi:
     """Return the Management API of the stage behind a management endpoint."""
-    return DirectManagementApi(_lazily("execute-api", lambda: endpoint))
+    return DirectManagementApi(lazily(lambda: _transport("execute-api", endpoint)))
 
 
 def direct_lambda() -> DirectLambda:
     """Return Lambda, where botocore says that it is."""
-    return DirectLambda(_lazily("lambda", lambda: lambda_client().meta.endpoint_url))
-
-
-def _lazily(service: str, url: Callable[[], str]) -> "Callable[[], Transport]":
-    """Return a function that returns one transport, made when it is first called."""
-    lock, made = Lock(), list["Transport"]()
-
-    def transport() -> "Transport":
-        # A session is not made for two threads at once.
-        with lock:
-            if not made:
-                made.append(_transport(service, url()))
-            return made[0]
-
-    return transport
+    return DirectLambda(lazily(lambda: _transport("lambda", lambda_client().meta.endpoint_url)))
 
 
 def _transport(service: str, url: str) -> "Transport":

@@ -7,7 +7,7 @@ delivered again (``ReportBatchItemFailures``), so that one that fails takes no o
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-from hangup.aws.clients import sqs_client
+from hangup.aws.clients import lazily, sqs_client
 from hangup.aws.process import Invocation, calls, clock, deadline
 from hangup.aws.queues import SqsDueQueue
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
@@ -59,7 +59,7 @@ def _due_connections() -> DueConnections:
     settings = CloseSettings.from_env()
     return DueConnections(
         closer=closer_of(settings, log=_log),
-        queue=SqsDueQueue(sqs_client(), calls, clock, settings.due_queue_url),
+        queue=SqsDueQueue(lazily(sqs_client), calls, clock, settings.due_queue_url),
         metrics=EmfMetrics(),
         clock=clock,
         log=_log,

@@ -10,7 +10,7 @@ connections to the next sweep.
 from functools import cache
 from typing import TYPE_CHECKING
 
-from hangup.aws.clients import CLOSES_IN_FLIGHT, sqs_client
+from hangup.aws.clients import CLOSES_IN_FLIGHT, lazily, sqs_client
 from hangup.aws.interleaving import Interleaved
 from hangup.aws.process import Invocation, calls, clock, deadline
 from hangup.aws.queues import SqsDueQueue
@@ -78,7 +78,7 @@ def _sweep() -> Sweep:
     if settings.due_queue_url:
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - for this alone
 
-        due_queue = SqsDueQueue(sqs_client(), calls, clock, settings.due_queue_url)
+        due_queue = SqsDueQueue(lazily(sqs_client), calls, clock, settings.due_queue_url)
         # Sending goes through botocore, which blocks the thread that it is on.
         parallel_map = ThreadPoolExecutor(CLOSES_IN_FLIGHT).map
     return Sweep(
