@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.integration, pytest.mark.lateness]
 
 MAX_LATE_MS: Final = 1_500
-"""Half a second for the way, and one for a machine that is busy with other tests."""
+"""Half a second for the way, and one for a machine that is busy with other things."""
 
 
 def now_ms() -> int:
