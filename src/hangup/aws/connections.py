@@ -1,9 +1,9 @@
 """The connections table in DynamoDB."""
 
-import os
 from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, cast
+from uuid import uuid4
 
 from hangup.aws.calls import AnsweredError, Calls
 from hangup.aws.items import CONNECTION_ATTRIBUTES, connection_from_item, number, string
@@ -119,7 +119,7 @@ class DynamoDbConnections:
             seen_ms = connection.connected_at_ms
         else:
             return False
-        token = string(os.urandom(16).hex())
+        token = string(uuid4().hex)
         condition = f"{unchanged} AND {_IS_UNCLAIMED}"
         values = {
             ":claim": number(claim_expires_ms),

@@ -7,6 +7,7 @@ without these two all of it. It returns the sweep's counts, and raises if a back
 connections to the next sweep.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -76,8 +77,6 @@ def _sweep() -> Sweep:
     due_queue = None
     parallel_map: ParallelMap = Interleaved(CLOSES_IN_FLIGHT)
     if settings.due_queue_url:
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - for this alone
-
         due_queue = SqsDueQueue(lazily(sqs_client), calls, clock, settings.due_queue_url)
         # Sending goes through botocore, which blocks the thread that it is on.
         parallel_map = ThreadPoolExecutor(CLOSES_IN_FLIGHT).map
