@@ -59,14 +59,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long ones first, so that no process is left alone with one of them at the end."""
-    items.sort(key=lambda item: _rank(_folder(item)))
+    items.sort(key=_rank)
 
 
-def _folder(item: pytest.Item) -> str:
-    return item.path.parent.name
-
-
-def _rank(folder: str) -> int:
+def _rank(item: pytest.Item) -> int:
+    folder = item.path.parent.name
     return _LONGEST.index(folder) if folder in _LONGEST else len(_LONGEST)
 
 

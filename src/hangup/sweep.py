@@ -13,7 +13,7 @@
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, assert_never
 
@@ -329,7 +329,7 @@ class _Pass:
             return Liveness.GONE
         return Liveness.UNKNOWN if now.last_seen_ms is None else judged(now)
 
-    def _in_turn(self, batch: Iterable[Connection]) -> Iterator[Connection]:
+    def _in_turn(self, batch: Sequence[Connection]) -> Iterator[Connection]:
         """Yield each when its close may start, as long as there is time for one."""
         for connection in batch:
             if not self.sweep.closer.pacer.wait(self._has_time):

@@ -139,9 +139,7 @@ def test_a_handler_loads_no_more_than_its_budget_and_no_client(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the zip's libraries are Linux's")
-def test_the_libraries_are_there_for_who_needs_them(
-    unpacked: Path,
-) -> None:
+def test_the_libraries_are_there_for_who_needs_them(unpacked: Path) -> None:
     python = find_interpreter()
     if python is None:
         pytest.skip(f"no Python {PYTHON} here, for which the zip's libraries were built")
