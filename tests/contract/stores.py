@@ -81,7 +81,7 @@ class DynamoDbStore:
             client.create_table(TableName=table, **table_definition(key))
         clock = SystemClock()
         calls = Calls(clock, Deadline(clock))
-        self.connections = DynamoDbConnections(client, calls, self.connections_table, direct=direct)
+        self.connections = DynamoDbConnections(direct or client, calls, self.connections_table)
         self.sessions = DynamoDbSessions(
             client,
             calls,

@@ -9,12 +9,14 @@ import pytest
 
 from hangup.aws.calls import Calls, Deadline
 from hangup.aws.clock import SystemClock
+from hangup.aws.direct import DirectSqs
 from hangup.aws.queues import SqsDueQueue
 from hangup.core.due import Due, parse_due
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.local.engine import Engine
 from hangup.ports import Clock, DueQueue
 from hangup.testing import FakeClock, InMemoryDueQueue
+from tests.contract.conftest import transport_to
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -56,15 +58,14 @@ class FakeEnds:
 
 
 class SqsEnds:
-    def __init__(self, client: "SQSClient") -> None:
+    def __init__(self, client: "SQSClient", direct: DirectSqs | None) -> None:
         self.clock = SystemClock()
         self._client = client
         self._url = client.create_queue(
             QueueName=f"due-{uuid4().hex}", Attributes={"VisibilityTimeout": str(HIDDEN_S)}
         )["QueueUrl"]
-        self.queue = SqsDueQueue(
-            lambda: client, Calls(self.clock, Deadline(self.clock)), self.clock, self._url
-        )
+        calls = Calls(self.clock, Deadline(self.clock))
+        self.queue = SqsDueQueue(direct or client, calls, self.clock, self._url)
 
     def receive(self) -> list[Delivery]:
         answer = self._client.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10)
@@ -80,12 +81,21 @@ def sqs() -> Iterator["SQSClient"]:
         yield engine.client("sqs")
 
 
-MINISTACK = pytest.param("ministack", marks=[pytest.mark.integration, pytest.mark.lateness])
+REAL = [
+    pytest.param(engine, marks=[pytest.mark.integration, pytest.mark.lateness])
+    for engine in ("ministack", "ministack, direct")
+]
 
 
-@pytest.fixture(params=["fake", MINISTACK])
+@pytest.fixture(params=["fake", *REAL])
 def ends(request: pytest.FixtureRequest) -> Ends:
-    return FakeEnds() if request.param == "fake" else SqsEnds(request.getfixturevalue("sqs"))
+    if request.param == "fake":
+        return FakeEnds()
+    client: SQSClient = request.getfixturevalue("sqs")
+    if request.param == "ministack":
+        return SqsEnds(client, None)
+    transport = transport_to(client.meta.endpoint_url, service="sqs")
+    return SqsEnds(client, DirectSqs(lambda: transport))
 
 
 def due(ends: Ends, number: int, *, in_ms: int) -> Due:

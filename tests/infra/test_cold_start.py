@@ -32,9 +32,8 @@ it is raised by more, see whether the import can wait until it is needed:
 """
 
 HEAVY = {
-    # AWS's C runtime: 50 ms of CPU, which belong to the first use of it.
-    "_awscrt",
-    "awscrt",
+    # libcurl: 10 ms of CPU, which belong to the first use of it.
+    "pycurl",
     # Likewise.
     "greenlet",
     # botocore's clients do without them.
@@ -81,13 +80,17 @@ RUNTIME = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import hangup.handlers.timeout_handler
-from botocore.compat import HAS_CRT
-assert not HAS_CRT
-import awscrt.auth, awscrt.http, awscrt.io
-assert awscrt.io.ClientTlsContext(awscrt.io.TlsContextOptions())
 from hangup.aws.interleaving import Interleaved
 assert Interleaved(2)(abs, [-1, 2]) == [1, 2]
-assert sys.modules["greenlet"].__file__.startswith(sys.argv[1])
+import pycurl
+for name in "greenlet", "pycurl":
+    assert sys.modules[name].__file__.startswith(sys.argv[1])
+from hangup.aws.direct import direct_lambda
+from botocore.exceptions import EndpointConnectionError
+try:
+    direct_lambda().invoke(FunctionName="f", InvocationType="Event", Payload=b"{}")
+except EndpointConnectionError:
+    pass
 """
 
 # The credentials and the Region, as Lambda sets them; no setting of ours is needed to import.

@@ -30,11 +30,9 @@ def calls(clock: FakeClock, deadline: Deadline) -> Calls:
 @pytest.fixture
 def connections(aws: AwsStub, calls: Calls, request: pytest.FixtureRequest) -> DynamoDbConnections:
     """Return the adapter; ``@pytest.mark.parametrize(..., indirect=True)`` chooses its client."""
-    client = dynamodb_client()
     direct = getattr(request, "param", "boto3") == "direct"
-    return DynamoDbConnections(
-        client, calls, "connections", direct=direct_dynamodb(client) if direct else None
-    )
+    client = direct_dynamodb() if direct else dynamodb_client()
+    return DynamoDbConnections(client, calls, "connections")
 
 
 @pytest.fixture

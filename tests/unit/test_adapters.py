@@ -201,13 +201,12 @@ class TestNoAnswer:
         self, nowhere: str, calls: Calls, transport: str
     ) -> None:
         direct = transport == "direct"
-        dynamodb = dynamodb_client()
         gateway = gateway_at(nowhere, calls, transport)
         functions = LambdaFunctions(
             direct_lambda() if direct else lambda_client(), calls, disconnect_function="f"
         )
         connections = DynamoDbConnections(
-            dynamodb, calls, "connections", direct=direct_dynamodb(dynamodb) if direct else None
+            direct_dynamodb() if direct else dynamodb_client(), calls, "connections"
         )
         sessions = DynamoDbSessions(
             dynamodb_client(), calls, connections_table="connections", sessions_table="sessions"

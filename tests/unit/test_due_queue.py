@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from hangup.aws.calls import Calls, Deadline
-from hangup.aws.clients import lazily, sqs_client
+from hangup.aws.clients import sqs_client
+from hangup.aws.direct import direct_sqs
 from hangup.aws.queues import SqsDueQueue
 from hangup.core.due import Due
 from hangup.core.model import Connection, EpochMs, Role
@@ -18,9 +19,12 @@ from tests.unit.aws_stub import AwsStub, Call
 URL = "https://sqs.us-east-1.amazonaws.com/111122223333/due"
 
 
-@pytest.fixture
-def queue(aws: AwsStub, calls: Calls, clock: FakeClock) -> SqsDueQueue:
-    return SqsDueQueue(lazily(sqs_client), calls, clock, URL)
+@pytest.fixture(params=["boto3", "direct"])
+def queue(
+    aws: AwsStub, calls: Calls, clock: FakeClock, request: pytest.FixtureRequest
+) -> SqsDueQueue:
+    client = direct_sqs() if request.param == "direct" else sqs_client()
+    return SqsDueQueue(client, calls, clock, URL)
 
 
 def due(number: int, *, in_ms: int = 10_000) -> Due:

@@ -1,29 +1,22 @@
 """Many calls on one thread: their order, their limits, and what wakes those that wait."""
 
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from queue import Empty
+from contextlib import suppress
 
+import pycurl
 import pytest
 
 from hangup.aws import interleaving
-from hangup.aws.interleaving import Interleaved, Signal, sleep
-
-LONG_S = 30.0
-"""Longer than any test takes: nothing here waits for it."""
-
-
-def given_by_another_thread(*, after_s: float = 0.001) -> Signal:
-    signal = Signal()
-    threading.Timer(after_s, signal.give).start()
-    return signal
+from hangup.aws.interleaving import Interleaved, perform, sleep
 
 
 class StandingClock:
-    """``time`` that passes only where somebody waits, and queues in which nothing ever comes."""
+    """``time`` that passes only where somebody waits."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -34,15 +27,54 @@ class StandingClock:
     def sleep(self, duration_s: float) -> None:
         self.now_s += duration_s
 
-    def queue(self) -> "StandingClock":
-        return self
 
-    def empty(self) -> bool:
-        return True
+class Answerer:
+    """An HTTP server that answers every request after as many seconds as its path says."""
 
-    def get(self, *, timeout: float) -> Signal:
-        self.now_s += timeout
-        raise Empty
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._port = self._listener.getsockname()[1]
+        self.connections = 0
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def transfer(self, *, after_s: float = 0.0) -> pycurl.Curl:
+        """Return a request that is answered after so long."""
+        transfer = pycurl.Curl()
+        transfer.setopt(pycurl.URL, f"http://127.0.0.1:{self._port}/{after_s}")
+        transfer.setopt(pycurl.WRITEFUNCTION, len)
+        transfer.setopt(pycurl.TIMEOUT_MS, 10_000)
+        return transfer
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                peer, _address = self._listener.accept()
+                self.connections += 1
+                threading.Thread(target=self._answer, args=(peer,), daemon=True).start()
+
+    def _answer(self, peer: socket.socket) -> None:
+        with suppress(OSError), peer, peer.makefile("rb") as lines:
+            while first := lines.readline():
+                while lines.readline() != b"\r\n":
+                    pass
+                time.sleep(float(first.split()[1][1:]))
+                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+
+@pytest.fixture
+def answerer() -> Iterator[Answerer]:
+    answerer = Answerer()
+    yield answerer
+    answerer.close()
+
+
+def status(transfer: pycurl.Curl) -> int:
+    perform(transfer)
+    answered: int = transfer.getinfo(pycurl.RESPONSE_CODE)
+    return answered
 
 
 class TestInterleaved:
@@ -65,7 +97,7 @@ class TestInterleaved:
             nonlocal begun, most
             begun += 1
             most = max(most, begun)
-            assert given_by_another_thread().wait(LONG_S)
+            sleep(0.001)
             begun -= 1
 
         Interleaved(in_flight)(wait, range(20))
@@ -73,7 +105,7 @@ class TestInterleaved:
 
     def test_all_run_on_the_thread_that_calls(self) -> None:
         def where(_item: int) -> int:
-            assert given_by_another_thread().wait(LONG_S)
+            sleep(0.001)
             return threading.get_ident()
 
         assert set(Interleaved(4)(where, range(8))) == {threading.get_ident()}
@@ -114,7 +146,6 @@ class TestInterleaved:
     ) -> None:
         clock = StandingClock()
         monkeypatch.setattr(interleaving, "time", clock)
-        monkeypatch.setattr(interleaving, "SimpleQueue", clock.queue)
         taken_s: list[float] = []
 
         def items() -> Iterator[int]:
@@ -175,12 +206,12 @@ class TestInterleaved:
         # And is good as new afterwards.
         assert interleaved(abs, [-1, 2]) == [1, 2]
 
-    def test_threads_may_each_have_their_own(self) -> None:
+    def test_threads_may_each_have_their_own(self, answerer: Answerer) -> None:
         results: dict[int, list[int]] = {}
 
         def run(thread: int) -> None:
             def wait(number: int) -> int:
-                assert given_by_another_thread().wait(LONG_S)
+                assert status(answerer.transfer(after_s=0.001)) == 200
                 return thread * 100 + number
 
             results[thread] = Interleaved(4)(wait, range(20))
@@ -192,81 +223,111 @@ class TestInterleaved:
             thread.join()
         assert results == {t: [t * 100 + n for n in range(20)] for t in range(4)}
 
-    def test_without_items_greenlet_is_not_loaded(self) -> None:
+    def test_without_items_no_library_is_loaded(self) -> None:
         source = """
 import sys
 from hangup.aws.interleaving import Interleaved, sleep
 assert Interleaved(2)(abs, []) == []
 sleep(0)
-assert "greenlet" not in sys.modules
+assert not {"greenlet", "pycurl"} & sys.modules.keys()
 assert Interleaved(2)(abs, [-1]) == [1]
-assert "greenlet" in sys.modules
+assert {"greenlet", "pycurl"} <= sys.modules.keys()
 """
         subprocess.run([sys.executable, "-c", source], check=True)
 
 
-class TestSignal:
-    def test_one_that_is_given_first_is_not_waited_for(self) -> None:
-        def wait(_item: int) -> bool:
-            signal = Signal()
-            signal.give()
-            return signal.wait(LONG_S)
+class TestPerform:
+    def test_waits_for_the_answer(self, answerer: Answerer) -> None:
+        for _ in range(3):
+            assert status(answerer.transfer()) == 200
+        assert Interleaved(2)(lambda _: status(answerer.transfer()), range(5)) == [200] * 5
 
-        assert wait(0)
-        assert Interleaved(2)(wait, [1, 2]) == [True, True]
+    def test_connections_are_kept_from_one_map_to_the_next(self, answerer: Answerer) -> None:
+        for _ in range(3):
+            Interleaved(2)(lambda _: status(answerer.transfer(after_s=0.01)), range(2))
+        assert answerer.connections == 2
 
-    def test_one_that_is_not_given_is_waited_for_until_the_time_out(self) -> None:
-        def wait(_item: int) -> tuple[bool, bool]:
-            before = time.monotonic()
-            given = Signal().wait(0.02)
-            return given, time.monotonic() - before >= 0.02
+    def test_who_is_answered_first_goes_on_first(self, answerer: Answerer) -> None:
+        done: list[float] = []
 
-        assert wait(0) == (False, True)
-        assert Interleaved(2)(wait, [1, 2]) == [(False, True)] * 2
+        def wait(after_s: float) -> None:
+            perform(answerer.transfer(after_s=after_s))
+            done.append(after_s)
 
-    def test_time_outs_come_also_where_others_always_have_something_to_do(self) -> None:
+        Interleaved(3)(wait, [0.3, 0.15, 0.0])
+        assert done == [0.0, 0.15, 0.3]
+
+    @pytest.mark.parametrize("interleaved", [False, True])
+    def test_raises_what_the_transfer_alone_would(self, *, interleaved: bool) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as stopped:
+            port = stopped.getsockname()[1]
+        transfer = pycurl.Curl()
+        transfer.setopt(pycurl.URL, f"http://127.0.0.1:{port}/")
+        with pytest.raises(pycurl.error, match="connect") as raised:
+            Interleaved(2)(perform, [transfer]) if interleaved else perform(transfer)
+        assert raised.value.args[0] == pycurl.E_COULDNT_CONNECT
+
+    def test_a_time_out_comes_also_where_others_always_have_something_to_do(
+        self, answerer: Answerer
+    ) -> None:
         over = False
 
-        def wait(item: int) -> bool:
+        def wait(item: int) -> None:
             nonlocal over
             if item == 0:
-                given = Signal().wait(0.02)
+                transfer = answerer.transfer(after_s=1.0)
+                transfer.setopt(pycurl.TIMEOUT_MS, 50)
+                with pytest.raises(pycurl.error, match="timed out"):
+                    perform(transfer)
                 over = True
-                return given
             while not over:
-                assert given_by_another_thread(after_s=0).wait(LONG_S)
-            return True
+                sleep(0)
 
-        assert Interleaved(2)(wait, [0, 1]) == [False, True]
+        before = time.monotonic()
+        Interleaved(2)(wait, [0, 1])
+        assert time.monotonic() - before < 0.9
 
-    def test_one_that_is_given_after_its_time_out_wakes_nobody(self) -> None:
-        late: list[Signal] = []
+    def test_sleeps_end_also_where_others_always_have_answers(self, answerer: Answerer) -> None:
+        over = False
 
-        def wait(item: int) -> bool:
-            signal = Signal()
+        def wait(item: int) -> int:
+            nonlocal over
             if item == 0:
-                late.append(signal)
-                return signal.wait(0.001)
-            sleep(0.01)
-            late[0].give()
-            return given_by_another_thread().wait(LONG_S)
+                sleep(0.05)
+                over = True
+            answers = 0
+            while not over:
+                answers += status(answerer.transfer()) == 200
+            return answers
 
-        assert Interleaved(2)(wait, [0, 1]) == [False, True]
+        assert Interleaved(2)(wait, [0, 1])[1] > 1
 
-    def test_one_that_was_given_in_time_is_no_time_out_however_late_it_is_looked_at(self) -> None:
-        def wait(item: int) -> bool:
-            if item == 0:
-                return given_by_another_thread().wait(0.02)
-            time.sleep(0.05)  # blocks them all
-            return True
+    def test_who_starts_them_may_wait_for_an_answer_as_well(self, answerer: Answerer) -> None:
+        done: list[int] = []
 
-        assert Interleaved(2)(wait, [0, 1]) == [True, True]
+        def items() -> Iterator[int]:
+            yield 0
+            assert status(answerer.transfer(after_s=0.2)) == 200
+            assert done == [0]
+            yield 1
 
-    def test_two_may_be_waited_for_one_after_the_other(self) -> None:
-        def wait(_item: int) -> list[bool]:
-            first, second = Signal(), Signal()
-            second.give()
-            first.give()
-            return [first.wait(LONG_S), second.wait(LONG_S)]
+        def wait(number: int) -> None:
+            perform(answerer.transfer(after_s=0.01))
+            done.append(number)
 
-        assert Interleaved(2)(wait, [1, 2]) == [[True, True]] * 2
+        Interleaved(4)(wait, items())
+        assert done == [0, 1]
+
+    def test_an_interruption_leaves_nothing_behind(
+        self, answerer: Answerer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupted(_duration_s: float) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "sleep", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                perform(answerer.transfer(after_s=0.2))
+        transfer = answerer.transfer()
+        for _ in range(2):
+            assert status(transfer) == 200

@@ -21,7 +21,6 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import (
     ConnectionClosedError,
-    ConnectTimeoutError,
     EndpointConnectionError,
     NoCredentialsError,
     ReadTimeoutError,
@@ -33,10 +32,6 @@ from hangup.aws.interleaving import Interleaved
 from hangup.aws.transport import Answer, Transport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-NOT_CONNECTED = (EndpointConnectionError, ConnectTimeoutError)
-"""What a bad certificate raises: the runtime keeps to itself for a while why it gave up, so that
-the time tells an attacker nothing (s2n's blinding)."""
-
 KEYS = Credentials("AKIDEXAMPLE", "a-secret", "a-session-token=+/")
 
 
@@ -186,7 +181,7 @@ class TestSignature:
         self, server: Server, method: str, path: str, body: bytes, credentials: Credentials
     ) -> None:
         sent = transport(server, credentials=credentials).send(
-            method, path, headers=[("X-Amz-Invocation-Type", "Event")], body=body
+            method, path, headers=(("X-Amz-Invocation-Type", "Event"),), body=body
         )
         assert (sent.status, sent.body) == (200, b"{}")
         (request,) = server.requests
@@ -277,11 +272,26 @@ class TestConnections:
     def test_one_that_rested_for_long_is_not_used_again(
         self, server: Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(module, "_REST_S", 1)
         ours = transport(server)
         ours.send("DELETE", "/@connections/c1")
-        monkeypatch.setattr(module, "_REST_S", 0.0)
+        time.sleep(0.1)
+        ours.send("DELETE", "/@connections/c1")
+        assert server.connections == 1
+        time.sleep(2.1)  # libcurl counts whole seconds
         ours.send("DELETE", "/@connections/c1")
         assert server.connections == 2
+
+    def test_one_that_the_server_closed_unasked_costs_no_message_twice(
+        self, server: Server
+    ) -> None:
+        ours = transport(server)
+        ours.send("POST", "/@connections/c1", body=b"{}")
+        server.answer = lambda _request: b""
+        server.hangs_up = True
+        with pytest.raises(ConnectionClosedError):
+            ours.send("POST", "/@connections/c1", body=b"{}")
+        assert (server.connections, len(server.requests)) == (1, 2)
 
     def test_an_answer_with_an_error_is_an_answer(self, server: Server) -> None:
         server.answer = lambda _request: (
@@ -289,7 +299,18 @@ class TestConnections:
         )
         answer = transport(server).send("DELETE", "/@connections/c1")
         assert (answer.status, answer.body) == (410, b"")
-        assert ("x-amzn-ErrorType", "GoneException") in answer.headers
+        assert answer.header("x-amzn-errortype") == "GoneException"
+        assert answer.header("x-amzn-requestid") == ""
+
+    def test_may_lead_through_a_proxy(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("http_proxy", f"http://localhost:{server.port}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        elsewhere = Server(port=1)
+        transport(elsewhere).send("DELETE", "/@connections/c1")
+        assert [request.path for request in server.requests] == [f"{elsewhere.url}/@connections/c1"]
 
 
 class TestNoAnswer:
@@ -316,6 +337,7 @@ class TestNoAnswer:
             released.wait(10)
             return OK
 
+        monkeypatch.setattr(module, "CONNECT_S", 0.1)
         monkeypatch.setattr(module, "READ_S", 0.2)
         server.answer = late
         ours = transport(server)
@@ -336,7 +358,8 @@ class TestNoAnswer:
                 released.wait(10)
             return OK
 
-        monkeypatch.setattr(module, "READ_S", 0.3)
+        monkeypatch.setattr(module, "CONNECT_S", 0.1)
+        monkeypatch.setattr(module, "READ_S", 0.2)
         server.answer = answer
         ours = plain_transport(server)
         done: list[str] = []
@@ -380,7 +403,7 @@ class TestTls:
     def test_one_of_another_authority_is_not(self, authority: trustme.CA, tmp_path: Path) -> None:
         for server in self.serving(authority, "localhost"):
             ours = transport(server, ca_file=self.file_of(trustme.CA(), tmp_path))
-            with pytest.raises(NOT_CONNECTED):
+            with pytest.raises(SSLError, match="certificate"):
                 ours.send("DELETE", "/@connections/c1")
             assert server.requests == []
 
@@ -399,6 +422,6 @@ class TestTls:
     def test_nor_one_for_another_host(self, authority: trustme.CA, tmp_path: Path) -> None:
         for server in self.serving(authority, "elsewhere.example"):
             ours = transport(server, ca_file=self.file_of(authority, tmp_path))
-            with pytest.raises(NOT_CONNECTED):
+            with pytest.raises(SSLError, match="certificate"):
                 ours.send("DELETE", "/@connections/c1")
             assert server.requests == []

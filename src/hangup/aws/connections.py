@@ -51,21 +51,10 @@ _NUMBER: Final = {":number": string("N")}
 
 
 class DynamoDbConnections:
-    """``ConnectionsRepository`` on a DynamoDB table; ``client`` is used from several threads.
+    """``ConnectionsRepository`` on a DynamoDB table; ``client`` is used from several threads."""
 
-    ``direct`` (None: the client) makes the calls about one item.
-    """
-
-    def __init__(
-        self,
-        client: "DynamoDBClient",
-        calls: Calls,
-        table: str,
-        *,
-        direct: "DirectDynamoDb | None" = None,
-    ) -> None:
+    def __init__(self, client: "DynamoDBClient | DirectDynamoDb", calls: Calls, table: str) -> None:
         self._client = client
-        self._direct = direct or client
         self._calls = calls
         self._table = table
 
@@ -73,7 +62,7 @@ class DynamoDbConnections:
         """Return the record as last written, ``None`` if there is none."""
         answer = self._calls(
             "GetItem",
-            lambda: self._direct.get_item(
+            lambda: self._client.get_item(
                 TableName=self._table,
                 Key={"connectionId": string(connection_id)},
                 ConsistentRead=True,
@@ -213,7 +202,7 @@ class DynamoDbConnections:
         if values:
             request["ExpressionAttributeValues"] = values
         try:
-            self._calls("UpdateItem", lambda: self._direct.update_item(**request))
+            self._calls("UpdateItem", lambda: self._client.update_item(**request))
         except AnsweredError as error:
             if error.code != "ConditionalCheckFailedException":
                 raise

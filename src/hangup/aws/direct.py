@@ -1,4 +1,4 @@
-"""The calls of a close, on ``transport``: what the adapters use of three of botocore's clients.
+"""The calls of a sweep, on ``transport``: what its adapters use of four of botocore's clients.
 
 Each method takes and returns what botocore's method of that name does, and raises ``ClientError``
 for an answer that is an error, so that adapters and their retries work with either. ``transport``
@@ -7,6 +7,7 @@ is asked for its transport at every call, and may make it at the first: most swe
 
 import io
 import json
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -15,12 +16,10 @@ from botocore.exceptions import ClientError
 from botocore.httpsession import get_cert_path
 from botocore.utils import parse_timestamp
 
-from hangup.aws.clients import lambda_client, lazily, session
+from hangup.aws.clients import dynamodb_client, lambda_client, lazily, session, sqs_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from mypy_boto3_dynamodb import DynamoDBClient
 
     from hangup.aws.transport import Answer, Transport
 
@@ -28,32 +27,51 @@ __all__ = [
     "DirectDynamoDb",
     "DirectLambda",
     "DirectManagementApi",
+    "DirectSqs",
     "direct_dynamodb",
     "direct_lambda",
     "direct_management_api",
+    "direct_sqs",
 ]
 
 _JSON: Final = ("Content-Type", "application/x-amz-json-1.0")
 
 
 class DirectDynamoDb:
-    """DynamoDB's calls about one item, in the low-level form that is also the one on the wire."""
+    """DynamoDB, in the low-level form that is also the one on the wire."""
 
     def __init__(self, transport: "Callable[[], Transport]") -> None:
         self._transport = transport
 
-    def update_item(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
-        """Update one item."""
-        return self._call("UpdateItem", request)
+    def scan(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
+        """Return one page of a table."""
+        return self._call("Scan", request)
 
     def get_item(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
         """Return one item."""
         return self._call("GetItem", request)
 
+    def update_item(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
+        """Update one item."""
+        return self._call("UpdateItem", request)
+
     def _call(self, operation: str, request: "Mapping[str, Any]") -> Any:  # noqa: ANN401 - JSON
-        headers = (_JSON, ("X-Amz-Target", f"DynamoDB_20120810.{operation}"))
-        body = json.dumps(request).encode()
-        return _content(operation, self._transport().send("POST", "/", headers=headers, body=body))
+        return _call(self._transport(), "DynamoDB_20120810", operation, request)
+
+
+class DirectSqs:
+    """SQS's calls of a queue that something is sent to."""
+
+    def __init__(self, transport: "Callable[[], Transport]") -> None:
+        self._transport = transport
+
+    def send_message_batch(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
+        """Send up to ten messages."""
+        return _call(self._transport(), "AmazonSQS", "SendMessageBatch", request)
+
+    def change_message_visibility(self, **request: Any) -> None:  # noqa: ANN401 - likewise
+        """Say when a message that was received is to be delivered again."""
+        _call(self._transport(), "AmazonSQS", "ChangeMessageVisibility", request)
 
 
 class DirectManagementApi:
@@ -97,9 +115,11 @@ class DirectLambda:
         return {"Payload": io.BytesIO(answer.body)}
 
 
-def direct_dynamodb(client: "DynamoDBClient") -> DirectDynamoDb:
-    """Return what writes where ``client`` does."""
-    return DirectDynamoDb(lazily(lambda: _transport("dynamodb", client.meta.endpoint_url)))
+def direct_dynamodb() -> DirectDynamoDb:
+    """Return DynamoDB, where botocore says that it is."""
+    return DirectDynamoDb(
+        lazily(lambda: _transport("dynamodb", dynamodb_client().meta.endpoint_url))
+    )
 
 
 def direct_management_api(endpoint: str) -> DirectManagementApi:
@@ -112,9 +132,14 @@ def direct_lambda() -> DirectLambda:
     return DirectLambda(lazily(lambda: _transport("lambda", lambda_client().meta.endpoint_url)))
 
 
+def direct_sqs() -> DirectSqs:
+    """Return SQS, where botocore says that it is."""
+    return DirectSqs(lazily(lambda: _transport("sqs", sqs_client().meta.endpoint_url)))
+
+
 def _transport(service: str, url: str) -> "Transport":
     """Return a transport with the clients' credentials, region and certificates."""
-    # Its C library alone takes 50 ms of CPU time to load.
+    # libcurl is loaded where it is needed, and not in functions that make no such call.
     from hangup.aws.transport import Transport  # noqa: PLC0415
 
     ours = session()
@@ -127,8 +152,16 @@ def _transport(service: str, url: str) -> "Transport":
     )
 
 
+@lru_cache(maxsize=256)  # a connection is written to and closed, with others in between
 def _connection(connection_id: str) -> str:
     return f"/@connections/{quote(connection_id, safe='')}"
+
+
+def _call(transport: "Transport", target: str, operation: str, request: "Mapping[str, Any]") -> Any:  # noqa: ANN401 - JSON
+    """Call a service that takes JSON and answers with it."""
+    headers = (_JSON, ("X-Amz-Target", f"{target}.{operation}"))
+    body = json.dumps(request).encode()
+    return _content(operation, transport.send("POST", "/", headers=headers, body=body))
 
 
 def _content(operation: str, answer: "Answer") -> Any:  # noqa: ANN401 - JSON
@@ -139,8 +172,12 @@ def _content(operation: str, answer: "Answer") -> Any:  # noqa: ANN401 - JSON
     members = _members(answer.body) if answer.body else {}
     if answer.status < HTTPStatus.MULTIPLE_CHOICES:
         return members
-    header = next((v for k, v in answer.headers if k.lower() == "x-amzn-errortype"), "")
-    named = header or members.get("__type") or members.get("code") or members.get("Code")
+    named = (
+        answer.header("x-amzn-errortype")
+        or members.get("__type")
+        or members.get("code")
+        or members.get("Code")
+    )
     # "com.amazonaws.dynamodb.v20120810#Name" from one service, "Name:http://..." from another.
     code = str(named or answer.status).partition(":")[0].rpartition("#")[2]
     message = members.get("message") or members.get("Message") or ""

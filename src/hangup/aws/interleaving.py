@@ -1,28 +1,35 @@
 """Many calls in flight on one thread: while one waits for its answer, the others go on.
 
-Each runs as plain code, in a greenlet. Threads would do the same for more CPU time, since they
-hand the interpreter's lock on at every answer (docs/decisions/0001-awscrt-for-closes.md).
+Each runs as plain code, in a greenlet; libcurl says which answers have come. Threads would do the
+same for more CPU time, since they hand the interpreter's lock on at every answer
+(docs/decisions/0001-libcurl-for-closes.md).
 
-What waits must say so, with ``Signal.wait`` or ``sleep``: whatever else blocks, blocks them all.
-For the same reason no lock may be held across such a wait: the next to ask for it is on this very
+What waits must say so, with ``perform`` or ``sleep``: whatever else blocks, blocks them all. For
+the same reason no lock may be held across such a wait: the next to ask for it is on this very
 thread. On a thread that interleaves nothing, these two wait as anything does.
 """
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
-from queue import Empty, SimpleQueue
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-__all__ = ["Interleaved", "Signal", "sleep"]
+if TYPE_CHECKING:
+    from pycurl import Curl
+
+__all__ = ["Interleaved", "perform", "sleep"]
 
 _GATHER_S: Final = 0.003
 """How long answers are left to gather where there is none: to wake up for each of them costs CPU
 time. A close, which waits for four answers, takes up to four times this longer."""
+
+_LONGEST_REST_S: Final = 1.0
+"""Where libcurl has no time-out to mind."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -76,109 +83,155 @@ class Interleaved:
         return [results[position] for position in range(len(results))]
 
 
-class Signal:
-    """Something that will have happened, and who waits for it: whoever makes the signal, once."""
-
-    __slots__ = ("_calls", "_lock", "given")
-
-    def __init__(self) -> None:
-        self.given = False
-        self._calls = _running()
-        # What an ordinary thread waits for.
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def give(self) -> None:
-        """Say that it has happened; to be called once, from any thread."""
-        self.given = True
-        if self._calls is None:
-            self._lock.release()
+def perform(transfer: "Curl") -> None:
+    """Do what ``transfer.perform()`` does, and raise ``pycurl.error`` as it does."""
+    transfers = _transfers()
+    transfers.begin(transfer)
+    try:
+        calls = _running()
+        if calls is None:
+            while transfer not in transfers.ended:
+                transfers.wait(inf)
         else:
-            self._calls.news.put(self)
-
-    def wait(self, timeout_s: float) -> bool:
-        """Return True once it has happened, False if it has not after ``timeout_s`` seconds."""
-        if self._calls is None:
-            self._lock.acquire(timeout=timeout_s)
-        else:
-            self._calls.wait_for(self, timeout_s)
-        return self.given
+            calls.wait_for(transfer)
+        error = transfers.ended[transfer]
+    finally:
+        transfers.end(transfer)
+    if error is not None:
+        raise error
 
 
 def sleep(duration_s: float) -> None:
     """Return after about so many seconds."""
-    if _running() is None:
+    calls = _running()
+    if calls is None:
         time.sleep(duration_s)
     else:
-        Signal().wait(duration_s)
+        calls.sleep(duration_s)
+
+
+class _Transfers:
+    """libcurl's transfers under way on one thread, and the connections that it keeps for them."""
+
+    def __init__(self) -> None:
+        import pycurl  # noqa: PLC0415 - not before it is needed
+
+        self._multi = pycurl.CurlMulti()
+        self._error = pycurl.error
+        self.under_way = 0
+        self.ended: dict[Curl, Exception | None] = {}
+        """Those that are over, and what each failed with."""
+
+    def begin(self, transfer: "Curl") -> None:
+        self._multi.add_handle(transfer)
+        self.under_way += 1
+
+    def end(self, transfer: "Curl") -> None:
+        """Forget a transfer, over or not."""
+        self._multi.remove_handle(transfer)
+        self.under_way -= 1
+        self.ended.pop(transfer, None)
+
+    def wait(self, longest_s: float) -> "list[Curl]":
+        """Return which have ended since it was last asked; wait for one if there is none."""
+        ended = self._go_on()
+        if not ended:
+            time.sleep(min(_GATHER_S, longest_s))
+            ended = self._go_on()
+        if not ended and longest_s > _GATHER_S:
+            # libcurl may have something to do before anything comes: a time-out of its own, say.
+            patience_ms = self._multi.timeout()
+            patience_s = patience_ms / 1000 if patience_ms >= 0 else _LONGEST_REST_S
+            self._multi.select(min(patience_s, longest_s - _GATHER_S))
+        return ended
+
+    def _go_on(self) -> "list[Curl]":
+        self._multi.perform()
+        ended: list[Curl] = []
+        left = 1
+        while left:
+            left, done, failed = self._multi.info_read()
+            for transfer in done:
+                self.ended[transfer] = None
+            for transfer, code, message in failed:
+                self.ended[transfer] = self._error(code, message)
+            ended += done
+            ended += [transfer for transfer, _, _ in failed]
+        return ended
 
 
 class _Calls:
-    """The calls under way on one thread, and what each waits for. Only ``news`` is for others."""
+    """The calls under way on one thread, and what each waits for."""
 
     def __init__(self) -> None:
         from greenlet import getcurrent, greenlet  # noqa: PLC0415 - not before it is needed
 
-        self.news: SimpleQueue[Signal] = SimpleQueue()
-        """The signals that were given."""
         self._greenlet, self._current = greenlet, getcurrent
         self._starter = getcurrent()
-        self._waiting: dict[Signal, greenlet] = {}
-        # Earliest first, with those that need it no more: they are dropped when it is their turn.
-        self._timeouts: list[tuple[float, int, Signal]] = []
+        self._transfers = _transfers()
+        # Calls, by what they wait for: a transfer, or the number of a sleep.
+        self._waiting: dict[object, greenlet] = {}
+        self._sleeps: list[tuple[float, int]] = []
         self._numbers = count()
+        self._ready: deque[greenlet] = deque()
 
     @property
     def under_way(self) -> int:
         """How many have begun and are not done: whenever the starter runs, these all wait."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._ready)
 
     def begin(self, call: Callable[[], None]) -> None:
         """Run a call until it has to wait, or is done."""
         self._greenlet(call).switch()
 
-    def wait_for(self, signal: Signal, timeout_s: float) -> None:
-        """Return once the signal is given, or after the time-out."""
-        until_s = time.monotonic() + timeout_s
-        current = self._current()
-        if current is self._starter:
-            while not signal.given and time.monotonic() < until_s:
+    def wait_for(self, transfer: "Curl") -> None:
+        """Return once the transfer has ended."""
+        if self._current() is self._starter:
+            while transfer not in self._transfers.ended:
+                self.go_on()
+        else:
+            self._pause(transfer)
+
+    def sleep(self, duration_s: float) -> None:
+        """Return after so many seconds."""
+        until_s = time.monotonic() + duration_s
+        if self._current() is self._starter:
+            while time.monotonic() < until_s:
                 self.go_on(until_s)
         else:
-            if signal.given:
-                # Its news may be over. Others that wait have their turn first all the same.
-                self.news.put(signal)
-            heappush(self._timeouts, (until_s, next(self._numbers), signal))
-            self._waiting[signal] = current
-            self._starter.switch()
+            number = next(self._numbers)
+            heappush(self._sleeps, (until_s, number))
+            self._pause(number)
 
     def go_on(self, until_s: float = inf) -> None:
         """Let one call go on that has waited long enough; if there is none, wait for it.
 
-        Return without one at ``until_s``.
+        It may return without one, and does so at ``until_s``.
         """
-        while self._timeouts and self._timeouts[0][-1] not in self._waiting:
-            heappop(self._timeouts)
-        if self._timeouts:
-            first_s, _, signal = self._timeouts[0]
-            if first_s <= time.monotonic():
-                self._waiting.pop(signal).switch()
-                return
-            until_s = min(until_s, first_s)
-        if self.news.empty():
-            time.sleep(min(_GATHER_S, _seconds_until(until_s)))
-        left_s = _seconds_until(until_s)
-        try:
-            signal = self.news.get(timeout=None if left_s == inf else left_s)
-        except Empty:
-            return
-        # It is not there if the time-out came first.
-        if signal in self._waiting:
-            self._waiting.pop(signal).switch()
+        if not self._ready:
+            self._gather(until_s)
+        if self._ready:
+            self._ready.popleft().switch()
 
+    def _pause(self, wait: object) -> None:
+        self._waiting[wait] = self._current()
+        self._starter.switch()
 
-def _seconds_until(when_s: float) -> float:
-    return max(0.0, when_s - time.monotonic())
+    def _gather(self, until_s: float) -> None:
+        """Find out which calls may go on: those whose transfer has ended, and who has slept."""
+        if self._sleeps:
+            until_s = min(until_s, self._sleeps[0][0])
+        left_s = max(0.0, until_s - time.monotonic())
+        if self._transfers.under_way:
+            for transfer in self._transfers.wait(left_s):
+                # The starter's own is looked for in ``wait_for``.
+                if transfer in self._waiting:
+                    self._ready.append(self._waiting.pop(transfer))
+        else:
+            time.sleep(left_s)
+        now_s = time.monotonic()
+        while self._sleeps and self._sleeps[0][0] <= now_s:
+            self._ready.append(self._waiting.pop(heappop(self._sleeps)[1]))
 
 
 _thread = threading.local()
@@ -188,3 +241,11 @@ def _running() -> _Calls | None:
     """Return the calls that this thread interleaves, None if it does not."""
     calls: _Calls | None = getattr(_thread, "calls", None)
     return calls
+
+
+def _transfers() -> _Transfers:
+    """Return the thread's transfers. They outlive the calls, since connections are kept."""
+    transfers: _Transfers | None = getattr(_thread, "transfers", None)
+    if transfers is None:
+        transfers = _thread.transfers = _Transfers()
+    return transfers

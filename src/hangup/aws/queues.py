@@ -1,6 +1,6 @@
 """The queue of failed cleanups, and that of connections that fall due, in SQS."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +15,8 @@ from hangup.ports import Clock, DeadLetter, NotQueued
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import BatchResultErrorEntryTypeDef
+
+    from hangup.aws.direct import DirectSqs
 
 __all__ = ["SqsDeadLetters", "SqsDueQueue"]
 
@@ -74,14 +76,10 @@ class SqsDeadLetters:
 
 
 class SqsDueQueue:
-    """``DueQueue`` on an SQS standard queue.
-
-    ``client`` is asked at every call, from several threads, and may make it at the first: the
-    function that closes needs none, unless it has to give a message back.
-    """
+    """``DueQueue`` on an SQS standard queue."""
 
     def __init__(
-        self, client: "Callable[[], SQSClient]", calls: Calls, clock: Clock, queue_url: str
+        self, client: "SQSClient | DirectSqs", calls: Calls, clock: Clock, queue_url: str
     ) -> None:
         self._client = client
         self._calls = calls
@@ -110,14 +108,14 @@ class SqsDueQueue:
         """Let a message that was received be delivered again, after so many seconds."""
         self._calls(
             "ChangeMessageVisibility",
-            lambda: self._client().change_message_visibility(
+            lambda: self._client.change_message_visibility(
                 QueueUrl=self._queue_url, ReceiptHandle=receipt, VisibilityTimeout=delay_s
             ),
         )
 
     def _send_batch(self, dues: Mapping[str, Due]) -> "dict[str, BatchResultErrorEntryTypeDef]":
         now_ms = self._clock.now_ms()
-        answer = self._client().send_message_batch(
+        answer = self._client.send_message_batch(
             QueueUrl=self._queue_url,
             Entries=[
                 {

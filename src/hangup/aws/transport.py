@@ -1,41 +1,22 @@
-"""Signed HTTPS requests through awscrt, AWS's own C runtime.
+"""Signed HTTPS requests through libcurl, which brings HTTP, TLS and the pool of connections.
 
 The calls that a sweep makes for each close go this way: one costs a fraction of the CPU time that
-it costs through botocore (docs/decisions/0001-awscrt-for-closes.md). The runtime brings the signer,
-TLS and HTTP; the pool of connections and the time-outs are here, and ``calls`` has the retries.
+it costs through botocore (docs/decisions/0001-libcurl-for-closes.md). ``calls`` has the retries.
 
 What got no answer raises what botocore raises for it, so that callers need not know the difference.
 """
 
-import ctypes
 import io
-import threading
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from awscrt.auth import (
-    AwsCredentialsProvider,
-    AwsSignatureType,
-    AwsSigningAlgorithm,
-    AwsSigningConfig,
-    aws_sign_request,
-)
-from awscrt.exceptions import AwsCrtError
-from awscrt.http import HttpClientConnection, HttpHeaders, HttpRequest
-from awscrt.io import (
-    ClientBootstrap,
-    ClientTlsContext,
-    DefaultHostResolver,
-    EventLoopGroup,
-    SocketOptions,
-    TlsConnectionOptions,
-    TlsContextOptions,
-)
+import pycurl
 from botocore.exceptions import (
+    BotoCoreError,
     ConnectionClosedError,
     ConnectTimeoutError,
     EndpointConnectionError,
@@ -45,32 +26,45 @@ from botocore.exceptions import (
 )
 
 from hangup.aws.clients import CONNECT_S, READ_S
-from hangup.aws.interleaving import Signal
+from hangup.aws.interleaving import perform
+from hangup.aws.signing import Headers, Signer
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from botocore.credentials import Credentials, ReadOnlyCredentials
+    from botocore.credentials import Credentials
 
 __all__ = ["Answer", "Transport"]
 
-Headers = Sequence[tuple[str, str]]
-
-_REST_S: Final = 5.0
+_REST_S: Final = 5
 """A connection that rested for longer is not used again. Servers close what rests, and a function
 that was frozen in between does not hear of it; a sweep's calls follow one another much faster."""
 
-_HTTPS: Final = 443
-_HTTP: Final = 80
+_UNREACHED: Final = {
+    pycurl.E_COULDNT_CONNECT,
+    pycurl.E_COULDNT_RESOLVE_HOST,
+    pycurl.E_COULDNT_RESOLVE_PROXY,
+}
+_UNTRUSTED: Final = {
+    pycurl.E_PEER_FAILED_VERIFICATION,
+    pycurl.E_SSL_CACERT_BADFILE,
+    pycurl.E_SSL_CONNECT_ERROR,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server answered, whatever its status."""
+    """What a server answered, whatever its status; ``head`` has the lines before the body."""
 
     status: int
-    headers: Headers
+    head: Sequence[bytes]
     body: bytes
+
+    def header(self, name: str) -> str:
+        """Return the value of a header, whatever the case of its name; empty if there is none."""
+        for line in self.head:
+            found, _, value = line.decode("latin-1").partition(":")
+            if found.lower() == name.lower():
+                return value.strip()
+        return ""
 
 
 class Transport:
@@ -79,7 +73,8 @@ class Transport:
     ``url`` is the service's endpoint, whose path comes before that of each request. ``service`` is
     its name in signatures. ``credentials`` (None: requests raise ``NoCredentialsError``) are asked
     anew for every request, so that they may be refreshed at any time. ``ca_file`` has the
-    certificates, as PEM, that a server's must come from. A child of a fork needs a new process.
+    certificates, as PEM, that a server's must come from. ``HTTPS_PROXY`` and its kin are libcurl's
+    to read. A child of a fork needs a new process.
     """
 
     def __init__(
@@ -91,185 +86,87 @@ class Transport:
         credentials: "Credentials | None",
         ca_file: str,
     ) -> None:
-        parts = urlsplit(url)
-        self._url = url
-        self._is_tls = parts.scheme == "https"
-        self._host = parts.hostname or ""
-        self._port = parts.port or (_HTTPS if self._is_tls else _HTTP)
-        self._authority = parts.netloc
-        self._base_path = parts.path.rstrip("/")
-        self._service = service
-        self._region = region
+        self._url = url.rstrip("/")
+        parts = urlsplit(self._url)
+        self._base_path = parts.path
+        self._signer = Signer(service=service, region=region, authority=parts.netloc)
         self._credentials = credentials
         self._ca_file = ca_file
-        self._signing_made: tuple[tuple[ReadOnlyCredentials, int], AwsSigningConfig] | None = None
-        # Taken from the end, so that few connections do the work and the others may rest.
-        self._resting: list[tuple[HttpClientConnection, float]] = []
+        # By method, and whether there is a body. Taken from the end, so that few do the work.
+        self._resting: dict[tuple[str, bool], list[_Exchange]] = defaultdict(list)
 
     def send(self, method: str, path: str, *, headers: Headers = (), body: bytes = b"") -> Answer:
         """Send one request, and return its answer.
 
-        ``path`` is percent-encoded. Raises what botocore raises: ``NoCredentialsError``,
-        ``SSLError``, ``EndpointConnectionError``, ``ConnectTimeoutError``; and
-        ``ConnectionClosedError`` or ``ReadTimeoutError`` if the request may have taken effect.
+        ``path`` is percent-encoded, and has no query. Raises what botocore raises:
+        ``NoCredentialsError``, ``SSLError``, ``EndpointConnectionError``, ``ConnectTimeoutError``;
+        and ``ConnectionClosedError`` or ``ReadTimeoutError`` if the request may have taken effect.
+        One without a body may be sent again by libcurl itself, where a connection that rested turns
+        out to be closed; one with a body never is.
         """
-        request = self._signed(method, path, headers, body)
-        connection = self._connection()
-        exchange = _Exchange()
-        try:
-            stream = connection.request(request, exchange.on_response, exchange.on_body)
-            stream.completion_future.add_done_callback(exchange.on_complete)
-            stream.activate()
-        except RuntimeError as error:
-            # It was closed a moment ago, and nothing was sent.
-            connection.close()
-            raise EndpointConnectionError(endpoint_url=self._url, error=error) from error
-        if not exchange.over.wait(READ_S):
-            connection.close()
-            raise ReadTimeoutError(endpoint_url=self._url)
-        broken = stream.completion_future.exception()
-        if broken is not None:
-            connection.close()
-            raise ConnectionClosedError(endpoint_url=self._url, error=broken) from broken
-        self._resting.append((connection, time.monotonic()))
-        return Answer(exchange.status, exchange.headers, bytes(exchange.body))
-
-    def _connection(self) -> HttpClientConnection:
-        """Return a connection that rests, or a new one."""
-        while True:
-            try:
-                connection, since_s = self._resting.pop()
-            except IndexError:  # another thread may have taken the last one
-                break
-            if connection.is_open() and time.monotonic() - since_s < _REST_S:
-                return connection
-            connection.close()
-        return self._connected()
-
-    def _connected(self) -> HttpClientConnection:
-        with _making:
-            bootstrap, socket_options = _runtime()
-        tls = self._tls() if self._is_tls else None
-        opening = HttpClientConnection.new(
-            self._host, self._port, bootstrap, socket_options, tls_connection_options=tls
-        )
-        opened = Signal()
-        opening.add_done_callback(lambda _: opened.give())
-        if not opened.wait(CONNECT_S):
-            opening.add_done_callback(_close_unwanted)
-            # The runtime keeps a failure of TLS to itself for a while, so that the time tells an
-            # attacker nothing: a certificate that is not trusted looks like this, too.
-            reason = "no network, or no trust in its certificate" if self._is_tls else None
-            raise ConnectTimeoutError(endpoint_url=self._url, error=reason)
-        try:
-            connection: HttpClientConnection = opening.result()
-        except (AwsCrtError, RuntimeError) as error:
-            raise EndpointConnectionError(endpoint_url=self._url, error=error) from error
-        return connection
-
-    def _tls(self) -> TlsConnectionOptions:
-        try:
-            with _making:
-                context = _tls_context(self._ca_file)
-        except (OSError, RuntimeError) as error:
-            # No file, or none of certificates.
-            raise SSLError(endpoint_url=self._url, error=error) from error
-        options = context.new_connection_options()
-        options.set_server_name(self._host)
-        return options
-
-    def _signed(self, method: str, path: str, headers: Headers, body: bytes) -> HttpRequest:
-        fields = [("Host", self._authority), ("User-Agent", "hangup"), *headers]
-        if body:
-            fields.append(("Content-Length", str(len(body))))
-        request = HttpRequest(
-            method,
-            self._base_path + path,
-            HttpHeaders(fields),
-            io.BytesIO(body) if body else None,
-        )
-        aws_sign_request(request, self._signing()).result()
-        return request
-
-    def _signing(self) -> AwsSigningConfig:
-        """Return how to sign now: the time is part of it, in whole seconds."""
         if self._credentials is None:
             raise NoCredentialsError
         keys = self._credentials.get_frozen_credentials()
-        made_for = (keys, int(time.time()))
-        made = self._signing_made
-        if made is None or made[0] != made_for:
-            config = AwsSigningConfig(
-                algorithm=AwsSigningAlgorithm.V4,
-                signature_type=AwsSignatureType.HTTP_REQUEST_HEADERS,
-                credentials_provider=AwsCredentialsProvider.new_static(
-                    keys.access_key, keys.secret_key, keys.token
-                ),
-                region=self._region,
-                service=self._service,
-            )
-            self._signing_made = made = (made_for, config)
-        return made[1]
+        head = self._signer.lines(
+            method, self._base_path + path, headers, body, keys=keys, now_s=int(time.time())
+        )
+        resting = self._resting[method, bool(body)]
+        exchange = resting.pop() if resting else _Exchange(method, self._ca_file, bool(body))
+        try:
+            answer = exchange.run(self._url + path, head, body)
+        except pycurl.error as error:
+            raise self._as_botocores(error, exchange) from error
+        resting.append(exchange)
+        return answer
+
+    def _as_botocores(self, error: pycurl.error, exchange: "_Exchange") -> BotoCoreError:
+        code = error.args[0]
+        kind: type[BotoCoreError] = ConnectionClosedError
+        if code in _UNREACHED:
+            kind = EndpointConnectionError
+        elif code in _UNTRUSTED:
+            kind = SSLError
+        elif code == pycurl.E_OPERATION_TIMEDOUT:
+            kind = ReadTimeoutError if exchange.is_sent else ConnectTimeoutError
+        return kind(endpoint_url=self._url, error=error)
 
 
 class _Exchange:
-    """One answer as it arrives, on the runtime's thread."""
+    """A request and its answer, again and again: libcurl keeps what does not change."""
 
-    def __init__(self) -> None:
-        self.status = 0
-        self.headers: Headers = ()
-        self.body = bytearray()
-        # Waiting for this costs half of what waiting for the runtime's future does.
-        self.over = Signal()
+    def __init__(self, method: str, ca_file: str, has_body: bool) -> None:
+        self._head: list[bytes] = []
+        self._body: list[bytes] = []
+        self._curl = curl = pycurl.Curl()
+        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+        curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+        curl.setopt(pycurl.CAINFO, ca_file)
+        curl.setopt(pycurl.NOSIGNAL, 1)
+        curl.setopt(pycurl.CONNECTTIMEOUT_MS, round(CONNECT_S * 1000))
+        curl.setopt(pycurl.TIMEOUT_MS, round((CONNECT_S + READ_S) * 1000))
+        curl.setopt(pycurl.MAXAGE_CONN, _REST_S)
+        curl.setopt(pycurl.USERAGENT, "hangup")
+        curl.setopt(pycurl.POST if has_body else pycurl.HTTPGET, 1)
+        curl.setopt(pycurl.CUSTOMREQUEST, method)
+        curl.setopt(pycurl.HEADERFUNCTION, self._head.append)
+        curl.setopt(pycurl.WRITEFUNCTION, self._body.append)
 
-    def on_response(self, *, http_stream: object, status_code: int, headers: Headers) -> None:
-        del http_stream
-        _keep_thread_state()
-        self.status = status_code
-        self.headers = headers
+    @property
+    def is_sent(self) -> bool:
+        """Whether the last request may have reached its server."""
+        return bool(self._curl.getinfo(pycurl.PRETRANSFER_TIME))
 
-    def on_body(self, *, http_stream: object, chunk: bytes) -> None:
-        del http_stream
-        self.body += chunk
-
-    def on_complete(self, _future: "Future[int]") -> None:
-        self.over.give()
-
-
-# ``cache`` alone lets two threads make the same thing, at 20 ms of CPU time each.
-_making = threading.Lock()
-
-_thread = threading.local()
-
-
-def _keep_thread_state() -> None:
-    """Let Python keep what it knows of the runtime's thread between two callbacks.
-
-    It would forget the thread after each, and build and map its state anew for the next: a third
-    of the CPU time of a request.
-    """
-    if not hasattr(_thread, "kept"):
-        _thread.kept = True
-        # The counterpart is never called: the state lives as long as the thread.
-        ctypes.pythonapi.PyGILState_Ensure()
-
-
-def _close_unwanted(opening: "Future[HttpClientConnection]") -> None:
-    if opening.exception() is None:
-        opening.result().close()
-
-
-@cache
-def _runtime() -> tuple[ClientBootstrap, SocketOptions]:
-    # One thread: more would compete for the interpreter's lock.
-    event_loops = EventLoopGroup(1)
-    options = SocketOptions()
-    options.connect_timeout_ms = round(CONNECT_S * 1000)
-    return ClientBootstrap(event_loops, DefaultHostResolver(event_loops)), options
-
-
-@cache
-def _tls_context(ca_file: str) -> ClientTlsContext:
-    options = TlsContextOptions()
-    options.override_default_trust_store_from_path(None, ca_file)
-    return ClientTlsContext(options)
+    def run(self, url: str, head: list[str], body: bytes) -> Answer:
+        curl = self._curl
+        curl.setopt(pycurl.URL, url)
+        # Without a value: none of libcurl's own.
+        curl.setopt(pycurl.HTTPHEADER, ["Content-Type:", *head])
+        if body:
+            curl.setopt(pycurl.POSTFIELDSIZE, len(body))
+            # Read once. What it has as a whole, libcurl may send twice by itself: see ``send``.
+            curl.setopt(pycurl.READFUNCTION, io.BytesIO(body).read)
+        perform(curl)
+        answer = Answer(curl.getinfo(pycurl.RESPONSE_CODE), self._head[:], b"".join(self._body))
+        self._head.clear()
+        self._body.clear()
+        return answer

@@ -49,9 +49,6 @@ _PIP_OPTIONS = shlex.split(
 _SERVICES = ("apigatewaymanagementapi", "dynamodb", "lambda", "secretsmanager", "sqs")
 _ENDPOINTS = "botocore/data/endpoints.json"
 
-# What botocore and the closes use of AWS's C runtime (HTTP, TLS, signing), with what that imports.
-_RUNTIME_MODULES = shlex.split("__init__ auth checksums common crypto exceptions http io")
-
 # The first pattern that matches a file's path decides; ``*`` crosses folders.
 _KEPT, _LEFT_OUT = True, False
 _RULES: tuple[tuple[str, bool], ...] = (
@@ -64,8 +61,8 @@ _RULES: tuple[tuple[str, bool], ...] = (
     ("botocore/data/*/examples-1.json", _LEFT_OUT),
     *((f"botocore/data/{service}/*", _KEPT) for service in _SERVICES),
     ("botocore/data/*/*", _LEFT_OUT),
-    *((f"awscrt/{name}.py", _KEPT) for name in _RUNTIME_MODULES),
-    ("awscrt/*", _LEFT_OUT),
+    # An interface to libcurl that is easier to use.
+    ("curl/*", _LEFT_OUT),
     ("greenlet/__init__.py", _KEPT),
     ("greenlet/_greenlet.*.so", _KEPT),
     ("greenlet/*", _LEFT_OUT),

@@ -3,5 +3,3 @@
 Each wires its adapters when it is first called, and keeps them for as long as Lambda keeps the
 process. Settings come from environment variables: see ``hangup.config``.
 """
-
-import hangup.aws.lean  # noqa: F401 - before anything imports botocore

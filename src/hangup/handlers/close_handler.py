@@ -4,10 +4,10 @@ SQS calls it with up to ten messages that a sweep sent. It answers which of them
 delivered again (``ReportBatchItemFailures``), so that one that fails takes no other along.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-from hangup.aws.clients import lazily, sqs_client
+from hangup.aws.direct import direct_sqs
+from hangup.aws.interleaving import Interleaved
 from hangup.aws.process import Invocation, calls, clock, deadline
 from hangup.aws.queues import SqsDueQueue
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
@@ -59,9 +59,9 @@ def _due_connections() -> DueConnections:
     settings = CloseSettings.from_env()
     return DueConnections(
         closer=closer_of(settings, log=_log),
-        queue=SqsDueQueue(lazily(sqs_client), calls, clock, settings.due_queue_url),
+        queue=SqsDueQueue(direct_sqs(), calls, clock, settings.due_queue_url),
         metrics=EmfMetrics(),
         clock=clock,
         log=_log,
-        parallel_map=ThreadPoolExecutor(MAX_QUEUE_BATCH).map,
+        parallel_map=Interleaved(MAX_QUEUE_BATCH),
     )

@@ -2,7 +2,6 @@
 
 from typing import Final, Protocol
 
-from hangup.aws.clients import dynamodb_client
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.direct import direct_dynamodb, direct_lambda, direct_management_api
 from hangup.aws.functions import LambdaFunctions
@@ -37,11 +36,8 @@ class _Settings(Protocol):
 
 def closer_of(settings: _Settings, *, log: Log) -> Closer:
     """Return the closer of this process, with its own pace."""
-    dynamodb = dynamodb_client()
     return Closer(
-        connections=DynamoDbConnections(
-            dynamodb, calls, settings.connections_table, direct=direct_dynamodb(dynamodb)
-        ),
+        connections=DynamoDbConnections(direct_dynamodb(), calls, settings.connections_table),
         gateway=ManagementApiGateway(direct_management_api(settings.endpoint), calls),
         functions=LambdaFunctions(
             direct_lambda(), calls, disconnect_function=settings.disconnect_function

@@ -7,11 +7,10 @@ without these two all of it. It returns the sweep's counts, and raises if a back
 connections to the next sweep.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING
 
-from hangup.aws.clients import CLOSES_IN_FLIGHT, lazily, sqs_client
+from hangup.aws.clients import CLOSES_IN_FLIGHT
+from hangup.aws.direct import direct_sqs
 from hangup.aws.interleaving import Interleaved
 from hangup.aws.process import Invocation, calls, clock, deadline
 from hangup.aws.queues import SqsDueQueue
@@ -23,9 +22,6 @@ from hangup.errors import InvalidRequest
 from hangup.handlers.answers import plain_id
 from hangup.handlers.closing import closer_of
 from hangup.sweep import WHOLE_TABLE, SegmentGroup, Sweep
-
-if TYPE_CHECKING:
-    from hangup.ports import ParallelMap
 
 __all__ = ["lambda_handler"]
 
@@ -75,11 +71,8 @@ def _sweep() -> Sweep:
     settings = TimeoutSettings.from_env()
     closer = closer_of(settings, log=_log)
     due_queue = None
-    parallel_map: ParallelMap = Interleaved(CLOSES_IN_FLIGHT)
     if settings.due_queue_url:
-        due_queue = SqsDueQueue(lazily(sqs_client), calls, clock, settings.due_queue_url)
-        # Sending goes through botocore, which blocks the thread that it is on.
-        parallel_map = ThreadPoolExecutor(CLOSES_IN_FLIGHT).map
+        due_queue = SqsDueQueue(direct_sqs(), calls, clock, settings.due_queue_url)
     return Sweep(
         connections=closer.connections,
         gateway=closer.gateway,
@@ -90,6 +83,6 @@ def _sweep() -> Sweep:
         policy=settings.policy,
         guard=settings.guard,
         total_segments=settings.total_segments,
-        parallel_map=parallel_map,
+        parallel_map=Interleaved(CLOSES_IN_FLIGHT),
         due_queue=due_queue,
     )
