@@ -80,7 +80,7 @@ def machine(limit: CpuLimit | None) -> dict[str, str | int]:
 def versions() -> dict[str, str]:
     """Return the versions of what was measured."""
     found = {"python": platform.python_version()}
-    for package in ("hangup", "boto3", "botocore", "awscrt"):
+    for package in ("hangup", "boto3", "botocore", "pycurl"):
         with suppress(PackageNotFoundError):
             found[package] = version(package)
     return found

@@ -98,35 +98,39 @@ class Tally:
 
 @dataclass(slots=True, kw_only=True)
 class Pacer:
-    """Lets closes start at a pace, whichever threads they start in.
+    """Lets closes start at a pace, whatever runs them: threads, or calls interleaved on one.
 
-    Interleaved closes do not wait for their turn themselves: they would wait for one another, on
-    the same thread. Whoever starts them does.
+    Closes of a sweep do not wait for their turn themselves: whoever starts them does, so that none
+    begins that could not go on.
     """
 
     clock: Clock
     pace: Pace
     _last_start_ms: EpochMs | None = None
-    _turn: Lock = field(default_factory=Lock)
+    _taking: Lock = field(default_factory=Lock)
 
     def wait(self, has_time: Callable[[], bool] = lambda: True) -> bool:
         """Return True when the next close may start, and False when there is no time for it."""
-        # Sleeping with the lock held is the point: the others queue behind. Whoever gets it too
-        # late does not take a turn, or all those in the queue would still take theirs.
-        with self._turn:
-            if not has_time():
-                return False
+        while has_time():
+            early_ms = self._take_turn()
+            if not early_ms:
+                return True
+            # Without the lock: another that is interleaved with this one would wait for it, on the
+            # very thread that has to come back here. Of all that wake up, one takes the turn.
+            self.clock.sleep(early_ms)
+        return False
+
+    def _take_turn(self) -> DurationMs:
+        """Return 0 if it is taken, else in how many milliseconds there will be one."""
+        with self._taking:
             now_ms = self.clock.now_ms()
-            last_ms = self._last_start_ms
-            if last_ms is not None and last_ms > now_ms:
-                last_ms = now_ms  # the clock was set back: no reason to wait for it to catch up
-            start_ms = self.pace.next_start_ms(last_start_ms=last_ms, now_ms=now_ms)
-            slept = now_ms < start_ms
-            while now_ms < start_ms:
-                self.clock.sleep(DurationMs(start_ms - now_ms))
-                now_ms = self.clock.now_ms()
-            self._last_start_ms = now_ms
-            return not slept or has_time()
+            if self._last_start_ms is not None:
+                # Where the clock was set back, nobody waits for it to catch up.
+                self._last_start_ms = min(self._last_start_ms, now_ms)
+            start_ms = self.pace.next_start_ms(last_start_ms=self._last_start_ms, now_ms=now_ms)
+            if start_ms <= now_ms:
+                self._last_start_ms = now_ms
+            return DurationMs(start_ms - now_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

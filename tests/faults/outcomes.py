@@ -37,7 +37,7 @@ FAULTS: Final[Mapping[str, Mapping[str, object]]] = {
     "500": {"error": {"code": "InternalServerError", "status": 500}},
     "503": {"error": {"code": "ServiceUnavailable", "status": 503}},
     # Half a second after the client has given up, the call takes effect.
-    "no answer in time": {"latency": 3_500},
+    "no answer in time": {"latency": 4_500},
     "reset": {"reset": True},
     "answer lost": ANSWER_LOST,
     "403": {"error": {"code": "AccessDeniedException", "status": 403}},

@@ -5,8 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from hangup.aws.clock import SystemClock
+from hangup.aws.interleaving import Interleaved
+from hangup.closer import Pacer
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
+from hangup.core.pacing import Pace
 from hangup.errors import BackendError
+from hangup.ports import ParallelMap
 from hangup.sweep import BATCH_SIZE, SCAN_MARGIN_MS, STOP_MARGIN_MS
 from hangup.testing import InMemoryConnections
 from tests.unit.test_timeout_handler import PLENTY_MS, World
@@ -111,7 +116,7 @@ def test_a_scan_that_broke_off_does_not_make_a_crowd_look_small(world: World) ->
 
 
 def test_closes_never_exceed_the_pace_whatever_the_workers(world: World) -> None:
-    world.closer.pacer.pace = type(world.closer.pacer.pace)(200)
+    world.closer.pacer.pace = Pace(200)
     for number in range(1_000):
         world.connections.put(
             Connection(
@@ -156,7 +161,7 @@ def test_gathering_does_not_outgrow_a_batch(world: World) -> None:
 
 def test_pacing_sleeps_until_its_turn(world: World) -> None:
     pacer = world.closer.pacer
-    pacer.pace = type(pacer.pace)(100)
+    pacer.pace = Pace(100)
     before = world.clock.ms
     for _ in range(11):
         pacer.wait()
@@ -166,7 +171,7 @@ def test_pacing_sleeps_until_its_turn(world: World) -> None:
 
 def test_a_clock_that_is_set_back_does_not_stop_the_closes(world: World) -> None:
     pacer = world.closer.pacer
-    pacer.pace = type(pacer.pace)(100)
+    pacer.pace = Pace(100)
     pacer.wait()
     world.clock.ms -= 600_000
     before_ms = world.clock.ms
@@ -176,7 +181,7 @@ def test_a_clock_that_is_set_back_does_not_stop_the_closes(world: World) -> None
 
 def test_what_waits_for_a_slow_pace_does_not_hold_up_the_end(world: World) -> None:
     pacer = world.closer.pacer
-    pacer.pace = type(pacer.pace)(1)
+    pacer.pace = Pace(1)
     crowd(world, 10, talking=False)
     # Time to read the table, and then for five and a half closes.
     ends_ms = world.clock.ms + SCAN_MARGIN_MS + 500
@@ -199,12 +204,12 @@ def test_without_the_time_to_ask_the_sweep_is_held(world: World) -> None:
     assert len(world.gateway.open_ids) == 20
 
 
-def test_eight_workers_keep_one_pace(world: World) -> None:
-    pacer = world.closer.pacer
-    pacer.pace = type(pacer.pace)(200)
-    before_ms = world.clock.ms
-    with ThreadPoolExecutor(8) as workers:
-        for turn in [workers.submit(pacer.wait) for _ in range(201)]:
-            turn.result()
-    # Two hundred intervals of 5 ms, whoever waited for them.
-    assert world.clock.ms - before_ms == 1_000
+@pytest.mark.parametrize("parallel_map", [ThreadPoolExecutor(8).map, Interleaved(8)])
+def test_eight_at_once_keep_one_pace(parallel_map: ParallelMap) -> None:
+    clock = SystemClock()
+    pacer = Pacer(clock=clock, pace=Pace(250))
+    before_ms = clock.now_ms()
+    starts_ms = list(parallel_map(lambda _: pacer.wait() and clock.now_ms(), range(50)))
+    # In the order of their turns, none is early.
+    for turn, start_ms in enumerate(sorted(starts_ms)):
+        assert start_ms - before_ms >= 4 * turn
