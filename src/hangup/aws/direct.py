@@ -7,7 +7,7 @@ is asked for its transport at every call, and may make it at the first: most swe
 
 import io
 import json
-from functools import lru_cache
+from functools import cache, lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -107,7 +107,7 @@ class DirectLambda:
         """Queue one invocation."""
         answer = self._transport().send(
             "POST",
-            f"/2015-03-31/functions/{quote(FunctionName, safe='')}/invocations",
+            _function(FunctionName),
             headers=(("X-Amz-Invocation-Type", InvocationType),),
             body=Payload,
         )
@@ -150,6 +150,11 @@ def _transport(service: str, url: str) -> "Transport":
         credentials=ours.get_credentials(),
         ca_file=str(ours.get_config_variable("ca_bundle") or get_cert_path(verify=True)),
     )
+
+
+@cache
+def _function(name: str) -> str:
+    return f"/2015-03-31/functions/{quote(name, safe='')}/invocations"
 
 
 @lru_cache(maxsize=256)  # a connection is written to and closed, with others in between
