@@ -36,6 +36,10 @@ STOP_MARGIN_MS: Final = DurationMs(20_000)
 """With less than this left no close is started. It has room for one whose five calls all run into
 their time-outs (``aws.calls.ATTEMPT_MS``); what the report takes is kept besides."""
 
+_LONGEST_SLEEP_MS: Final = DurationMs(1_000)
+"""A slow pace that many share has turns further apart than an invocation has time left: whoever
+waits for one looks up this often."""
+
 
 class Ended(Enum):
     """How far one close got."""
@@ -117,7 +121,7 @@ class Pacer:
                 return True
             # Without the lock: another that is interleaved with this one would wait for it, on the
             # very thread that has to come back here. Of all that wake up, one takes the turn.
-            self.clock.sleep(early_ms)
+            self.clock.sleep(min(early_ms, _LONGEST_SLEEP_MS))
         return False
 
     def _take_turn(self) -> DurationMs:

@@ -194,6 +194,30 @@ def test_what_waits_for_a_slow_pace_does_not_hold_up_the_end(world: World) -> No
     assert 0 <= world.clock.ms - (ends_ms - STOP_MARGIN_MS) <= 1_000
 
 
+def test_a_turn_that_comes_after_the_end_is_not_waited_for(world: World) -> None:
+    pacer = world.closer.pacer
+    pacer.pace = type(pacer.pace)(1, shared_by=20)
+    crowd(world, 10, talking=False)
+    ends_ms = world.clock.ms + 60_000
+    report = world.sweep.check_and_close_idle_connections(
+        time_left_ms=lambda: DurationMs(ends_ms - world.clock.ms), correlation_id="t"
+    )
+    # At 0, 20 and 40 s, as far as there is time for them.
+    assert report.closed == 1 + (60_000 - STOP_MARGIN_MS) // 20_000
+    assert not report.complete
+    assert 0 <= world.clock.ms - (ends_ms - STOP_MARGIN_MS) <= 1_000
+
+
+def test_a_turn_that_was_not_taken_is_left_to_the_next(world: World) -> None:
+    pacer = world.closer.pacer
+    pacer.pace = type(pacer.pace)(1, shared_by=20)
+    assert pacer.wait()
+    began_ms = world.clock.ms
+    assert not pacer.wait(lambda: world.clock.ms < began_ms + 5_000)
+    assert pacer.wait()
+    assert world.clock.ms == began_ms + 20_000
+
+
 def test_without_the_time_to_ask_the_sweep_is_held(world: World) -> None:
     crowd(world, 20, talking=False)
     left = iter([PLENTY_MS] * 4)
