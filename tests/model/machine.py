@@ -5,6 +5,7 @@ from typing import Any, Final
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from hangup.aws.calls import ATTEMPT_MS
 from hangup.core.model import Role
 from hangup.testing import Faults
 from tests.model.stores import InMemoryStores, Stores
@@ -23,7 +24,7 @@ few = st.integers(0, 4)
 many = st.integers(0, 14)
 faults = st.dictionaries(few, st.sampled_from(Fault), max_size=1)
 sweep_faults = st.dictionaries(many, st.sampled_from(Fault), max_size=3)
-latencies = st.sampled_from([1, 1, 1, 50, 1_500])
+latencies = st.sampled_from([1, 1, 1, 50, 1_500, ATTEMPT_MS])
 positions = st.integers(0, 9)
 
 

@@ -10,7 +10,7 @@ from hangup.due import DueConnections, Message
 from hangup.testing import Faults, InMemoryDueQueue, RecordingMetrics
 from tests.model.machine import ConnectionsMachine, latencies, many, positions, skews, sweep_faults
 from tests.model.stores import Stores
-from tests.model.world import CALM, LAMBDA_MS, Script, SkewedClock, World
+from tests.model.world import CALLS_MS, CALM, Script, SkewedClock, Violation, World
 
 __all__ = ["NoLookAtTheClock", "PreciseMachine", "PreciseWorld"]
 
@@ -42,11 +42,10 @@ class PreciseWorld(World):
             Message(message_id=r.message_id, receipt=r.receipt, body=r.body)
             for r in self.queue.receive()
         ]
-        started_ms = self.clock.ms
-        with self.acting(script):
+        ends_ms = self.clock.ms + CALLS_MS
+        with self.acting(script, ends_ms=ends_ms):
             failed = due.close_due_connections(
-                messages,
-                time_left_ms=lambda: DurationMs(LAMBDA_MS - (self.clock.ms - started_ms)),
+                messages, time_left_ms=lambda: DurationMs(ends_ms - self.clock.ms)
             )
             for message in messages:
                 # After a crash nothing is deleted either.
@@ -54,6 +53,8 @@ class PreciseWorld(World):
                     self.queue.delete(message.message_id)
                 elif again:
                     self.queue.postpone(message.receipt, delay_s=0)
+        if not script.meanwhile and self.clock.ms > ends_ms:
+            raise Violation("I6: the close function left no time for its report")
         self.collect_hand_overs()
         return bool(messages)
 
