@@ -181,8 +181,8 @@ def _check(  # noqa: PLR0913 - what the rows vary
                 records=records,
                 idle=idle,
                 closes_per_second=_SLOW,
-                # A sweep reads on while it has 28 s left, and closes while it has 23.
-                remaining_ms=round(29_000 + 1_000 * patience * read_s)
+                # A sweep reads on while it has 16 s left, and closes while it has 11.
+                remaining_ms=round(17_000 + 1_000 * patience * read_s)
                 if read_s is not None
                 else 300_000,
             )

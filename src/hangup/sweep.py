@@ -47,8 +47,9 @@ __all__ = [
     "segments_from",
 ]
 
-SCAN_MARGIN_MS: Final = DurationMs(25_000)
-"""With less than this left no page is read: what was gathered must still be closed."""
+SCAN_MARGIN_MS: Final = DurationMs(13_000)
+"""With less than this left no page is read: what was gathered must still be closed. What
+this is more than for a close, five seconds, a batch takes at the default pace."""
 
 BATCH_SIZE: Final = 1_000
 """Idle connections gathered before some are closed: a thousand judge the table well, since a scan

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hangup.closer import STOP_MARGIN_MS
 from hangup.core.due import Due, as_message
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.core.pacing import Pace
@@ -247,17 +248,17 @@ class TestFailure:
     ) -> None:
         world.connect("c1", silent_s=121)
         world.run()
-        again = world.deliver(time_left_ms=DurationMs(19_999))
+        again = world.deliver(time_left_ms=DurationMs(STOP_MARGIN_MS - 1))
         assert len(again) == 1
         assert world.gateway.open_ids == {"c1"}
         world.clock.advance(seconds=360)
-        assert world.deliver(time_left_ms=DurationMs(20_000)) == []
+        assert world.deliver(time_left_ms=STOP_MARGIN_MS) == []
 
     def test_without_time_it_does_not_wait(self, world: PreciseWorld) -> None:
         world.connect("c1", silent_s=119.5)
         world.run()
         began_ms = world.clock.ms
-        assert len(world.deliver(time_left_ms=DurationMs(19_999))) == 1
+        assert len(world.deliver(time_left_ms=DurationMs(STOP_MARGIN_MS - 1))) == 1
         assert world.clock.ms == began_ms
 
     def test_a_wait_that_uses_up_the_time_is_followed_by_no_close(
@@ -268,7 +269,7 @@ class TestFailure:
         message = Message(message_id="m0", receipt="r0", body=as_message(world.due_of(connection)))
         again = world.due.close_due_connections(
             [message],
-            time_left_ms=lambda: DurationMs(20_400 - (world.clock.ms - began_ms)),
+            time_left_ms=lambda: DurationMs(STOP_MARGIN_MS + 400 - (world.clock.ms - began_ms)),
         )
         assert again == ["m0"]
         assert world.gateway.open_ids == {"c1"}
@@ -461,8 +462,8 @@ class TestLambdaHandler:
             close_handler.lambda_handler({"Records": []}, Context())
 
     def test_stops_with_a_margin(self, aws: AwsStub) -> None:
-        # 20 s for a close, 3 s for the report.
-        context = Context(remaining_ms=lambda: 22_000)
+        # 8 s for a close, 3 s for the report.
+        context = Context(remaining_ms=lambda: 10_900)
         answer = close_handler.lambda_handler({"Records": [record(due())]}, context)
         assert answer == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
         assert aws.operations == []

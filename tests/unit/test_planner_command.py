@@ -56,7 +56,7 @@ class TestText:
 
     def test_says_how_many_sweeps_it_takes(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = printed(capsys, "--connections", "3000000")
-        assert "One sweep takes too long, 3 side by side do not: segments=3" in out
+        assert "One sweep takes too long, 2 side by side do not: segments=2" in out
         assert "falls behind" in out
         out = printed(capsys, "--connections", "1000000", "--precise")
         assert "2 side by side do not: segments=2" in out

@@ -187,8 +187,9 @@ class TestAdvice:
         assert "418 messages a second are more than the 182" in advice.why
 
     def test_precise_is_the_way_where_inline_sweeps_cannot_close_so_many(self) -> None:
-        # 140 a second are below the pace of 200, but a sweep closes for 40 s of 60.
-        advice = advise(Fleet(connections=84_000, idle_share=1, lifetime_s=600), PRICES.prices)
+        # 140 a second are below the pace of 200, but reading leaves 37 s of 60 for them.
+        fleet = Fleet(connections=84_000, idle_share=1, lifetime_s=600, page_latency_ms=3_000)
+        advice = advise(fleet, PRICES.prices)
         assert not advice.inline.sweep.fits
         assert advice.take_precise
         assert "not even 20 inline sweeps" in advice.why

@@ -64,11 +64,11 @@ BATCH_SIZE: Final = 1_000
 INVOCATION_S: Final = 60
 """Time limit of the timeout function."""
 
-SCAN_BUDGET_S: Final = 32.0
+SCAN_BUDGET_S: Final = 44.0
 """After this no page is read. ``hangup.sweep.SCAN_MARGIN_MS`` before the time limit,
 less ``hangup.aws.calls.REPORT_MS``."""
 
-SWEEP_BUDGET_S: Final = 37.0
+SWEEP_BUDGET_S: Final = 49.0
 """After this no close is started. ``hangup.sweep.STOP_MARGIN_MS`` before the time limit,
 less ``hangup.aws.calls.REPORT_MS``."""
 

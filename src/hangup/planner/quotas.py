@@ -137,7 +137,7 @@ def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
             limit=SWEEP_BUDGET_S,
             unit="s",
             reached_at=_most_for_one_invocation(fleet),
-            source="Lambda time limit of 60 s, less the sweep's own margin of 20 s",
+            source="Lambda time limit of 60 s, less the sweep's margin (8 s) and report (3 s)",
         ),
         Quota(
             name="reads of one partition by a scan",
