@@ -21,11 +21,13 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import (
     ConnectionClosedError,
+    ConnectTimeoutError,
     EndpointConnectionError,
     NoCredentialsError,
     ReadTimeoutError,
     SSLError,
 )
+from botocore.httpsession import get_cert_path
 
 from hangup.aws import transport as module
 from hangup.aws.interleaving import Interleaved
@@ -319,6 +321,16 @@ class TestNoAnswer:
             nowhere = Server(port=stopped.getsockname()[1])
         with pytest.raises(EndpointConnectionError, match=f"localhost:{nowhere.port}"):
             transport(nowhere).send("DELETE", "/@connections/c1")
+
+    def test_no_connection_in_time_is_told_from_no_answer_in_time(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "CONNECT_S", 0.2)
+        with socket.create_server(("127.0.0.1", 0)) as mute:  # it never begins to talk TLS
+            there = Server(port=mute.getsockname()[1], scheme="https")
+            ours = transport(there, ca_file=str(get_cert_path(verify=True)))
+            with pytest.raises(ConnectTimeoutError):
+                ours.send("POST", "/@connections/c1", body=b"{}")
 
     @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])
     def test_the_server_hangs_up(self, server: Server, answer: bytes) -> None:

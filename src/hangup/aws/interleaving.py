@@ -28,6 +28,10 @@ _GATHER_S: Final = 0.003
 """How long answers are left to gather where there is none: to wake up for each of them costs CPU
 time. A close, which waits for four answers, takes up to four times this longer."""
 
+_CONNECTIONS: Final = 160
+"""Connections kept: for 32 calls in flight, to five services. By itself libcurl keeps four for each
+transfer that is under way, and where there are few would close what the next needs."""
+
 _LONGEST_REST_S: Final = 1.0
 """Where libcurl has no time-out to mind."""
 
@@ -117,6 +121,7 @@ class _Transfers:
         import pycurl  # noqa: PLC0415 - not before it is needed
 
         self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_MAXCONNECTS, _CONNECTIONS)
         self._error = pycurl.error
         self.under_way = 0
         self.ended: dict[Curl, Exception | None] = {}

@@ -153,8 +153,8 @@ class _Exchange:
 
     @property
     def is_sent(self) -> bool:
-        """Whether the last request may have reached its server."""
-        return bool(self._curl.getinfo(pycurl.PRETRANSFER_TIME))
+        """Whether anything of the last request was sent."""
+        return bool(self._curl.getinfo(pycurl.REQUEST_SIZE))
 
     def run(self, url: str, head: list[str], body: bytes) -> Answer:
         curl = self._curl
