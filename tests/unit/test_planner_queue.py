@@ -222,8 +222,8 @@ class TestConstants:
         (bound,) = re.findall(r"^_MAX_SEGMENTS = (\d+)$", source, re.MULTILINE)
         assert int(bound) == assumptions.MAX_SEGMENTS
 
-    def test_a_measured_close_takes_about_the_cpu_that_is_planned(self) -> None:
+    def test_a_close_is_planned_on_the_safe_side_of_one_that_is_not_paced(self) -> None:
         results = json.loads((ROOT / "benchmarks" / "results.json").read_text())
         measured = [row["hangup"] for row in results["rows"] if row["name"] == "close_cpu_ms"]
         for ms in measured:
-            assert ms / 2 <= assumptions.CLOSE_CPU_MS <= ms * 2
+            assert ms <= assumptions.CLOSE_CPU_MS <= ms * 3
