@@ -9,7 +9,7 @@ import io
 import json
 from functools import cache, lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import quote
 
 from botocore.exceptions import ClientError
@@ -37,11 +37,27 @@ __all__ = [
 _JSON: Final = ("Content-Type", "application/x-amz-json-1.0")
 
 
-class DirectDynamoDb:
-    """DynamoDB, in the low-level form that is also the one on the wire."""
-
+class _Service:
     def __init__(self, transport: "Callable[[], Transport]") -> None:
         self._transport = transport
+
+
+class _JsonService(_Service):
+    """A service that is told the operation in a header, and takes and answers JSON."""
+
+    _TARGET: ClassVar[str]
+    """Its name there, with the version of its API."""
+
+    def _call(self, operation: str, request: "Mapping[str, Any]") -> Any:  # noqa: ANN401 - JSON
+        headers = (_JSON, ("X-Amz-Target", f"{self._TARGET}.{operation}"))
+        body = json.dumps(request).encode()
+        return _content(operation, self._transport().send("POST", "/", headers=headers, body=body))
+
+
+class DirectDynamoDb(_JsonService):
+    """DynamoDB, in the low-level form that is also the one on the wire."""
+
+    _TARGET = "DynamoDB_20120810"
 
     def scan(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
         """Return one page of a table."""
@@ -55,30 +71,23 @@ class DirectDynamoDb:
         """Update one item."""
         return self._call("UpdateItem", request)
 
-    def _call(self, operation: str, request: "Mapping[str, Any]") -> Any:  # noqa: ANN401 - JSON
-        return _call(self._transport(), "DynamoDB_20120810", operation, request)
 
-
-class DirectSqs:
+class DirectSqs(_JsonService):
     """SQS's calls of a queue that something is sent to."""
 
-    def __init__(self, transport: "Callable[[], Transport]") -> None:
-        self._transport = transport
+    _TARGET = "AmazonSQS"
 
     def send_message_batch(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
         """Send up to ten messages."""
-        return _call(self._transport(), "AmazonSQS", "SendMessageBatch", request)
+        return self._call("SendMessageBatch", request)
 
     def change_message_visibility(self, **request: Any) -> None:  # noqa: ANN401 - likewise
         """Say when a message that was received is to be delivered again."""
-        _call(self._transport(), "AmazonSQS", "ChangeMessageVisibility", request)
+        self._call("ChangeMessageVisibility", request)
 
 
-class DirectManagementApi:
+class DirectManagementApi(_Service):
     """The API Gateway Management API of one stage."""
-
-    def __init__(self, transport: "Callable[[], Transport]") -> None:
-        self._transport = transport
 
     def post_to_connection(self, *, ConnectionId: str, Data: bytes) -> Any:  # noqa: ANN401, N803 - boto3's
         """Send a message to a connection."""
@@ -97,11 +106,8 @@ class DirectManagementApi:
         return {} if last_active is None else {"LastActiveAt": parse_timestamp(last_active)}
 
 
-class DirectLambda:
+class DirectLambda(_Service):
     """Lambda's asynchronous ``invoke``."""
-
-    def __init__(self, transport: "Callable[[], Transport]") -> None:
-        self._transport = transport
 
     def invoke(self, *, FunctionName: str, InvocationType: str, Payload: bytes) -> Any:  # noqa: ANN401, N803 - boto3's
         """Queue one invocation."""
@@ -160,13 +166,6 @@ def _function(name: str) -> str:
 @lru_cache(maxsize=256)  # a connection is written to and closed, with others in between
 def _connection(connection_id: str) -> str:
     return f"/@connections/{quote(connection_id, safe='')}"
-
-
-def _call(transport: "Transport", target: str, operation: str, request: "Mapping[str, Any]") -> Any:  # noqa: ANN401 - JSON
-    """Call a service that takes JSON and answers with it."""
-    headers = (_JSON, ("X-Amz-Target", f"{target}.{operation}"))
-    body = json.dumps(request).encode()
-    return _content(operation, transport.send("POST", "/", headers=headers, body=body))
 
 
 def _content(operation: str, answer: "Answer") -> Any:  # noqa: ANN401 - JSON
