@@ -17,10 +17,10 @@ from hangup.aws.calls import ATTEMPT_MS, REPORT_MS, Calls, Deadline
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.core.pacing import Pace
 from hangup.errors import SweepFailed
-from hangup.lifecycle import Cleanup
 from hangup.ports import LeaveOutcome
 from hangup.sweep import SCAN_MARGIN_MS, STOP_MARGIN_MS
 from hangup.testing import InMemoryConnections
+from tests.unit.cleanup import cleanup_of
 from tests.unit.test_timeout_handler import World
 
 LAMBDA_MS = 60_000
@@ -70,15 +70,7 @@ class SlowWorld(World):
             closer=self.closer,
             parallel_map=self.side_by_side,
         )
-        self.cleanup = Cleanup(
-            connections=self.connections,
-            sessions=self.sessions,
-            gateway=self.gateway,
-            clock=self.clock,
-            log=self.log,
-            parallel_map=map,
-            claim_ms=DurationMs(60_000),
-        )
+        self.cleanup = cleanup_of(self)
         self.join("speaker", Role.SPEAKER)
 
     def join(self, connection_id: str, role: Role = Role.LISTENER) -> None:

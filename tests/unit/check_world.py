@@ -13,12 +13,11 @@ from hangup.core.invariants import (
     WrongCount,
 )
 from hangup.core.model import DurationMs, EpochMs, JoinRequest, Role, Session
-from hangup.lifecycle import Cleanup, join
+from hangup.lifecycle import join
 from hangup.mending import Mending
 from hangup.ports import JoinOutcome
 from hangup.testing import START_MS, InMemoryWorld
-
-CLAIM_MS = DurationMs(60_000)
+from tests.unit.cleanup import CLAIM_MS, cleanup_of
 
 
 class World(InMemoryWorld):
@@ -35,15 +34,7 @@ class World(InMemoryWorld):
                 audit=self.audit,
                 sessions=self.sessions,
                 gateway=self.gateway,
-                cleanup=Cleanup(
-                    connections=self.connections,
-                    sessions=self.sessions,
-                    gateway=self.gateway,
-                    clock=self.clock,
-                    log=self.log,
-                    parallel_map=map,
-                    claim_ms=CLAIM_MS,
-                ),
+                cleanup=cleanup_of(self),
                 clock=self.clock,
                 log=self.log,
                 parallel_map=map,

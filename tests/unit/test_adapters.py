@@ -27,7 +27,7 @@ from hangup.errors import BackendError
 from hangup.ports import CloseOutcome, PostOutcome
 from hangup.testing import FakeClock
 from tests.unit.aws_stub import JOIN_SECRET, AwsStub, Call, Failure
-from tests.unit.test_transport import serving
+from tests.unit.http_server import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,13 +6,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 
 import pycurl
 import pytest
 
 from hangup.aws import interleaving
 from hangup.aws.interleaving import Interleaved, perform, sleep
+from tests.unit.http_server import OK, Request, Server, serving
 
 
 class StandingClock:
@@ -31,44 +31,31 @@ class StandingClock:
 class Answerer:
     """An HTTP server that answers every request after as many seconds as its path says."""
 
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._port = self._listener.getsockname()[1]
-        self.connections = 0
-        threading.Thread(target=self._serve, daemon=True).start()
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        server.answer = self._answer
+
+    @property
+    def connections(self) -> int:
+        return self._server.connections
 
     def transfer(self, *, after_s: float = 0.0) -> pycurl.Curl:
         """Return a request that is answered after so long."""
         transfer = pycurl.Curl()
-        transfer.setopt(pycurl.URL, f"http://127.0.0.1:{self._port}/{after_s}")
+        transfer.setopt(pycurl.URL, f"{self._server.url}/{after_s}")
         transfer.setopt(pycurl.WRITEFUNCTION, len)
         transfer.setopt(pycurl.TIMEOUT_MS, 10_000)
         return transfer
 
-    def close(self) -> None:
-        self._listener.close()
-
-    def _serve(self) -> None:
-        with suppress(OSError):
-            while True:
-                peer, _address = self._listener.accept()
-                self.connections += 1
-                threading.Thread(target=self._answer, args=(peer,), daemon=True).start()
-
-    def _answer(self, peer: socket.socket) -> None:
-        with suppress(OSError), peer, peer.makefile("rb") as lines:
-            while first := lines.readline():
-                while lines.readline() != b"\r\n":
-                    pass
-                time.sleep(float(first.split()[1][1:]))
-                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+    def _answer(self, request: Request) -> bytes:
+        time.sleep(float(request.path.rpartition("/")[2]))
+        return OK
 
 
 @pytest.fixture
 def answerer() -> Iterator[Answerer]:
-    answerer = Answerer()
-    yield answerer
-    answerer.close()
+    with serving() as server:
+        yield Answerer(server)
 
 
 def status(transfer: pycurl.Curl) -> int:

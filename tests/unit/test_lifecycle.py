@@ -7,9 +7,10 @@ import pytest
 
 from hangup.core.model import Connection, DurationMs, EpochMs, JoinRequest, Role, Session
 from hangup.errors import BackendError, CleanupIncomplete
-from hangup.lifecycle import Activity, Cleanup, join
+from hangup.lifecycle import Activity, join
 from hangup.ports import JoinOutcome, LeaveOutcome
 from hangup.testing import InMemoryWorld
+from tests.unit.cleanup import cleanup_of
 
 
 class World(InMemoryWorld):
@@ -23,15 +24,7 @@ class World(InMemoryWorld):
             log=self.log,
             resolution_ms=DurationMs(0),
         )
-        self.cleanup = Cleanup(
-            claim_ms=DurationMs(60_000),
-            connections=self.connections,
-            sessions=self.sessions,
-            gateway=self.gateway,
-            clock=self.clock,
-            log=self.log,
-            parallel_map=map,
-        )
+        self.cleanup = cleanup_of(self)
 
     def join(self, connection_id: str, role: Role, session_id: str = "s1") -> JoinOutcome:
         self.gateway.open(connection_id)

@@ -196,7 +196,7 @@ def test_what_waits_for_a_slow_pace_does_not_hold_up_the_end(world: World) -> No
 
 def test_a_turn_that_comes_after_the_end_is_not_waited_for(world: World) -> None:
     pacer = world.closer.pacer
-    pacer.pace = type(pacer.pace)(1, shared_by=20)
+    pacer.pace = Pace(1, shared_by=20)
     crowd(world, 10, talking=False)
     ends_ms = world.clock.ms + 60_000
     report = world.sweep.check_and_close_idle_connections(
@@ -210,7 +210,7 @@ def test_a_turn_that_comes_after_the_end_is_not_waited_for(world: World) -> None
 
 def test_a_turn_that_was_not_taken_is_left_to_the_next(world: World) -> None:
     pacer = world.closer.pacer
-    pacer.pace = type(pacer.pace)(1, shared_by=20)
+    pacer.pace = Pace(1, shared_by=20)
     assert pacer.wait()
     began_ms = world.clock.ms
     assert not pacer.wait(lambda: world.clock.ms < began_ms + 5_000)

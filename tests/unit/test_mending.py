@@ -8,7 +8,6 @@ from hangup.core.invariants import (
 )
 from hangup.core.model import Connection, EpochMs, Role
 from tests.unit.check_world import (
-    CLAIM_MS,
     World,
     count_too_high,
     ended_and_forgotten,
@@ -19,6 +18,7 @@ from tests.unit.check_world import (
     lost_listeners,
     no_speaker,
 )
+from tests.unit.cleanup import CLAIM_MS
 
 
 @pytest.fixture
