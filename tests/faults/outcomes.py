@@ -36,7 +36,7 @@ FAULTS: Final[Mapping[str, Mapping[str, object]]] = {
     "throttling": {},  # its code is the service's own
     "500": {"error": {"code": "InternalServerError", "status": 500}},
     "503": {"error": {"code": "ServiceUnavailable", "status": 503}},
-    # Half a second after the client has given up, the call takes effect.
+    # Half a second or more after the client has given up, the call takes effect.
     "no answer in time": {"latency": 4_500},
     "reset": {"reset": True},
     "answer lost": ANSWER_LOST,

@@ -35,8 +35,8 @@ REPORT_MS: Final = 3_000
 _FIRST_PAUSE_MS: Final = 50
 _LONGEST_PAUSE_MS: Final = 2_000
 _MAX_ATTEMPTS: Final = 6
-"""In the mean 1.6 s of pauses: after that another layer (the next sweep, Lambda, the client)
-tries again."""
+"""At most 1.6 s of pauses, and half of that in the mean: after that another layer (the next sweep,
+Lambda, the client) tries again."""
 
 _FOR_GOOD: Final = (ParamValidationError, NoCredentialsError, NoRegionError)
 _UNSENT: Final = (EndpointConnectionError, ConnectTimeoutError)

@@ -51,8 +51,8 @@ _CONFIG: Final = Config(
     connect_timeout=CONNECT_S,
     read_timeout=READ_S,
     retries={"mode": "standard", "total_max_attempts": 1},
-    # No function has more threads; a connection that finds no room in the pool is thrown away.
-    max_pool_connections=CLOSES_IN_FLIGHT,
+    # Nobody has more threads; a connection that finds no room in the pool is thrown away.
+    max_pool_connections=CONCURRENCY,
 )
 
 Made = TypeVar("Made")

@@ -28,8 +28,8 @@ _GATHER_S: Final = 0.003
 """How long answers are left to gather where there is none: to wake up for each of them costs CPU
 time. A close, which waits for four answers, takes up to four times this longer."""
 
-_CONNECTIONS: Final = 160
-"""Connections kept: for 32 calls in flight, to five services. By itself libcurl keeps four for each
+_CONNECTIONS: Final = 128
+"""Connections kept: for 32 calls in flight, to four services. By itself libcurl keeps four for each
 transfer that is under way, and where there are few would close what the next needs."""
 
 _LONGEST_REST_S: Final = 1.0

@@ -1,7 +1,7 @@
 """Signed HTTPS requests through libcurl, which brings HTTP, TLS and the pool of connections.
 
-The calls that a sweep makes for each close go this way: one costs a fraction of the CPU time that
-it costs through botocore (docs/decisions/0001-libcurl-for-closes.md). ``calls`` has the retries.
+All calls of a sweep go this way: one costs a fraction of the CPU time that it costs through
+botocore (docs/decisions/0001-libcurl-for-closes.md). ``calls`` has the retries.
 
 What got no answer raises what botocore raises for it, so that callers need not know the difference.
 """
