@@ -6,25 +6,28 @@
    connections are therefore gathered, up to a batch, before the first of them is closed.
 4. Close: each goes through the closer, paced; a bad record or a failure stops nothing. With a
    queue the sweep closes none: it looks ahead, and queues what is idle or will be before the next
-   sweep has looked.
+   sweep has looked. Meanwhile the next batch is gathered.
 5. Stop in time: with less than the margin left, the sweep starts nothing more and says so; the
    next sweep starts at another segment, so that no part of the table waits for ever.
 6. Report: metrics first, then one log line, then an error if a backend failed.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, assert_never
+from functools import partial
+from itertools import chain
+from typing import Final, TypeVar, assert_never
 
-from hangup.closer import STOP_MARGIN_MS, Closer, Outcome, Tally
+from hangup.closer import STOP_MARGIN_MS, Closer, Tally
 from hangup.core.due import LOOK_AHEAD_MS, Due, falls_due
-from hangup.core.guard import GuardPolicy, Hold, Liveness, judge, liveness, liveness_of_due
+from hangup.core.guard import GuardPolicy, Hold, Liveness, judge
 from hangup.core.limits import MAX_QUEUE_BATCH
 from hangup.core.model import Connection, DurationMs, EpochMs
 from hangup.core.policy import Adopt, Close, IdlePolicy, Keep, Unreadable, decide
 from hangup.core.report import SweepReport
 from hangup.errors import BackendError, SweepFailed
+from hangup.inquiry import Inquiry
 from hangup.ports import (
     Clock,
     ConnectionsRepository,
@@ -32,7 +35,6 @@ from hangup.ports import (
     Gateway,
     Log,
     Metrics,
-    NotQueued,
     ParallelMap,
     ScanPage,
 )
@@ -53,7 +55,8 @@ this is more than for a close, five seconds, a batch takes at the default pace."
 
 BATCH_SIZE: Final = 1_000
 """Idle connections gathered before some are closed: a thousand judge the table well, since a scan
-comes in the order of a hash, and take less than a megabyte."""
+comes in the order of a hash, and take less than a megabyte. There are two batches at most, one that
+is being closed and one that is being gathered, and a page."""
 
 _IDS_PER_LINE: Final = 20
 """Connection ids named in one log line, so that a table of bad records floods no log."""
@@ -61,6 +64,9 @@ _IDS_PER_LINE: Final = 20
 _ROTATION_MS: Final = 60_000
 _GOLDEN_RATIO_32: Final = 2_654_435_769
 """2 ** 32 divided by the golden ratio: its multiples spread evenly, whatever their step."""
+
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +85,9 @@ class Sweep:
     """One pass over the connections table, ready to be run once per invocation.
 
     ``total_segments`` (at least 1) is how many parts the table, or a group's part of it, is read
-    in, one after the other. ``parallel_map`` runs the closes of one batch and the guard's
-    questions. With a ``due_queue`` the sweep closes nothing itself.
+    in, one after the other: one page at a time is most of what a partition of DynamoDB gives.
+    ``parallel_map``, on one thread, runs the closes of a batch while the next is read, and the
+    guard's questions. With a ``due_queue`` the sweep closes nothing itself.
     """
 
     connections: ConnectionsRepository
@@ -129,28 +136,53 @@ class _Pass:
     correlation_id: str
     override_guard: bool
     group: SegmentGroup
+    pages: Iterator[ScanPage] = field(init=False)
     gathered: list[Connection] = field(default_factory=list)
+    """Idle, or due: to be acted on."""
+    timeless: list[Connection] = field(default_factory=list)
+    """To be adopted."""
     counts: Counter[str] = field(default_factory=Counter)
     tally: Tally = field(default_factory=Tally)
     first_error: BackendError | None = None
     complete: bool = True
     held: bool = False
 
+    def __post_init__(self) -> None:
+        self.pages = self._pages()
+
     def run(self) -> SweepReport:
+        self._read_on()
+        while (self.gathered or self.timeless) and not self.held:
+            self._adopt_all()
+            if self.gathered:
+                self._act_on_batch()
+            else:
+                self._read_on()
+        return self._report()
+
+    def _read_on(self) -> None:
+        """Read pages until a batch is gathered, or there are no more."""
         try:
-            for page in self._pages():
+            while len(self.gathered) + len(self.timeless) < BATCH_SIZE:
+                page = next(self.pages, None)
+                if page is None:
+                    return
                 self.counts["checked"] += page.scanned_count
                 self._decide(page.candidates)
-                while len(self.gathered) >= BATCH_SIZE and not self.held:
-                    self._act_on_batch()
         except BackendError as error:
+            # Having raised, the pages are at their end.
             self.sweep.log.error("scan failed", error=str(error))
             self.complete = False
             # The first error is the likelier cause of the later ones.
             self.first_error = self.first_error or error
-        if self.gathered and not self.held:
-            self._act_on_batch()
-        return self._report()
+
+    def _reading_on(self, act: Callable[[Item], None], items: Iterable[Item]) -> None:
+        """Act on each of these, and gather the next batch meanwhile.
+
+        An answer of DynamoDB takes a while, and no CPU time of ours: time for many closes.
+        """
+        jobs: Iterable[Callable[[], None]] = (partial(act, item) for item in items)
+        list(self.sweep.parallel_map(lambda job: job(), chain([self._read_on], jobs)))
 
     def _pages(self) -> Iterator[ScanPage]:
         sweep = self.sweep
@@ -162,7 +194,7 @@ class _Pass:
             )
             while True:
                 # Asked before each page: a page is a read of up to 1 MB.
-                if self.held or self.time_left_ms() < SCAN_MARGIN_MS:
+                if self.time_left_ms() < SCAN_MARGIN_MS:
                     self.complete = False
                     return
                 page = next(pages, None)
@@ -178,7 +210,7 @@ class _Pass:
 
     def _decide(self, candidates: Sequence[Connection]) -> None:
         """Gather the idle and the due ones; adopt, count and log the others as the rules say."""
-        found, unreadable, timeless = [], [], []
+        found, unreadable = [], []
         for connection in candidates:
             match decide(connection, self.sweep.policy, self.now_ms):
                 case Close():
@@ -187,16 +219,13 @@ class _Pass:
                     if self.sweep.due_queue is not None and falls_due(keep, now_ms=self.now_ms):
                         found.append(connection)
                 case Adopt():
-                    timeless.append(connection)
+                    self.timeless.append(connection)
                 case Unreadable():
                     unreadable.append(connection.connection_id)
                 case unexpected:
                     assert_never(unexpected)
         self.gathered += found
         self.counts["found"] += len(found)
-        # A table that is new to Hangup may have a page of nothing but these.
-        for adopted in self.sweep.parallel_map(self._adopt, timeless):
-            self.counts["adopted"] += adopted
         if unreadable:
             self.counts["unreadable"] += len(unreadable)
             self.sweep.log.warning(
@@ -204,6 +233,12 @@ class _Pass:
                 count=len(unreadable),
                 connectionIds=unreadable[:_IDS_PER_LINE],
             )
+
+    def _adopt_all(self) -> None:
+        # A table that is new to Hangup may have pages of nothing but these.
+        timeless, self.timeless = self.timeless, []
+        for adopted in self.sweep.parallel_map(self._adopt, timeless):
+            self.counts["adopted"] += adopted
 
     def _adopt(self, connection: Connection) -> bool:
         if not self._has_time():
@@ -242,9 +277,7 @@ class _Pass:
 
     def _close_batch(self, batch: Sequence[Connection]) -> None:
         self._say("closing idle connections", batch)
-        for connection, outcome in self.sweep.parallel_map(self._close, self._in_turn(batch)):
-            self.first_error = self.first_error or outcome.error
-            self.tally.add(connection, outcome, deadline_ms=self._deadline_ms(connection))
+        self._reading_on(self._close, self._in_turn(batch))
 
     def _queue_batch(self, batch: Sequence[Connection], queue: DueQueue) -> None:
         self._say("queueing connections that are idle or fall due", batch)
@@ -257,23 +290,25 @@ class _Pass:
             for connection in batch
         ]
 
-        def send(some: Sequence[Due]) -> NotQueued | Literal["too late"] | None:
-            return queue.send(some) if self._has_time() else "too late"
+        self._reading_on(
+            partial(self._queue, queue),
+            [dues[n : n + MAX_QUEUE_BATCH] for n in range(0, len(dues), MAX_QUEUE_BATCH)],
+        )
 
-        parts = [dues[n : n + MAX_QUEUE_BATCH] for n in range(0, len(dues), MAX_QUEUE_BATCH)]
-        for part, left in zip(parts, self.sweep.parallel_map(send, parts), strict=True):
-            if left == "too late":
-                self.complete = False
-                continue
-            self.counts["queued"] += len(part) - (len(left.dues) if left else 0)
-            if left is not None:
-                self.counts["queue_failures"] += len(left.dues)
-                self.first_error = self.first_error or left.error
-                self.sweep.log.error(
-                    "queueing failed",
-                    connectionIds=[due.connection.connection_id for due in left.dues],
-                    error=str(left.error),
-                )
+    def _queue(self, queue: DueQueue, dues: Sequence[Due]) -> None:
+        if not self._has_time():
+            self.complete = False
+            return
+        left = queue.send(dues)
+        self.counts["queued"] += len(dues) - (len(left.dues) if left else 0)
+        if left is not None:
+            self.counts["queue_failures"] += len(left.dues)
+            self.first_error = self.first_error or left.error
+            self.sweep.log.error(
+                "queueing failed",
+                connectionIds=[due.connection.connection_id for due in left.dues],
+                error=str(left.error),
+            )
 
     def _say(self, event: str, batch: Sequence[Connection]) -> None:
         self.sweep.log.info(
@@ -294,41 +329,17 @@ class _Pass:
         ):
             return None
         sample = guard.sample(batch, seed=self.now_ms // _ROTATION_MS)
-        return judge(list(self.sweep.parallel_map(self._liveness, sample)))
+        inquiry = Inquiry(
+            connections=self.sweep.connections,
+            gateway=self.sweep.gateway,
+            log=self.sweep.log,
+            policy=self.sweep.policy,
+            now_ms=self.now_ms,
+        )
+        return judge(list(self.sweep.parallel_map(partial(self._liveness, inquiry), sample)))
 
-    def _liveness(self, connection: Connection) -> Liveness:
-        if not self._has_time():
-            return Liveness.UNKNOWN
-        try:
-            last_active_ms = self.sweep.gateway.last_active_ms(connection.connection_id)
-            if self.now_ms > self._deadline_ms(connection):
-                cutoff_ms = self.sweep.policy.cutoff_ms(self.now_ms)
-                return liveness(last_active_ms, cutoff_ms=cutoff_ms)
-            return self._liveness_of_due(connection, last_active_ms)
-        except BackendError as error:
-            self.sweep.log.warning(
-                "liveness unknown", connectionId=connection.connection_id, error=str(error)
-            )
-            return Liveness.UNKNOWN
-
-    def _liveness_of_due(self, connection: Connection, last_active_ms: EpochMs | None) -> Liveness:
-        resolution_ms = self.sweep.policy.activity_resolution_ms
-
-        def judged(seen: Connection) -> Liveness:
-            return liveness_of_due(
-                last_active_ms,
-                recorded_ms=_last_seen_ms(seen),
-                activity_resolution_ms=resolution_ms,
-            )
-
-        seen = judged(connection)
-        if seen is not Liveness.ACTIVE:
-            return seen
-        # It may have spoken, and been recorded, since the scan: then the record says so by now.
-        now = self.sweep.connections.get(connection.connection_id)
-        if now is None:
-            return Liveness.GONE
-        return Liveness.UNKNOWN if now.last_seen_ms is None else judged(now)
+    def _liveness(self, inquiry: Inquiry, connection: Connection) -> Liveness:
+        return inquiry.liveness(connection) if self._has_time() else Liveness.UNKNOWN
 
     def _in_turn(self, batch: Sequence[Connection]) -> Iterator[Connection]:
         """Yield each when its close may start, as long as there is time for one."""
@@ -338,17 +349,19 @@ class _Pass:
                 return
             yield connection
 
-    def _close(self, connection: Connection) -> tuple[Connection, Outcome]:
-        closer = self.sweep.closer
-        return connection, closer.close_idle_connection(
+    def _close(self, connection: Connection) -> None:
+        outcome = self.sweep.closer.close_idle_connection(
             connection, correlation_id=self.correlation_id
         )
+        self.first_error = self.first_error or outcome.error
+        self.tally.add(connection, outcome, deadline_ms=self._deadline_ms(connection))
 
     def _has_time(self) -> bool:
         return self.time_left_ms() >= STOP_MARGIN_MS
 
     def _deadline_ms(self, connection: Connection) -> EpochMs:
-        return self.sweep.policy.deadline_ms(_last_seen_ms(connection))
+        assert connection.last_seen_ms is not None  # noqa: S101 - what is idle or due has one
+        return self.sweep.policy.deadline_ms(connection.last_seen_ms)
 
     def _report(self) -> SweepReport:
         count = self.counts
@@ -377,11 +390,6 @@ class _Pass:
                 f"left to the next one; first error: {self.first_error}"
             ) from self.first_error
         return report
-
-
-def _last_seen_ms(connection: Connection) -> EpochMs:
-    assert connection.last_seen_ms is not None  # noqa: S101 - what is idle or due has one
-    return connection.last_seen_ms
 
 
 def segments_from(now_ms: EpochMs, total_segments: int) -> Iterator[int]:

@@ -146,7 +146,7 @@ def _in_one_invocation(fleet: Fleet) -> SweepEstimate:
     """Return the sweep, in one invocation even where the plan would have more be prompt."""
     sweep = estimate_sweep(fleet)
     each = sweep.segments
-    return replace(sweep, segments=1, scan_s=sweep.scan_s * each, act_s=sweep.act_s * each)
+    return replace(sweep, segments=1, scan_s=sweep.scan_s * each)
 
 
 def test_a_scan_that_runs_out_of_time_closes_what_it_has_found() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from hangup.aws.clock import SystemClock
-from hangup.aws.interleaving import Interleaved
+from hangup.aws.interleaving import Interleaved, sleep
 from hangup.closer import Pacer
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.core.pacing import Pace
@@ -138,6 +138,29 @@ def test_closes_never_exceed_the_pace_whatever_the_workers(world: World) -> None
     assert starts[-1] - starts[0] >= 4_900
 
 
+def test_the_next_batch_is_read_while_one_is_closed(world: World) -> None:
+    watched = InMemoryConnections(world.faults, page_size=500)
+    world.connections = watched
+    crowd(world, 3_000, talking=False)
+    calls: list[str] = []
+
+    def answer_after_a_while(operation: str, _key: str) -> None:
+        calls.append(operation)
+        sleep(0.0005)
+
+    world.faults.before = answer_after_a_while
+    closer = replace(world.closer, connections=watched)
+    replace(
+        world.sweep, connections=watched, closer=closer, parallel_map=Interleaved(8)
+    ).check_and_close_idle_connections(time_left_ms=lambda: PLENTY_MS, correlation_id="t")
+    claims = [position for position, call in enumerate(calls) if call == "UpdateItem"]
+    pages = [position for position, call in enumerate(calls) if call == "Scan"]
+    assert len(claims) == 3_000
+    # Closes had begun, and were not done, when the next batch's pages were read.
+    assert claims[0] < pages[3] < claims[999]
+    assert claims[1_000] < pages[5] < claims[1_999]
+
+
 def test_gathering_does_not_outgrow_a_batch(world: World) -> None:
     watched = InMemoryConnections(world.faults, page_size=300)
     world.connections = watched
@@ -156,7 +179,8 @@ def test_gathering_does_not_outgrow_a_batch(world: World) -> None:
         world.sweep, connections=watched, closer=closer
     ).check_and_close_idle_connections(time_left_ms=lambda: PLENTY_MS, correlation_id="t")
     assert report.closed == 5_000
-    assert most < BATCH_SIZE + 2 * 300
+    # One batch that is being closed, and the next.
+    assert most < 2 * (BATCH_SIZE + 300)
 
 
 def test_pacing_sleeps_until_its_turn(world: World) -> None:

@@ -343,7 +343,8 @@ class TestCheckAndCloseIdleConnections:
     def test_adopts_only_while_there_is_time(self, world: World) -> None:
         for number in range(10):
             world.connections.put(Connection(connection_id=f"c{number}"))
-        left = iter([PLENTY_MS, *[STOP_MARGIN_MS] * 3])
+        # For a page, for none further, and for three of them.
+        left = iter([PLENTY_MS, *[STOP_MARGIN_MS] * 4])
         report = world.sweep.check_and_close_idle_connections(
             time_left_ms=lambda: next(left, DurationMs(STOP_MARGIN_MS - 1)), correlation_id="t"
         )

@@ -5,7 +5,8 @@
 2. To that comes the time that the sweep needs until it gets to it: the scan comes in the order of a
    hash, so each place in the sweep is as likely as another.
 3. A sweep reads its pages one after the other, and gathers a batch of idle connections before it
-   closes the first of them; closes follow one another at the slowest of pace, CPU and latency.
+   closes the first of them, and the next batch meanwhile; closes follow one another at the slowest
+   of pace, CPU and latency.
 4. With ``precise`` a sweep queues instead, each with the delay to its deadline, rounded down to
    whole seconds: the message comes early by what was rounded, evenly distributed from 0 to 1 s, and
    is waited for. Its way to a close function (the delivery, and the time until one of them is free)
@@ -76,6 +77,7 @@ class SweepEstimate:
     ``found`` is what all of them close or, with ``precise``, queue; ``closes`` is what of it is
     closed. The durations are those of one invocation, seconds. ``segments`` are as few as stay
     within ``budget_s``; 20 at most, and ``fits`` says whether they stay within their time limit.
+    ``single_s`` is how long a single invocation would take.
     """
 
     precise: bool
@@ -85,15 +87,50 @@ class SweepEstimate:
     closes: float
     interval_ms: float
     limited_by: str
-    act_s: float
     segments: int
-    fits: bool
     single_s: float
+
+    @property
+    def act_s(self) -> float:
+        """How long the closes of each invocation take, or its queueing, by themselves."""
+        return self.found * self.interval_ms / 1000 / self.segments
 
     @property
     def duration_s(self) -> float:
         """How long each invocation takes."""
-        return self.scan_s + self.act_s
+        return self.acts_on_s(self.found / self.segments)
+
+    @property
+    def fits(self) -> bool:
+        """Whether they stay within their time limit."""
+        return self.read_by_s <= SCAN_BUDGET_S and self.duration_s <= SWEEP_BUDGET_S
+
+    @property
+    def read_by_s(self) -> float:
+        """How long after its start an invocation has read all its pages."""
+        last = max(0, math.ceil(self.found / self.segments / BATCH_SIZE) - 1)
+        return self._gather_s(0) if not last else self._begins_s(last - 1) + self._gather_s(last)
+
+    def acts_on_s(self, before: float) -> float:
+        """Return how long after its start an invocation acts on what comes after so many."""
+        batch = int(before // BATCH_SIZE)
+        return self._begins_s(batch) + (before - batch * BATCH_SIZE) * self.interval_ms / 1000
+
+    def _begins_s(self, batch: int) -> float:
+        """Return when a batch (from 0) has been gathered, and the one before it is done."""
+        first_s = self._gather_s(0)
+        if not batch:
+            return first_s
+        act_s = BATCH_SIZE * self.interval_ms / 1000
+        return first_s + (batch - 1) * max(first_s, act_s) + max(self._gather_s(batch), act_s)
+
+    def _gather_s(self, batch: int) -> float:
+        """Return how long it takes to read what a batch has; the last has the rest of the table."""
+        found = self.found / self.segments
+        if found <= BATCH_SIZE:
+            return 0.0 if batch else self.scan_s
+        each_s = self.scan_s * BATCH_SIZE / found
+        return min(each_s, max(0.0, self.scan_s - batch * each_s))
 
     @property
     def budget_s(self) -> float:
@@ -107,8 +144,8 @@ class SweepEstimate:
 
     @property
     def found_at_most(self) -> int:
-        """How many one invocation has time to close or queue, beside its part of the scan."""
-        time_ms = (SWEEP_BUDGET_S - self.scan_s) * 1000
+        """How many one invocation has time to close or queue, once it has gathered the first."""
+        time_ms = (SWEEP_BUDGET_S - self._begins_s(0)) * 1000
         return int(max(0.0, time_ms) / self.interval_ms)
 
 
@@ -134,8 +171,7 @@ def _estimate(fleet: Fleet, segments: int) -> SweepEstimate:
     closes = fleet.idle_closes_per_second * fleet.sweep_interval_s
     found = estimate_queue(fleet).messages if fleet.precise else closes
     interval_ms, limited_by = act_interval_ms(fleet, segments=segments)
-    act_s = found * interval_ms / 1000 / segments
-    return SweepEstimate(
+    estimate = SweepEstimate(
         precise=fleet.precise,
         pages=pages,
         scan_s=scan_s,
@@ -143,11 +179,10 @@ def _estimate(fleet: Fleet, segments: int) -> SweepEstimate:
         closes=closes,
         interval_ms=interval_ms,
         limited_by=limited_by,
-        act_s=act_s,
         segments=segments,
-        fits=scan_s <= SCAN_BUDGET_S and scan_s + act_s <= SWEEP_BUDGET_S,
-        single_s=scan_s + act_s,
+        single_s=0.0,
     )
+    return replace(estimate, single_s=estimate.duration_s)
 
 
 def page_ms(fleet: Fleet) -> float:
@@ -215,11 +250,7 @@ def lateness(fleet: Fleet, sweep: SweepEstimate) -> Distribution:
 
 def _reached_s(sweep: SweepEstimate, place: int, places: int) -> float:
     """Return how long after its start a sweep closes, or queues, what is at this place in it."""
-    found = sweep.found / sweep.segments
-    before = (place + 0.5) / places * found
-    batch_ends = (before // BATCH_SIZE + 1) * BATCH_SIZE
-    scanned = min(1.0, batch_ends / found) if found else 1.0
-    return sweep.scan_s * scanned + before * sweep.interval_ms / 1000
+    return sweep.acts_on_s((place + 0.5) / places * sweep.found / sweep.segments)
 
 
 def _precise_lateness(fleet: Fleet, sweep: SweepEstimate) -> Distribution:

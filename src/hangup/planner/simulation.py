@@ -1,10 +1,11 @@
 """A discrete-event simulation of heartbeats, silences and sweeps: the planner's second opinion.
 
 It knows the mechanism and none of the planner's formulas: connections talk, stop talking, are found
-by a sweep that reads its pages one by one, gathers a batch and closes it one after another. With
-``precise`` the sweep looks ahead and queues them instead, each with its delay in whole seconds, and
-a few functions take what the queue delivers, a batch at a time: each waits for the deadlines of its
-batch, closes one after another, and is free for the next batch when it has closed them all.
+by a sweep that reads its pages one by one, gathers a batch and closes it one after another while it
+gathers the next. With ``precise`` the sweep looks ahead and queues them instead, each with its
+delay in whole seconds, and a few functions take what the queue delivers, a batch at a time: each
+waits for the deadlines of its batch, closes one after another, and is free for the next batch when
+it has closed them all.
 
 ``draw`` returns evenly distributed numbers from 0 to below 1; with a seeded generator the whole run
 is the same every time.
@@ -199,28 +200,35 @@ class _Run:
         record_pages = self.fleet.connections * self.fleet.record_bytes / 1_048_576
         parts = self.fleet.scan_segments
         pages = parts * max(1, math.ceil(record_pages / parts))
-        now_s, gathered, found = start_s, list[_Client](), 0
-        for page in range(1, pages + 1):
-            is_late = now_s - start_s > SCAN_BUDGET_S
-            if is_late:
-                self.result.sweeps_incomplete += 1
-            else:
-                now_s += self.page_s
+        gathered, found, page, is_late = list[_Client](), 0, 0, False
+
+        def read_on(now_s: float) -> float:
+            """Read until a batch is gathered, or all is read; return when."""
+            nonlocal found, page, is_late
+            while page < pages and len(gathered) < BATCH_SIZE and not is_late:
+                is_late = now_s - start_s > SCAN_BUDGET_S
+                if not is_late:
+                    page += 1
+                    now_s += self.page_s
                 while found < len(due) and due[found].place * pages < page:
                     gathered.append(due[found])
                     found += 1
-            is_last = is_late or page == pages
-            while len(gathered) >= BATCH_SIZE or (is_last and gathered):
-                batch, gathered = gathered[:BATCH_SIZE], gathered[BATCH_SIZE:]
-                for client in batch:
-                    if now_s - start_s > SWEEP_BUDGET_S:
-                        # Whatever is left is left to the next sweep.
-                        self.result.sweeps_incomplete += not is_late
-                        return
-                    yield now_s, client
-                    now_s += act_s
-            if is_late:
-                return
+            return now_s
+
+        now_s = read_on(start_s)
+        while gathered:
+            batch = gathered[:BATCH_SIZE]
+            del gathered[:BATCH_SIZE]
+            read_s = read_on(now_s)
+            for client in batch:
+                if now_s - start_s > SWEEP_BUDGET_S:
+                    # Whatever is left is left to the next sweep.
+                    self.result.sweeps_incomplete += 1
+                    return
+                yield now_s, client
+                now_s += act_s
+            now_s = max(now_s, read_s)
+        self.result.sweeps_incomplete += is_late
 
     def deadline_s(self, client: _Client) -> float:
         return client.recorded_s + self.fleet.grace_s
