@@ -93,7 +93,8 @@ class TestConnections:
         request = aws.calls("Scan")[0]
         assert (request["Segment"], request["TotalSegments"]) == (2, 7)
         assert request["ExpressionAttributeValues"][":cutoff"] == {"N": str(NOW_MS)}
-        assert "targetLanguage" not in request["ExpressionAttributeNames"].values()
+        assert "lastActivityTime" in request["ProjectionExpression"]
+        assert "targetLanguage" not in request["ProjectionExpression"]
 
     def test_knows_an_orphan_by_the_record_that_a_refusal_brings_along(
         self, aws: AwsStub, connections: DynamoDbConnections

@@ -66,7 +66,7 @@ class TestAudit:
         first, second = aws.calls("Scan")
         assert first["ConsistentRead"] is True
         assert second == {**first, "ExclusiveStartKey": key}
-        assert "claimExpiresAt" in first["ExpressionAttributeNames"].values()
+        assert "claimExpiresAt" in first["ProjectionExpression"]
 
     def test_tells_sessions_from_other_records(self, aws: AwsStub, audit: DynamoDbAudit) -> None:
         odd = [

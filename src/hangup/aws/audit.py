@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from hangup.aws.calls import AnsweredError, Calls
 from hangup.aws.items import (
-    CONNECTION_ATTRIBUTES,
+    CONNECTION_PROJECTION,
+    PROJECTION_NAMES,
     connection_from_item,
     number,
     session_from_item,
@@ -51,13 +52,12 @@ class DynamoDbAudit:
 
     def connection_pages(self) -> Iterator[Sequence[AuditedConnection]]:
         """Yield every connection record, page by page, up to 1 MB each."""
-        names = {f"#{name}": name for name in (*CONNECTION_ATTRIBUTES, "claimExpiresAt")}
         pages = self._scan(
             {
                 "TableName": self._connections_table,
                 "ConsistentRead": True,
-                "ProjectionExpression": ", ".join(names),
-                "ExpressionAttributeNames": names,
+                "ProjectionExpression": f"{CONNECTION_PROJECTION}, claimExpiresAt",
+                "ExpressionAttributeNames": PROJECTION_NAMES,
             }
         )
         return ([_audited(item) for item in page] for page in pages)

@@ -1,12 +1,18 @@
 """The connections table in DynamoDB."""
 
 from collections.abc import Iterator, Mapping
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import uuid4
 
 from hangup.aws.calls import AnsweredError, Calls
-from hangup.aws.items import CONNECTION_ATTRIBUTES, connection_from_item, number, string
+from hangup.aws.items import (
+    CONNECTION_PROJECTION,
+    PROJECTION_NAMES,
+    connection_from_item,
+    number,
+    string,
+)
 from hangup.core.limits import MAX_CLOCK_LEAD_MS
 from hangup.core.model import Connection, DurationMs, EpochMs
 from hangup.ports import ActivityOutcome, ScanPage
@@ -23,29 +29,24 @@ if TYPE_CHECKING:
 
 __all__ = ["DynamoDbConnections"]
 
-# Conditions, from named parts. Names with "#" stand for attributes: some are reserved words.
-_MAY_BE_IDLE: Final = "#lastActivityTime < :cutoff"
-_HAS_NO_ACTIVITY: Final = "attribute_not_exists(#lastActivityTime)"
+_MAY_BE_IDLE: Final = "lastActivityTime < :cutoff"
+_HAS_NO_ACTIVITY: Final = "attribute_not_exists(lastActivityTime)"
 _CONNECT_TELLS: Final = (
-    "(attribute_not_exists(#connectedAt) OR #connectedAt < :cutoff"
-    " OR NOT attribute_type(#connectedAt, :number))"
+    "(attribute_not_exists(connectedAt) OR connectedAt < :cutoff"
+    " OR NOT attribute_type(connectedAt, :number))"
 )
 _ACTIVITY_IS_NO_NUMBER: Final = (
-    "(attribute_exists(#lastActivityTime) AND NOT attribute_type(#lastActivityTime, :number))"
+    "(attribute_exists(lastActivityTime) AND NOT attribute_type(lastActivityTime, :number))"
 )
-_ACTIVITY_IS_IN_THE_FUTURE: Final = "#lastActivityTime > :future"
+_ACTIVITY_IS_IN_THE_FUTURE: Final = "lastActivityTime > :future"
 _IS_CANDIDATE: Final = (
     f"{_MAY_BE_IDLE} OR ({_HAS_NO_ACTIVITY} AND {_CONNECT_TELLS}) OR {_ACTIVITY_IS_NO_NUMBER}"
     f" OR {_ACTIVITY_IS_IN_THE_FUTURE}"
 )
-_EXISTS: Final = "attribute_exists(#connectionId)"
+_EXISTS: Final = "attribute_exists(connectionId)"
 # True as well where there is none, or it is no number. A time to come is no notice of ours.
-_HAS_NO_OTHER_NOTICE: Final = "NOT (#noticedAt BETWEEN :seen AND :future)"
-_IS_UNCLAIMED: Final = "(attribute_not_exists(#claimExpiresAt) OR #claimExpiresAt <= :now)"
-
-_NAMES: Final = {
-    f"#{name}": name for name in (*CONNECTION_ATTRIBUTES, "claimExpiresAt", "claimToken")
-}
+_HAS_NO_OTHER_NOTICE: Final = "NOT (noticedAt BETWEEN :seen AND :future)"
+_IS_UNCLAIMED: Final = "(attribute_not_exists(claimExpiresAt) OR claimExpiresAt <= :now)"
 
 _NUMBER: Final = {":number": string("N")}
 
@@ -80,15 +81,14 @@ class DynamoDbConnections:
         self, *, cutoff_ms: EpochMs, segment: int, total_segments: int
     ) -> Iterator[ScanPage]:
         """Yield the pages of one segment with those records that may be idle."""
-        projection = [f"#{name}" for name in CONNECTION_ATTRIBUTES]
         return self._scan(
             {
                 "TableName": self._table,
                 "Segment": segment,
                 "TotalSegments": total_segments,
                 "FilterExpression": _IS_CANDIDATE,
-                "ProjectionExpression": ", ".join(projection),
-                "ExpressionAttributeNames": {name: _NAMES[name] for name in projection},
+                "ProjectionExpression": CONNECTION_PROJECTION,
+                "ExpressionAttributeNames": PROJECTION_NAMES,
                 "ExpressionAttributeValues": {
                     ":cutoff": number(cutoff_ms),
                     # At most a timeout earlier than a day from now: far from any clock's error.
@@ -102,9 +102,9 @@ class DynamoDbConnections:
         """Take the claim; return False if the client became active first, or another acts on it."""
         # "<=" where "=" is meant: the model rounds fractions up, and activity never moves back.
         if connection.last_activity_ms is not None:
-            unchanged, seen_ms = "#lastActivityTime <= :seen", connection.last_activity_ms
+            unchanged, seen_ms = "lastActivityTime <= :seen", connection.last_activity_ms
         elif connection.connected_at_ms is not None:
-            unchanged = f"{_HAS_NO_ACTIVITY} AND #connectedAt <= :seen"
+            unchanged = f"{_HAS_NO_ACTIVITY} AND connectedAt <= :seen"
             seen_ms = connection.connected_at_ms
         else:
             return False
@@ -121,7 +121,7 @@ class DynamoDbConnections:
             values[":future"] = number(now_ms + MAX_CLOCK_LEAD_MS)
         refused = self._update(
             connection.connection_id,
-            update="SET #claimExpiresAt = :claim, #claimToken = :token",
+            update="SET claimExpiresAt = :claim, claimToken = :token",
             condition=condition,
             values=values,
         )
@@ -130,9 +130,9 @@ class DynamoDbConnections:
 
     def release(self, connection: Connection, *, noticed_at_ms: EpochMs | None) -> None:
         """Give a claim back, and remember when the notice was sent."""
-        update, values = "REMOVE #claimExpiresAt, #claimToken", {}
+        update, values = "REMOVE claimExpiresAt, claimToken", {}
         if noticed_at_ms is not None:
-            update = f"SET #noticedAt = :noticed {update}"
+            update = f"SET noticedAt = :noticed {update}"
             values = {":noticed": number(noticed_at_ms)}
         self._update(connection.connection_id, update=update, condition=_EXISTS, values=values)
 
@@ -140,8 +140,8 @@ class DynamoDbConnections:
         """Start the clock of a record without times; return False if it has one by now."""
         refused = self._update(
             connection_id,
-            update="SET #lastActivityTime = :now",
-            condition=f"{_EXISTS} AND {_HAS_NO_ACTIVITY} AND attribute_not_exists(#connectedAt)",
+            update="SET lastActivityTime = :now",
+            condition=f"{_EXISTS} AND {_HAS_NO_ACTIVITY} AND attribute_not_exists(connectedAt)",
             values={":now": number(now_ms)},
         )
         return refused is None
@@ -151,10 +151,10 @@ class DynamoDbConnections:
     ) -> ActivityOutcome:
         """Move the last activity forward to ``now_ms`` if it is at least one resolution old."""
         # With a resolution, exactly one resolution old is old enough to be written again.
-        moves = "#lastActivityTime <= :old" if resolution_ms else "#lastActivityTime < :old"
+        moves = "lastActivityTime <= :old" if resolution_ms else "lastActivityTime < :old"
         refused = self._update(
             connection_id,
-            update="SET #lastActivityTime = :now",
+            update="SET lastActivityTime = :now",
             condition=(
                 f"{_EXISTS} AND ({_HAS_NO_ACTIVITY} OR {moves} OR {_ACTIVITY_IS_NO_NUMBER}"
                 f" OR {_ACTIVITY_IS_IN_THE_FUTURE})"
@@ -196,7 +196,6 @@ class DynamoDbConnections:
             "Key": {"connectionId": string(connection_id)},
             "UpdateExpression": update,
             "ConditionExpression": condition,
-            "ExpressionAttributeNames": _names_in(update, condition),
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
         if values:
@@ -209,9 +208,3 @@ class DynamoDbConnections:
             item: Any = error.answer.response.get("Item", {})
             return cast("Mapping[str, UniversalAttributeValueTypeDef]", item)
         return None
-
-
-@cache
-def _names_in(*expressions: str) -> dict[str, str]:
-    """Return the names that the expressions use: DynamoDB refuses others. There are few of them."""
-    return {name: _NAMES[name] for name in _NAMES if any(name in part for part in expressions)}

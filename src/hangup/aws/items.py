@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "CONNECTION_ATTRIBUTES",
+    "CONNECTION_PROJECTION",
+    "PROJECTION_NAMES",
     "connection_from_item",
     "connection_to_item",
     "number",
@@ -32,15 +33,13 @@ __all__ = [
     "string",
 ]
 
-CONNECTION_ATTRIBUTES: Final = (
-    "connectionId",
-    "sessionId",
-    "role",
-    "connectedAt",
-    "lastActivityTime",
-    "noticedAt",
+CONNECTION_PROJECTION: Final = (
+    "connectionId, sessionId, #role, connectedAt, lastActivityTime, noticedAt"
 )
-"""What the sweep and the cleanup read of a connection record."""
+"""What the sweep and the cleanup read of a connection record, with these names:"""
+
+PROJECTION_NAMES: Final = {"#role": "role"}
+"""Of all the attributes, this one alone has a word for its name that DynamoDB reserves."""
 
 _TTL_SLACK_S: Final = 3_600
 
