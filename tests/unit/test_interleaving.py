@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pycurl
 import pytest
+from greenlet import getcurrent, greenlet
 
 from hangup.aws import interleaving
 from hangup.aws.interleaving import Interleaved, perform, sleep
@@ -96,6 +97,21 @@ class TestInterleaved:
             return threading.get_ident()
 
         assert set(Interleaved(4)(where, range(8))) == {threading.get_ident()}
+
+    def test_what_one_ran_on_the_next_runs_on_and_nothing_is_left(self) -> None:
+        seen: set[greenlet] = set()
+
+        def run(number: int) -> None:
+            seen.add(getcurrent())
+            if number % 2:
+                sleep(0.001)
+            if number == 7:
+                raise ValueError(number)
+
+        with pytest.raises(ValueError, match="7"):
+            Interleaved(4)(run, range(50))
+        assert len(seen) <= 4
+        assert all(one.dead for one in seen)
 
     def test_an_item_is_taken_when_it_can_begin_and_not_before(self) -> None:
         events: list[str] = []

@@ -66,10 +66,11 @@ def lazily(make: Callable[[], Made]) -> Callable[[], Made]:
     made: list[Made] = []
 
     def get() -> Made:
-        with _making:
-            if not made:
-                made.append(make())
-            return made[0]
+        if not made:
+            with _making:
+                if not made:
+                    made.append(make())
+        return made[0]
 
     return get
 

@@ -89,15 +89,15 @@ class DirectSqs(_JsonService):
 class DirectManagementApi(_Service):
     """The API Gateway Management API of one stage."""
 
-    def post_to_connection(self, *, ConnectionId: str, Data: bytes) -> Any:  # noqa: ANN401, N803 - boto3's
+    def post_to_connection(self, *, ConnectionId: str, Data: bytes) -> None:  # noqa: N803 - boto3's
         """Send a message to a connection."""
         answer = self._transport().send("POST", _connection(ConnectionId), body=Data)
-        return _content("PostToConnection", answer)
+        _expect_success("PostToConnection", answer)
 
-    def delete_connection(self, *, ConnectionId: str) -> Any:  # noqa: ANN401, N803 - boto3's
+    def delete_connection(self, *, ConnectionId: str) -> None:  # noqa: N803 - boto3's
         """Close a connection."""
         answer = self._transport().send("DELETE", _connection(ConnectionId))
-        return _content("DeleteConnection", answer)
+        _expect_success("DeleteConnection", answer)
 
     def get_connection(self, *, ConnectionId: str) -> Any:  # noqa: ANN401, N803 - boto3's
         """Return what API Gateway knows of a connection; of the times, ``LastActiveAt`` alone."""
@@ -117,7 +117,7 @@ class DirectLambda(_Service):
             headers=(("X-Amz-Invocation-Type", InvocationType),),
             body=Payload,
         )
-        _content("Invoke", answer)
+        _expect_success("Invoke", answer)
         return {"Payload": io.BytesIO(answer.body)}
 
 
@@ -173,9 +173,15 @@ def _content(operation: str, answer: "Answer") -> Any:  # noqa: ANN401 - JSON
 
     A success without a JSON object is one all the same, as it is for botocore.
     """
-    members = _members(answer.body) if answer.body else {}
+    _expect_success(operation, answer)
+    return _members(answer.body)
+
+
+def _expect_success(operation: str, answer: "Answer") -> None:
+    """Raise ``ClientError`` for an answer that is an error."""
     if answer.status < HTTPStatus.MULTIPLE_CHOICES:
-        return members
+        return
+    members = _members(answer.body)
     named = (
         answer.header("x-amzn-errortype")
         or members.get("__type")
@@ -195,7 +201,7 @@ def _content(operation: str, answer: "Answer") -> Any:  # noqa: ANN401 - JSON
 
 def _members(body: bytes) -> "Mapping[str, Any]":
     try:
-        members = json.loads(body)
+        members = json.loads(body.decode())
     except ValueError:  # a proxy's or a load balancer's own page: the status says enough
         return {}
     return members if isinstance(members, dict) else {}

@@ -78,8 +78,10 @@ class Interleaved:
                     calls.go_on()
         finally:
             try:
-                while calls is not None and calls.under_way:
-                    calls.go_on()
+                if calls is not None:
+                    while calls.under_way:
+                        calls.go_on()
+                    calls.end()
             finally:
                 _thread.calls = None
         if errors:
@@ -179,6 +181,8 @@ class _Calls:
         self._sleeps: list[tuple[float, int]] = []
         self._numbers = count()
         self._ready: deque[greenlet] = deque()
+        # Those that are done with their call, and take the next: each has a stack to be made.
+        self._resting: list[greenlet] = []
 
     @property
     def under_way(self) -> int:
@@ -187,7 +191,13 @@ class _Calls:
 
     def begin(self, call: Callable[[], None]) -> None:
         """Run a call until it has to wait, or is done."""
-        self._greenlet(call).switch()
+        runner = self._resting.pop() if self._resting else self._greenlet(self._run)
+        runner.switch(call)
+
+    def end(self) -> None:
+        """Let go of what calls ran on, once all are done."""
+        for runner in self._resting:
+            runner.switch(None)
 
     def wait_for(self, transfer: "Curl") -> None:
         """Return once the transfer has ended."""
@@ -217,6 +227,12 @@ class _Calls:
             self._gather(until_s)
         if self._ready:
             self._ready.popleft().switch()
+
+    def _run(self, call: Callable[[], None] | None) -> None:
+        while call is not None:
+            call()
+            self._resting.append(self._current())
+            call = self._starter.switch()
 
     def _pause(self, wait: object) -> None:
         self._waiting[wait] = self._current()
