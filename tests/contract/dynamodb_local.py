@@ -7,7 +7,7 @@ import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 __all__ = ["DynamoDbLocal", "Unavailable"]
 
@@ -107,8 +107,10 @@ def _emulator() -> Path:
         archive = Path(temporary) / f"{_PACKAGE}-{_VERSION}.tgz"
         if hashlib.sha256(archive.read_bytes()).hexdigest() != _SHA256:
             raise RuntimeError(f"{_PACKAGE} {_VERSION} is not the file that it was: see {_CACHE}")
+        # Python 3.11.4 or newer has filters. The file is known by its hash.
+        safely: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
         with tarfile.open(archive) as files:
-            files.extractall(temporary, filter="data")
+            files.extractall(temporary, **safely)  # noqa: S202
         # Last, in one step: a folder that is there is complete. Another process may be first.
         try:
             (Path(temporary) / "package" / "emulator").rename(folder)
