@@ -61,8 +61,10 @@ class Server:
                 body = lines.read(int(fields.get("content-length", 0)))
                 request = Request(method, path, fields, body)
                 self.requests.append(request)
+                # Before the answer: after it, who got it may have said something else.
+                last = self.hangs_up
                 peer.sendall(self.answer(request))
-                if self.hangs_up:
+                if last:
                     return
 
 

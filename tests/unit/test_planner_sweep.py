@@ -38,7 +38,7 @@ class TestSweep:
         [
             ({"close_cpu_ms": 3.3}, "CPU"),
             ({"close_cpu_ms": 0.24, "closes_per_second": 20}, "pace"),
-            ({"close_cpu_ms": 0.1, "closes_per_second": 0}, "latency"),
+            ({"close_cpu_ms": 0.05, "closes_per_second": 0}, "latency"),
         ],
     )
     def test_the_slowest_of_pace_cpu_and_latency_decides(

@@ -302,7 +302,7 @@ class TestNoAnswer:
                 released.wait(10)
             return OK
 
-        monkeypatch.setattr(module, "CONNECT_S", 0.1)
+        monkeypatch.setattr(module, "CONNECT_S", 1.0)
         monkeypatch.setattr(module, "READ_S", 0.2)
         server.answer = answer
         ours = plain_transport(server)

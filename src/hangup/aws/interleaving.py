@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Interleaved", "perform", "sleep"]
 
-_GATHER_S: Final = 0.003
-"""How long answers are left to gather where there is none: to wake up for each of them costs CPU
-time. A close, which waits for four answers, takes up to four times this longer."""
+_GATHER_S: Final = 0.000_3
+_MOST_GATHER_S: Final = 0.010
+"""Where there is no answer, they are left to gather: to wake up for each costs CPU time, and the
+more are awaited, the more of them come meanwhile. So it is so long for each call under way, and at
+most this long. A close, which waits for four answers, takes up to four times this longer."""
 
-_CONNECTIONS: Final = 128
-"""Connections kept: for 32 calls in flight, to four services. By itself libcurl keeps four for each
+_CONNECTIONS: Final = 256
+"""Connections kept: for 64 calls in flight, to four services. By itself libcurl keeps four for each
 transfer that is under way, and where there are few would close what the next needs."""
 
 _LONGEST_REST_S: Final = 1.0
@@ -142,14 +144,15 @@ class _Transfers:
     def wait(self, longest_s: float) -> "list[Curl]":
         """Return which have ended since it was last asked; wait for one if there is none."""
         ended = self._go_on()
+        gather_s = min(_GATHER_S * self.under_way, _MOST_GATHER_S)
         if not ended:
-            time.sleep(min(_GATHER_S, longest_s))
+            time.sleep(min(gather_s, longest_s))
             ended = self._go_on()
-        if not ended and longest_s > _GATHER_S:
+        if not ended and longest_s > gather_s:
             # libcurl may have something to do before anything comes: a time-out of its own, say.
             patience_ms = self._multi.timeout()
             patience_s = patience_ms / 1000 if patience_ms >= 0 else _LONGEST_REST_S
-            self._multi.select(min(patience_s, longest_s - _GATHER_S))
+            self._multi.select(min(patience_s, longest_s - gather_s))
         return ended
 
     def _go_on(self) -> "list[Curl]":

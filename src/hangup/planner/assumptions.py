@@ -50,13 +50,13 @@ PAGE_CPU_MS: Final = 1.2
 
 CLOSE_CPU_MS: Final = 1.0
 """CPU of one close: claim, notice, delete, hand-over. Measured with TLS: ``close_cpu_ms`` of
-``benchmarks/results.json`` where closes are not paced, and up to 1.3 at the default pace, at which
-fewer answers come at once."""
+``benchmarks/results.json`` where closes are not paced, and 0.9 at the default pace, at which fewer
+answers come at once."""
 
 CLOSE_LATENCY_MS: Final = 40.0
 """Time of one close's four calls, one after the other. Assumed: 10 ms each."""
 
-CONCURRENCY: Final = 32
+CONCURRENCY: Final = 64
 """Closes, or requests to the queue, in flight. ``hangup.aws.clients.CLOSES_IN_FLIGHT``."""
 
 BATCH_SIZE: Final = 1_000
