@@ -16,6 +16,7 @@
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -77,7 +78,8 @@ class SweepEstimate:
     ``found`` is what all of them close or, with ``precise``, queue; ``closes`` is what of it is
     closed. The durations are those of one invocation, seconds. ``segments`` are as few as stay
     within ``budget_s``; 20 at most, and ``fits`` says whether they stay within their time limit.
-    ``single_s`` is how long a single invocation would take.
+    ``single_s`` is how long a single invocation would take, and ``single_read_s`` how long it would
+    read.
     """
 
     precise: bool
@@ -89,6 +91,7 @@ class SweepEstimate:
     limited_by: str
     segments: int
     single_s: float
+    single_read_s: float
 
     @property
     def act_s(self) -> float:
@@ -144,9 +147,18 @@ class SweepEstimate:
 
     @property
     def found_at_most(self) -> int:
-        """How many one invocation has time to close or queue, once it has gathered the first."""
-        time_ms = (SWEEP_BUDGET_S - self._begins_s(0)) * 1000
-        return int(max(0.0, time_ms) / self.interval_ms)
+        """How many one invocation has time to close or queue, beside its part of the scan."""
+        most = int(SWEEP_BUDGET_S * 1000 / self.interval_ms)
+
+        def is_too_many(found: int) -> bool:
+            return not replace(self, found=float(found), segments=1).fits
+
+        return max(0, bisect_left(range(most + 1), True, key=is_too_many) - 1)
+
+    @property
+    def single_fits(self) -> bool:
+        """Whether a single invocation would stay within its time limit."""
+        return self.single_read_s <= SCAN_BUDGET_S and self.single_s <= SWEEP_BUDGET_S
 
 
 def estimate_sweep(fleet: Fleet) -> SweepEstimate:
@@ -155,7 +167,7 @@ def estimate_sweep(fleet: Fleet) -> SweepEstimate:
     fitting = [sweep for sweep in tried if sweep.fits]
     in_time = [sweep for sweep in fitting if sweep.duration_s <= sweep.budget_s]
     best = (in_time or fitting or tried[-1:])[0]
-    return replace(best, single_s=tried[0].duration_s)
+    return replace(best, single_s=tried[0].duration_s, single_read_s=tried[0].read_by_s)
 
 
 def one_sweep_fits(fleet: Fleet) -> bool:
@@ -181,8 +193,9 @@ def _estimate(fleet: Fleet, segments: int) -> SweepEstimate:
         limited_by=limited_by,
         segments=segments,
         single_s=0.0,
+        single_read_s=0.0,
     )
-    return replace(estimate, single_s=estimate.duration_s)
+    return replace(estimate, single_s=estimate.duration_s, single_read_s=estimate.read_by_s)
 
 
 def page_ms(fleet: Fleet) -> float:

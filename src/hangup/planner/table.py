@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from textwrap import wrap
 
-from hangup.planner.assumptions import MAX_SEGMENTS, SWEEP_BUDGET_S
+from hangup.planner.assumptions import MAX_SEGMENTS
 from hangup.planner.costs import Group, subtotal_usd
 from hangup.planner.lateness import Distribution
 from hangup.planner.plan import PERCENTILES, Plan, as_seconds
@@ -97,7 +97,7 @@ def _sweep(plan: Plan) -> list[str]:
         ]
     with_one = (
         "what it comes to last is late by more"
-        if precise and sweep.single_s <= SWEEP_BUDGET_S
+        if precise and sweep.single_fits
         else "the sweep falls behind, and closes later and later"
     )
     return [
