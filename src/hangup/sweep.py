@@ -50,8 +50,9 @@ __all__ = [
 ]
 
 SCAN_MARGIN_MS: Final = DurationMs(13_000)
-"""With less than this left no page is read: what was gathered must still be closed. What
-this is more than for a close, five seconds, a batch takes at the default pace."""
+"""With less than this left no page is read: there must be time to close what is in it. What this
+is more than for a close, five seconds, a batch takes at the default pace; where two are waiting,
+the rest is left to the next sweep."""
 
 BATCH_SIZE: Final = 1_000
 """Idle connections gathered before some are closed: a thousand judge the table well, since a scan
@@ -153,6 +154,9 @@ class _Pass:
     def run(self) -> SweepReport:
         self._read_on()
         while (self.gathered or self.timeless) and not self.held:
+            if not self._has_time():
+                self.complete = False  # what is left is found again by the next sweep
+                break
             self._adopt_all()
             if self.gathered:
                 self._act_on_batch()
@@ -176,7 +180,7 @@ class _Pass:
             # The first error is the likelier cause of the later ones.
             self.first_error = self.first_error or error
 
-    def _reading_on(self, act: Callable[[Item], None], items: Iterable[Item]) -> None:
+    def _while_reading_on(self, act: Callable[[Item], None], items: Iterable[Item]) -> None:
         """Act on each of these, and gather the next batch meanwhile.
 
         An answer of DynamoDB takes a while, and no CPU time of ours: time for many closes.
@@ -209,7 +213,7 @@ class _Pass:
         return self.sweep.policy.cutoff_ms(looks_until_ms)
 
     def _decide(self, candidates: Sequence[Connection]) -> None:
-        """Gather the idle and the due ones; adopt, count and log the others as the rules say."""
+        """Gather the idle, the due and the timeless; count and log those whose times are none."""
         found, unreadable = [], []
         for connection in candidates:
             match decide(connection, self.sweep.policy, self.now_ms):
@@ -235,7 +239,8 @@ class _Pass:
             )
 
     def _adopt_all(self) -> None:
-        # A table that is new to Hangup may have pages of nothing but these.
+        # Side by side, since a table that is new to Hangup may have pages of nothing but these; and
+        # not as they are found, since that may be while closes are under way: maps do not nest.
         timeless, self.timeless = self.timeless, []
         for adopted in self.sweep.parallel_map(self._adopt, timeless):
             self.counts["adopted"] += adopted
@@ -256,7 +261,9 @@ class _Pass:
     def _act_on_batch(self) -> None:
         batch, self.gathered = self.gathered[:BATCH_SIZE], self.gathered[BATCH_SIZE:]
         hold = self._doubt(batch)
-        if hold is not None:
+        if not self._has_time():
+            self.complete = False  # nor was there time to ask: no reason to doubt
+        elif hold is not None:
             self._hold(hold)
         elif self.sweep.due_queue is not None:
             self._queue_batch(batch, self.sweep.due_queue)
@@ -277,7 +284,7 @@ class _Pass:
 
     def _close_batch(self, batch: Sequence[Connection]) -> None:
         self._say("closing idle connections", batch)
-        self._reading_on(self._close, self._in_turn(batch))
+        self._while_reading_on(self._close, self._in_turn(batch))
 
     def _queue_batch(self, batch: Sequence[Connection], queue: DueQueue) -> None:
         self._say("queueing connections that are idle or fall due", batch)
@@ -290,7 +297,7 @@ class _Pass:
             for connection in batch
         ]
 
-        self._reading_on(
+        self._while_reading_on(
             partial(self._queue, queue),
             [dues[n : n + MAX_QUEUE_BATCH] for n in range(0, len(dues), MAX_QUEUE_BATCH)],
         )

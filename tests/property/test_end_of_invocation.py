@@ -7,6 +7,7 @@ from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
@@ -18,7 +19,7 @@ from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.core.pacing import Pace
 from hangup.errors import SweepFailed
 from hangup.ports import LeaveOutcome
-from hangup.sweep import SCAN_MARGIN_MS, STOP_MARGIN_MS
+from hangup.sweep import BATCH_SIZE, SCAN_MARGIN_MS, STOP_MARGIN_MS
 from hangup.testing import InMemoryConnections
 from tests.unit.cleanup import cleanup_of
 from tests.unit.test_timeout_handler import World
@@ -45,9 +46,11 @@ ATTEMPTS = st.lists(st.sampled_from(Attempt), max_size=40)
 class SlowWorld(World):
     """A world whose sweep makes its calls through ``Calls``; each attempt takes time."""
 
+    page_size = 100
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.connections = _RememberedClaims(self.faults)
+        self.connections = _RememberedClaims(self.faults, page_size=self.page_size)
         self.sessions._connections = self.connections
         self.deadline = Deadline(self.clock)
         self.attempts: Iterator[Attempt] = iter([])
@@ -146,6 +149,12 @@ class SlowWorld(World):
             raise ReadTimeoutError(endpoint_url="https://aws")
 
 
+class SmallPages(SlowWorld):
+    """The same with a record a page: what is closed first is closed while others are read."""
+
+    page_size = 1
+
+
 class _Adapter:
     """One of the fakes behind ``Calls``, as often as the adapter of that port makes each call."""
 
@@ -181,20 +190,27 @@ class _RememberedClaims(InMemoryConnections):
     left_ms=st.integers(STOP_MARGIN_MS, SCAN_MARGIN_MS + 4_000),
     scan_ms=st.integers(0, 4_000),
     pace=st.sampled_from([Pace(200), Pace(1), Pace(1, shared_by=20)]),
+    batch_size=st.sampled_from([2, BATCH_SIZE]),
 )
-@example([Attempt.HANGS] * 40, 8, SCAN_MARGIN_MS, 2_500, Pace(200))
-@example([Attempt.HANGS_AFTER_TAKING_EFFECT] * 40, 8, SCAN_MARGIN_MS, 2_500, Pace(200))
-@example([Attempt.ANSWERED_AT_LAST] * 40, 8, SCAN_MARGIN_MS, 2_500, Pace(200))
+@example([Attempt.HANGS] * 40, 8, SCAN_MARGIN_MS, 2_500, Pace(200), 2)
+@example([Attempt.HANGS_AFTER_TAKING_EFFECT] * 40, 8, SCAN_MARGIN_MS, 2_500, Pace(200), 2)
+@example([Attempt.ANSWERED_AT_LAST] * 40, 8, SCAN_MARGIN_MS, 2_500, Pace(200), BATCH_SIZE)
 def test_the_report_is_out_in_time_and_later_sweeps_do_the_rest_once(
-    attempts: list[Attempt], listeners: int, left_ms: int, scan_ms: int, pace: Pace
+    attempts: list[Attempt],
+    listeners: int,
+    left_ms: int,
+    scan_ms: int,
+    pace: Pace,
+    batch_size: int,
 ) -> None:
-    world = SlowWorld()
+    world = SlowWorld() if batch_size == BATCH_SIZE else SmallPages()
     world.closer.pacer.pace = pace
     ids = [f"c{number}" for number in range(listeners)]
     for connection_id in ids:
         world.join(connection_id)
     world.scan_ms = scan_ms
-    world.minute(attempts, left_ms=REPORT_MS + left_ms)
+    with patch("hangup.sweep.BATCH_SIZE", batch_size):
+        world.minute(attempts, left_ms=REPORT_MS + left_ms)
     world.scan_ms, world.closer.pacer.pace = 0, Pace(200)
     # A claim that was not given back holds until after the first of them.
     for _ in range(2):

@@ -10,10 +10,10 @@ from hangup.aws.interleaving import Interleaved, sleep
 from hangup.closer import Pacer
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.core.pacing import Pace
-from hangup.errors import BackendError
+from hangup.errors import BackendError, SweepFailed
 from hangup.ports import ParallelMap
 from hangup.sweep import BATCH_SIZE, SCAN_MARGIN_MS, STOP_MARGIN_MS
-from hangup.testing import InMemoryConnections
+from hangup.testing import START_MS, InMemoryConnections
 from tests.unit.test_timeout_handler import PLENTY_MS, World
 
 A_HUNDRED_THOUSAND = pytest.param(100_000, marks=pytest.mark.slow)
@@ -161,7 +161,52 @@ def test_the_next_batch_is_read_while_one_is_closed(world: World) -> None:
     assert claims[1_000] < pages[5] < claims[1_999]
 
 
-def test_gathering_does_not_outgrow_a_batch(world: World) -> None:
+@pytest.mark.parametrize("parallel_map", [map, Interleaved(8)])
+def test_a_scan_that_fails_while_a_batch_is_closed_costs_none_that_was_found(
+    world: World, parallel_map: ParallelMap
+) -> None:
+    crowd(world, 3_000, talking=False)
+    pages = 0
+
+    def fail_after_1_500(operation: str, _key: str) -> None:
+        nonlocal pages
+        pages += operation == "Scan"
+        if operation == "Scan" and pages == 16:
+            world.faults.fail("Scan")
+
+    world.faults.before = fail_after_1_500
+    with pytest.raises(SweepFailed, match="Scan failed"):
+        replace(world.sweep, parallel_map=parallel_map).check_and_close_idle_connections(
+            time_left_ms=lambda: PLENTY_MS, correlation_id="t"
+        )
+    assert world.metrics.total("SweepsIncomplete") == 1
+    assert world.metrics.total("ConnectionsClosed") == 3_000 - len(world.gateway.open_ids)
+    assert len(world.gateway.open_ids) == 3_000 - world.metrics.total("ConnectionsChecked")
+    assert 1_400 <= world.metrics.total("ConnectionsChecked") <= 1_500
+
+
+@pytest.mark.parametrize("parallel_map", [map, Interleaved(8)])
+def test_a_batch_that_is_held_leaves_the_one_before_it_closed(
+    world: World, parallel_map: ParallelMap
+) -> None:
+    crowd(world, 3_000, talking=False)
+    closed = 0
+
+    def all_but_the_first_thousand_talk(operation: str, _key: str) -> None:
+        nonlocal closed
+        closed += operation == "DeleteConnection"
+        if closed == BATCH_SIZE:
+            world.gateway.active_ms.update(dict.fromkeys(world.gateway.open_ids, START_MS))
+
+    world.faults.before = all_but_the_first_thousand_talk
+    report = replace(world.sweep, parallel_map=parallel_map).check_and_close_idle_connections(
+        time_left_ms=lambda: PLENTY_MS, correlation_id="t"
+    )
+    assert (report.held, report.closed) == (True, BATCH_SIZE)
+    assert len(world.gateway.open_ids) == 2_000
+
+
+def test_what_is_gathered_does_not_outgrow_two_batches(world: World) -> None:
     watched = InMemoryConnections(world.faults, page_size=300)
     world.connections = watched
     crowd(world, 5_000, talking=False)
@@ -180,7 +225,8 @@ def test_gathering_does_not_outgrow_a_batch(world: World) -> None:
     ).check_and_close_idle_connections(time_left_ms=lambda: PLENTY_MS, correlation_id="t")
     assert report.closed == 5_000
     # One batch that is being closed, and the next.
-    assert most < 2 * (BATCH_SIZE + 300)
+    # The last page of each of the two segments has less than 300.
+    assert most <= 2 * BATCH_SIZE + 300 + 2 * 300
 
 
 def test_pacing_sleeps_until_its_turn(world: World) -> None:
@@ -242,14 +288,28 @@ def test_a_turn_that_was_not_taken_is_left_to_the_next(world: World) -> None:
     assert world.clock.ms == began_ms + 20_000
 
 
-def test_without_the_time_to_ask_the_sweep_is_held(world: World) -> None:
+def test_without_the_time_to_ask_the_sweep_is_incomplete_and_not_held(world: World) -> None:
     crowd(world, 20, talking=False)
     left = iter([PLENTY_MS] * 4)
     report = world.sweep.check_and_close_idle_connections(
         time_left_ms=lambda: next(left, DurationMs(STOP_MARGIN_MS - 1)), correlation_id="t"
     )
-    assert report.held
+    assert (report.held, report.complete) == (False, False)
     assert len(world.gateway.open_ids) == 20
+
+
+@pytest.mark.parametrize("parallel_map", [map, Interleaved(8)])
+def test_a_sweep_of_many_that_runs_out_of_time_is_not_held(
+    world: World, parallel_map: ParallelMap
+) -> None:
+    crowd(world, 5_000, talking=False)
+    ends_ms = world.clock.now_ms() + 20_000
+    world.closer.pacer.pace = Pace(200)
+    report = replace(world.sweep, parallel_map=parallel_map).check_and_close_idle_connections(
+        time_left_ms=lambda: DurationMs(ends_ms - world.clock.now_ms()), correlation_id="t"
+    )
+    assert (report.held, report.complete) == (False, False)
+    assert 2_000 < report.closed < 3_000
 
 
 @pytest.mark.parametrize("parallel_map", [ThreadPoolExecutor(8).map, Interleaved(8)])

@@ -129,7 +129,8 @@ class TestQueueing:
 
     def test_without_time_it_queues_no_more_and_says_so(self, world: PreciseWorld) -> None:
         crowd(world, 15, silent_s=121)
-        left = iter([PLENTY_MS] * 5)
+        # For two pages and their ends, for the batch, after the guard, and for ten of them.
+        left = iter([PLENTY_MS] * 7)
         report = world.sweep.check_and_close_idle_connections(
             time_left_ms=lambda: next(left, DurationMs(STOP_MARGIN_MS - 1)), correlation_id="t"
         )

@@ -343,8 +343,8 @@ class TestCheckAndCloseIdleConnections:
     def test_adopts_only_while_there_is_time(self, world: World) -> None:
         for number in range(10):
             world.connections.put(Connection(connection_id=f"c{number}"))
-        # For a page, for none further, and for three of them.
-        left = iter([PLENTY_MS, *[STOP_MARGIN_MS] * 4])
+        # For a page, for none further, to begin, and for three of them.
+        left = iter([PLENTY_MS, *[STOP_MARGIN_MS] * 5])
         report = world.sweep.check_and_close_idle_connections(
             time_left_ms=lambda: next(left, DurationMs(STOP_MARGIN_MS - 1)), correlation_id="t"
         )
@@ -430,7 +430,9 @@ class TestCheckAndCloseIdleConnections:
                 PLENTY_MS,
                 SCAN_MARGIN_MS,
                 DurationMs(SCAN_MARGIN_MS - 1),
+                STOP_MARGIN_MS,  # to act on the batch
                 *[STOP_MARGIN_MS] * 2,  # for the guard, since the table was not seen whole
+                STOP_MARGIN_MS,  # after it
                 STOP_MARGIN_MS,  # when it is its turn to be closed
             ]
         )
