@@ -113,6 +113,15 @@ class TestInterleaved:
         assert len(seen) <= 4
         assert all(one.dead for one in seen)
 
+    def test_an_interruption_where_another_has_run_gets_through(self) -> None:
+        def run(number: int) -> None:
+            if number == 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            Interleaved(1)(run, range(3))
+        assert Interleaved(1)(str, range(2)) == ["0", "1"]
+
     def test_an_item_is_taken_when_it_can_begin_and_not_before(self) -> None:
         events: list[str] = []
 

@@ -36,10 +36,10 @@ __all__ = [
 CONNECTION_PROJECTION: Final = (
     "connectionId, sessionId, #role, connectedAt, lastActivityTime, noticedAt"
 )
-"""What the sweep and the cleanup read of a connection record, with these names:"""
+"""What is read of connection records by a scan."""
 
 PROJECTION_NAMES: Final = {"#role": "role"}
-"""Of all the attributes, this one alone has a word for its name that DynamoDB reserves."""
+"""The one attribute whose name is a word that DynamoDB reserves."""
 
 _TTL_SLACK_S: Final = 3_600
 

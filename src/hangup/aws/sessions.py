@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from hangup.aws.calls import AnsweredError, Calls
 from hangup.aws.errors import cancellation_codes
 from hangup.aws.items import (
+    PROJECTION_NAMES,
     connection_from_item,
     connection_to_item,
     number,
@@ -91,8 +92,8 @@ class DynamoDbSessions:
         request: QueryInputTypeDef = {
             "TableName": self._connections_table,
             "IndexName": LISTENERS_INDEX,
-            "KeyConditionExpression": "#sessionId = :session AND #role = :listener",
-            "ExpressionAttributeNames": {"#sessionId": "sessionId", "#role": "role"},
+            "KeyConditionExpression": "sessionId = :session AND #role = :listener",
+            "ExpressionAttributeNames": PROJECTION_NAMES,
             "ExpressionAttributeValues": {
                 ":session": string(session_id),
                 ":listener": string(Role.LISTENER),
