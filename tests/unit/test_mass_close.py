@@ -288,9 +288,13 @@ def test_a_turn_that_was_not_taken_is_left_to_the_next(world: World) -> None:
     assert world.clock.ms == began_ms + 20_000
 
 
-def test_without_the_time_to_ask_the_sweep_is_incomplete_and_not_held(world: World) -> None:
+@pytest.mark.parametrize("answered", [-1, 0, 5, 20])
+def test_without_the_time_to_ask_the_sweep_is_incomplete_and_not_held(
+    world: World, answered: int
+) -> None:
     crowd(world, 20, talking=False)
-    left = iter([PLENTY_MS] * 4)
+    # For two pages and their ends, to begin, and for so many questions.
+    left = iter([PLENTY_MS] * (5 + answered))
     report = world.sweep.check_and_close_idle_connections(
         time_left_ms=lambda: next(left, DurationMs(STOP_MARGIN_MS - 1)), correlation_id="t"
     )
