@@ -46,7 +46,8 @@ PAGE_LATENCY_MS: Final = 50.0
 (DynamoDB developer guide, partition key design), so pages come every 43 ms at best."""
 
 PAGE_CPU_MS: Final = 1.2
-"""CPU of our side for one page. Measured: 0.35 s for a million records of 300 bytes, 287 pages."""
+"""CPU of our side for one page, on the safe side. Measured: 0.1 s for a million records of 300
+bytes (``check_cpu_per_million`` of ``benchmarks/results.json``), that is 287 pages."""
 
 CLOSE_CPU_MS: Final = 1.0
 """CPU of one close: claim, notice, delete, hand-over. Measured with TLS: ``close_cpu_ms`` of
