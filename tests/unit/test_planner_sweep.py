@@ -53,11 +53,11 @@ class TestSweep:
     def test_one_invocation_is_enough_until_its_time_is_used_up(self) -> None:
         one = estimate_sweep(MILLION)
         assert one.one_is_enough
-        assert one.duration_s == one.single_s < 49
+        assert one.duration_s == one.single.duration_s < 49
         more = estimate_sweep(Fleet(connections=3_000_000))
         assert not more.one_is_enough
         assert more.segments == 2
-        assert more.single_s > 49
+        assert more.single.duration_s > 49
         assert more.fits
         assert more.duration_s < 49
 
@@ -72,7 +72,7 @@ class TestSweep:
 
     def test_a_scan_that_takes_too_long_is_split_even_without_a_close(self) -> None:
         sweep = estimate_sweep(Fleet(connections=2_800_000, idle_share=0))
-        assert 44 < sweep.single_s < 49
+        assert 44 < sweep.single.duration_s < 49
         assert sweep.segments == 2
 
     @pytest.mark.parametrize("found", [0.5, 1_000, 1_000.5, 2_000, 2_000.5])

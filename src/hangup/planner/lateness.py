@@ -78,8 +78,6 @@ class SweepEstimate:
     ``found`` is what all of them close or, with ``precise``, queue; ``closes`` is what of it is
     closed. The durations are those of one invocation, seconds. ``segments`` are as few as stay
     within ``budget_s``; 20 at most, and ``fits`` says whether they stay within their time limit.
-    ``single_s`` is how long a single invocation would take, and ``single_read_s`` how long it would
-    read.
     """
 
     precise: bool
@@ -90,8 +88,12 @@ class SweepEstimate:
     interval_ms: float
     limited_by: str
     segments: int
-    single_s: float
-    single_read_s: float
+    _single: "SweepEstimate | None" = None
+
+    @property
+    def single(self) -> "SweepEstimate":
+        """The same in a single invocation, whether it has the time or not."""
+        return self._single or self
 
     @property
     def act_s(self) -> float:
@@ -155,11 +157,6 @@ class SweepEstimate:
 
         return max(0, bisect_left(range(most + 1), True, key=is_too_many) - 1)
 
-    @property
-    def single_fits(self) -> bool:
-        """Whether a single invocation would stay within its time limit."""
-        return self.single_read_s <= SCAN_BUDGET_S and self.single_s <= SWEEP_BUDGET_S
-
 
 def estimate_sweep(fleet: Fleet) -> SweepEstimate:
     """Return what an average sweep of this fleet takes, in as few segments as can do it."""
@@ -167,7 +164,7 @@ def estimate_sweep(fleet: Fleet) -> SweepEstimate:
     fitting = [sweep for sweep in tried if sweep.fits]
     in_time = [sweep for sweep in fitting if sweep.duration_s <= sweep.budget_s]
     best = (in_time or fitting or tried[-1:])[0]
-    return replace(best, single_s=tried[0].duration_s, single_read_s=tried[0].read_by_s)
+    return replace(best, _single=tried[0])
 
 
 def one_sweep_fits(fleet: Fleet) -> bool:
@@ -183,7 +180,7 @@ def _estimate(fleet: Fleet, segments: int) -> SweepEstimate:
     closes = fleet.idle_closes_per_second * fleet.sweep_interval_s
     found = estimate_queue(fleet).messages if fleet.precise else closes
     interval_ms, limited_by = act_interval_ms(fleet, segments=segments)
-    estimate = SweepEstimate(
+    return SweepEstimate(
         precise=fleet.precise,
         pages=pages,
         scan_s=scan_s,
@@ -192,10 +189,7 @@ def _estimate(fleet: Fleet, segments: int) -> SweepEstimate:
         interval_ms=interval_ms,
         limited_by=limited_by,
         segments=segments,
-        single_s=0.0,
-        single_read_s=0.0,
     )
-    return replace(estimate, single_s=estimate.duration_s, single_read_s=estimate.read_by_s)
 
 
 def page_ms(fleet: Fleet) -> float:

@@ -83,7 +83,7 @@ def as_json(plan: Plan) -> dict[str, object]:
             "pages": sweep.pages,
             "closes": sweep.closes,
             "queued": sweep.found if plan.fleet.precise else 0.0,
-            "single_invocation_s": sweep.single_s,
+            "single_invocation_s": sweep.single.duration_s,
             "one_invocation_is_enough": sweep.one_is_enough,
             "segments": sweep.segments,
             "segments_are_enough": sweep.fits,

@@ -133,8 +133,8 @@ def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
     ]
     # Whichever of the two it meets first.
     sweep_s, budget_s = max(
-        (sweep.single_s, SWEEP_BUDGET_S),
-        (sweep.single_read_s, SCAN_BUDGET_S),
+        (sweep.single.duration_s, SWEEP_BUDGET_S),
+        (sweep.single.read_by_s, SCAN_BUDGET_S),
         key=lambda time_s: time_s[0] / time_s[1],
     )
     found += [

@@ -77,7 +77,11 @@ def _sweep(plan: Plan) -> list[str]:
             f"{1000 / sweep.interval_ms:,.0f}",
             f"limited by {sweep.limited_by}",
         ),
-        ("  all in one invocation", f"{sweep.single_s:,.1f} s", f"of at most {sweep.budget_s:g} s"),
+        (
+            "  all in one invocation",
+            f"{sweep.single.duration_s:,.1f} s",
+            f"of at most {sweep.budget_s:g} s",
+        ),
     ]
     if precise:
         rows.insert(2, ("  queued per sweep", f"{sweep.found:,.1f}", ""))
@@ -97,7 +101,7 @@ def _sweep(plan: Plan) -> list[str]:
         ]
     with_one = (
         "what it comes to last is late by more"
-        if precise and sweep.single_fits
+        if precise and sweep.single.fits
         else "the sweep falls behind, and closes later and later"
     )
     return [
