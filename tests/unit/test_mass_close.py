@@ -150,9 +150,10 @@ def test_the_next_batch_is_read_while_one_is_closed(world: World) -> None:
 
     world.faults.before = answer_after_a_while
     closer = replace(world.closer, connections=watched)
-    replace(
+    world.sweep = replace(
         world.sweep, connections=watched, closer=closer, parallel_map=Interleaved(8)
-    ).check_and_close_idle_connections(time_left_ms=lambda: PLENTY_MS, correlation_id="t")
+    )
+    world.run()
     claims = [position for position, call in enumerate(calls) if call == "UpdateItem"]
     pages = [position for position, call in enumerate(calls) if call == "Scan"]
     assert len(claims) == 3_000
@@ -175,10 +176,9 @@ def test_a_scan_that_fails_while_a_batch_is_closed_costs_none_that_was_found(
             world.faults.fail("Scan")
 
     world.faults.before = fail_after_1_500
+    world.sweep = replace(world.sweep, parallel_map=parallel_map)
     with pytest.raises(SweepFailed, match="Scan failed"):
-        replace(world.sweep, parallel_map=parallel_map).check_and_close_idle_connections(
-            time_left_ms=lambda: PLENTY_MS, correlation_id="t"
-        )
+        world.run()
     assert world.metrics.total("SweepsIncomplete") == 1
     assert world.metrics.total("ConnectionsClosed") == 3_000 - len(world.gateway.open_ids)
     assert len(world.gateway.open_ids) == 3_000 - world.metrics.total("ConnectionsChecked")
@@ -199,10 +199,9 @@ def test_a_batch_that_is_held_leaves_the_one_before_it_closed(
             world.gateway.active_ms.update(dict.fromkeys(world.gateway.open_ids, START_MS))
 
     world.faults.before = all_but_the_first_thousand_talk
-    report = replace(world.sweep, parallel_map=parallel_map).check_and_close_idle_connections(
-        time_left_ms=lambda: PLENTY_MS, correlation_id="t"
-    )
-    assert (report.held, report.closed) == (True, BATCH_SIZE)
+    world.sweep = replace(world.sweep, parallel_map=parallel_map)
+    counts = world.run()
+    assert (counts["held"], counts["closed"]) == (True, BATCH_SIZE)
     assert len(world.gateway.open_ids) == 2_000
 
 
