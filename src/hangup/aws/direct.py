@@ -1,9 +1,9 @@
 """The calls of a sweep, on ``transport``: what its adapters use of four of botocore's clients.
 
-Each method takes what botocore's method of that name does and returns what of its result is used
-here, and raises ``ClientError``
-for an answer that is an error, so that adapters and their retries work with either. ``transport``
-is asked for its transport at every call, and may make it at the first: most sweeps close nothing.
+Each method takes what botocore's method of that name does, returns what is used of its result, and
+raises ``ClientError`` for an answer that is an error, so that adapters and their retries work with
+either. ``transport`` is asked for its transport at every call, and may make it at the first: most
+sweeps close nothing.
 """
 
 import io
