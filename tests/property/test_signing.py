@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hangup.aws.signing import Headers, Signer
 
-SERVICE, REGION, AUTHORITY = "execute-api", "eu-central-1", "a1.example:8443"
+SERVICE, REGION = "execute-api", "eu-central-1"
 
 names = st.from_regex(r"[A-Za-z][A-Za-z0-9-]{0,20}", fullmatch=True).filter(
     # botocore adds the first four itself, and leaves the others unsigned.
@@ -31,17 +31,21 @@ segments = st.text(min_size=1, max_size=12).filter(lambda text: text.strip("."))
 paths = st.lists(segments, max_size=3).map(
     lambda parts: "/" + "/".join(quote(part, safe="@") for part in parts)
 )
+# That of an endpoint may have whatever a URL's may.
+endpoints = st.lists(segments, max_size=2).map(
+    lambda parts: "/".join(
+        ["https://a1.example:8443", *(quote(part, safe="!$&'()*+,;=:@") for part in parts)]
+    )
+)
 secrets = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
 credentials = st.builds(Credentials, secrets, secrets, st.none() | secrets)
 moments = st.lists(st.integers(0, 4_000_000_000), min_size=1, max_size=3)
 
 
 def by_botocore(
-    method: str, path: str, headers: Headers, body: bytes, keys: Credentials, now_s: int
+    method: str, url: str, headers: Headers, body: bytes, keys: Credentials, now_s: int
 ) -> str:
-    request = AWSRequest(
-        method, f"https://{AUTHORITY}{path}", data=body or None, headers=dict(headers)
-    )
+    request = AWSRequest(method, url, data=body or None, headers=dict(headers))
     when = datetime.fromtimestamp(now_s, UTC)
     with patch.object(botocore.auth, "get_current_datetime", return_value=when):
         botocore.auth.SigV4Auth(keys, SERVICE, REGION).add_auth(request)
@@ -49,6 +53,7 @@ def by_botocore(
 
 
 @given(
+    endpoint=endpoints,
     method=st.sampled_from(["GET", "POST", "DELETE"]),
     path=paths,
     headers=headers,
@@ -57,6 +62,7 @@ def by_botocore(
     moments=moments,
 )
 def test_signs_as_botocore_does(
+    endpoint: str,
     method: str,
     path: str,
     headers: Headers,
@@ -64,7 +70,7 @@ def test_signs_as_botocore_does(
     several: list[Credentials],
     moments: list[int],
 ) -> None:
-    signer = Signer(service=SERVICE, region=REGION, authority=AUTHORITY)
+    signer = Signer(service=SERVICE, region=REGION, endpoint=endpoint)
     # What is kept from one request must be good for the next.
     for now_s in [*moments, *moments]:
         for keys in several:
@@ -72,6 +78,8 @@ def test_signs_as_botocore_does(
                 method, path, headers, body, keys=keys.get_frozen_credentials(), now_s=now_s
             )
             sent = dict(line.split(": ", 1) for line in lines)
-            assert sent["Authorization"] == by_botocore(method, path, headers, body, keys, now_s)
+            assert sent["Authorization"] == by_botocore(
+                method, endpoint + path, headers, body, keys, now_s
+            )
             assert sent.get("X-Amz-Security-Token") == keys.token
             assert all(sent[name] == value for name, value in headers)

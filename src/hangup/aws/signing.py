@@ -9,11 +9,10 @@ botocore's.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import sha256
-from hmac import digest
+from hmac import HMAC, digest
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
@@ -32,8 +31,9 @@ class _Head:
 
     lines: Sequence[str]
     canonical: str
-    """What of them is signed, in the form in which it is."""
-    names: str
+    """What the canonical request says of them."""
+    authorization: str
+    """The missing header, up to the signature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +43,23 @@ class _Signing:
     made_for: "tuple[ReadOnlyCredentials, int]"
     timestamp: str
     scope: str
-    key: bytes
+    begun: HMAC
+    """The signature of any request, up to that request's hash."""
     heads: dict[Headers, _Head] = field(default_factory=dict)
 
 
 class Signer:
     """Signs requests to one service in one Region.
 
-    ``service`` is its name in signatures, ``authority`` the ``Host`` that requests go to, with the
-    port if it is not the scheme's own.
+    ``service`` is its name in signatures, ``endpoint`` the URL before the path of each request.
     """
 
-    def __init__(self, *, service: str, region: str, authority: str) -> None:
+    def __init__(self, *, service: str, region: str, endpoint: str) -> None:
         self._service = service
         self._region = region
-        self._authority = authority
+        parts = urlsplit(endpoint)
+        self._authority = parts.netloc
+        self._base_path = quote(parts.path, safe="/~")
         self._made: _Signing | None = None
 
     def lines(  # noqa: PLR0913 - the parts of a request
@@ -72,49 +74,47 @@ class Signer:
     ) -> list[str]:
         """Return the lines of a request's head, signed at ``now_s``, epoch seconds; not ``Host``.
 
-        ``path`` is percent-encoded, has no query, and no segment that is empty, ``.`` or ``..``.
-        ``headers`` are all of the request's but ``Host``, each name once.
+        ``path`` is percent-encoded but for ``@``, has no query, and no segment that is empty, ``.``
+        or ``..``. ``headers`` are all of the request's but ``Host``, each name once.
         """
         signing = self._signing(keys, now_s)
         head = signing.heads.get(headers)
         if head is None:
             head = signing.heads[headers] = self._head(headers, signing)
-        body_hash = sha256(body).hexdigest()
-        request = f"{method}\n{_quoted(path)}\n\n{head.canonical}\n{head.names}\n{body_hash}"
-        request_hash = sha256(request.encode()).hexdigest()
-        to_sign = f"{_ALGORITHM}\n{signing.timestamp}\n{signing.scope}\n{request_hash}"
-        signature = digest(signing.key, to_sign.encode(), "sha256").hex()
-        credential = f"Credential={keys.access_key}/{signing.scope}"
-        signed = f"{credential}, SignedHeaders={head.names}, Signature={signature}"
-        return [*head.lines, f"Authorization: {_ALGORITHM} {signed}"]
+        # Signed is the path encoded once more; of what it has, that changes these two.
+        quoted = self._base_path + path.replace("%", "%25").replace("@", "%40")
+        request = f"{method}\n{quoted}\n\n{head.canonical}\n{sha256(body).hexdigest()}"
+        signature = signing.begun.copy()
+        signature.update(sha256(request.encode()).hexdigest().encode())
+        return [*head.lines, head.authorization + signature.hexdigest()]
 
     def _signing(self, keys: "ReadOnlyCredentials", now_s: int) -> _Signing:
         made = self._made
         if made is None or made.made_for != (keys, now_s):
             timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
-            scope = (timestamp[:8], self._region, self._service, _TERMINATOR)
+            parts = (timestamp[:8], self._region, self._service, _TERMINATOR)
             key = f"AWS4{keys.secret_key}".encode()
-            for part in scope:
+            for part in parts:
                 key = digest(key, part.encode(), "sha256")
-            made = self._made = _Signing((keys, now_s), timestamp, "/".join(scope), key)
+            scope = "/".join(parts)
+            begun = HMAC(key, f"{_ALGORITHM}\n{timestamp}\n{scope}\n".encode(), "sha256")
+            made = self._made = _Signing((keys, now_s), timestamp, scope, begun)
         return made
 
     def _head(self, headers: Headers, signing: _Signing) -> _Head:
+        keys, _ = signing.made_for
         sent = [*headers, ("X-Amz-Date", signing.timestamp)]
-        token = signing.made_for[0].token
-        if token:
-            sent.append(("X-Amz-Security-Token", token))
+        if keys.token:
+            sent.append(("X-Amz-Security-Token", keys.token))
         signed = {name.lower(): " ".join(value.split()) for name, value in sent}
         signed["host"] = self._authority
         names = sorted(signed)
+        listed = ";".join(names)
+        credential = f"Credential={keys.access_key}/{signing.scope}"
         return _Head(
             lines=[f"{name}: {value}" for name, value in sent],
-            canonical="".join(f"{name}:{signed[name]}\n" for name in names),
-            names=";".join(names),
+            canonical="".join(f"{name}:{signed[name]}\n" for name in names) + f"\n{listed}",
+            authorization=(
+                f"Authorization: {_ALGORITHM} {credential}, SignedHeaders={listed}, Signature="
+            ),
         )
-
-
-@lru_cache(maxsize=256)
-def _quoted(path: str) -> str:
-    # A connection is written to and closed: two requests with one path, with others in between.
-    return quote(path, safe="/~")

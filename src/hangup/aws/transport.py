@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import pycurl
 from botocore.exceptions import (
@@ -87,9 +86,7 @@ class Transport:
         ca_file: str,
     ) -> None:
         self._url = url.rstrip("/")
-        parts = urlsplit(self._url)
-        self._base_path = parts.path
-        self._signer = Signer(service=service, region=region, authority=parts.netloc)
+        self._signer = Signer(service=service, region=region, endpoint=self._url)
         self._credentials = credentials
         self._ca_file = ca_file
         # By method, and whether there is a body. Taken from the end, so that few do the work.
@@ -98,7 +95,7 @@ class Transport:
     def send(self, method: str, path: str, *, headers: Headers = (), body: bytes = b"") -> Answer:
         """Send one request, and return its answer.
 
-        ``path`` is percent-encoded, and has no query. Raises what botocore raises:
+        ``path`` is percent-encoded but for ``@``, and has no query. Raises what botocore raises:
         ``NoCredentialsError``, ``SSLError``, ``EndpointConnectionError``, ``ConnectTimeoutError``;
         and ``ConnectionClosedError`` or ``ReadTimeoutError`` if the request may have taken effect.
         One without a body may be sent again by libcurl itself, where a connection that rested turns
@@ -107,9 +104,7 @@ class Transport:
         if self._credentials is None:
             raise NoCredentialsError
         keys = self._credentials.get_frozen_credentials()
-        head = self._signer.lines(
-            method, self._base_path + path, headers, body, keys=keys, now_s=int(time.time())
-        )
+        head = self._signer.lines(method, path, headers, body, keys=keys, now_s=int(time.time()))
         resting = self._resting[method, bool(body)]
         exchange = resting.pop() if resting else _Exchange(method, self._ca_file, bool(body))
         try:
