@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final, cast
-from uuid import uuid4
 
 from hangup.aws.calls import AnsweredError, Calls
 from hangup.aws.items import (
@@ -108,7 +108,7 @@ class DynamoDbConnections:
             seen_ms = connection.connected_at_ms
         else:
             return False
-        token = string(uuid4().hex)
+        token = string(token_hex(16))
         condition = f"{unchanged} AND {_IS_UNCLAIMED}"
         values = {
             ":claim": number(claim_expires_ms),

@@ -22,6 +22,8 @@ _POST_ATTEMPTS: Final = 2
 """A message is best effort, and a 429 may mean that the client's own buffer is full: no amount of
 waiting helps against that."""
 
+_as_json: Final = json.JSONEncoder(separators=(",", ":")).encode
+
 _NO_IDS: Final = (".", "..")
 """Ids that API Gateway never gives. In a path they would name something else than a connection."""
 
@@ -39,7 +41,7 @@ class ManagementApiGateway:
         """Send a message, as JSON; ``GONE`` if the connection has left."""
         if connection_id in _NO_IDS:
             return PostOutcome.GONE
-        data = json.dumps(message, separators=(",", ":")).encode()
+        data = _as_json(message).encode()
         try:
             self._calls(
                 "PostToConnection",
