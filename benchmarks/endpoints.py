@@ -5,11 +5,14 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
 import botocore
 import trustme
+
+from benchmarks.stub import SERVICES
 
 __all__ = ["Endpoints", "WorkNotDoneError"]
 
@@ -24,15 +27,15 @@ class WorkNotDoneError(Exception):
 class Endpoints:
     """A running stub; ``with Endpoints.start(folder) as endpoints:`` ends it.
 
-    ``url`` is the one address of all of AWS, over TLS; ``ca_file`` is what verifies it.
+    ``urls`` are the addresses of the stub's services, over TLS; ``ca_file`` is what verifies them.
     """
 
     def __init__(
-        self, process: "subprocess.Popen[str]", *, port: int, control: int, ca_file: Path
+        self, process: "subprocess.Popen[str]", *, ports: Mapping[str, int], ca_file: Path
     ) -> None:
         self._process = process
-        self._control = control
-        self.url = f"https://localhost:{port}"
+        self._control = ports["control"]
+        self.urls = {service: f"https://localhost:{ports[service]}" for service in SERVICES}
         self.ca_file = ca_file
 
     @classmethod
@@ -56,8 +59,7 @@ class Endpoints:
         line = process.stdout.readline()
         if not line:
             raise RuntimeError(f"the stub of AWS ended with {process.wait()}")
-        ports = json.loads(line)
-        return cls(process, port=ports["aws"], control=ports["control"], ca_file=ca_file)
+        return cls(process, ports=json.loads(line), ca_file=ca_file)
 
     def __enter__(self) -> Self:
         return self

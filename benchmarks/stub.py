@@ -3,9 +3,10 @@
     python -m benchmarks.stub CERTIFICATE KEY
 
 Answers ``@connections``, Lambda's Invoke, CloudWatch's PutMetricData, and a DynamoDB table of
-connections that are all idle, each after 5 ms. It counts what it was asked for, so that a run can
-be checked for having done its work. The first line on standard output has the two ports, as JSON:
-``aws`` (TLS) and ``control`` (plain HTTP, see ``endpoints``). It ends with its standard input.
+connections that are all idle, each after 5 ms, and each at a port of its own: as on AWS, no service
+is reached through a connection to another. It counts what it was asked for, so that a run can be
+checked for having done its work. The first line on standard output has the ports, as JSON: those of
+``SERVICES`` (TLS) and ``control`` (plain HTTP, see ``endpoints``). It ends with its standard input.
 """
 
 import asyncio
@@ -25,7 +26,9 @@ import uvloop
 
 from benchmarks.records import connection_id, record
 
-__all__ = ["Ledger", "TooMuchAskedError", "serve"]
+__all__ = ["SERVICES", "Ledger", "TooMuchAskedError", "serve"]
+
+SERVICES: Final = ("dynamodb", "execute-api", "lambda", "monitoring")
 
 LATENCY_S: Final = 0.005
 """What an answer takes: AWS's own calls within a Region take 3 to 10 ms."""
@@ -223,14 +226,18 @@ async def serve(certificate: str, key: str) -> None:
     loop = asyncio.get_running_loop()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
-    aws_server = await loop.create_server(
-        lambda: _Http(aws, LATENCY_S), "127.0.0.1", 0, ssl=tls, backlog=1024
-    )
-    port = aws_server.sockets[0].getsockname()[1]
-    with contextlib.suppress(OSError):  # "localhost" is tried there first, where there is IPv6
-        await loop.create_server(lambda: _Http(aws, LATENCY_S), "::1", port, ssl=tls, backlog=1024)
+    ports = {}
+    for service in SERVICES:
+        server = await loop.create_server(
+            lambda: _Http(aws, LATENCY_S), "127.0.0.1", 0, ssl=tls, backlog=1024
+        )
+        ports[service] = port = server.sockets[0].getsockname()[1]
+        with contextlib.suppress(OSError):  # "localhost" is tried there first, if there is IPv6
+            await loop.create_server(
+                lambda: _Http(aws, LATENCY_S), "::1", port, ssl=tls, backlog=1024
+            )
     control_server = await loop.create_server(lambda: _Http(control, 0), "127.0.0.1", 0)
-    ports = {"aws": port, "control": control_server.sockets[0].getsockname()[1]}
+    ports["control"] = control_server.sockets[0].getsockname()[1]
     print(json.dumps(ports), flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 

@@ -64,7 +64,7 @@ def test_a_sweep_that_is_ended_has_no_sample(aws: Endpoints) -> None:
 
 
 def test_a_sweep_that_fails_says_why(aws: Endpoints, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aws, "url", "ftp://localhost")
+    monkeypatch.setitem(aws.urls, "execute-api", "ftp://localhost")
     with pytest.raises(
         WorkNotDoneError, match=r"(?s)hangup sweep ended with 1.*API_GATEWAY_ENDPOINT must be"
     ):
