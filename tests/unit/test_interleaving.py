@@ -88,8 +88,23 @@ class TestInterleaved:
             sleep(0.001)
             begun -= 1
 
-        Interleaved(in_flight)(wait, range(20))
-        assert most == min(in_flight, 20)
+        Interleaved(in_flight)(wait, range(500))
+        assert most == in_flight
+
+    def test_few_begin_at_once_and_another_for_every_two_that_have_gone_on(self) -> None:
+        begun = 0
+        when_going_on: list[int] = []
+
+        def wait(_item: int) -> None:
+            nonlocal begun
+            begun += 1
+            sleep(0.001)
+            sleep(0.001)
+            when_going_on.append(begun)
+
+        Interleaved(100)(wait, range(200))
+        # All have gone on once, and half as many more have begun, before one goes on again.
+        assert when_going_on[0] == 16 + 16 // 2
 
     def test_all_run_on_the_thread_that_calls(self) -> None:
         def where(_item: int) -> int:
@@ -161,13 +176,13 @@ class TestInterleaved:
         taken_s: list[float] = []
 
         def items() -> Iterator[int]:
-            for number in range(20):
+            for number in range(15):
                 sleep(0.005)
                 taken_s.append(round(clock.now_s, 6))
                 yield number
 
         Interleaved(40)(lambda _: sleep(0.2), items())
-        assert taken_s == [round(0.005 * number, 6) for number in range(1, 21)]
+        assert taken_s == [round(0.005 * number, 6) for number in range(1, 16)]
 
     def test_what_fails_takes_no_other_along_and_the_first_is_raised(self) -> None:
         done: list[int] = []

@@ -30,6 +30,11 @@ _MOST_GATHER_S: Final = 0.010
 more are awaited, the more of them come meanwhile. So it is so long for each call under way, and at
 most this long. A close, which waits for four answers, takes up to four times this longer."""
 
+_AT_ONCE: Final = 16
+"""So many calls begin at once; then there may be one more for every two that have gone on. If all
+began at once, they would all wait for one service and then for the next, with a connection to each
+for every call: and the handshake of one takes the CPU time of several closes."""
+
 _CONNECTIONS: Final = 256
 """Connections kept: for 64 calls in flight, to four services. By itself libcurl keeps four for each
 transfer that is under way, and where there are few would close what the next needs."""
@@ -44,6 +49,7 @@ Result = TypeVar("Result")
 class Interleaved:
     """A ``ParallelMap`` on the calling thread, with up to ``in_flight`` (at least 1) items begun.
 
+    Where that is more than 16, it is so many at first, and becomes more as these go on.
     An item is taken when it can begin, and not before: so ``items`` may wait, with ``sleep``, until
     it is time for the next, and what has begun goes on meanwhile.
     """
@@ -76,7 +82,7 @@ class Interleaved:
                 if calls is None:  # not before there is an item: most sweeps have none to close
                     calls = _thread.calls = _Calls()
                 calls.begin(partial(run, position, item))
-                while calls.under_way >= self._in_flight:
+                while calls.under_way >= min(self._in_flight, _AT_ONCE + calls.gone_on // 2):
                     calls.go_on()
         finally:
             try:
@@ -186,6 +192,8 @@ class _Calls:
         self._ready: deque[greenlet] = deque()
         # Those that are done with their call, and take the next: each has a stack to be made.
         self._resting: list[greenlet] = []
+        self.gone_on = 0
+        """How often one of them did, after it had waited."""
 
     @property
     def under_way(self) -> int:
@@ -229,6 +237,7 @@ class _Calls:
         if not self._ready:
             self._gather(until_s)
         if self._ready:
+            self.gone_on += 1
             self._ready.popleft().switch()
 
     def _run(self, call: Callable[[], None] | None) -> None:
