@@ -183,7 +183,11 @@ def test_holds_libraries_for_lambda_s_processor_and_python(
         # What libcurl needs, OpenSSL above all, is in a folder of its own.
         modules = [name for name in libraries if not name.startswith("pycurl.libs/")]
         kind = f"cpython-{PYTHON.replace('.', '')}-{MACHINES[architecture]}-linux-gnu.so"
-        assert modules == [f"greenlet/_greenlet.{kind}", f"pycurl/_pycurl.{kind}"]
+        assert modules == [
+            f"greenlet/_greenlet.{kind}",
+            f"orjson/orjson.{kind}",
+            f"pycurl/_pycurl.{kind}",
+        ]
         assert len(libraries) > len(modules)
         headers = [archive.read(name)[:20] for name in libraries]
     for header in headers:
@@ -200,7 +204,12 @@ def test_differs_between_architectures_in_the_libraries_alone(lambda_zip: Path) 
             contents.append({info.filename: info.CRC for info in archive.infolist()})
     arm64, x86_64 = contents
     different = {name for name, _ in arm64.items() ^ x86_64.items()}
-    assert {name.partition("/")[0] for name in different} == {"greenlet", "pycurl", "pycurl.libs"}
+    assert {name.partition("/")[0] for name in different} == {
+        "greenlet",
+        "orjson",
+        "pycurl",
+        "pycurl.libs",
+    }
     assert all(".so" in name for name in different)
 
 
@@ -227,6 +236,7 @@ def test_holds_no_more_of_the_dependencies_than_their_code(names: list[str]) -> 
         "hangup",
         "jmespath",
         "jwt",
+        "orjson",
         "pycurl",
         "pycurl.libs",
         "six.py",
@@ -272,6 +282,7 @@ def test_says_which_packages_it_holds_to_those_who_scan_it(names: list[str]) -> 
     assert {
         "botocore",
         "greenlet",
+        "orjson",
         "pycurl",
         "urllib3",
         "pyjwt",

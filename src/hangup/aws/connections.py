@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from secrets import token_hex
+from os import urandom
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from hangup.aws.calls import AnsweredError, Calls
@@ -108,7 +108,7 @@ class DynamoDbConnections:
             seen_ms = connection.connected_at_ms
         else:
             return False
-        token = string(token_hex(16))
+        token = string(urandom(16).hex())
         condition = f"{unchanged} AND {_IS_UNCLAIMED}"
         values = {
             ":claim": number(claim_expires_ms),

@@ -7,7 +7,6 @@ sweeps close nothing.
 """
 
 import io
-import json
 from functools import cache, lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -18,6 +17,7 @@ from botocore.httpsession import get_cert_path
 from botocore.utils import parse_timestamp
 
 from hangup.aws.clients import dynamodb_client, lambda_client, lazily, session, sqs_client
+from hangup.aws.wire import from_json, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,8 +51,8 @@ class _JsonService(_Service):
 
     def _call(self, operation: str, request: "Mapping[str, Any]") -> Any:  # noqa: ANN401 - JSON
         headers = (_JSON, ("X-Amz-Target", f"{self._TARGET}.{operation}"))
-        body = json.dumps(request).encode()
-        return _content(operation, self._transport().send("POST", "/", headers=headers, body=body))
+        answer = self._transport().send("POST", "/", headers=headers, body=to_json(request))
+        return _content(operation, answer)
 
 
 class DirectDynamoDb(_JsonService):
@@ -202,7 +202,7 @@ def _expect_success(operation: str, answer: "Answer") -> None:
 
 def _members(body: bytes) -> "Mapping[str, Any]":
     try:
-        members = json.loads(body.decode())
+        members = from_json(body)
     except ValueError:  # a proxy's or a load balancer's own page: the status says enough
         return {}
     return members if isinstance(members, dict) else {}

@@ -1,9 +1,9 @@
 """The disconnect handler, invoked through Lambda."""
 
-import json
 from typing import TYPE_CHECKING
 
 from hangup.aws.calls import Calls
+from hangup.aws.wire import to_json
 from hangup.core.model import JsonObject
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class LambdaFunctions:
 
     def invoke_disconnect_handler(self, event: JsonObject) -> None:
         """Queue one asynchronous invocation; Lambda repeats it twice if it fails."""
-        payload = json.dumps(event).encode()
+        payload = to_json(event)
 
         def invoke() -> None:
             answer = self._client.invoke(

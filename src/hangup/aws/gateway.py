@@ -1,9 +1,9 @@
 """The API Gateway Management API (``@connections``) of one stage."""
 
-import json
 from typing import TYPE_CHECKING, Final
 
 from hangup.aws.calls import Calls
+from hangup.aws.wire import to_json
 from hangup.core.model import EpochMs, JsonObject
 from hangup.errors import BackendError
 from hangup.ports import CloseOutcome, PostOutcome
@@ -22,8 +22,6 @@ _POST_ATTEMPTS: Final = 2
 """A message is best effort, and a 429 may mean that the client's own buffer is full: no amount of
 waiting helps against that."""
 
-_as_json: Final = json.JSONEncoder(separators=(",", ":")).encode
-
 _NO_IDS: Final = (".", "..")
 """Ids that API Gateway never gives. In a path they would name something else than a connection."""
 
@@ -41,7 +39,7 @@ class ManagementApiGateway:
         """Send a message, as JSON; ``GONE`` if the connection has left."""
         if connection_id in _NO_IDS:
             return PostOutcome.GONE
-        data = _as_json(message).encode()
+        data = to_json(message)
         try:
             self._calls(
                 "PostToConnection",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from functools import partial
-from secrets import token_hex
+from os import urandom
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -111,7 +111,7 @@ class DynamoDbSessions:
         self, speaker: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs
     ) -> Session | EndRefusal:
         """Let nobody join any more, and return the session, to be seen to by the caller alone."""
-        token = string(token_hex(16))
+        token = string(urandom(16).hex())
         request = self._session_update(
             speaker,
             update=f"{_ENDING}, claimExpiresAt = :claim, claimToken = :token",
