@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from hangup import sweep
-from hangup.aws import clients
+from hangup.aws import clients, interleaving
 from hangup.aws.calls import REPORT_MS
 from hangup.core import limits
 from hangup.planner.assumptions import (
@@ -15,6 +15,7 @@ from hangup.planner.assumptions import (
     INVOCATION_S,
     MAX_CONNECTION_S,
     MONTH_S,
+    QUEUE_CONCURRENCY,
     SCAN_BUDGET_S,
     SWEEP_BUDGET_S,
 )
@@ -158,6 +159,7 @@ def test_fewer_sweeps_cost_less_and_more_invocations_more() -> None:
 
 def test_the_constants_are_those_of_the_product() -> None:
     assert clients.CLOSES_IN_FLIGHT == CONCURRENCY
+    assert interleaving._FIRST_WAITS == QUEUE_CONCURRENCY
     assert sweep.BATCH_SIZE == BATCH_SIZE
     assert INVOCATION_S - (sweep.SCAN_MARGIN_MS + REPORT_MS) / 1000 == SCAN_BUDGET_S
     assert INVOCATION_S - (sweep.STOP_MARGIN_MS + REPORT_MS) / 1000 == SWEEP_BUDGET_S

@@ -30,10 +30,11 @@ _MOST_GATHER_S: Final = 0.010
 more are awaited, the more of them come meanwhile. So it is so long for each call under way, and at
 most this long. A close, which waits for four answers, takes up to four times this longer."""
 
-_AT_ONCE: Final = 16
-"""So many calls begin at once; then there may be one more for every two that have gone on. If all
-began at once, they would all wait for one service and then for the next, with a connection to each
-for every call: and the handshake of one takes the CPU time of several closes."""
+_FIRST_WAITS: Final = 16
+"""So many calls at most may be in the first wait since they began. What a map does for each item is
+mostly the same, so if all began at once, they would all wait for one service and then for the next,
+with a connection to each for every call: 140 KB, and a handshake of the CPU time of several closes.
+"""
 
 _CONNECTIONS: Final = 256
 """Connections kept: for 64 calls in flight, to four services. By itself libcurl keeps four for each
@@ -49,7 +50,7 @@ Result = TypeVar("Result")
 class Interleaved:
     """A ``ParallelMap`` on the calling thread, with up to ``in_flight`` (at least 1) items begun.
 
-    Where that is more than 16, it is so many at first, and becomes more as these go on.
+    No more than 16 of those are still in their first wait.
     An item is taken when it can begin, and not before: so ``items`` may wait, with ``sleep``, until
     it is time for the next, and what has begun goes on meanwhile.
     """
@@ -82,7 +83,7 @@ class Interleaved:
                 if calls is None:  # not before there is an item: most sweeps have none to close
                     calls = _thread.calls = _Calls()
                 calls.begin(partial(run, position, item))
-                while calls.under_way >= min(self._in_flight, _AT_ONCE + calls.gone_on // 2):
+                while calls.under_way >= self._in_flight or calls.first_waits >= _FIRST_WAITS:
                     calls.go_on()
         finally:
             try:
@@ -192,17 +193,23 @@ class _Calls:
         self._ready: deque[greenlet] = deque()
         # Those that are done with their call, and take the next: each has a stack to be made.
         self._resting: list[greenlet] = []
-        self.gone_on = 0
-        """How often one of them did, after it had waited."""
+        # Those in the first wait of their call.
+        self._fresh: set[greenlet] = set()
 
     @property
     def under_way(self) -> int:
         """How many have begun and are not done: whenever the starter runs, these all wait."""
         return len(self._waiting) + len(self._ready)
 
+    @property
+    def first_waits(self) -> int:
+        """How many of those have not gone on since they began."""
+        return len(self._fresh)
+
     def begin(self, call: Callable[[], None]) -> None:
         """Run a call until it has to wait, or is done."""
         runner = self._resting.pop() if self._resting else self._greenlet(self._run)
+        self._fresh.add(runner)
         runner.switch(call)
 
     def end(self) -> None:
@@ -237,13 +244,16 @@ class _Calls:
         if not self._ready:
             self._gather(until_s)
         if self._ready:
-            self.gone_on += 1
-            self._ready.popleft().switch()
+            runner = self._ready.popleft()
+            self._fresh.discard(runner)
+            runner.switch()
 
     def _run(self, call: Callable[[], None] | None) -> None:
         while call is not None:
             call()
-            self._resting.append(self._current())
+            runner = self._current()
+            self._fresh.discard(runner)
+            self._resting.append(runner)
             call = self._starter.switch()
 
     def _pause(self, wait: object) -> None:

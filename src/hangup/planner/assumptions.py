@@ -58,7 +58,10 @@ CLOSE_LATENCY_MS: Final = 40.0
 """Time of one close's four calls, one after the other. Assumed: 10 ms each."""
 
 CONCURRENCY: Final = 64
-"""Closes, or requests to the queue, in flight. ``hangup.aws.clients.CLOSES_IN_FLIGHT``."""
+"""Closes in flight. ``hangup.aws.clients.CLOSES_IN_FLIGHT``."""
+
+QUEUE_CONCURRENCY: Final = 16
+"""Requests to the queue in flight: each is in its first wait. ``hangup.aws.interleaving``."""
 
 BATCH_SIZE: Final = 1_000
 """Idle connections gathered before some are closed. ``hangup.sweep.BATCH_SIZE``."""

@@ -32,6 +32,7 @@ from hangup.planner.assumptions import (
     PAGE_CPU_MS,
     PRECISE_BUDGET_S,
     QUEUE_BATCH,
+    QUEUE_CONCURRENCY,
     QUEUE_CPU_MS,
     QUEUE_LATENCY_MS,
     ROUNDED_S,
@@ -205,7 +206,7 @@ def act_interval_ms(fleet: Fleet, *, segments: int = 1) -> tuple[float, str]:
     if fleet.precise:
         return max(
             (QUEUE_CPU_MS / VCPU_SHARE, "CPU"),
-            (QUEUE_LATENCY_MS / QUEUE_BATCH / CONCURRENCY, "latency"),
+            (QUEUE_LATENCY_MS / QUEUE_BATCH / QUEUE_CONCURRENCY, "latency"),
         )
     # Rounded up to whole milliseconds, as ``core.pacing`` does.
     rate = fleet.closes_per_second
