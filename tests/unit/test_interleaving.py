@@ -78,7 +78,10 @@ class TestInterleaved:
         assert done == [0, 1, 2, 3]
 
     @pytest.mark.parametrize("in_flight", [1, 3, 8, 100])
-    def test_no_more_are_begun_than_allowed(self, in_flight: int) -> None:
+    def test_no_more_are_begun_than_allowed(
+        self, in_flight: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(interleaving, "time", StandingClock())
         begun, most = 0, 0
 
         def wait(_item: int) -> None:

@@ -50,9 +50,9 @@ Result = TypeVar("Result")
 class Interleaved:
     """A ``ParallelMap`` on the calling thread, with up to ``in_flight`` (at least 1) items begun.
 
-    No more than 16 of those are still in their first wait.
-    An item is taken when it can begin, and not before: so ``items`` may wait, with ``sleep``, until
-    it is time for the next, and what has begun goes on meanwhile.
+    No more than 16 of those are still in their first wait. An item is taken when it can begin, and
+    not before: so ``items`` may wait, with ``sleep``, until it is time for the next, and what has
+    begun goes on meanwhile.
     """
 
     def __init__(self, in_flight: int) -> None:
