@@ -95,6 +95,16 @@ class TestDeadline:
         assert world.clock.ms == began_ms
         assert world.metrics.total("ClaimsLost") == 1
 
+    def test_where_the_look_fails_the_claim_decides(self, world: PreciseWorld) -> None:
+        silent, spoke = world.connect("silent", silent_s=121), world.connect("spoke", silent_s=121)
+        world.connections.record_activity(
+            "spoke", now_ms=world.clock.now_ms(), resolution_ms=DurationMs(0)
+        )
+        world.faults.fail("GetItem", times=2)
+        assert world.receive_at_once(silent, spoke) == []
+        assert world.gateway.open_ids == {"spoke"}
+        assert world.metrics.total("ClaimsLost") == 1
+
     def test_who_speaks_during_the_wait_keeps_its_connection(self, world: PreciseWorld) -> None:
         connection = world.connect("c1", silent_s=119.5)
 

@@ -35,6 +35,9 @@ __all__ = [
     "direct_sqs",
 ]
 
+_FIRST_ERROR: Final = int(HTTPStatus.MULTIPLE_CHOICES)
+"""A redirection is none of an API's answers."""
+
 _JSON: Final = ("Content-Type", "application/x-amz-json-1.0")
 
 
@@ -166,7 +169,8 @@ def _function(name: str) -> str:
 
 @lru_cache(maxsize=256)  # a connection is written to and closed, with others in between
 def _connection(connection_id: str) -> str:
-    return f"/@connections/{quote(connection_id, safe='')}"
+    # Ids end in "=", and what has anything to be quoted is looked at character by character.
+    return "/@connections/" + quote(connection_id, safe="=").replace("=", "%3D")
 
 
 def _content(operation: str, answer: "Answer") -> Any:  # noqa: ANN401 - JSON
@@ -180,7 +184,7 @@ def _content(operation: str, answer: "Answer") -> Any:  # noqa: ANN401 - JSON
 
 def _expect_success(operation: str, answer: "Answer") -> None:
     """Raise ``ClientError`` for an answer that is an error."""
-    if answer.status < HTTPStatus.MULTIPLE_CHOICES:
+    if answer.status < _FIRST_ERROR:
         return
     members = _members(answer.body)
     named = (

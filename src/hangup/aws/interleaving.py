@@ -66,7 +66,7 @@ class Interleaved:
         What the first of them to fail raised, in their order, is raised once all have ended. Raises
         ``RuntimeError`` if called from one of the items.
         """
-        if _running() is not None:
+        if _thread.calls is not None:
             raise RuntimeError("interleaved calls cannot be nested")
         results: dict[int, Result] = {}
         errors: dict[int, Exception] = {}
@@ -83,13 +83,10 @@ class Interleaved:
                 if calls is None:  # not before there is an item: most sweeps have none to close
                     calls = _thread.calls = _Calls()
                 calls.begin(partial(run, position, item))
-                while calls.under_way >= self._in_flight or calls.first_waits >= _FIRST_WAITS:
-                    calls.go_on()
+                calls.make_room(self._in_flight)
         finally:
             try:
                 if calls is not None:
-                    while calls.under_way:
-                        calls.go_on()
                     calls.end()
             finally:
                 _thread.calls = None
@@ -100,29 +97,26 @@ class Interleaved:
 
 def perform(transfer: "Curl") -> None:
     """Do what ``transfer.perform()`` does, and raise ``pycurl.error`` as it does."""
-    transfers = _transfers()
+    calls, transfers = _thread.calls, _transfers()
     transfers.begin(transfer)
     try:
-        calls = _running()
         if calls is None:
             while transfer not in transfers.ended:
                 transfers.wait(inf)
         else:
             calls.wait_for(transfer)
-        error = transfers.ended[transfer]
     finally:
-        transfers.end(transfer)
+        error = transfers.end(transfer)
     if error is not None:
         raise error
 
 
 def sleep(duration_s: float) -> None:
     """Return after about so many seconds."""
-    calls = _running()
-    if calls is None:
+    if _thread.calls is None:
         time.sleep(duration_s)
     else:
-        calls.sleep(duration_s)
+        _thread.calls.sleep(duration_s)
 
 
 class _Transfers:
@@ -142,11 +136,11 @@ class _Transfers:
         self._multi.add_handle(transfer)
         self.under_way += 1
 
-    def end(self, transfer: "Curl") -> None:
-        """Forget a transfer, over or not."""
+    def end(self, transfer: "Curl") -> Exception | None:
+        """Forget a transfer, over or not; return what it failed with."""
         self._multi.remove_handle(transfer)
         self.under_way -= 1
-        self.ended.pop(transfer, None)
+        return self.ended.pop(transfer, None)
 
     def wait(self, longest_s: float) -> "list[Curl]":
         """Return which have ended since it was last asked; wait for one if there is none."""
@@ -196,45 +190,49 @@ class _Calls:
         # Those in the first wait of their call.
         self._fresh: set[greenlet] = set()
 
-    @property
-    def under_way(self) -> int:
-        """How many have begun and are not done: whenever the starter runs, these all wait."""
-        return len(self._waiting) + len(self._ready)
-
-    @property
-    def first_waits(self) -> int:
-        """How many of those have not gone on since they began."""
-        return len(self._fresh)
-
     def begin(self, call: Callable[[], None]) -> None:
         """Run a call until it has to wait, or is done."""
         runner = self._resting.pop() if self._resting else self._greenlet(self._run)
         self._fresh.add(runner)
         runner.switch(call)
 
+    def make_room(self, in_flight: int) -> None:
+        """Let calls go on until another may begin, where so many may be under way."""
+        # Whenever the starter runs, all that have begun and are not done wait.
+        while (
+            len(self._waiting) + len(self._ready) >= in_flight or len(self._fresh) >= _FIRST_WAITS
+        ):
+            self.go_on()
+
     def end(self) -> None:
-        """Let go of what calls ran on, once all are done."""
+        """Let calls go on until all are done; then let go of what they ran on."""
+        while self._waiting or self._ready:
+            self.go_on()
         for runner in self._resting:
             runner.switch(None)
 
     def wait_for(self, transfer: "Curl") -> None:
         """Return once the transfer has ended."""
-        if self._current() is self._starter:
+        runner = self._current()
+        if runner is self._starter:
             while transfer not in self._transfers.ended:
                 self.go_on()
         else:
-            self._pause(transfer)
+            self._waiting[transfer] = runner
+            self._starter.switch()
 
     def sleep(self, duration_s: float) -> None:
         """Return after so many seconds."""
         until_s = time.monotonic() + duration_s
-        if self._current() is self._starter:
+        runner = self._current()
+        if runner is self._starter:
             while time.monotonic() < until_s:
                 self.go_on(until_s)
         else:
             number = next(self._numbers)
             heappush(self._sleeps, (until_s, number))
-            self._pause(number)
+            self._waiting[number] = runner
+            self._starter.switch()
 
     def go_on(self, until_s: float = inf) -> None:
         """Let one call go on that has waited long enough; if there is none, wait for it.
@@ -256,10 +254,6 @@ class _Calls:
             self._resting.append(runner)
             call = self._starter.switch()
 
-    def _pause(self, wait: object) -> None:
-        self._waiting[wait] = self._current()
-        self._starter.switch()
-
     def _gather(self, until_s: float) -> None:
         """Find out which calls may go on: those whose transfer has ended, and who has slept."""
         if self._sleeps:
@@ -277,18 +271,19 @@ class _Calls:
             self._ready.append(self._waiting.pop(heappop(self._sleeps)[1]))
 
 
-_thread = threading.local()
+class _Thread(threading.local):
+    """What a thread has of these."""
+
+    calls: _Calls | None = None
+    """Those that it interleaves."""
+    transfers: _Transfers | None = None
+    """They outlive the calls, since connections are kept."""
 
 
-def _running() -> _Calls | None:
-    """Return the calls that this thread interleaves, None if it does not."""
-    calls: _Calls | None = getattr(_thread, "calls", None)
-    return calls
+_thread: Final = _Thread()
 
 
 def _transfers() -> _Transfers:
-    """Return the thread's transfers. They outlive the calls, since connections are kept."""
-    transfers: _Transfers | None = getattr(_thread, "transfers", None)
-    if transfers is None:
-        transfers = _thread.transfers = _Transfers()
-    return transfers
+    if _thread.transfers is None:
+        _thread.transfers = _Transfers()
+    return _thread.transfers

@@ -10,8 +10,7 @@ import io
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pycurl
 from botocore.exceptions import (
@@ -49,8 +48,7 @@ _UNTRUSTED: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a server answered, whatever its status; ``head`` has the lines before the body."""
 
     status: int
