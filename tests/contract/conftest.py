@@ -37,6 +37,9 @@ REAL = [
 ]
 """Each engine, with calls through botocore and through the sweep's own transport."""
 
+DYNAMODB_LOCAL = [param for param in REAL if str(param.id).startswith("dynamodb-local")]
+"""The same without MiniStack, for what that refuses."""
+
 
 @pytest.fixture(scope="session")
 def ministack() -> Iterator["DynamoDBClient"]:

@@ -6,6 +6,7 @@ import pytest
 
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.ports import ActivityOutcome, JoinOutcome
+from tests.contract.conftest import DYNAMODB_LOCAL
 from tests.contract.stores import DynamoDbStore, Store, at_once
 
 NOW_MS = EpochMs(1_700_000_000_000)
@@ -402,6 +403,21 @@ class TestAttributesOfOtherTypes:
         tables.put(IDLE)
         tables.put_items({**tables.item("c1="), "noticedAt": noticed_at})
         assert claim(tables, IDLE)
+
+    @pytest.mark.parametrize("tables", DYNAMODB_LOCAL, indirect=True)
+    @pytest.mark.parametrize("connection_id", ["c1=", "c1\ud83d"])
+    def test_half_a_character_is_text_like_any_other(
+        self, tables: DynamoDbStore, connection_id: str
+    ) -> None:
+        half = {"S": "\ud83d"}
+        seen = {"lastActivityTime": {"N": f"{NOW_MS - 300_000}"}, "sessionId": half}
+        tables.put_items({"connectionId": {"S": connection_id}, "nickname": half, **seen})
+        assert candidates(tables) == {connection_id}
+        record = tables.connections.get(connection_id)
+        assert record is not None
+        assert record.session_id == half["S"]
+        assert claim(tables, record)
+        assert not claim(tables, record)
 
     def test_a_claim_is_an_attribute_that_a_release_removes(self, tables: DynamoDbStore) -> None:
         tables.put(IDLE)

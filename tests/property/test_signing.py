@@ -19,7 +19,7 @@ names = st.from_regex(r"[A-Za-z][A-Za-z0-9-]{0,20}", fullmatch=True).filter(
     lambda name: (
         name.lower()
         not in {"host", "authorization", "x-amz-date", "x-amz-security-token"}
-        | {"expect", "transfer-encoding", "user-agent", "x-amzn-trace-id", "connection"}
+        | {*botocore.auth.SIGNED_HEADERS_BLACKLIST}
     )
 )
 values = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)
@@ -32,10 +32,14 @@ paths = st.lists(segments, max_size=3).map(
     lambda parts: "/" + "/".join(quote(part, safe="@") for part in parts)
 )
 # That of an endpoint may have whatever a URL's may.
-endpoints = st.lists(segments, max_size=2).map(
-    lambda parts: "/".join(
-        ["https://a1.example:8443", *(quote(part, safe="!$&'()*+,;=:@") for part in parts)]
-    )
+endpoints = st.builds(
+    lambda host, parts: "/".join([host, *(quote(part, safe="!$&'()*+,;=:@") for part in parts)]),
+    st.builds(
+        "{}://a1.example{}".format,
+        st.sampled_from(["https", "http"]),
+        st.sampled_from(["", ":80", ":443", ":8443"]),
+    ),
+    st.lists(segments, max_size=2),
 )
 secrets = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
 credentials = st.builds(Credentials, secrets, secrets, st.none() | secrets)

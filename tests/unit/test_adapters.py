@@ -150,6 +150,21 @@ class TestGateway:
             assert error.value.retryable is retryable
 
 
+@pytest.mark.parametrize("transport", ["direct"], indirect=True)
+@pytest.mark.parametrize("body", [b"<html>ok</html>", b"[]", b'{"lastActiveAt": "soon"}'])
+def test_a_success_that_says_nothing_is_tried_again_and_an_error(
+    transport: str, calls: Calls, aws: AwsStub, body: bytes
+) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with serving() as server:
+        server.answer = lambda _request: answer
+        gateway = gateway_at(server.url, calls, transport)
+        with pytest.raises(BackendError, match="MalformedAnswer") as error:
+            gateway.last_active_ms("c1")
+        assert error.value.retryable
+        assert len(server.requests) == 2
+
+
 @both
 class TestFunctions:
     def test_invokes_asynchronously(self, aws: AwsStub, functions: LambdaFunctions) -> None:

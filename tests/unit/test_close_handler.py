@@ -95,16 +95,6 @@ class TestDeadline:
         assert world.clock.ms == began_ms
         assert world.metrics.total("ClaimsLost") == 1
 
-    def test_where_the_look_fails_the_claim_decides(self, world: PreciseWorld) -> None:
-        silent, spoke = world.connect("silent", silent_s=121), world.connect("spoke", silent_s=121)
-        world.connections.record_activity(
-            "spoke", now_ms=world.clock.now_ms(), resolution_ms=DurationMs(0)
-        )
-        world.faults.fail("GetItem", times=2)
-        assert world.receive_at_once(silent, spoke) == []
-        assert world.gateway.open_ids == {"spoke"}
-        assert world.metrics.total("ClaimsLost") == 1
-
     def test_who_speaks_during_the_wait_keeps_its_connection(self, world: PreciseWorld) -> None:
         connection = world.connect("c1", silent_s=119.5)
 
@@ -431,6 +421,14 @@ class TestLambdaHandler:
         aws.fail("GetItem", status=403, code="AccessDeniedException")
         close_handler.lambda_handler({"Records": [record(due())]}, Context())
         assert len(aws.calls("UpdateItem")) == len(aws.calls("Invoke")) == 1
+
+    @pytest.mark.parametrize("odd", ["connectionId", "sessionId", "correlationId"])
+    def test_half_a_character_is_text_like_any_other(self, aws: AwsStub, odd: str) -> None:
+        body = json.loads(as_message(due())) | {odd: "\ud83d"}
+        records = [record(due(), 0), record(json.dumps(body), 1), record(due(), 2)]
+        answer = close_handler.lambda_handler({"Records": records}, Context())
+        assert answer == {"batchItemFailures": []}
+        assert len(aws.calls("DeleteConnection")) == len(aws.calls("Invoke")) == 3
 
     def test_a_gone_connection_is_handed_over_and_done(self, aws: AwsStub) -> None:
         aws.fail("PostToConnection", status=410, code="GoneException")

@@ -54,6 +54,13 @@ class Answerer:
 
 
 @pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> StandingClock:
+    clock = StandingClock()
+    monkeypatch.setattr(interleaving, "time", clock)
+    return clock
+
+
+@pytest.fixture
 def answerer() -> Iterator[Answerer]:
     with serving() as server:
         yield Answerer(server)
@@ -66,6 +73,7 @@ def status(transfer: pycurl.Curl) -> int:
 
 
 class TestInterleaved:
+    @pytest.mark.usefixtures("clock")
     def test_results_come_in_the_order_of_the_items(self) -> None:
         done: list[int] = []
 
@@ -157,6 +165,7 @@ class TestInterleaved:
         Interleaved(1)(wait, items())
         assert events == [f"{what} {n}" for n in range(3) for what in ("taken", "done")]
 
+    @pytest.mark.usefixtures("clock")
     def test_what_has_begun_goes_on_while_the_next_item_is_waited_for(self) -> None:
         done: list[int] = []
 
@@ -173,11 +182,7 @@ class TestInterleaved:
         Interleaved(4)(wait, items())
         assert done == [0, 1]
 
-    def test_who_starts_them_waits_no_longer_than_asked(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        clock = StandingClock()
-        monkeypatch.setattr(interleaving, "time", clock)
+    def test_who_starts_them_waits_no_longer_than_asked(self, clock: StandingClock) -> None:
         taken_s: list[float] = []
 
         def items() -> Iterator[int]:
@@ -189,6 +194,7 @@ class TestInterleaved:
         Interleaved(40)(lambda _: sleep(0.2), items())
         assert taken_s == [round(0.005 * number, 6) for number in range(1, 16)]
 
+    @pytest.mark.usefixtures("clock")
     def test_what_fails_takes_no_other_along_and_the_first_is_raised(self) -> None:
         done: list[int] = []
 
@@ -218,6 +224,7 @@ class TestInterleaved:
         assert done == [0]
         assert Interleaved(2)(abs, [-1]) == [1]
 
+    @pytest.mark.usefixtures("clock")
     def test_an_interruption_is_raised_once_what_has_begun_is_ended(self) -> None:
         done: list[int] = []
 
@@ -230,6 +237,26 @@ class TestInterleaved:
         with pytest.raises(KeyboardInterrupt):
             Interleaved(3)(interrupted, [2, 3, 1, 0])
         assert done == [2, 3]
+
+    def test_interrupted_once_more_it_ends_what_still_waits(self, answerer: Answerer) -> None:
+        transfer = answerer.transfer(after_s=0.2)
+        ended: list[int] = []
+
+        def interrupted(number: int) -> None:
+            try:
+                if number == 3:
+                    perform(transfer)
+                sleep(number / 100)
+                if number in (1, 2):
+                    raise KeyboardInterrupt
+            finally:
+                ended.append(number)
+
+        with pytest.raises(KeyboardInterrupt):
+            Interleaved(4)(interrupted, [3, 1, 2, 100])
+        assert sorted(ended) == [1, 2, 3, 100]
+        # What it was sent with is free for the next.
+        assert status(transfer) == 200
 
     def test_is_not_nested(self) -> None:
         interleaved = Interleaved(2)

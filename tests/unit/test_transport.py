@@ -5,6 +5,7 @@ import socket
 import ssl
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,6 +20,7 @@ import trustme
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import (
+    BotoCoreError,
     ConnectionClosedError,
     ConnectTimeoutError,
     EndpointConnectionError,
@@ -245,6 +247,20 @@ class TestConnections:
         elsewhere = Server(port=1)
         transport(elsewhere).send("DELETE", "/@connections/c1")
         assert [request.path for request in server.requests] == [f"{elsewhere.url}/@connections/c1"]
+
+    @pytest.mark.parametrize(
+        "proxy", ["http://me:s3c/ret@localhost:1", "me:s3c ret@localhost", "foo://me:s3c-ret@h:1"]
+    )
+    def test_no_error_tells_the_password_of_a_proxy(
+        self, proxy: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        with pytest.raises(BotoCoreError) as error:
+            transport(Server(port=1)).send("DELETE", "/@connections/c1")
+        assert "s3c" not in "".join(traceback.format_exception(error.value))
+        assert "proxy" in str(error.value.kwargs["error"])
 
 
 class TestNoAnswer:

@@ -13,6 +13,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectTimeoutError,
+    CredentialRetrievalError,
     EndpointConnectionError,
     NoCredentialsError,
     NoRegionError,
@@ -39,7 +40,7 @@ _MAX_ATTEMPTS: Final = 6
 Lambda, the client) tries again."""
 
 _FOR_GOOD: Final = (ParamValidationError, NoCredentialsError, NoRegionError)
-_UNSENT: Final = (EndpointConnectionError, ConnectTimeoutError)
+_UNSENT: Final = (CredentialRetrievalError, EndpointConnectionError, ConnectTimeoutError)
 
 Result = TypeVar("Result")
 

@@ -53,9 +53,11 @@ class _JsonService(_Service):
     """Its name there, with the version of its API."""
 
     def _call(self, operation: str, request: "Mapping[str, Any]") -> Any:  # noqa: ANN401 - JSON
+        return _content(operation, self._send(operation, request))
+
+    def _send(self, operation: str, request: "Mapping[str, Any]") -> "Answer":
         headers = (_JSON, ("X-Amz-Target", f"{self._TARGET}.{operation}"))
-        answer = self._transport().send("POST", "/", headers=headers, body=to_json(request))
-        return _content(operation, answer)
+        return self._transport().send("POST", "/", headers=headers, body=to_json(request))
 
 
 class DirectDynamoDb(_JsonService):
@@ -87,7 +89,7 @@ class DirectSqs(_JsonService):
 
     def change_message_visibility(self, **request: Any) -> None:  # noqa: ANN401 - likewise
         """Say when a message that was received is to be delivered again."""
-        self._call("ChangeMessageVisibility", request)
+        _expect_success("ChangeMessageVisibility", self._send("ChangeMessageVisibility", request))
 
 
 class DirectManagementApi(_Service):
@@ -107,7 +109,12 @@ class DirectManagementApi(_Service):
         """Return what API Gateway knows of a connection; of the times, ``LastActiveAt`` alone."""
         answer = self._transport().send("GET", _connection(ConnectionId))
         last_active = _content("GetConnection", answer).get("lastActiveAt")
-        return {} if last_active is None else {"LastActiveAt": parse_timestamp(last_active)}
+        if last_active is None:
+            return {}
+        try:
+            return {"LastActiveAt": parse_timestamp(last_active)}
+        except (ValueError, RuntimeError) as error:
+            raise _malformed("GetConnection", answer, "lastActiveAt is no time") from error
 
 
 class DirectLambda(_Service):
@@ -169,24 +176,26 @@ def _function(name: str) -> str:
 
 @lru_cache(maxsize=256)  # a connection is written to and closed, with others in between
 def _connection(connection_id: str) -> str:
-    # Ids end in "=", and what has anything to be quoted is looked at character by character.
-    return "/@connections/" + quote(connection_id, safe="=").replace("=", "%3D")
+    # Ids end in "=", and what has anything to be quoted is looked at character by character. One
+    # that was made up may be no Unicode; it, too, is for API Gateway to refuse.
+    quoted = quote(connection_id, safe="=", errors="surrogatepass")
+    return "/@connections/" + quoted.replace("=", "%3D")
 
 
 def _content(operation: str, answer: "Answer") -> Any:  # noqa: ANN401 - JSON
-    """Return the answer's members; raise ``ClientError`` if it is an error.
-
-    A success without a JSON object is one all the same, as it is for botocore.
-    """
+    """Return the answer's members; raise ``ClientError`` if it is an error, or has none."""
     _expect_success(operation, answer)
-    return _members(answer.body)
+    members = _members(answer.body)
+    if members is None:
+        raise _malformed(operation, answer, "the answer is no JSON object")
+    return members
 
 
 def _expect_success(operation: str, answer: "Answer") -> None:
     """Raise ``ClientError`` for an answer that is an error."""
     if answer.status < _FIRST_ERROR:
         return
-    members = _members(answer.body)
+    members = _members(answer.body) or {}
     named = (
         answer.header("x-amzn-errortype")
         or members.get("__type")
@@ -204,9 +213,19 @@ def _expect_success(operation: str, answer: "Answer") -> None:
     raise ClientError(response, operation)
 
 
-def _members(body: bytes) -> "Mapping[str, Any]":
+def _malformed(operation: str, answer: "Answer", message: str) -> ClientError:
+    """Return what is raised for a success that is not the service's: a proxy's own page, say."""
+    response: Any = {
+        "Error": {"Code": "MalformedAnswer", "Message": message},
+        "ResponseMetadata": {"HTTPStatusCode": answer.status},
+    }
+    return ClientError(response, operation)
+
+
+def _members(body: bytes) -> "Mapping[str, Any] | None":
+    """Return the members of a JSON object, None if it is none."""
     try:
         members = from_json(body)
-    except ValueError:  # a proxy's or a load balancer's own page: the status says enough
-        return {}
-    return members if isinstance(members, dict) else {}
+    except ValueError:
+        return None
+    return members if isinstance(members, dict) else None

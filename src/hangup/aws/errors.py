@@ -38,6 +38,7 @@ _KINDS: Final = {
     "InternalServiceError": Kind.BUSY,
     "InternalServerException": Kind.BUSY,
     "LimitExceededException": Kind.BUSY,
+    "MalformedAnswer": Kind.BUSY,  # ours, for a success that cannot be read (``direct``)
     "ProvisionedThroughputExceeded": Kind.BUSY,
     "ProvisionedThroughputExceededException": Kind.BUSY,
     "RequestLimitExceeded": Kind.BUSY,

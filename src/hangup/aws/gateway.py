@@ -69,7 +69,8 @@ class ManagementApiGateway:
             self._calls("DeleteConnection", delete)
         except BackendError as error:
             if _names_no_connection(error):
-                # Gone at the second attempt: the first, whatever it was answered, closed it.
+                # Gone at the second attempt: the first, whatever it was answered, closed it. Where
+                # libcurl itself sent it twice (``transport``), nobody can tell.
                 return CloseOutcome.ALREADY_GONE if attempts == 1 else CloseOutcome.CLOSED
             raise
         return CloseOutcome.CLOSED

@@ -205,11 +205,18 @@ class _Calls:
             self.go_on()
 
     def end(self) -> None:
-        """Let calls go on until all are done; then let go of what they ran on."""
-        while self._waiting or self._ready:
-            self.go_on()
-        for runner in self._resting:
-            runner.switch(None)
+        """Let calls go on until all are done; then let go of what they ran on.
+
+        If that is interrupted, those that still wait end where they are.
+        """
+        try:
+            while self._waiting or self._ready:
+                self.go_on()
+        finally:
+            for runner in [*self._waiting.values(), *self._ready]:
+                runner.throw()
+            for runner in self._resting:
+                runner.switch(None)
 
     def wait_for(self, transfer: "Curl") -> None:
         """Return once the transfer has ended."""

@@ -23,6 +23,7 @@ Headers = tuple[tuple[str, str], ...]
 
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _TERMINATOR: Final = "aws4_request"
+_DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ class Signer:
         self._service = service
         self._region = region
         parts = urlsplit(endpoint)
-        self._authority = parts.netloc
+        # As it is sent: without the port that goes without saying.
+        self._authority = parts.netloc.removesuffix(_DEFAULT_PORTS.get(parts.scheme, ""))
         self._base_path = quote(parts.path, safe="/~")
         self._made: _Signing | None = None
 

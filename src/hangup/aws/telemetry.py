@@ -50,7 +50,10 @@ class StructuredLog:
 
 
 class EmfMetrics:
-    """``Metrics`` in CloudWatch Embedded Metric Format: one document per set of dimensions."""
+    """``Metrics`` in CloudWatch Embedded Metric Format.
+
+    Each document has one set of dimensions, and up to 100 values of each metric.
+    """
 
     def emit(self, metrics: Sequence[Metric]) -> None:
         """Put every metric; there is one of each name for a set of dimensions."""

@@ -94,8 +94,9 @@ class Transport:
         """Send one request, and return its answer.
 
         ``path`` is percent-encoded but for ``@``, and has no query. Raises what botocore raises:
-        ``NoCredentialsError``, ``SSLError``, ``EndpointConnectionError``, ``ConnectTimeoutError``;
-        and ``ConnectionClosedError`` or ``ReadTimeoutError`` if the request may have taken effect.
+        ``NoCredentialsError``, ``CredentialRetrievalError``, ``SSLError``,
+        ``EndpointConnectionError``, ``ConnectTimeoutError``; and ``ConnectionClosedError`` or
+        ``ReadTimeoutError`` if the request may have taken effect.
         One without a body may be sent again by libcurl itself, where a connection that rested turns
         out to be closed; one with a body never is.
         """
@@ -108,12 +109,15 @@ class Transport:
         try:
             answer = exchange.run(self._url + path, head, body)
         except pycurl.error as error:
-            raise self._as_botocores(error, exchange) from error
+            # Not from libcurl's own, which tracebacks would show: see there.
+            raise self._as_botocores(error, exchange) from None
         resting.append(exchange)
         return answer
 
     def _as_botocores(self, error: pycurl.error, exchange: "_Exchange") -> BotoCoreError:
         code = error.args[0]
+        if "Unsupported proxy" in str(error):  # and then its URL as a whole, with the password
+            error = pycurl.error(code, "the proxy that the environment names cannot be used")
         kind: type[BotoCoreError] = ConnectionClosedError
         if code in _UNREACHED:
             kind = EndpointConnectionError
