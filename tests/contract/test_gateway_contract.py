@@ -146,7 +146,9 @@ def test_a_connection_that_was_closed_is_gone_for_everything(peers: Peers) -> No
     assert peers.gateway.last_active_ms(peers.connection_id) is None
 
 
-@pytest.mark.parametrize("connection_id", ["nobody", "a/b?c", "L0SM9cOFvHcCIhw=", ".", ".."])
+@pytest.mark.parametrize(
+    "connection_id", ["nobody", "a/b?c", "L0SM9cOFvHcCIhw=", ".", "..", "c\ud83d"]
+)
 def test_an_id_that_nobody_has_is_gone(peers: Peers, connection_id: str) -> None:
     assert peers.gateway.post_to_connection(connection_id, MESSAGE) is PostOutcome.GONE
     assert peers.gateway.delete_connection(connection_id) is CloseOutcome.ALREADY_GONE

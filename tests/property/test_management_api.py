@@ -21,13 +21,12 @@ class Sent:
         return Answer(status=204, head=[], body=b"")
 
 
-@given(st.text(st.characters(exclude_categories=()), min_size=1))
+@given(st.text(min_size=1))
 @example("L0SM9cOFvHcCIhw=")
 @example("a/../=%3D=")
-@example("half a character: \ud83d")
 def test_each_character_that_means_something_in_a_url_is_quoted(connection_id: str) -> None:
     sent = Sent()
     DirectManagementApi(lambda: cast("Transport", sent)).delete_connection(
         ConnectionId=connection_id
     )
-    assert sent.paths == ["/@connections/" + quote(connection_id, "", errors="surrogatepass")]
+    assert sent.paths == ["/@connections/" + quote(connection_id, safe="")]

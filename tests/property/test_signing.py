@@ -37,7 +37,7 @@ endpoints = st.builds(
     st.builds(
         "{}://a1.example{}".format,
         st.sampled_from(["https", "http"]),
-        st.sampled_from(["", ":80", ":443", ":8443"]),
+        st.sampled_from(["", ":", ":80", ":443", ":0443", ":8443"]),
     ),
     st.lists(segments, max_size=2),
 )

@@ -118,7 +118,7 @@ class TestGateway:
         aws.answer("GetConnection", {})
         with pytest.raises(BackendError, match="no lastActiveAt") as error:
             gateway.last_active_ms("c1")
-        assert not error.value.retryable
+        assert error.value.retryable
 
     def test_a_success_says_so_by_its_status_alone(
         self, transport: str, calls: Calls, aws: AwsStub
@@ -151,8 +151,18 @@ class TestGateway:
 
 
 @pytest.mark.parametrize("transport", ["direct"], indirect=True)
-@pytest.mark.parametrize("body", [b"<html>ok</html>", b"[]", b'{"lastActiveAt": "soon"}'])
-def test_a_success_that_says_nothing_is_tried_again_and_an_error(
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>ok</html>",
+        b"[]",
+        b"[" * 100_000,
+        b"{}",
+        b'{"lastActiveAt": "soon"}',
+        b'{"lastActiveAt": "0001-01-01T00:00:00"}',
+    ],
+)
+def test_a_success_that_says_nothing_is_an_error_that_may_pass(
     transport: str, calls: Calls, aws: AwsStub, body: bytes
 ) -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
@@ -162,7 +172,6 @@ def test_a_success_that_says_nothing_is_tried_again_and_an_error(
         with pytest.raises(BackendError, match="MalformedAnswer") as error:
             gateway.last_active_ms("c1")
         assert error.value.retryable
-        assert len(server.requests) == 2
 
 
 @both

@@ -176,10 +176,8 @@ def _function(name: str) -> str:
 
 @lru_cache(maxsize=256)  # a connection is written to and closed, with others in between
 def _connection(connection_id: str) -> str:
-    # Ids end in "=", and what has anything to be quoted is looked at character by character. One
-    # that was made up may be no Unicode; it, too, is for API Gateway to refuse.
-    quoted = quote(connection_id, safe="=", errors="surrogatepass")
-    return "/@connections/" + quoted.replace("=", "%3D")
+    # Ids end in "=", and what has anything to be quoted is looked at character by character.
+    return "/@connections/" + quote(connection_id, safe="=").replace("=", "%3D")
 
 
 def _content(operation: str, answer: "Answer") -> Any:  # noqa: ANN401 - JSON

@@ -22,9 +22,6 @@ _POST_ATTEMPTS: Final = 2
 """A message is best effort, and a 429 may mean that the client's own buffer is full: no amount of
 waiting helps against that."""
 
-_NO_IDS: Final = (".", "..")
-"""Ids that API Gateway never gives. In a path they would name something else than a connection."""
-
 
 class ManagementApiGateway:
     """``Gateway`` on a stage's management endpoint; ``client`` is used from several threads."""
@@ -37,7 +34,7 @@ class ManagementApiGateway:
 
     def post_to_connection(self, connection_id: str, message: JsonObject) -> PostOutcome:
         """Send a message, as JSON; ``GONE`` if the connection has left."""
-        if connection_id in _NO_IDS:
+        if _is_made_up(connection_id):
             return PostOutcome.GONE
         data = to_json(message)
         try:
@@ -56,7 +53,7 @@ class ManagementApiGateway:
 
     def delete_connection(self, connection_id: str) -> CloseOutcome:
         """Close a connection; ``ALREADY_GONE`` if it has left."""
-        if connection_id in _NO_IDS:
+        if _is_made_up(connection_id):
             return CloseOutcome.ALREADY_GONE
         attempts = 0
 
@@ -77,7 +74,7 @@ class ManagementApiGateway:
 
     def last_active_ms(self, connection_id: str) -> EpochMs | None:
         """Return the last activity by API Gateway's own account; None if the connection is gone."""
-        if connection_id in _NO_IDS:
+        if _is_made_up(connection_id):
             return None
         try:
             answer = self._calls(
@@ -89,11 +86,25 @@ class ManagementApiGateway:
             if _names_no_connection(error):
                 return None
             raise
-        if "LastActiveAt" not in answer:
+        try:
+            return EpochMs(round(answer["LastActiveAt"].timestamp() * 1000))
+        except (KeyError, ValueError, OverflowError) as error:
             raise BackendError(
-                "GetConnection", "MalformedAnswer", "it has no lastActiveAt", retryable=False
-            )
-        return EpochMs(round(answer["LastActiveAt"].timestamp() * 1000))
+                "GetConnection", "MalformedAnswer", "it has no lastActiveAt", retryable=True
+            ) from error
+
+
+def _is_made_up(connection_id: str) -> bool:
+    """Say whether this is an id that API Gateway never gives, and that cannot be asked about.
+
+    Dots alone would, in a path, name something else than a connection; half a character, which
+    DynamoDB keeps, can be in none.
+    """
+    try:
+        connection_id.encode()
+    except UnicodeEncodeError:
+        return True
+    return connection_id in (".", "..")
 
 
 def _names_no_connection(error: BackendError) -> bool:

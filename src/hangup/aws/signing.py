@@ -6,6 +6,7 @@ are kept for as long as they are good for, which is a second. The tests compare 
 botocore's.
 """
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ Headers = tuple[tuple[str, str], ...]
 
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _TERMINATOR: Final = "aws4_request"
-_DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
+_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,9 @@ class Signer:
         self._region = region
         parts = urlsplit(endpoint)
         # As it is sent: without the port that goes without saying.
-        self._authority = parts.netloc.removesuffix(_DEFAULT_PORTS.get(parts.scheme, ""))
+        self._authority = re.sub(r":\d*$", "", parts.netloc)
+        if parts.port not in (None, _DEFAULT_PORTS.get(parts.scheme)):
+            self._authority += f":{parts.port}"
         self._base_path = quote(parts.path, safe="/~")
         self._made: _Signing | None = None
 

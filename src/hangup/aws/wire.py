@@ -27,4 +27,7 @@ def from_json(body: bytes) -> Any:  # noqa: ANN401 - JSON
     try:
         return orjson.loads(body)
     except ValueError:
-        return json.loads(body)
+        try:
+            return json.loads(body)
+        except RecursionError as error:
+            raise ValueError("the JSON is nested too deeply") from error
