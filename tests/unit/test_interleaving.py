@@ -85,11 +85,9 @@ class TestInterleaved:
         assert Interleaved(4)(wait, [3, 1, 2, 0]) == [30, 10, 20, 0]
         assert done == [0, 1, 2, 3]
 
+    @pytest.mark.usefixtures("clock")
     @pytest.mark.parametrize("in_flight", [1, 3, 8, 100])
-    def test_no_more_are_begun_than_allowed(
-        self, in_flight: int, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(interleaving, "time", StandingClock())
+    def test_no_more_are_begun_than_allowed(self, in_flight: int) -> None:
         begun, most = 0, 0
 
         def wait(_item: int) -> None:

@@ -103,6 +103,12 @@ def signature_by_botocore(request: Request, server: Server, credentials: Credent
     return str(again.headers["Authorization"]).rpartition("Signature=")[2]
 
 
+def lead_through(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+
+
 class TestSignature:
     @pytest.mark.parametrize(
         ("method", "path", "body"),
@@ -241,9 +247,7 @@ class TestConnections:
     def test_may_lead_through_a_proxy(
         self, server: Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("http_proxy", f"http://localhost:{server.port}")
-        monkeypatch.delenv("no_proxy", raising=False)
-        monkeypatch.delenv("NO_PROXY", raising=False)
+        lead_through(f"http://localhost:{server.port}", monkeypatch)
         elsewhere = Server(port=1)
         transport(elsewhere).send("DELETE", "/@connections/c1")
         assert [request.path for request in server.requests] == [f"{elsewhere.url}/@connections/c1"]
@@ -254,9 +258,7 @@ class TestConnections:
     def test_no_error_tells_the_password_of_a_proxy(
         self, proxy: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("http_proxy", proxy)
-        monkeypatch.delenv("no_proxy", raising=False)
-        monkeypatch.delenv("NO_PROXY", raising=False)
+        lead_through(proxy, monkeypatch)
         with pytest.raises(BotoCoreError) as error:
             transport(Server(port=1)).send("DELETE", "/@connections/c1")
         assert "s3c" not in "".join(traceback.format_exception(error.value))

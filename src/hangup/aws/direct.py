@@ -203,18 +203,20 @@ def _expect_success(operation: str, answer: "Answer") -> None:
     # "com.amazonaws.dynamodb.v20120810#Name" from one service, "Name:http://..." from another.
     code = str(named or answer.status).partition(":")[0].rpartition("#")[2]
     message = members.get("message") or members.get("Message") or ""
-    response: Any = {
-        **members,
-        "Error": {"Code": code, "Message": str(message)},
-        "ResponseMetadata": {"HTTPStatusCode": answer.status},
-    }
-    raise ClientError(response, operation)
+    raise _error(operation, answer, code, str(message), members)
 
 
 def _malformed(operation: str, answer: "Answer", message: str) -> ClientError:
     """Return what is raised for a success that is not the service's: a proxy's own page, say."""
+    return _error(operation, answer, "MalformedAnswer", message, {})
+
+
+def _error(
+    operation: str, answer: "Answer", code: str, message: str, members: "Mapping[str, Any]"
+) -> ClientError:
     response: Any = {
-        "Error": {"Code": "MalformedAnswer", "Message": message},
+        **members,
+        "Error": {"Code": code, "Message": message},
         "ResponseMetadata": {"HTTPStatusCode": answer.status},
     }
     return ClientError(response, operation)
@@ -224,6 +226,6 @@ def _members(body: bytes) -> "Mapping[str, Any] | None":
     """Return the members of a JSON object, None if it is none."""
     try:
         members = from_json(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return members if isinstance(members, dict) else None

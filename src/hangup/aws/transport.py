@@ -109,7 +109,7 @@ class Transport:
         try:
             answer = exchange.run(self._url + path, head, body)
         except pycurl.error as error:
-            # Not from libcurl's own, which tracebacks would show: see there.
+            # Not from libcurl's own: a traceback would show what is left out there.
             raise self._as_botocores(error, exchange) from None
         resting.append(exchange)
         return answer
