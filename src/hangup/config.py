@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 DEFAULT_IDLE_TIMEOUT_S: Final = 120
-DEFAULT_SCAN_SEGMENTS: Final = 4
+DEFAULT_SCAN_SEGMENTS: Final = 16
 DEFAULT_CLOSES_PER_SECOND: Final = 200
 
 _URL: Final = re.compile(r"[!-~]+", re.ASCII)

@@ -1,6 +1,6 @@
 """The sweep: one bounded pass over all connections, or a part of them, that closes the idle ones.
 
-1. Find: DynamoDB reads the whole table, segment by segment, and returns only candidates.
+1. Find: DynamoDB reads the whole table, some segments side by side, and returns only candidates.
 2. Decide: the rules in ``core.policy`` say what each candidate is.
 3. Guard: if unlikely many are idle at once, API Gateway is asked first (``core.guard``). Idle
    connections are therefore gathered, up to a batch, before the first of them is closed.
@@ -26,6 +26,7 @@ from hangup.core.limits import MAX_QUEUE_BATCH
 from hangup.core.model import Connection, DurationMs, EpochMs
 from hangup.core.policy import Adopt, Close, IdlePolicy, Keep, Unreadable, decide
 from hangup.core.report import SweepReport
+from hangup.core.segments import SEGMENTS_AT_ONCE, WHOLE_TABLE, SegmentGroup, segments_from
 from hangup.errors import BackendError, SweepFailed
 from hangup.inquiry import Inquiry
 from hangup.ports import (
@@ -43,10 +44,7 @@ __all__ = [
     "BATCH_SIZE",
     "SCAN_MARGIN_MS",
     "STOP_MARGIN_MS",
-    "WHOLE_TABLE",
-    "SegmentGroup",
     "Sweep",
-    "segments_from",
 ]
 
 SCAN_MARGIN_MS: Final = DurationMs(13_000)
@@ -57,28 +55,14 @@ the rest is left to the next sweep."""
 BATCH_SIZE: Final = 1_000
 """Idle connections gathered before some are closed: a thousand judge the table well, since a scan
 comes in the order of a hash, and take less than a megabyte. There are two batches at most, one that
-is being closed and one that is being gathered, and a page."""
+is being closed and one that is being gathered, and a page of each segment that is being read."""
 
 _IDS_PER_LINE: Final = 20
 """Connection ids named in one log line, so that a table of bad records floods no log."""
 
-_ROTATION_MS: Final = 60_000
-_GOLDEN_RATIO_32: Final = 2_654_435_769
-"""2 ** 32 divided by the golden ratio: its multiples spread evenly, whatever their step."""
-
+_MINUTE_MS: Final = 60_000
 
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentGroup:
-    """The part of the table that one sweep of several reads: part ``index`` of ``of`` (from 0)."""
-
-    index: int
-    of: int
-
-
-WHOLE_TABLE: Final = SegmentGroup(index=0, of=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +70,9 @@ class Sweep:
     """One pass over the connections table, ready to be run once per invocation.
 
     ``total_segments`` (at least 1) is how many parts the table, or a group's part of it, is read
-    in, one after the other: one page at a time is most of what a partition of DynamoDB gives.
-    ``parallel_map``, on one thread, runs the closes of a batch while the next is read, and the
-    guard's questions. With a ``due_queue`` the sweep closes nothing itself.
+    in, up to four of them side by side. ``parallel_map``, on one thread, runs these readers, the
+    closes of a batch while the next is read, and the guard's questions. With a ``due_queue`` the
+    sweep closes nothing itself.
     """
 
     connections: ConnectionsRepository
@@ -137,7 +121,10 @@ class _Pass:
     correlation_id: str
     override_guard: bool
     group: SegmentGroup
-    pages: Iterator[ScanPage] = field(init=False)
+    unread: Iterator[Iterator[ScanPage]] = field(init=False)
+    """The segments of which nothing has been read, by their pages."""
+    begun: list[Iterator[ScanPage]] = field(default_factory=list)
+    """Those that have been read in part; not while a page of them is being read."""
     gathered: list[Connection] = field(default_factory=list)
     """Idle, or due: to be acted on."""
     timeless: list[Connection] = field(default_factory=list)
@@ -149,7 +136,15 @@ class _Pass:
     held: bool = False
 
     def __post_init__(self) -> None:
-        self.pages = self._pages()
+        sweep, group = self.sweep, self.group
+        self.unread = (
+            sweep.connections.scan_candidates(
+                cutoff_ms=self._scan_cutoff_ms(),
+                segment=group.index * sweep.total_segments + segment,
+                total_segments=group.of * sweep.total_segments,
+            )
+            for segment in segments_from(self.now_ms, sweep.total_segments)
+        )
 
     def run(self) -> SweepReport:
         self._read_on()
@@ -165,20 +160,8 @@ class _Pass:
         return self._report()
 
     def _read_on(self) -> None:
-        """Read pages until a batch is gathered, or there are no more."""
-        try:
-            while len(self.gathered) + len(self.timeless) < BATCH_SIZE:
-                page = next(self.pages, None)
-                if page is None:
-                    return
-                self.counts["checked"] += page.scanned_count
-                self._decide(page.candidates)
-        except BackendError as error:
-            # Having raised, the pages are at their end.
-            self.sweep.log.error("scan failed", error=str(error))
-            self.complete = False
-            # The first error is the likelier cause of the later ones.
-            self.first_error = self.first_error or error
+        """Read until a batch is gathered, or there is no more."""
+        self._while_reading_on(lambda nothing: nothing, ())
 
     def _while_reading_on(self, act: Callable[[Item], None], items: Iterable[Item]) -> None:
         """Act on each of these, and gather the next batch meanwhile.
@@ -186,25 +169,32 @@ class _Pass:
         An answer of DynamoDB takes a while, and no CPU time of ours: time for many closes.
         """
         jobs: Iterable[Callable[[], None]] = (partial(act, item) for item in items)
-        list(self.sweep.parallel_map(lambda job: job(), chain([self._read_on], jobs)))
+        readers = [self._read_segments] * SEGMENTS_AT_ONCE
+        list(self.sweep.parallel_map(lambda job: job(), chain(readers, jobs)))
 
-    def _pages(self) -> Iterator[ScanPage]:
-        sweep = self.sweep
-        for segment in segments_from(self.now_ms, sweep.total_segments):
-            pages = sweep.connections.scan_candidates(
-                cutoff_ms=self._scan_cutoff_ms(),
-                segment=self.group.index * sweep.total_segments + segment,
-                total_segments=self.group.of * sweep.total_segments,
-            )
-            while True:
-                # Asked before each page: a page is a read of up to 1 MB.
-                if self.time_left_ms() < SCAN_MARGIN_MS:
-                    self.complete = False
-                    return
-                page = next(pages, None)
-                if page is None:
-                    break
-                yield page
+    def _read_segments(self) -> None:
+        """Read one page after the other until a batch is gathered, or others read what is left."""
+        while len(self.gathered) + len(self.timeless) < BATCH_SIZE:
+            segment = self.begun.pop() if self.begun else next(self.unread, None)
+            if segment is None:
+                return
+            # Asked before each page: a page is a read of up to 1 MB.
+            if self.time_left_ms() < SCAN_MARGIN_MS:
+                self.complete = False
+                return
+            try:
+                page = next(segment, None)
+            except BackendError as error:
+                # Having raised, the segment is at its end; the others are read on.
+                self.sweep.log.error("scan failed", error=str(error))
+                self.complete = False
+                # The first error is the likelier cause of the later ones.
+                self.first_error = self.first_error or error
+                continue
+            if page is not None:
+                self.begun.append(segment)
+                self.counts["checked"] += page.scanned_count
+                self._decide(page.candidates)
 
     def _scan_cutoff_ms(self) -> EpochMs:
         looks_until_ms = self.now_ms
@@ -335,7 +325,7 @@ class _Pass:
             whole_table=self.complete,
         ):
             return None
-        sample = guard.sample(batch, seed=self.now_ms // _ROTATION_MS)
+        sample = guard.sample(batch, seed=self.now_ms // _MINUTE_MS)
         inquiry = Inquiry(
             connections=self.sweep.connections,
             gateway=self.sweep.gateway,
@@ -397,14 +387,3 @@ class _Pass:
                 f"left to the next one; first error: {self.first_error}"
             ) from self.first_error
         return report
-
-
-def segments_from(now_ms: EpochMs, total_segments: int) -> Iterator[int]:
-    """Yield all segments, starting with one that changes from minute to minute.
-
-    The start is a multiple of the golden ratio, so that it visits every segment evenly even where
-    sweeps come only every second, fifth or sixtieth minute.
-    """
-    minute = now_ms // _ROTATION_MS
-    first = (minute * _GOLDEN_RATIO_32 % 2**32) * total_segments >> 32
-    return ((first + step) % total_segments for step in range(total_segments))

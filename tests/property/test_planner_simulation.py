@@ -150,7 +150,7 @@ def _in_one_invocation(fleet: Fleet) -> SweepEstimate:
 
 
 def test_a_scan_that_runs_out_of_time_closes_what_it_has_found() -> None:
-    fleet = replace(BUSY, page_latency_ms=8_000)
+    fleet = replace(BUSY, scan_segments=8, page_latency_ms=32_000)
     assert not estimate_sweep(fleet).one_is_enough
     seen = run(fleet, sweeps=5)
     assert seen.sweeps_incomplete >= 5

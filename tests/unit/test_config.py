@@ -104,7 +104,7 @@ def test_the_contracts_defaults() -> None:
     assert settings.due_queue_url is None
     assert settings.policy.idle_timeout_ms == 120_000
     assert settings.policy.activity_resolution_ms == 0
-    assert settings.total_segments == 4
+    assert settings.total_segments == 16
     assert settings.guard == GuardPolicy(share_percent=50, at_least=20, sample_size=20)
     assert settings.pace == Pace(200)
     assert HeartbeatSettings.from_env(COMPLETE).resolution_ms == 0
@@ -116,7 +116,7 @@ def test_seconds_come_in_and_milliseconds_leave() -> None:
         | {
             "CONNECTION_IDLE_TIMEOUT_SECONDS": "90",
             "ACTIVITY_RESOLUTION_SECONDS": "30",
-            "SCAN_SEGMENTS": "16",
+            "SCAN_SEGMENTS": "64",
             "GUARD_SHARE_PERCENT": "80",
             "GUARD_AT_LEAST": "100",
             "CLOSES_PER_SECOND": "50",
@@ -125,7 +125,7 @@ def test_seconds_come_in_and_milliseconds_leave() -> None:
     )
     assert settings.policy.idle_timeout_ms == 90_000
     assert settings.policy.activity_resolution_ms == 30_000
-    assert settings.total_segments == 16
+    assert settings.total_segments == 64
     assert (settings.guard.share_percent, settings.guard.at_least) == (80, 100)
     assert settings.pace == Pace(50, shared_by=4)
     assert settings.due_queue_url == COMPLETE["DUE_QUEUE_URL"]

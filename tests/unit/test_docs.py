@@ -328,7 +328,7 @@ def cost(connections: int) -> dict[str, float]:
     """Return dollars a month, line by line, from the prices that the README states."""
     per_million, heartbeats, sweeps, gb_second = 1e-6, connections * 86_400, 43_200, 0.0000133334
     messages_sent = 2 * heartbeats
-    scan_units = 4 * math.ceil(connections / 4 * 300 / 4096) / 2
+    scan_units = 16 * math.ceil(connections / 16 * 300 / 4096) / 2
     notice = 1 if messages_sent < 1e9 else 0.8
     cleanup_run = 0.2 + 0.05 * 0.25 * gb_second / per_million
     close = 0.625 + notice + 2 * 0.125 + 5 * 0.625 + 2 * cleanup_run

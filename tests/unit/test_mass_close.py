@@ -10,6 +10,7 @@ from hangup.aws.interleaving import Interleaved, sleep
 from hangup.closer import Pacer
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.core.pacing import Pace
+from hangup.core.segments import SEGMENTS_AT_ONCE
 from hangup.errors import BackendError, SweepFailed
 from hangup.ports import ParallelMap
 from hangup.sweep import BATCH_SIZE, SCAN_MARGIN_MS, STOP_MARGIN_MS
@@ -151,7 +152,11 @@ def test_the_next_batch_is_read_while_one_is_closed(world: World) -> None:
     world.faults.before = answer_after_a_while
     closer = replace(world.closer, connections=watched)
     world.sweep = replace(
-        world.sweep, connections=watched, closer=closer, parallel_map=Interleaved(8)
+        world.sweep,
+        connections=watched,
+        closer=closer,
+        parallel_map=Interleaved(8),
+        total_segments=1,
     )
     world.run()
     claims = [position for position, call in enumerate(calls) if call == "UpdateItem"]
@@ -160,6 +165,35 @@ def test_the_next_batch_is_read_while_one_is_closed(world: World) -> None:
     # Closes had begun, and were not done, when the next batch's pages were read.
     assert claims[0] < pages[3] < claims[999]
     assert claims[1_000] < pages[5] < claims[1_999]
+
+
+def test_four_segments_are_read_side_by_side(world: World) -> None:
+    watched = InMemoryConnections(world.faults, page_size=10)
+    world.connections = watched
+    crowd(world, 200, talking=False)
+    under_way: list[str] = []
+    most: list[set[str]] = []
+
+    def answer_after_a_while(operation: str, key: str) -> None:
+        if operation == "Scan":
+            under_way.append(key)
+            most.append(set(under_way))
+            sleep(0.001)
+            under_way.remove(key)
+
+    world.faults.before = answer_after_a_while
+    closer = replace(world.closer, connections=watched)
+    world.sweep = replace(
+        world.sweep,
+        connections=watched,
+        closer=closer,
+        parallel_map=Interleaved(8),
+        total_segments=8,
+    )
+    counts = world.run()
+    assert (counts["checked"], counts["closed"], counts["complete"]) == (200, 200, True)
+    # Never the same segment twice at once.
+    assert max(map(len, most)) == SEGMENTS_AT_ONCE
 
 
 @pytest.mark.parametrize("parallel_map", [map, Interleaved(8)])

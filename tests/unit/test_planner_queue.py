@@ -151,7 +151,7 @@ class TestLateness:
         assert beyond.lag_s < 1
 
     def test_takes_more_segments_where_a_sweep_would_come_too_late(self) -> None:
-        sweep = estimate_sweep(Fleet(connections=1_000_000, precise=True))
+        sweep = estimate_sweep(Fleet(connections=4_000_000, precise=True))
         assert sweep.single.duration_s > assumptions.PRECISE_BUDGET_S
         assert sweep.segments == 2
         assert sweep.duration_s <= assumptions.PRECISE_BUDGET_S
@@ -188,7 +188,13 @@ class TestAdvice:
 
     def test_precise_is_the_way_where_inline_sweeps_cannot_close_so_many(self) -> None:
         # 140 a second are below the pace of 200, but reading leaves 37 s of 60 for them.
-        fleet = Fleet(connections=84_000, idle_share=1, lifetime_s=600, page_latency_ms=3_000)
+        fleet = Fleet(
+            connections=84_000,
+            idle_share=1,
+            lifetime_s=600,
+            scan_segments=4,
+            page_latency_ms=12_000,
+        )
         advice = advise(fleet, PRICES.prices)
         assert not advice.inline.sweep.fits
         assert advice.take_precise

@@ -26,7 +26,7 @@ MILLION = Fleet(connections=1_000_000)
 
 class TestSweep:
     def test_has_a_page_for_each_megabyte_and_one_for_each_segment_at_least(self) -> None:
-        assert estimate_sweep(Fleet(connections=1)).pages == 4
+        assert estimate_sweep(Fleet(connections=1)).pages == 16
         assert estimate_sweep(Fleet(connections=1, scan_segments=9)).pages == 9
         assert estimate_sweep(MILLION).pages == 288
 
@@ -54,7 +54,7 @@ class TestSweep:
         one = estimate_sweep(MILLION)
         assert one.one_is_enough
         assert one.duration_s == one.single.duration_s < 49
-        more = estimate_sweep(Fleet(connections=3_000_000))
+        more = estimate_sweep(Fleet(connections=9_000_000))
         assert not more.one_is_enough
         assert more.segments == 2
         assert more.single.duration_s > 49
@@ -71,7 +71,7 @@ class TestSweep:
         assert (sweep.fits, sweep.segments) == (False, 20)
 
     def test_a_scan_that_takes_too_long_is_split_even_without_a_close(self) -> None:
-        sweep = estimate_sweep(Fleet(connections=2_800_000, idle_share=0))
+        sweep = estimate_sweep(Fleet(connections=10_900_000, idle_share=0))
         assert 44 < sweep.single.duration_s < 49
         assert sweep.segments == 2
 
@@ -79,7 +79,7 @@ class TestSweep:
     def test_a_sweep_that_reads_longer_than_it_closes_has_a_batch_left_at_most(
         self, found: float
     ) -> None:
-        sweep = replace(estimate_sweep(MILLION), found=found)
+        sweep = replace(estimate_sweep(MILLION), found=found, interval_ms=2.0)
         first_s = sweep.scan_s * min(1, 1_000 / found)
         # Reading takes longer here, and after it a batch at most is left.
         least_s = max(sweep.scan_s, first_s + sweep.act_s)
@@ -119,7 +119,9 @@ class TestDistribution:
         assert silence_at_close(fleet, lateness(fleet, estimate_sweep(fleet))).max_s < 181
 
     def test_a_batch_is_closed_while_the_next_is_gathered(self) -> None:
-        fleet = Fleet(connections=1_000_000, idle_share=1, close_cpu_ms=0.1, closes_per_second=0)
+        fleet = replace(
+            MILLION, idle_share=1, close_cpu_ms=0.1, closes_per_second=0, page_latency_ms=200
+        )
         sweep = estimate_sweep(fleet)
         assert sweep.closes > 5_000
         assert min(lateness(fleet, sweep).offsets_s) < sweep.scan_s / 2

@@ -9,10 +9,11 @@ import pytest
 from hangup.core.due import LOOK_AHEAD_S
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.core.policy import IdlePolicy
+from hangup.core.segments import SegmentGroup
 from hangup.errors import InvalidRequest, SweepFailed
 from hangup.handlers import timeout_handler
 from hangup.ports import ScanPage
-from hangup.sweep import STOP_MARGIN_MS, SegmentGroup
+from hangup.sweep import STOP_MARGIN_MS
 from hangup.testing import InMemoryConnections
 from tests.unit.aws_stub import AwsStub
 from tests.unit.precise_world import PreciseWorld
@@ -343,21 +344,21 @@ class TestLambdaHandler:
     def test_reads_the_part_that_the_event_names(self, aws: AwsStub) -> None:
         timeout_handler.lambda_handler({**TICK, "group": 2, "groups": 5}, Context())
         scans = aws.calls("Scan")
-        assert sorted(scan["Segment"] for scan in scans) == [8, 9, 10, 11]
-        assert {scan["TotalSegments"] for scan in scans} == {20}
+        assert sorted(scan["Segment"] for scan in scans) == list(range(32, 48))
+        assert {scan["TotalSegments"] for scan in scans} == {80}
 
     def test_reads_the_whole_table_where_the_event_names_no_part(self, aws: AwsStub) -> None:
         timeout_handler.lambda_handler({}, Context())
         scans = aws.calls("Scan")
-        assert sorted(scan["Segment"] for scan in scans) == [0, 1, 2, 3]
-        assert {scan["TotalSegments"] for scan in scans} == {4}
+        assert sorted(scan["Segment"] for scan in scans) == list(range(16))
+        assert {scan["TotalSegments"] for scan in scans} == {16}
 
     @pytest.mark.parametrize(
         ("part", "complaint"),
         [
-            ({"group": 0}, "groups must be a whole number from 1 to 250000, not None"),
+            ({"group": 0}, "groups must be a whole number from 1 to 62500, not None"),
             ({"group": 0, "groups": 0}, "groups must be"),
-            ({"group": 0, "groups": 250_001}, "groups must be"),
+            ({"group": 0, "groups": 62_501}, "groups must be"),
             ({"group": 0, "groups": "4"}, "groups must be"),
             ({"group": 0, "groups": True}, "groups must be"),
             (

@@ -7,6 +7,7 @@ entry point itself, with botocore, against a stub of AWS on loopback.
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pytest
 
@@ -16,10 +17,11 @@ from hangup.core.guard import DEFAULT_GUARD
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.core.pacing import Pace
 from hangup.core.policy import IdlePolicy
+from hangup.core.segments import SEGMENTS_AT_ONCE, segments_from
 from hangup.errors import BackendError, ConfigurationError, SweepFailed
 from hangup.handlers import timeout_handler
 from hangup.ports import CloseOutcome, ScanPage
-from hangup.sweep import SCAN_MARGIN_MS, STOP_MARGIN_MS, Sweep, segments_from
+from hangup.sweep import SCAN_MARGIN_MS, STOP_MARGIN_MS, Sweep
 from hangup.testing import START_MS, InMemoryConnections, InMemoryWorld
 from tests.unit.aws_stub import AwsStub
 
@@ -343,8 +345,8 @@ class TestCheckAndCloseIdleConnections:
     def test_adopts_only_while_there_is_time(self, world: World) -> None:
         for number in range(10):
             world.connections.put(Connection(connection_id=f"c{number}"))
-        # For a page, for none further, to begin, and for three of them.
-        left = iter([PLENTY_MS, *[STOP_MARGIN_MS] * 5])
+        # For a page, for none further of either segment, to begin, and for three of them.
+        left = iter([PLENTY_MS, *[STOP_MARGIN_MS] * 6])
         report = world.sweep.check_and_close_idle_connections(
             time_left_ms=lambda: next(left, DurationMs(STOP_MARGIN_MS - 1)), correlation_id="t"
         )
@@ -415,11 +417,21 @@ class TestCheckAndCloseIdleConnections:
 
     def test_a_failed_scan_is_reported_after_the_metrics(self, world: World) -> None:
         world.connect("c1", silent_s=121)
-        world.faults.fail("Scan")
+        world.faults.fail("Scan", times=2)
         with pytest.raises(SweepFailed, match="Scan failed"):
             world.run()
         assert world.metrics.total("SweepsIncomplete") == 1
         assert world.gateway.open_ids == {"c1"}
+
+    def test_reads_the_other_segments_on_where_one_fails(self, world: World) -> None:
+        world.sweep = replace(world.sweep, total_segments=8)
+        for number in range(8):
+            world.connect(f"c{number}", silent_s=121)
+        world.faults.fail("Scan")
+        with pytest.raises(SweepFailed, match="Scan failed"):
+            world.run()
+        assert len(world.gateway.open_ids) == 1
+        assert world.metrics.total("SweepsIncomplete") == 1
 
     def test_stops_in_time_and_closes_what_it_has_gathered(self, world: World) -> None:
         for number in range(4):
@@ -451,8 +463,18 @@ class TestCheckAndCloseIdleConnections:
                 }
                 assert firsts == set(range(segments)), (every_minutes, segments)
 
-    def test_every_segment_is_visited_once(self) -> None:
-        assert sorted(segments_from(START_MS, 7)) == list(range(7))
+    @pytest.mark.parametrize("segments", [1, 2, 3, 4, 5, 7, 16, 143])
+    def test_every_segment_is_visited_once(self, segments: int) -> None:
+        assert sorted(segments_from(START_MS, segments)) == list(range(segments))
+
+    @pytest.mark.parametrize(("segments", "apart"), [(4, 1), (16, 4), (20, 5), (1_000, 250)])
+    def test_segments_that_are_read_side_by_side_lie_far_apart(
+        self, segments: int, apart: int
+    ) -> None:
+        order = list(segments_from(START_MS, segments))
+        for number in range(0, segments, SEGMENTS_AT_ONCE):
+            side_by_side = sorted(order[number : number + SEGMENTS_AT_ONCE])
+            assert {b - a for a, b in pairwise(side_by_side)} == {apart}
 
     def test_starts_nothing_without_time(self, world: World) -> None:
         world.connect("c1", silent_s=121)

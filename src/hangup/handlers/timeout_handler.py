@@ -18,10 +18,11 @@ from hangup.aws.telemetry import EmfMetrics, StructuredLog
 from hangup.config import TimeoutSettings
 from hangup.core.limits import MAX_SCAN_SEGMENTS
 from hangup.core.model import JsonObject
+from hangup.core.segments import WHOLE_TABLE, SegmentGroup
 from hangup.errors import InvalidRequest
 from hangup.handlers.answers import plain_id
 from hangup.handlers.closing import closer_of
-from hangup.sweep import WHOLE_TABLE, SegmentGroup, Sweep
+from hangup.sweep import Sweep
 
 __all__ = ["lambda_handler"]
 

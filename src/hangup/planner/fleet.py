@@ -40,7 +40,7 @@ class Fleet:
     record_bytes: int = 300
     message_bytes: int = 64
     resolution_s: float = 0
-    scan_segments: int = 4
+    scan_segments: int = 16
     closes_per_second: int = 200
     page_latency_ms: float = PAGE_LATENCY_MS
     close_cpu_ms: float = CLOSE_CPU_MS

@@ -4,7 +4,7 @@
    distributed from 0 to the sweep interval.
 2. To that comes the time that the sweep needs until it gets to it: the scan comes in the order of a
    hash, so each place in the sweep is as likely as another.
-3. A sweep reads its pages one after the other, and gathers a batch of idle connections before it
+3. A sweep reads four segments side by side, and gathers a batch of idle connections before it
    closes the first of them, and the next batch meanwhile; closes follow one another at the slowest
    of pace, CPU and latency.
 4. With ``precise`` a sweep queues instead, each with the delay to its deadline, rounded down to
@@ -20,6 +20,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from hangup.core.segments import SEGMENTS_AT_ONCE
 from hangup.planner.assumptions import (
     BATCH_SIZE,
     CLOSE_LATENCY_MS,
@@ -51,6 +52,7 @@ __all__ = [
     "lateness",
     "one_sweep_fits",
     "page_ms",
+    "segment_page_ms",
     "silence_at_close",
 ]
 
@@ -193,9 +195,18 @@ def _estimate(fleet: Fleet, segments: int) -> SweepEstimate:
     )
 
 
-def page_ms(fleet: Fleet) -> float:
-    """Return the time of one page of the scan, milliseconds."""
+def segment_page_ms(fleet: Fleet) -> float:
+    """Return the time from one page of a segment to its next, milliseconds."""
     return fleet.page_latency_ms + PAGE_CPU_MS / VCPU_SHARE
+
+
+def page_ms(fleet: Fleet) -> float:
+    """Return the time from one page of a sweep to its next, milliseconds.
+
+    That is the CPU that a page takes, where it is longer than waiting for so many side by side.
+    """
+    side_by_side = min(SEGMENTS_AT_ONCE, fleet.scan_segments)
+    return max(PAGE_CPU_MS / VCPU_SHARE, segment_page_ms(fleet) / side_by_side)
 
 
 def act_interval_ms(fleet: Fleet, *, segments: int = 1) -> tuple[float, str]:

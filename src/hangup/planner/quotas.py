@@ -18,7 +18,7 @@ from hangup.planner.assumptions import (
     SWEEP_BUDGET_S,
 )
 from hangup.planner.fleet import Fleet
-from hangup.planner.lateness import SweepEstimate, one_sweep_fits, page_ms
+from hangup.planner.lateness import SweepEstimate, one_sweep_fits, segment_page_ms
 from hangup.planner.queueing import estimate_queue
 
 __all__ = ["STAGE_REQUESTS_PER_SECOND", "Quota", "quotas"]
@@ -149,7 +149,8 @@ def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
         ),
         Quota(
             name="reads of one partition by a scan",
-            load=page_units * 1000 / page_ms(fleet),
+            # Those that are read side by side lie in partitions of their own (``core.segments``).
+            load=page_units * 1000 / segment_page_ms(fleet),
             limit=PARTITION_READS_PER_SECOND,
             unit="units a second",
             reached_at=None,

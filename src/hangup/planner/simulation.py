@@ -1,7 +1,7 @@
 """A discrete-event simulation of heartbeats, silences and sweeps: the planner's second opinion.
 
 It knows the mechanism and none of the planner's formulas: connections talk, stop talking, are found
-by a sweep that reads its pages one by one, gathers a batch and closes it one after another while it
+by a sweep that reads page after page, gathers a batch and closes it one after another while it
 gathers the next. With ``precise`` the sweep looks ahead and queues them instead, each with its
 delay in whole seconds, and a few functions take what the queue delivers, a batch at a time: each
 waits for the deadlines of its batch, closes one after another, and is free for the next batch when
