@@ -300,7 +300,8 @@ def _prices(file: Path | None) -> PriceList:
     if file is None:
         return packaged_prices()
     try:
-        text = file.read_text(encoding="utf-8")
+        # With the mark that editors on Windows put first, or without.
+        text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigurationError(f"the prices cannot be read: {error}") from error
     except UnicodeDecodeError as error:

@@ -201,7 +201,8 @@ def _add_output(output: argparse._ArgumentGroup) -> None:
         "--prices",
         type=Path,
         metavar="FILE",
-        help="your own prices, in the shape that --print-prices shows",
+        help="your own prices, all or some, in the shape that --print-prices shows; those that the"
+        " file lacks remain",
     )
     output.add_argument(
         "--print-prices", action="store_true", help="print the built-in price file, and stop"

@@ -113,7 +113,9 @@ def _judge(inline: Topology, precise: Topology, queue: QueueEstimate) -> tuple[b
     if not inline.sweep.fits:
         return True, f"not even {MAX_SEGMENTS} inline sweeps side by side can close what is idle"
     if more_usd <= WORTH_SHARE * inline.total_usd:
-        return True, f"{gain} {costs_more} ({more_usd / inline.total_usd:.2%} of the bill)"
+        # Nothing is no share of a bill of nothing.
+        share = more_usd / inline.total_usd if inline.total_usd else 0.0
+        return True, f"{gain} {costs_more} ({share:.2%} of the bill)"
     return False, (
         f"precise costs {more_usd:,.2f} more a month, over {WORTH_SHARE:.0%} of the bill;"
         f" it is worth that if seconds matter: the median close would come {gain_s:,.0f} s"
