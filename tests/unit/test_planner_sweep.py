@@ -7,6 +7,7 @@ import pytest
 
 from hangup.errors import ConfigurationError
 from hangup.local.deploy import packaged_template
+from hangup.planner.alternatives import Alternative
 from hangup.planner.fleet import Fleet
 from hangup.planner.lateness import (
     Distribution,
@@ -149,9 +150,21 @@ def by_name(fleet: Fleet) -> dict[str, Quota]:
 class TestQuotas:
     def test_the_first_is_the_one_that_is_met_first(self) -> None:
         found = quotas(MILLION, estimate_sweep(MILLION))
-        assert found[0].name == "requests, reference stage"
-        shares = [quota.share for quota in found if quota.reached_at is not None]
+        assert found[0].name == "requests, account"
+        aws = [quota for quota in found if not quota.ours]
+        shares = [quota.share for quota in aws if quota.reached_at is not None]
         assert shares == sorted(shares, reverse=True)
+
+    def test_hangups_own_limits_are_marked_and_come_after_those_of_aws(self) -> None:
+        fleet = replace(MILLION, precise=True)
+        found = quotas(fleet, estimate_sweep(fleet))
+        assert [quota.name for quota in found[-3:]] == [
+            "requests, reference stage",
+            "sweep, one invocation",
+            "messages to close functions",
+        ]
+        assert [quota.ours for quota in found] == [False] * (len(found) - 3) + [True] * 3
+        assert found[-3].share > found[0].share
 
     def test_each_is_reached_where_it_says(self) -> None:
         for quota in quotas(MILLION, estimate_sweep(MILLION)):
@@ -200,9 +213,50 @@ class TestAlternatives:
         assert ways["Step Functions loop"].usd > 1_000 * hangup
         assert ways["nothing"].usd == 0
 
-    def test_nothing_is_late_by_api_gateways_own_timeout(self) -> None:
-        *_, nothing = make_plan(MILLION, packaged_prices()).alternatives
-        assert nothing.late == "480 s, or 2 h"
+    def test_an_index_is_paid_by_the_entry_whatever_the_record(self) -> None:
+        def index(fleet: Fleet) -> Alternative:
+            return make_plan(fleet, packaged_prices()).alternatives[1]
+
+        # Two units of an index of keys for each heartbeat, two for each that comes and goes.
+        writes = 2 * 1_000_000 * (1 / 30 + 1 / 7_200) * 2_592_000
+        silent = replace(MILLION, idle_share=0)
+        assert index(silent).usd == pytest.approx(writes * 0.625e-6 + 5.30, abs=1)
+        large = replace(silent, record_bytes=5_000)
+        assert index(large).usd == pytest.approx(index(silent).usd)
+        assert "full at 14,937 connections" in index(large).catch
+
+    def test_an_index_is_not_moved_by_what_a_resolution_refuses(self) -> None:
+        coalesced = replace(MILLION, resolution_s=60)
+        index = make_plan(coalesced, packaged_prices()).alternatives[1]
+        assert index.usd == pytest.approx(54_000, rel=0.02)
+        assert "for one heartbeat in 2" in index.catch
+
+    def test_the_other_ways_are_the_same_with_precise(self) -> None:
+        inline, precise = (
+            make_plan(replace(MILLION, precise=precise), packaged_prices()).alternatives
+            for precise in (False, True)
+        )
+        for one, other in zip(inline[1:], precise[1:], strict=True):
+            assert (one.name, one.late, one.catch) == (other.name, other.late, other.catch)
+            assert one.usd == pytest.approx(other.usd)
+        assert inline[1].late == "up to 66 s"
+
+    @pytest.mark.parametrize(
+        ("idle_timeout_s", "late"),
+        [
+            (120, "480 s, or up to 7,080 s"),
+            (599, "1 s, or up to 6,601 s"),
+            (600, "early, or up to 6,600 s"),
+            (7_199, "early, or up to 1 s"),
+            (7_200, "never late"),
+        ],
+    )
+    def test_nothing_is_late_by_api_gateways_own_timeouts(
+        self, idle_timeout_s: int, late: str
+    ) -> None:
+        fleet = replace(MILLION, idle_timeout_s=idle_timeout_s)
+        *_, nothing = make_plan(fleet, packaged_prices()).alternatives
+        assert nothing.late == late
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,9 @@ PAGE_LATENCY_MS: Final = 50.0
 (DynamoDB developer guide, partition key design), so pages come every 43 ms at best."""
 
 PAGE_CPU_MS: Final = 1.2
-"""CPU of our side for one page, on the safe side. Measured: 0.1 s for a million records of 300
-bytes (``check_cpu_per_million`` of ``benchmarks/results.json``), that is 287 pages."""
+"""CPU of our side for one page, on the safe side. Measured: 0.5 to 0.6 ms, from 0.07 to 0.09 s for
+a million records of which ten are idle (``growth_check_cpu_1m`` of ``benchmarks/results.json``).
+Those have 137 bytes and come in 143 pages of 7,000, so a page is nearly as full as it can be."""
 
 CLOSE_CPU_MS: Final = 1.0
 """CPU of one close: claim, notice, delete, hand-over. Measured with TLS: ``close_cpu_ms`` of
@@ -77,8 +78,13 @@ SWEEP_BUDGET_S: Final = 49.0
 """After this no close is started. ``hangup.sweep.STOP_MARGIN_MS`` before the time limit,
 less ``hangup.aws.calls.REPORT_MS``."""
 
-METRICS: Final = 15
-"""Custom metrics at most, every dimension counted."""
+METRICS: Final = 16
+"""Custom metrics of an inline sweep at most: those of ``SweepReport.metrics`` where no count is 0.
+Each role and reason of ``ConnectionTimeout`` is a metric of its own."""
+
+PRECISE_METRICS: Final = 2
+"""Custom metrics more with ``precise``: ``DueQueued`` and ``QueueFailures``. The close function's
+are those of an inline sweep."""
 
 ALARMS: Final = 5
 """Alarms of the construct."""

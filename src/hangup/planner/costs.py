@@ -1,10 +1,11 @@
-"""The bill of 30 days, item by item.
+"""The bill of 30 days: item by item, and by kind of charge.
 
 Not counted: free tiers, storage, data transfer, logs of the sweeps, retries.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import starmap
 
@@ -19,6 +20,7 @@ from hangup.planner.assumptions import (
     METRICS,
     MONTH_S,
     PRECISE_ALARMS,
+    PRECISE_METRICS,
     READ_UNIT_BYTES,
 )
 from hangup.planner.fleet import Fleet
@@ -27,14 +29,21 @@ from hangup.planner.prices import Prices
 from hangup.planner.queueing import QueueEstimate, estimate_queue
 
 __all__ = [
+    "Charges",
     "Group",
     "Item",
+    "Kind",
+    "by_kind",
     "close_usd",
     "costs",
     "lambda_usd",
+    "metrics_and_alarms_usd",
     "subtotal_usd",
     "sweep_function_usd",
 ]
+
+_TOTAL_BITS = 52
+"""One less than a float has, for the total may be rounded up."""
 
 
 class Group(StrEnum):
@@ -45,20 +54,50 @@ class Group(StrEnum):
     ADDED = "what Hangup adds"
 
 
+class Kind(StrEnum):
+    """What AWS charges for."""
+
+    MESSAGES = "messages"
+    MINUTES = "connection minutes"
+    LAMBDA = "Lambda"
+    READS = "DynamoDB reads"
+    WRITES = "DynamoDB writes"
+    SQS = "SQS"
+    LOGS = "logs"
+    WATCHING = "metrics and alarms"
+
+
+Charges = Mapping[Kind, float]
+"""US dollars of each kind, a month of them unless it is said otherwise."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One line of the bill: ``quantity`` times what it is made of, ``usd`` a month."""
+    """One line of the bill: ``quantity`` times what it is made of, ``charges`` a month."""
 
     name: str
     group: Group
     quantity: float
     unit: str
-    usd: float
+    charges: Charges
+
+    @property
+    def usd(self) -> float:
+        """All its charges, dollars a month."""
+        return sum(self.charges.values())
 
 
 def subtotal_usd(items: tuple[Item, ...], group: Group) -> float:
     """Return the dollars a month of one group."""
     return sum(item.usd for item in items if item.group is group)
+
+
+def by_kind(items: tuple[Item, ...]) -> dict[Kind, float]:
+    """Return the dollars a month of every kind, 0 where there is none of it.
+
+    Their sum is that of the items, to the last bit: see ``costs``.
+    """
+    return {kind: sum(item.charges.get(kind, 0.0) for item in items) for kind in Kind}
 
 
 def lambda_usd(prices: Prices, *, duration_s: float) -> float:
@@ -89,21 +128,46 @@ def cleanup_write_units(fleet: Fleet) -> int:
 
 
 def close_usd(fleet: Fleet, prices: Prices, *, notice_usd: float) -> float:
+    """Return one close, dollars."""
+    return sum(_close(fleet, prices, notice_usd=notice_usd).values())
+
+
+def _close(fleet: Fleet, prices: Prices, *, notice_usd: float) -> Charges:
     """Return one close: claim, notice, cleanup, and two runs of the disconnect function.
 
     Two, because API Gateway's own ``$disconnect`` follows the hand-over; each reads the record.
     """
+    return {
+        Kind.MESSAGES: notice_usd,
+        Kind.LAMBDA: 2 * lambda_usd(prices, duration_s=CLEANUP_S),
+        Kind.READS: 2 * _record_read_units(fleet) * prices.dynamodb_reads,
+        Kind.WRITES: (fleet.write_units + cleanup_write_units(fleet)) * prices.dynamodb_writes,
+    }
+
+
+def metrics_and_alarms_usd(prices: Prices, *, precise: bool) -> float:
+    """Return a month of the metrics and alarms that the construct has at most."""
+    metrics, alarms = _metrics_and_alarms(precise=precise)
+    return metrics * prices.metrics + alarms * prices.alarms
+
+
+def _metrics_and_alarms(*, precise: bool) -> tuple[int, int]:
     return (
-        fleet.write_units * prices.dynamodb_writes
-        + notice_usd
-        + 2 * _record_read_units(fleet) * prices.dynamodb_reads
-        + cleanup_write_units(fleet) * prices.dynamodb_writes
-        + 2 * lambda_usd(prices, duration_s=CLEANUP_S)
+        METRICS + (PRECISE_METRICS if precise else 0),
+        ALARMS + (PRECISE_ALARMS if precise else 0),
     )
 
 
+_Row = tuple[str, Group, float, str, Charges]
+"""What an item is made of, in this order."""
+
+
 def costs(fleet: Fleet, sweep: SweepEstimate, prices: Prices) -> tuple[Item, ...]:
-    """Return the bill of 30 days."""
+    """Return the bill of 30 days.
+
+    Its charges are rounded, by less than a billionth, so that floats add them up without an error:
+    in whatever order, and by whatever they are grouped, the total is the same to the last bit.
+    """
     heartbeats = fleet.heartbeats_per_second * MONTH_S
     ends = fleet.ends_per_second * MONTH_S
     closes = fleet.idle_closes_per_second * MONTH_S
@@ -112,125 +176,135 @@ def costs(fleet: Fleet, sweep: SweepEstimate, prices: Prices) -> tuple[Item, ...
     talk_usd = messages_usd(prices, talk)
     notices_usd = messages_usd(prices, talk + closes) - talk_usd
     minutes = fleet.connections * MONTH_S / 60
-    close = close_usd(fleet, prices, notice_usd=notices_usd / closes if closes else 0.0)
-    written, read = prices.dynamodb_writes, prices.dynamodb_reads
-    cleanup = lambda_usd(prices, duration_s=CLEANUP_S)
-    moved = cleanup_write_units(fleet) * written
+    close = _close(fleet, prices, notice_usd=notices_usd / closes if closes else 0.0)
+    activity_writes = heartbeats * fleet.write_units
+    cleanup = {
+        Kind.LAMBDA: lambda_usd(prices, duration_s=CLEANUP_S),
+        Kind.WRITES: cleanup_write_units(fleet) * prices.dynamodb_writes,
+    }
+    leave = {**cleanup, Kind.READS: _record_read_units(fleet) * prices.dynamodb_reads}
     scanned = scan_units(fleet, segments=sweep.segments) * fleet.sweeps_per_month
-    alarms = ALARMS + (PRECISE_ALARMS if fleet.precise else 0)
     there, coming, added = Group.THERE, Group.COMING_AND_GOING, Group.ADDED
-    rows: list[tuple[str, Group, float, str, float]] = [
-        ("heartbeats and their answers", there, talk, "messages", talk_usd),
+    rows: list[_Row] = [
+        ("heartbeats and their answers", there, talk, "messages", {Kind.MESSAGES: talk_usd}),
         (
             "activity writes",
             there,
-            heartbeats * fleet.write_units,
+            activity_writes,
             "write units",
-            heartbeats * fleet.write_units * written,
+            {Kind.WRITES: activity_writes * prices.dynamodb_writes},
         ),
         (
             "heartbeat function",
             there,
             heartbeats,
             "invocations",
-            heartbeats * lambda_usd(prices, duration_s=HEARTBEAT_S),
+            {Kind.LAMBDA: heartbeats * lambda_usd(prices, duration_s=HEARTBEAT_S)},
         ),
-        (
-            "heartbeat logs",
-            there,
-            heartbeats * HEARTBEAT_LOG_BYTES / 1e9,
-            "GB",
-            heartbeats * HEARTBEAT_LOG_BYTES * prices.logs,
-        ),
+        _logs("heartbeat logs", there, heartbeats * HEARTBEAT_LOG_BYTES, prices),
         (
             "connection minutes",
             there,
             minutes,
             "minutes",
-            minutes * prices.connection_minutes,
+            {Kind.MINUTES: minutes * prices.connection_minutes},
         ),
-        ("joins", coming, ends, "joins", ends * (moved + cleanup)),
-        (
-            "leaves by the client",
-            coming,
-            leaves,
-            "leaves",
-            leaves * (moved + cleanup + _record_read_units(fleet) * read),
-        ),
-        (
+        ("joins", coming, ends, "joins", _times(ends, cleanup)),
+        ("leaves by the client", coming, leaves, "leaves", _times(leaves, leave)),
+        _logs(
             "logs of joins and cleanups",
             coming,
-            (2 * ends + closes) * HEARTBEAT_LOG_BYTES / 1e9,
-            "GB",
-            (2 * ends + closes) * HEARTBEAT_LOG_BYTES * prices.logs,
+            (2 * ends + closes) * HEARTBEAT_LOG_BYTES,
+            prices,
         ),
         (
             "sweep: reading the table",
             added,
             scanned,
             "read units",
-            scanned * read,
+            {Kind.READS: scanned * prices.dynamodb_reads},
         ),
         (
             "sweep: function",
             added,
             fleet.sweeps_per_month * sweep.segments,
             "invocations",
-            sweep_function_usd(
-                fleet, prices, invocations=sweep.segments, duration_s=sweep.duration_s
-            ),
+            {
+                Kind.LAMBDA: sweep_function_usd(
+                    fleet, prices, invocations=sweep.segments, duration_s=sweep.duration_s
+                )
+            },
         ),
-        ("closes, with notice and cleanup", added, closes, "closes", closes * close),
+        ("closes, with notice and cleanup", added, closes, "closes", _times(closes, close)),
         (
             "metrics and alarms, at most",
             added,
-            METRICS + alarms,
+            sum(_metrics_and_alarms(precise=fleet.precise)),
             "",
-            METRICS * prices.metrics + alarms * prices.alarms,
+            {Kind.WATCHING: metrics_and_alarms_usd(prices, precise=fleet.precise)},
         ),
     ]
     if fleet.precise:
         rows += _precise(fleet, prices, estimate_queue(fleet))
-    return tuple(starmap(_item, rows))
+    return _rounded(tuple(starmap(_item, rows)))
 
 
-def _precise(
-    fleet: Fleet, prices: Prices, queue: QueueEstimate
-) -> list[tuple[str, Group, float, str, float]]:
+def _precise(fleet: Fleet, prices: Prices, queue: QueueEstimate) -> list[_Row]:
     """Return what the precise topology has beside the closes themselves."""
+    added = Group.ADDED
     requests = queue.requests_per_month
     batches = queue.invocations_per_second * MONTH_S
     looks = queue.messages_per_second * MONTH_S * _record_read_units(fleet)
     return [
         (
             "queue of due connections",
-            Group.ADDED,
+            added,
             requests,
             "requests",
-            requests * prices.queue_requests,
+            {Kind.SQS: requests * prices.queue_requests},
         ),
         (
             "close function",
-            Group.ADDED,
+            added,
             batches,
             "invocations",
-            batches * lambda_usd(prices, duration_s=queue.batch_ms / 1000),
+            {Kind.LAMBDA: batches * lambda_usd(prices, duration_s=queue.batch_ms / 1000)},
         ),
-        (
-            "close function: logs",
-            Group.ADDED,
-            batches * CLOSE_LOG_BYTES / 1e9,
-            "GB",
-            batches * CLOSE_LOG_BYTES * prices.logs,
-        ),
+        _logs("close function: logs", added, batches * CLOSE_LOG_BYTES, prices),
         (
             "close function: looks at records",
-            Group.ADDED,
+            added,
             looks,
             "read units",
-            looks * prices.dynamodb_reads,
+            {Kind.READS: looks * prices.dynamodb_reads},
         ),
     ]
+
+
+def _logs(name: str, group: Group, logged_bytes: float, prices: Prices) -> _Row:
+    return (name, group, logged_bytes / 1e9, "GB", {Kind.LOGS: logged_bytes * prices.logs})
+
+
+def _times(count: float, charges: Charges) -> Charges:
+    return {kind: count * usd for kind, usd in charges.items()}
+
+
+def _rounded(items: tuple[Item, ...]) -> tuple[Item, ...]:
+    """Return the items with charges that are whole multiples of one power of two.
+
+    It is the smallest by which the total has 52 bits, so no sum of some of them needs more bits
+    than a float has, 53.
+    """
+    total = sum(item.usd for item in items)
+    shift = _TOTAL_BITS - math.frexp(total)[1]
+
+    def on_grid(usd: float) -> float:
+        return math.ldexp(round(math.ldexp(usd, shift)), -shift)
+
+    return tuple(
+        replace(item, charges={kind: on_grid(usd) for kind, usd in item.charges.items()})
+        for item in items
+    )
 
 
 def messages_usd(prices: Prices, messages: float) -> float:
@@ -245,5 +319,5 @@ def _record_read_units(fleet: Fleet) -> int:
     return math.ceil(fleet.record_bytes / READ_UNIT_BYTES)
 
 
-def _item(name: str, group: Group, quantity: float, unit: str, usd: float) -> Item:
-    return Item(name=name, group=group, quantity=quantity, unit=unit, usd=usd)
+def _item(name: str, group: Group, quantity: float, unit: str, charges: Charges) -> Item:
+    return Item(name=name, group=group, quantity=quantity, unit=unit, charges=charges)

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 from hangup.planner import assumptions
 from hangup.planner.alternatives import Alternative, alternatives
-from hangup.planner.costs import Group, Item, costs, subtotal_usd
+from hangup.planner.costs import Group, Item, by_kind, costs, subtotal_usd
 from hangup.planner.fleet import Fleet
 from hangup.planner.lateness import (
     Distribution,
@@ -75,8 +75,10 @@ def as_json(plan: Plan) -> dict[str, object]:
             "region": plan.prices.region,
             "as_of": plan.prices.as_of,
             "month_days": assumptions.MONTH_S // 86_400,
-            "items": [{**asdict(item), "group": str(item.group)} for item in plan.items],
+            "own_prices": None if plan.prices.own is None else asdict(plan.prices.own),
+            "items": [_item(item) for item in plan.items],
             "subtotals": {str(group): subtotal_usd(plan.items, group) for group in Group},
+            "by_kind": {str(kind): usd for kind, usd in by_kind(plan.items).items()},
             "total": plan.total_usd,
         },
         "sweep": {
@@ -99,6 +101,17 @@ def as_json(plan: Plan) -> dict[str, object]:
         "silence_at_close_s": _percentiles(plan.silence),
         "quotas": [{**asdict(quota), "share": quota.share} for quota in plan.quotas],
         "alternatives": [asdict(alternative) for alternative in plan.alternatives],
+    }
+
+
+def _item(item: Item) -> dict[str, object]:
+    return {
+        "name": item.name,
+        "group": str(item.group),
+        "quantity": item.quantity,
+        "unit": item.unit,
+        "usd": item.usd,
+        "by_kind": {str(kind): usd for kind, usd in item.charges.items()},
     }
 
 

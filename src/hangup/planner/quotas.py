@@ -1,6 +1,7 @@
 """Which quota a fleet meets first.
 
-Defaults of AWS, most of them adjustable on request; the stage's limit is the reference stack's own.
+Defaults of AWS, most of them adjustable on request, and limits of Hangup's own, which are ``ours``:
+a change of the code or of an argument moves those, and the stage's is the reference stack's alone.
 Every load here grows in step with the number of connections, except where ``reached_at`` is None.
 """
 
@@ -31,6 +32,10 @@ TABLE_UNITS_PER_SECOND = 40_000
 PARTITION_READS_PER_SECOND = 3_000
 QUEUE_IN_FLIGHT = 120_000
 
+_STAGE = "requests, reference stage"
+_MESSAGES = "messages to close functions"
+_OURS = (_STAGE, _MESSAGES)
+
 _CALLS_PER_CLOSE = 2  # notice and close; the account's request limit has the @connections calls too
 
 
@@ -38,7 +43,8 @@ _CALLS_PER_CLOSE = 2  # notice and close; the account's request limit has the @c
 class Quota:
     """A limit and this fleet's load on it, in the same ``unit``.
 
-    ``reached_at`` is the number of connections at which it is met, other things being equal.
+    ``reached_at`` is the number of connections at which it is met, other things being equal;
+    ``ours`` says that Hangup sets it, not AWS.
     """
 
     name: str
@@ -46,6 +52,7 @@ class Quota:
     limit: float
     unit: str
     reached_at: int | None
+    ours: bool
     source: str
 
     @property
@@ -55,7 +62,7 @@ class Quota:
 
 
 def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
-    """Return every quota, the one that is met first before the others."""
+    """Return every quota of AWS, the one that is met first before the others, and then ours."""
     requests = fleet.heartbeats_per_second + fleet.ends_per_second
     calls = fleet.idle_closes_per_second * _CALLS_PER_CLOSE
     writes = fleet.heartbeats_per_second * fleet.write_units
@@ -64,7 +71,7 @@ def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
     dynamodb = "DynamoDB developer guide"
     rows: list[tuple[str, float, float, str, str]] = [
         (
-            "requests, reference stage",
+            _STAGE,
             requests,
             STAGE_REQUESTS_PER_SECOND,
             "a second",
@@ -111,7 +118,7 @@ def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
         queue = estimate_queue(fleet)
         rows.append(
             (
-                "messages to close functions",
+                _MESSAGES,
                 queue.messages_per_second,
                 queue.messages_per_second_at_most,
                 "a second",
@@ -125,6 +132,7 @@ def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
             limit=limit,
             unit=unit,
             reached_at=int(fleet.connections * limit / load),
+            ours=name in _OURS,
             source=source,
         )
         for name, load, limit, unit, source in rows
@@ -144,8 +152,9 @@ def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
             limit=budget_s,
             unit="s",
             reached_at=_most_for_one_invocation(fleet),
-            source="Lambda time limit of 60 s, less the sweep's margin (8 s, to read 13 s) and its"
-            " report (3 s)",
+            ours=True,
+            source="time limit of the function, 60 s, less the sweep's margin (8 s, to read 13 s)"
+            " and its report (3 s)",
         ),
         Quota(
             name="reads of one partition by a scan",
@@ -154,6 +163,7 @@ def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
             limit=PARTITION_READS_PER_SECOND,
             unit="units a second",
             reached_at=None,
+            ours=False,
             source=f"{dynamodb}, partition key design",
         ),
         Quota(
@@ -162,6 +172,7 @@ def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
             limit=LAMBDA_CONCURRENCY,
             unit="",
             reached_at=None,
+            ours=False,
             source="Lambda developer guide, quotas: concurrent executions",
         ),
     ]
@@ -173,6 +184,7 @@ def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
                 limit=QUEUE_IN_FLIGHT,
                 unit="",
                 reached_at=None,
+                ours=False,
                 source="SQS developer guide, quotas: standard queue; delayed messages are not",
             )
         )
@@ -196,6 +208,6 @@ def _most_for_one_invocation(fleet: Fleet) -> int:
     return enough
 
 
-def _urgency(quota: Quota) -> tuple[bool, float]:
+def _urgency(quota: Quota) -> tuple[bool, bool, float]:
     # What does not grow with the fleet cannot be the one that it meets first.
-    return quota.reached_at is None, -quota.share
+    return quota.ours, quota.reached_at is None, -quota.share

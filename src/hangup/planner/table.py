@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from textwrap import wrap
 
 from hangup.planner.assumptions import MAX_SEGMENTS
-from hangup.planner.costs import Group, subtotal_usd
+from hangup.planner.costs import Group, by_kind, subtotal_usd
 from hangup.planner.lateness import Distribution
 from hangup.planner.plan import PERCENTILES, Plan, as_seconds
 
@@ -20,6 +20,7 @@ def as_text(plan: Plan) -> str:
     parts = [
         _fleet(plan),
         _costs(plan),
+        _kinds(plan),
         _sweep(plan),
         _lateness(plan),
         _topology(plan),
@@ -49,6 +50,11 @@ def _costs(plan: Plan) -> list[str]:
             " no free tier)"
         )
     ]
+    if prices.own is not None:
+        own = prices.own
+        lines += wrap(
+            f"Of {own.as_of}, {own.region}, from your file: {', '.join(own.names)}.", _WIDTH
+        )
     rows: list[Row] = []
     for group in Group:
         for item in plan.items:
@@ -65,6 +71,17 @@ def _costs(plan: Plan) -> list[str]:
             _WIDTH,
         )
     return lines
+
+
+def _kinds(plan: Plan) -> list[str]:
+    total = plan.total_usd
+    rows: list[Row] = [
+        (f"  {kind}", _usd(usd), f"{usd / total:.1%}")
+        for kind, usd in by_kind(plan.items).items()
+        if usd
+    ]
+    lines = [f"COST BY KIND OF CHARGE, {plan.prices.currency} for 30 days"]
+    return lines + _aligned([*rows, ("all of it", _usd(total), "")], right=(1, 2))
 
 
 def _sweep(plan: Plan) -> list[str]:
@@ -175,11 +192,20 @@ def _quotas(plan: Plan) -> list[str]:
     for quota in plan.quotas:
         at = "-" if quota.reached_at is None else f"{quota.reached_at:,}"
         numbers = (_number(quota.load), _number(quota.limit))
-        rows.append((f"  {quota.name}", *numbers, quota.unit, f"{quota.share:.0%}", at))
+        name = f"  {quota.name} (ours)" if quota.ours else f"  {quota.name}"
+        rows.append((name, *numbers, quota.unit, f"{quota.share:.0%}", at))
     first = plan.quotas[0]
     verdict = "exceeded" if first.share > 1 else f"{first.share:.0%} used"
-    lines = ["QUOTAS, the first to be met first", *_aligned(rows, right=(1, 2, 4, 5))]
-    return [*lines, f"First: {first.name}, {verdict}."]
+    return [
+        "QUOTAS, the first of AWS to be met first",
+        *_aligned(rows, right=(1, 2, 4, 5)),
+        *wrap(
+            "(ours): a limit that Hangup sets; the stage's is the reference stack's, and not there"
+            " for the construct alone.",
+            _WIDTH,
+        ),
+        f"First: {first.name}, {verdict}.",
+    ]
 
 
 def _alternatives(plan: Plan) -> list[str]:
