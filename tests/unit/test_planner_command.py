@@ -153,6 +153,57 @@ class TestJson:
         after = json.loads(capsys.readouterr().out)["costs"]["total"]
         assert after - before == pytest.approx(1_080)
 
+    def test_no_price_makes_it_anything_but_json(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        def refuse(constant: str) -> None:
+            raise AssertionError(constant)
+
+        for usd in ("0", "1e-320", "1000000"):
+            file = priced(tmp_path, usd)
+            assert main(["plan", "--json", "--precise", "--prices", str(file)]) == 0
+            json.loads(capsys.readouterr().out, parse_constant=refuse)
+
+
+def priced(folder: Path, usd: str) -> Path:
+    """Return a file in which each price is so much for one."""
+    file = folder / "prices.json"
+    text = re.sub(
+        r'"usd": [0-9.]+, "per": [0-9]+', f'"usd": {usd}, "per": 1', packaged_prices_text()
+    )
+    file.write_text(text)
+    return file
+
+
+class TestOwnPrices:
+    def test_a_bill_of_nothing_is_printed_and_drawn(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        free = ("--prices", str(priced(tmp_path, "0")))
+        for options in ((), ("--precise",), ("--idle-share", "0")):
+            out = printed(capsys, *free, *options)
+            assert "all of it 0.00" in out
+            assert "and costs no more (0.00% of the bill)" in out
+        file = tmp_path / "plan.svg"
+        assert main(["plan", *free, "--chart", str(file)]) == 0
+        assert "nan" not in file.read_text()
+
+    def test_one_price_is_enough_and_is_named(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        logs = {"usd": 1, "per": 1_000_000_000, "unit": "byte", "source": "our contract"}
+        file = tmp_path / "prices.json"
+        # With the mark that editors on Windows put first.
+        text = json.dumps({"as_of": "2027-01-05", "prices": {"logs": logs}})
+        file.write_text(text, encoding="utf-8-sig")
+        out = printed(capsys, "--prices", str(file))
+        assert "list prices of 2026-11-24, no free tier) Of 2027-01-05, us-east-1, from" in out
+        assert "from your file: logs." in out
+        assert "heartbeat logs 4,493 GB 4,492.80" in out
+        main(["plan", "--json", "--prices", str(file)])
+        own = json.loads(capsys.readouterr().out)["costs"]["own_prices"]
+        assert own == {"names": ["logs"], "region": "us-east-1", "as_of": "2027-01-05"}
+
 
 class TestChart:
     def test_svg_has_the_bill_and_the_lateness(
@@ -165,10 +216,46 @@ class TestChart:
         texts = [element.text for element in root.iter(f"{SVG}text")]
         assert "activity writes" in texts
         assert any(text and text.startswith("p99: ") for text in texts)
+        ticks = [text for text in texts if text and re.fullmatch(r"[0-9.]+ s", text)]
+        assert ticks == [f"{seconds} s" for seconds in range(0, 80, 10)]
         (line,) = root.iter(f"{SVG}polyline")
         heights = [float(point.split(",")[1]) for point in line.attrib["points"].split()]
         assert heights == sorted(heights, reverse=True)
-        assert len(list(root.iter(f"{SVG}rect"))) == 1 + 12
+        # The paper, a bar for each item, and two square marks, there and in the legend.
+        assert len(list(root.iter(f"{SVG}rect"))) == 1 + 12 + 2 * 2
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            (),
+            ("--precise",),
+            ("--connections", "500", "--precise"),
+            ("--connections", "3000000", "--page-latency-ms", "60000"),
+            ("--connections", "300000", "--idle-timeout", "60", "--precise", "--idle-share", "1"),
+        ],
+    )
+    def test_every_mark_is_on_the_curve_and_no_label_is(
+        self, options: tuple[str, ...], tmp_path: Path
+    ) -> None:
+        file = tmp_path / "plan.svg"
+        assert main(["plan", *options, "--chart", str(file)]) == 0
+        root = ET.fromstring(file.read_text())  # noqa: S314 - written a line above
+        (line,) = root.iter(f"{SVG}polyline")
+        points = [
+            (float(x), float(y))
+            for x, y in (point.split(",") for point in line.attrib["points"].split())
+        ]
+        mark, _ = root.iter(f"{SVG}circle")
+        centre = float(mark.attrib["cx"]), float(mark.attrib["cy"])
+        # Up to what a percentile of so steep a curve is rounded by.
+        assert any(abs(x - centre[0]) < 1 and abs(y - centre[1]) < 6 for x, y in points)
+        labels = [
+            float(text.attrib["x"])
+            for text in root.iter(f"{SVG}text")
+            if re.match(r"p[0-9]+: ", text.text or "")
+        ]
+        assert len(labels) == 3
+        assert max(x for x, _ in points) < min(labels)
 
     def test_svg_of_precise_has_the_queue_and_parts_of_seconds(self, tmp_path: Path) -> None:
         file = tmp_path / "plan.svg"
@@ -177,7 +264,7 @@ class TestChart:
         texts = [element.text for element in root.iter(f"{SVG}text")]
         assert "queue of due connections" in texts
         ticks = [text for text in texts if text and re.fullmatch(r"[0-9.]+ s", text)]
-        assert len(set(ticks)) == len(ticks) == 7
+        assert ticks == ["0 s", "0.2 s", "0.4 s", "0.6 s", "0.8 s", "1 s", "1.2 s"]
 
     def test_png_without_matplotlib_is_one_sentence(
         self,
