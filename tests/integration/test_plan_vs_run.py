@@ -25,6 +25,12 @@ CLOSE_INTERVAL_MS = 15.0
 TOLERANCE_S = 0.3
 """For a mean of sixteen: four times its standard error, 0.29 s / sqrt(16)."""
 
+PRECISE_TOLERANCE_S = 0.2
+"""For the mean with ``precise``, which a few that a busy machine delivers late can move."""
+
+PRECISE_MEDIAN_TOLERANCE_S = 0.1
+"""For the median with ``precise``, which they cannot."""
+
 SLACK_S = 1.5
 """For the latest one: a sweep that a busy machine starts or finishes late."""
 
@@ -82,7 +88,7 @@ def test_closes_are_as_late_as_simulated(stack: Stack) -> None:
     late, counts = play(stack)
     expected = simulated(precise=False)
     assert sum(int(count["closed"]) for count in counts) == CLIENTS
-    assert_as_late(late, expected)
+    assert_as_late(late, expected, mean_within_s=TOLERANCE_S)
 
 
 def test_precise_closes_are_as_late_as_simulated(precise_stack: Stack) -> None:
@@ -94,16 +100,19 @@ def test_precise_closes_are_as_late_as_simulated(precise_stack: Stack) -> None:
     # With so short a timeout every sweep queues everybody.
     queued = [int(count["queued"]) for count in counts]
     assert max(queued) == pytest.approx(max(expected.queued_per_sweep), abs=2)
-    assert_as_late(late, expected)
+    assert statistics.median(late) == pytest.approx(
+        statistics.median(expected.lateness_s), abs=PRECISE_MEDIAN_TOLERANCE_S
+    )
+    assert_as_late(late, expected, mean_within_s=PRECISE_TOLERANCE_S)
 
 
-def assert_as_late(late: list[float], expected: Simulated) -> None:
+def assert_as_late(late: list[float], expected: Simulated, *, mean_within_s: float) -> None:
     assert expected.closed_while_talking == 0
     assert len(late) == CLIENTS
     assert min(late) > 0
     assert max(late) < max(expected.lateness_s) + SLACK_S
     assert statistics.mean(late) == pytest.approx(
-        statistics.mean(expected.lateness_s), abs=TOLERANCE_S
+        statistics.mean(expected.lateness_s), abs=mean_within_s
     )
 
 
