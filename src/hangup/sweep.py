@@ -70,9 +70,9 @@ class Sweep:
     """One pass over the connections table, ready to be run once per invocation.
 
     ``total_segments`` (at least 1) is how many parts the table, or a group's part of it, is read
-    in, up to four of them side by side. ``parallel_map``, on one thread, runs these readers, the
-    closes of a batch while the next is read, and the guard's questions. With a ``due_queue`` the
-    sweep closes nothing itself.
+    in, up to four of them side by side while none is closed. ``parallel_map``, on one thread, runs
+    these readers, the closes of a batch while the next is read, and the guard's questions. With a
+    ``due_queue`` the sweep closes nothing itself.
     """
 
     connections: ConnectionsRepository
@@ -160,17 +160,18 @@ class _Pass:
         return self._report()
 
     def _read_on(self) -> None:
-        """Read until a batch is gathered, or there is no more."""
+        """Read segments side by side until a batch is gathered, or there is no more."""
         self._while_reading_on(lambda nothing: nothing, ())
 
     def _while_reading_on(self, act: Callable[[Item], None], items: Iterable[Item]) -> None:
         """Act on each of these, and gather the next batch meanwhile.
 
-        An answer of DynamoDB takes a while, and no CPU time of ours: time for many closes.
+        An answer of DynamoDB takes a while, and no CPU time of ours: time for many closes. Beside
+        them one reader does; the others come when no more is to be begun, and may have no work.
         """
         jobs: Iterable[Callable[[], None]] = (partial(act, item) for item in items)
-        readers = [self._read_segments] * SEGMENTS_AT_ONCE
-        list(self.sweep.parallel_map(lambda job: job(), chain(readers, jobs)))
+        others = [self._read_segments] * (SEGMENTS_AT_ONCE - 1)
+        list(self.sweep.parallel_map(lambda job: job(), chain([self._read_segments], jobs, others)))
 
     def _read_segments(self) -> None:
         """Read one page after the other until a batch is gathered, or others read what is left."""

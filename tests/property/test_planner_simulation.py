@@ -15,6 +15,7 @@ from hangup.planner.lateness import (
     estimate_sweep,
     lateness,
     page_ms,
+    segment_page_ms,
     silence_at_close,
 )
 from hangup.planner.queueing import estimate_queue
@@ -58,6 +59,7 @@ def run(fleet: Fleet, *, sweeps: int = 20, seed: int = 1) -> Simulated:
     return simulate(
         fleet,
         page_ms=page_ms(fleet),
+        segment_page_ms=segment_page_ms(fleet),
         close_interval_ms=(
             estimate_queue(fleet).close_interval_ms if fleet.precise else act_interval_ms(fleet)[0]
         ),

@@ -81,6 +81,7 @@ class TestSweep:
         self, found: float
     ) -> None:
         sweep = replace(estimate_sweep(MILLION), found=found, interval_ms=2.0)
+        sweep = replace(sweep, slower_beside_closes=1.0)
         first_s = sweep.scan_s * min(1, 1_000 / found)
         # Reading takes longer here, and after it a batch at most is left.
         least_s = max(sweep.scan_s, first_s + sweep.act_s)

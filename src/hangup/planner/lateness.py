@@ -5,8 +5,8 @@
 2. To that comes the time that the sweep needs until it gets to it: the scan comes in the order of a
    hash, so each place in the sweep is as likely as another.
 3. A sweep reads four segments side by side, and gathers a batch of idle connections before it
-   closes the first of them, and the next batch meanwhile; closes follow one another at the slowest
-   of pace, CPU and latency.
+   closes the first of them, and the next batch meanwhile, of one segment at a time as long as
+   there is something to close; closes follow one another at the slowest of pace, CPU and latency.
 4. With ``precise`` a sweep queues instead, each with the delay to its deadline, rounded down to
    whole seconds: the message comes early by what was rounded, evenly distributed from 0 to 1 s, and
    is waited for. Its way to a close function (the delivery, and the time until one of them is free)
@@ -81,6 +81,8 @@ class SweepEstimate:
     ``found`` is what all of them close or, with ``precise``, queue; ``closes`` is what of it is
     closed. The durations are those of one invocation, seconds. ``segments`` are as few as stay
     within ``budget_s``; 20 at most, and ``fits`` says whether they stay within their time limit.
+    ``scan_s`` is the time of reading where nothing is closed or queued meanwhile; beside that it
+    takes ``slower_beside_closes`` times as long.
     """
 
     precise: bool
@@ -91,6 +93,7 @@ class SweepEstimate:
     interval_ms: float
     limited_by: str
     segments: int
+    slower_beside_closes: float = 1.0
     _single: "SweepEstimate | None" = None
 
     @property
@@ -130,7 +133,11 @@ class SweepEstimate:
         if not batch:
             return first_s
         act_s = BATCH_SIZE * self.interval_ms / 1000
-        return first_s + (batch - 1) * max(first_s, act_s) + max(self._gather_s(batch), act_s)
+        return (
+            first_s
+            + (batch - 1) * max(self._gather_s(1), act_s)
+            + max(self._gather_s(batch), act_s)
+        )
 
     def _gather_s(self, batch: int) -> float:
         """Return how long it takes to read what a batch has; the last has the rest of the table."""
@@ -138,7 +145,11 @@ class SweepEstimate:
         if found <= BATCH_SIZE:
             return 0.0 if batch else self.scan_s
         each_s = self.scan_s * BATCH_SIZE / found
-        return min(each_s, max(0.0, self.scan_s - batch * each_s))
+        alone_s = min(each_s, max(0.0, self.scan_s - batch * each_s))
+        if not batch:
+            return alone_s
+        beside_s, act_s = alone_s * self.slower_beside_closes, BATCH_SIZE * self.interval_ms / 1000
+        return min(beside_s, act_s + max(0.0, beside_s - act_s) / self.slower_beside_closes)
 
     @property
     def budget_s(self) -> float:
@@ -192,6 +203,7 @@ def _estimate(fleet: Fleet, segments: int) -> SweepEstimate:
         interval_ms=interval_ms,
         limited_by=limited_by,
         segments=segments,
+        slower_beside_closes=segment_page_ms(fleet) / page_ms(fleet),
     )
 
 

@@ -75,6 +75,7 @@ _Event = tuple[float, int, Callable[[float], None]]
 class _Run:
     fleet: Fleet
     page_s: float
+    segment_page_s: float
     close_s: float
     queue_s: float
     draw: Callable[[], float]
@@ -202,24 +203,24 @@ class _Run:
         pages = parts * max(1, math.ceil(record_pages / parts))
         gathered, found, page, is_late = list[_Client](), 0, 0, False
 
-        def read_on(now_s: float) -> float:
+        def read_on(now_s: float, *, acts_until_s: float) -> float:
             """Read until a batch is gathered, or all is read; return when."""
             nonlocal found, page, is_late
             while page < pages and len(gathered) < BATCH_SIZE and not is_late:
                 is_late = now_s - start_s > SCAN_BUDGET_S
                 if not is_late:
                     page += 1
-                    now_s += self.page_s
+                    now_s += self.segment_page_s if now_s < acts_until_s else self.page_s
                 while found < len(due) and due[found].place * pages < page:
                     gathered.append(due[found])
                     found += 1
             return now_s
 
-        now_s = read_on(start_s)
+        now_s = read_on(start_s, acts_until_s=start_s)
         while gathered:
             batch = gathered[:BATCH_SIZE]
             del gathered[:BATCH_SIZE]
-            read_s = read_on(now_s)
+            read_s = read_on(now_s, acts_until_s=now_s + len(batch) * act_s)
             for client in batch:
                 if now_s - start_s > SWEEP_BUDGET_S:
                     # Whatever is left is left to the next sweep.
@@ -247,6 +248,7 @@ def simulate(  # noqa: PLR0913 - what the product knows, and what it is given
     fleet: Fleet,
     *,
     page_ms: float,
+    segment_page_ms: float | None = None,
     close_interval_ms: float,
     queue_interval_ms: float = 0.0,
     sweeps: int,
@@ -254,6 +256,8 @@ def simulate(  # noqa: PLR0913 - what the product knows, and what it is given
 ) -> Simulated:
     """Return what so many sweeps did, once the fleet is in its stride; one invocation each.
 
+    ``page_ms`` is the time of a page where segments are read side by side, ``segment_page_ms`` (the
+    same if not given) that of one that is read while what was found before is closed or queued.
     With ``precise`` a sweep takes ``queue_interval_ms`` for each that it queues, and
     ``close_interval_ms`` is that of all close functions together.
 
@@ -266,6 +270,7 @@ def simulate(  # noqa: PLR0913 - what the product knows, and what it is given
     return _Run(
         fleet=fleet,
         page_s=page_ms / 1000,
+        segment_page_s=(segment_page_ms or page_ms) / 1000,
         close_s=close_interval_ms / 1000,
         queue_s=queue_interval_ms / 1000,
         draw=draw,
