@@ -104,6 +104,19 @@ class TestPrecise:
             "ScalingConfig": {"MaximumConcurrency": 4},
         }
 
+    @pytest.mark.parametrize(
+        ("closes_per_second", "functions"), [(50, 4), (600, 6), (1_000, 7), (0, 16)]
+    )
+    def test_has_as_many_close_functions_as_the_pace_asks_for(
+        self, lambda_zip: Path, closes_per_second: int, functions: int
+    ) -> None:
+        due = with_timeout(lambda_zip, precise=True, closes_per_second=closes_per_second)
+        (mapping,) = due.of_type("AWS::Lambda::EventSourceMapping").values()
+        assert mapping["ScalingConfig"] == {"MaximumConcurrency": functions}
+        environment = due.function("close_handler")["Environment"]["Variables"]
+        assert environment["PACE_SHARED_BY"] == str(functions)
+        assert environment["CLOSES_PER_SECOND"] == str(closes_per_second)
+
     def test_queues_are_encrypted_closed_to_plain_http_and_end_in_failed_closes(
         self, due: Resources
     ) -> None:

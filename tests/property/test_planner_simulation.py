@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hangup.planner.assumptions import CLOSERS
 from hangup.planner.fleet import Fleet
 from hangup.planner.lateness import (
     SweepEstimate,
@@ -128,7 +127,7 @@ def test_functions_that_wait_take_as_many_as_those_that_do_not() -> None:
     fleet = replace(PRECISE, connections=10_500, closes_per_second=18)
     queue = estimate_queue(fleet)
     # One that waits for each of ten takes a second for it: with a batch of one, four a second.
-    assert queue.messages_per_second > 3 * CLOSERS
+    assert queue.messages_per_second > 3 * queue.closers
     assert queue.messages_per_second_at_most < 1.3 * queue.messages_per_second
     few, many = run(fleet, sweeps=5), run(fleet, sweeps=15)
     # Fifteen seconds of each minute are queued by two sweeps, and it catches up in the others.

@@ -3,7 +3,7 @@
 import pytest
 
 from hangup.core.model import EpochMs
-from hangup.core.pacing import Pace
+from hangup.core.pacing import Pace, close_functions
 
 NOW_MS = EpochMs(1_700_000_000_000)
 
@@ -49,3 +49,21 @@ def test_no_second_has_more_starts_than_the_rate(per_second: int) -> None:
 def test_each_of_several_takes_its_share(per_second: int, shared_by: int, interval_ms: int) -> None:
     pace = Pace(per_second, shared_by=shared_by)
     assert pace.next_start_ms(last_start_ms=NOW_MS, now_ms=NOW_MS) == NOW_MS + interval_ms
+
+
+@pytest.mark.parametrize(
+    ("per_second", "functions"),
+    [(1, 4), (50, 4), (200, 4), (400, 4), (580, 4), (581, 5), (600, 6), (1_000, 7), (0, 16)],
+)
+def test_more_functions_close_where_the_rate_asks_for_more(per_second: int, functions: int) -> None:
+    assert close_functions(per_second) == functions
+
+
+def test_the_functions_behind_the_queue_reach_the_rate_and_do_not_pass_it() -> None:
+    for per_second in range(1, 1_001):
+        functions = close_functions(per_second)
+        assert 4 <= functions <= 16
+        # What the CPU of all of them is enough for.
+        assert functions * 145 >= per_second
+        together = functions * 1_000 / Pace(per_second, shared_by=functions).interval_ms
+        assert 0.94 * per_second <= together <= per_second

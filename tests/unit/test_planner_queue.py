@@ -11,6 +11,7 @@ from hangup.core import due
 from hangup.core.limits import MAX_QUEUE_BATCH
 from hangup.core.model import DurationMs, Role, TimeoutReason
 from hangup.core.report import ClosesReport, SweepReport
+from hangup.core.pacing import close_functions
 from hangup.local.deploy import packaged_template
 from hangup.planner import assumptions
 from hangup.planner.fleet import Fleet
@@ -221,7 +222,7 @@ class TestConstants:
     def test_are_those_of_the_templates(self) -> None:
         precise = Resources(template=packaged_template(precise=True))
         (mapping,) = precise.of_type("AWS::Lambda::EventSourceMapping").values()
-        assert mapping["ScalingConfig"]["MaximumConcurrency"] == assumptions.CLOSERS
+        assert mapping["ScalingConfig"]["MaximumConcurrency"] == close_functions(200)
         assert mapping["BatchSize"] == assumptions.QUEUE_BATCH
 
     @pytest.mark.parametrize(
@@ -279,3 +280,12 @@ class TestConstants:
         measured = [row["hangup"] for row in results["rows"] if row["name"] == "close_cpu_ms"]
         for ms in measured:
             assert ms <= assumptions.CLOSE_CPU_MS <= ms * 3
+
+
+@pytest.mark.parametrize(
+    ("closes_per_second", "at_most"), [(200, 182), (400, 364), (600, 545), (1_000, 909), (0, 2_316)]
+)
+def test_the_queue_scales_with_the_pace(closes_per_second: int, at_most: int) -> None:
+    queue = estimate_queue(replace(PRECISE, closes_per_second=closes_per_second))
+    # A turn of each batch of ten is nobody's; without a pace it is the CPU's.
+    assert queue.messages_per_second_at_most == pytest.approx(at_most, rel=0.001)

@@ -14,12 +14,9 @@ from constructs import Construct
 from hangup.cdk.handler_function import HandlerFunction, allow
 from hangup.cdk.queues import KEPT_LONGEST, closed_queue, waiting_alarm
 from hangup.core.limits import MAX_QUEUE_BATCH
+from hangup.core.pacing import close_functions
 
 __all__ = ["DueCloses"]
-
-_CLOSERS: Final = 4
-"""Close functions at once, at most. Two would do for 200 closes a second; of more, a slow batch
-keeps fewer waiting."""
 
 _TIMEOUT_S: Final = 60
 """No longer than a claim holds (``handlers.closing.CLAIM_MS``)."""
@@ -40,8 +37,9 @@ _KEPT_HOURS: Final = 1
 class DueCloses(Construct):
     """The delay queue, the function behind it, the queue of failed closes, and two alarms.
 
-    ``environment`` is what the close handler reads besides the queue's URL and its share of the
-    pace, ``grants`` what it may do besides receiving.
+    ``environment`` is what the close handler reads besides the queue's URL, the pace and its share
+    of that; ``grants`` what it may do besides receiving. ``closes_per_second`` (0 to 1,000, 0 is no
+    limit) says how many functions close at once.
     """
 
     def __init__(  # noqa: PLR0913 - constructs take keywords, as CDK's own do
@@ -52,10 +50,12 @@ class DueCloses(Construct):
         code: lambda_.Code,
         architecture: lambda_.Architecture,
         environment: Mapping[str, str],
+        closes_per_second: int,
         grants: Sequence[iam.PolicyStatement],
         log_retention: logs.RetentionDays,
     ) -> None:
         super().__init__(scope, construct_id)
+        functions = close_functions(closes_per_second)
         self.failed_closes = closed_queue(self, "FailedCloses", retention=KEPT_LONGEST)
         self.queue = closed_queue(
             self,
@@ -75,8 +75,9 @@ class DueCloses(Construct):
             architecture=architecture,
             environment={
                 **environment,
+                "CLOSES_PER_SECOND": str(closes_per_second),
                 "DUE_QUEUE_URL": self.queue.queue_url,
-                "PACE_SHARED_BY": str(_CLOSERS),
+                "PACE_SHARED_BY": str(functions),
             },
             grants=[
                 *grants,
@@ -103,7 +104,7 @@ class DueCloses(Construct):
             max_batching_window=cdk.Duration.seconds(0),
             report_batch_item_failures=True,
             # Not reserved concurrency: SQS would go on delivering, and count what is throttled.
-            max_concurrency=_CLOSERS,
+            max_concurrency=functions,
         )
         self.alarms = (handler.failure_alarm, self._failed(), self._behind())
 

@@ -50,8 +50,9 @@ class IdleConnectionTimeout(Construct):
       ``ACTIVITY_RESOLUTION_SECONDS``; below the timeout, or a token. The sweep waits that much
       longer.
     - ``log_level``: from which level on log lines are kept: DEBUG, INFO, WARNING, ERROR, CRITICAL.
-    - ``closes_per_second``: 1 to 1,000 closes are started a second at most, by all functions
-      together; 0 does not pace them. API Gateway lets 500 clients a second come back.
+    - ``closes_per_second``: 0 to 1,000. So many closes are started a second at most, by all
+      functions together; 0 does not pace them. API Gateway lets 500 clients a second come back.
+      With ``precise`` it also says how many functions close at once (``core.pacing``).
     - ``precise``: close a connection at its deadline instead of up to a minute after it. Sweeps
       look ahead, and a queue with a function of its own closes. The timeout is 75 seconds or more
       then: with less, some connections would be idle before a sweep has seen them.
@@ -105,13 +106,13 @@ class IdleConnectionTimeout(Construct):
         code = code or lambda_code(architecture)
         common = {
             "LOG_LEVEL": log_level,
-            "CLOSES_PER_SECOND": str(closes_per_second),
             "API_GATEWAY_ENDPOINT": management_endpoint or stage_endpoint(api, stage),
             "CONNECTIONS_TABLE": connections_table.table_name,
             "DISCONNECT_HANDLER_FUNCTION": disconnect_handler.function_arn,
         }
         environment = {
             **common,
+            "CLOSES_PER_SECOND": str(closes_per_second),
             "CONNECTION_IDLE_TIMEOUT_SECONDS": str(idle_timeout_seconds),
             "ACTIVITY_RESOLUTION_SECONDS": str(activity_resolution_seconds),
             "GUARD_SHARE_PERCENT": str(guard_share_percent),
@@ -126,6 +127,7 @@ class IdleConnectionTimeout(Construct):
                 code=code,
                 architecture=architecture,
                 environment=common,
+                closes_per_second=closes_per_second,
                 grants=[
                     allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], connections_table.table_arn),
                     manage_connections(api, stage, ["POST", "DELETE"]),

@@ -4,11 +4,27 @@ API Gateway admits 500 new connections a second and account (API Gateway develop
 a crowd that is closed faster than that comes back against a closed door. Closes are spaced evenly.
 """
 
+import math
 from dataclasses import dataclass
+from typing import Final
 
-from hangup.core.model import EpochMs
+from hangup.core.model import DurationMs, EpochMs
 
-__all__ = ["Pace"]
+__all__ = ["Pace", "close_functions"]
+
+_FEWEST_FUNCTIONS: Final = 4
+"""Two would do for 200 closes a second; of more, a slow batch keeps fewer waiting."""
+
+_MOST_FUNCTIONS: Final = 16
+"""For a rate without a limit: some 2,300 closes a second, far above the 500 that may come back."""
+
+_CLOSES_OF_ONE: Final = 145
+"""Closes a second that the CPU of one function of 256 MB is enough for, at 1 ms of a whole CPU each
+(``hangup.planner.assumptions.CLOSE_CPU_MS``)."""
+
+_KEPT_PERCENT: Final = 94
+"""Of the rate, whatever the rounding of the shares: for each from 1 to 1,000 some number in these
+bounds keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,5 +44,30 @@ class Pace:
         """Return when the next close may start: now, or later."""
         if last_start_ms is None or not self.per_second:
             return now_ms
-        interval_ms = -(-1_000 * self.shared_by // self.per_second)
-        return EpochMs(max(now_ms, last_start_ms + interval_ms))
+        return EpochMs(max(now_ms, last_start_ms + self.interval_ms))
+
+    @property
+    def interval_ms(self) -> DurationMs:
+        """Between two closes of one process, rounded up to whole milliseconds; 0 does not pace."""
+        if not self.per_second:
+            return DurationMs(0)
+        return DurationMs(-(-1_000 * self.shared_by // self.per_second))
+
+
+def close_functions(per_second: int) -> int:
+    """Return how many functions behind the queue close at once: 4 to 16; 16 for no limit (0).
+
+    ``per_second`` is 0 to 1,000.
+    About one for each 145 closes a second. Each takes its share of the pace, in whole milliseconds
+    rounded up, so some more where that would cost more than 6 % of the rate: 600 a second are 10 ms
+    for each of six, and only 555 by 9 ms for each of five.
+    """
+    if not per_second:
+        return _MOST_FUNCTIONS
+    fewest = max(_FEWEST_FUNCTIONS, math.ceil(per_second / _CLOSES_OF_ONE))
+    return next(
+        functions
+        for functions in range(fewest, _MOST_FUNCTIONS + 1)
+        if 100_000 * functions
+        >= _KEPT_PERCENT * per_second * Pace(per_second, shared_by=functions).interval_ms
+    )

@@ -104,9 +104,6 @@ PRECISE_INTERVAL_S: Final = 60
 PRECISE_BUDGET_S: Final = LOOK_AHEAD_S - PRECISE_INTERVAL_S
 """A connection that a sweep queues later than this after its start may be past its deadline."""
 
-CLOSERS: Final = 4
-"""Close functions at once, at most. ``hangup.cdk.due_closes``."""
-
 QUEUE_BATCH: Final = MAX_QUEUE_BATCH
 """Messages of one request, and of one invocation, at most. Ten of ours are far below the 64 KB up
 to which a request is billed as one."""
@@ -127,7 +124,7 @@ ROUNDED_S: Final = 1.0
 
 POLLERS: Final = 5
 """Receivers of an event source mapping. Lambda developer guide, Amazon SQS event source mappings:
-it starts with five; assumed to stay so at our rates, since ``max_concurrency`` is below it."""
+it starts with five; assumed to stay so at our rates."""
 
 POLL_S: Final = 20
 """Longest wait of a receive, so five receivers of an empty queue make 15 requests a minute. SQS

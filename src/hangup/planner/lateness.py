@@ -24,7 +24,6 @@ from hangup.core.segments import SEGMENTS_AT_ONCE
 from hangup.planner.assumptions import (
     BATCH_SIZE,
     CLOSE_LATENCY_MS,
-    CLOSERS,
     CONCURRENCY,
     DELIVERY_S,
     LOOK_AHEAD_S,
@@ -313,7 +312,7 @@ def _occupied_s(queue: QueueEstimate, chance: float) -> float:
     """
     if chance >= queue.occupied_share:
         return 0.0
-    return ROUNDED_S * (1.0 - math.pow(chance / queue.occupied_share, 1 / CLOSERS))
+    return ROUNDED_S * (1.0 - math.pow(chance / queue.occupied_share, 1 / queue.closers))
 
 
 def silence_at_close(fleet: Fleet, late: Distribution) -> Distribution:

@@ -8,7 +8,7 @@
    pace for itself beside one for each message. That is on the safe side: messages that come to
    nothing take none.
 4. A message comes up to a second before its moment, and its function waits: with a batch, for the
-   last of them. Functions that wait are occupied. Where messages come faster than four functions
+   last of them. Functions that wait are occupied. Where messages come faster than functions
    that wait can take them, they lie in the queue for so much of the second that the rate is met:
    waiting costs money and no capacity, and at the limit nobody waits.
 """
@@ -16,9 +16,9 @@
 import math
 from dataclasses import dataclass
 
+from hangup.core.pacing import Pace, close_functions
 from hangup.planner.assumptions import (
     CLOSE_LATENCY_MS,
-    CLOSERS,
     LOOK_AHEAD_S,
     MONTH_S,
     POLL_S,
@@ -41,14 +41,16 @@ taken. From the simulation: most do not, since a function that gets free takes a
 class QueueEstimate:
     """The queue and its close functions, on average. Rates are a second, unless named otherwise.
 
-    ``closing`` and ``live`` are messages of one sweep: of those who fell silent, and of those who
-    are between two messages. ``close_interval_ms`` is how closely closes of all functions together
-    can follow one another, ``batch`` how many messages an invocation gets.
+    ``closers`` is how many functions close at once, at most. ``closing`` and ``live`` are messages
+    of one sweep: of those who fell silent, and of those who are between two messages.
+    ``close_interval_ms`` is how closely closes of all functions together can follow one another,
+    ``batch`` how many messages an invocation gets.
 
     ``lag_s`` is how long every message lies in the queue, at most the second by which it comes
     early; ``occupied_share`` of them do so longer, until one of the functions is free.
     """
 
+    closers: int
     closing: float
     live: float
     sweep_interval_s: float
@@ -99,7 +101,7 @@ class QueueEstimate:
         So that the mean is Pollaczek and Khinchine's, for even service, in one of the functions. At
         most 1: what does not keep up waits longer and longer.
         """
-        each_s = CLOSERS * self.close_interval_ms / 1000
+        each_s = self.closers * self.close_interval_ms / 1000
         return min(1.0, each_s / (1 - self.busy_share)) if self.keeps_up else 1.0
 
     @property
@@ -124,22 +126,24 @@ def estimate_queue(fleet: Fleet) -> QueueEstimate:
     per_second = (closing + live) / interval_s
     # Messages of one sweep come at whole seconds after it, and each receiver takes its share.
     batch = min(float(QUEUE_BATCH), max(1.0, per_second / POLLERS))
-    turn_ms = _turn_ms(fleet)
+    closers = close_functions(fleet.closes_per_second)
+    turn_ms = float(Pace(fleet.closes_per_second, shared_by=closers).interval_ms)
     interval_ms, limited_by = max(
-        (fleet.close_cpu_ms / VCPU_SHARE / CLOSERS, "CPU"),
-        (CLOSE_LATENCY_MS / QUEUE_BATCH / CLOSERS, "latency"),
-        (turn_ms * (QUEUE_BATCH + 1) / QUEUE_BATCH / CLOSERS, "pace"),
+        (fleet.close_cpu_ms / VCPU_SHARE / closers, "CPU"),
+        (CLOSE_LATENCY_MS / QUEUE_BATCH / closers, "latency"),
+        (turn_ms * (QUEUE_BATCH + 1) / QUEUE_BATCH / closers, "pace"),
     )
     each_ms = max(turn_ms, fleet.close_cpu_ms / VCPU_SHARE)
     # Those whose clients have spoken by then are not waited for.
     silent_share = closing / (closing + live) if closing else 0.0
-    close_s = CLOSERS * interval_ms / 1000
+    close_s = closers * interval_ms / 1000
     # What a full batch takes, and at what intervals one comes to each function.
     full_s = _longest_wait_s(QUEUE_BATCH * silent_share) + close_s
-    has_s = CLOSERS * QUEUE_BATCH / per_second if per_second else full_s
+    has_s = closers * QUEUE_BATCH / per_second if per_second else full_s
     lag_s = min(ROUNDED_S, max(0.0, full_s - has_s))
     waited_s = max(0.0, _longest_wait_s(batch * silent_share) - lag_s)
     return QueueEstimate(
+        closers=closers,
         closing=closing,
         live=live,
         sweep_interval_s=interval_s,
@@ -149,19 +153,21 @@ def estimate_queue(fleet: Fleet) -> QueueEstimate:
         # All but the last are closed while it waits for that one.
         batch_ms=CLOSE_LATENCY_MS + turn_ms + max(waited_s * 1000, (batch - 1) * each_ms),
         lag_s=lag_s,
-        occupied_share=_occupied_share(per_second * (silent_share * _longest_wait_s(1) + close_s)),
+        occupied_share=_occupied_share(
+            per_second * (silent_share * _longest_wait_s(1) + close_s), closers
+        ),
     )
 
 
-def _occupied_share(load: float) -> float:
-    """Return the share of messages that find all functions occupied, one message in each.
+def _occupied_share(load: float, closers: int) -> float:
+    """Return the share of messages that find all ``closers`` occupied, one message in each.
 
     ``load`` is how many they would occupy, were there enough of them. Erlang's formula.
     """
-    if load >= CLOSERS:
+    if load >= closers:
         return _OCCUPIED_AT_MOST
-    all_busy = load**CLOSERS / math.factorial(CLOSERS) * CLOSERS / (CLOSERS - load)
-    others = sum(load**n / math.factorial(n) for n in range(CLOSERS))
+    all_busy = load**closers / math.factorial(closers) * closers / (closers - load)
+    others = sum(load**n / math.factorial(n) for n in range(closers))
     return min(_OCCUPIED_AT_MOST, all_busy / (others + all_busy))
 
 
@@ -178,9 +184,3 @@ def _due_share(fleet: Fleet) -> float:
     recorded_every_s = fleet.heartbeats_per_write * fleet.heartbeat_s
     due_from_s = max(0.0, fleet.grace_s - LOOK_AHEAD_S)
     return max(0.0, recorded_every_s - due_from_s) / recorded_every_s
-
-
-def _turn_ms(fleet: Fleet) -> float:
-    """Return the pace of one close function, its share, in whole milliseconds as the product's."""
-    rate = fleet.closes_per_second
-    return float(math.ceil(1000 * CLOSERS / rate)) if rate else 0.0

@@ -7,9 +7,9 @@ Every load here grows in step with the number of connections, except where ``rea
 
 from dataclasses import dataclass, replace
 
+from hangup.core.pacing import close_functions
 from hangup.planner.assumptions import (
     CLEANUP_S,
-    CLOSERS,
     HEARTBEAT_S,
     MAX_CONNECTION_S,
     PAGE_BYTES,
@@ -168,7 +168,8 @@ def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
         ),
         Quota(
             name="sweeps and close functions at once",
-            load=sweep.segments + (CLOSERS if fleet.precise else 0),
+            load=sweep.segments
+            + (close_functions(fleet.closes_per_second) if fleet.precise else 0),
             limit=LAMBDA_CONCURRENCY,
             unit="",
             reached_at=None,
@@ -180,7 +181,7 @@ def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
         found.append(
             Quota(
                 name="messages in flight, due queue",
-                load=CLOSERS * QUEUE_BATCH,
+                load=close_functions(fleet.closes_per_second) * QUEUE_BATCH,
                 limit=QUEUE_IN_FLIGHT,
                 unit="",
                 reached_at=None,
