@@ -264,16 +264,44 @@ def test_the_metrics_are_those_that_a_sweep_emits() -> None:
     assert {*map(str, Role), *map(str, TimeoutReason)} == set(code(meaning))
 
 
-def test_the_alarms_are_those_of_the_template() -> None:
-    alarms = Resources(template=packaged_template()).of_type("AWS::CloudWatch::Alarm").values()
-    rings = " ".join(row[1] for row in table("Alarm"))
-    documented = {name: int(bound) for name, bound in re.findall(r"`(\w+)` > (\d+)", rings)}
+def documented_alarms(*, precise: bool) -> set[tuple[str, int, int, str]]:
+    """Return metric, bound, minutes and severity of the rows about a bound that is passed."""
+    found = set()
+    for name, rings, severity in table("Alarm"):
+        above = re.search(r"`(\w+)` > (\d+) .*?(?:in a|for (\d+)) minute", rings)
+        if above and (precise or "`precise`" not in name):
+            metric, bound, minutes = above.groups()
+            found.add((metric, int(bound), int(minutes or 1), severity))
+    return found
+
+
+@pytest.mark.parametrize("precise", [False, True])
+def test_the_alarms_are_those_of_the_template(*, precise: bool) -> None:
+    template = packaged_template(precise=precise)
+    alarms = Resources(template=template).of_type("AWS::CloudWatch::Alarm").values()
     above = [a for a in alarms if a["ComparisonOperator"] == "GreaterThanThreshold"]
-    assert documented == {alarm["MetricName"]: alarm["Threshold"] for alarm in above}
+    assert documented_alarms(precise=precise) == {
+        (
+            alarm["MetricName"],
+            alarm["Threshold"],
+            alarm["EvaluationPeriods"],
+            "".join(re.findall(r"^(Warning|Critical): ", alarm["AlarmDescription"])).lower(),
+        )
+        for alarm in above
+    }
     assert {alarm["Period"] for alarm in alarms} == {60}
     (silence,) = (a for a in alarms if a["ComparisonOperator"] == "LessThanThreshold")
+    rings = " ".join(row[1] for row in table("Alarm"))
     assert f"no `{silence['MetricName']}` for {silence['EvaluationPeriods']} minutes" in rings
-    assert len(alarms) == 9
+
+
+def test_each_row_about_alarms_stands_for_one_or_for_one_of_each_function() -> None:
+    rows = [row[0] for row in table("Alarm")]
+    for precise, functions in ((False, 4), (True, 5)):
+        template = packaged_template(precise=precise)
+        alarms = Resources(template=template).of_type("AWS::CloudWatch::Alarm")
+        those = [name for name in rows if precise or "`precise`" not in name]
+        assert len(alarms) == len(those) - 1 + functions
     assert "nine alarms" in (ROOT / "docs" / "deploy.md").read_text()
 
 

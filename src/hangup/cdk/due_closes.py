@@ -35,7 +35,7 @@ _KEPT_HOURS: Final = 1
 
 
 class DueCloses(Construct):
-    """The delay queue, the function behind it, the queue of failed closes, and two alarms.
+    """The delay queue, the function behind it, the queue of failed closes, and three alarms.
 
     ``environment`` is what the close handler reads besides the queue's URL, the pace and its share
     of that; ``grants`` what it may do besides receiving. ``closes_per_second`` (0 to 1,000, 0 is no

@@ -38,8 +38,8 @@ class IdleConnectionTimeout(Construct):
     """Close the idle connections of one WebSocket API stage, once a minute.
 
     The construct creates the sweep's function with its role and log group, the EventBridge rule
-    that invokes it, and five alarms; with ``precise`` a queue, a second function and two alarms
-    more. It changes nothing on what it is given, so ``api``, ``stage``, ``connections_table`` and
+    that invokes it, and five alarms; with ``precise`` two queues, a second function and four
+    alarms more. It changes nothing on what it is given, so ``api``, ``stage``, ``connections_table`` and
     ``disconnect_handler`` may be imported from elsewhere. The table's items need ``connectionId``
     (the key), ``connectedAt`` and, after the first message, ``lastActivityTime``, both in epoch
     milliseconds.
