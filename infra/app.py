@@ -2,19 +2,23 @@
 """The CDK app: build the Lambda zip, synthesise the stack, refresh what the package carries of it.
 
 ``python infra/app.py`` writes ``cdk.out``, as the ``cdk`` command does through it, and refreshes
-the package's copies of the lock and of the templates, with and without a queue. The context value
-``precise`` (``cdk deploy -c precise=true``) chooses the one with a queue for ``cdk.out``. With
-``--check`` it changes no copy, and exits with 1 if one is out of date.
+the package's copies of the lock and of the templates, with and without a queue. Context values
+choose what ``cdk.out`` gets: ``precise`` (``cdk deploy -c precise=true``) the one with a queue,
+``segments`` (``-c segments=4``) as many sweeps a minute. With ``--check`` it changes no copy, and
+exits with 1 if one is out of date.
 """
 
 import argparse
 import json
 import os
+import re
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from hangup.errors import HangupError
+from hangup.core.limits import MAX_SEGMENTS
+from hangup.errors import ConfigurationError, HangupError
 
 _ROOT = Path(__file__).resolve().parents[1]
 _LOCK = _ROOT / "requirements" / "lambda.txt"
@@ -46,10 +50,31 @@ def _refresh() -> None:
     # The cdk command says where it wants the result, and what was asked of it.
     outdir = Path(os.environ.get("CDK_OUTDIR", _ROOT / "cdk.out"))
     context = json.loads(os.environ.get("CDK_CONTEXT_JSON") or "{}")
-    wanted = str(context.get("precise", False)).lower() == "true"
-    _write(_COPIES[wanted], _template(outdir, precise=wanted))
-    with tempfile.TemporaryDirectory() as aside:
-        _write(_COPIES[not wanted], _template(Path(aside), precise=not wanted))
+    precise, segments = _precise(context), _segments(context)
+    template = _template(outdir, precise=precise, segments=segments)
+    for copied, copy in _COPIES.items():
+        if copied != precise or segments != 1:
+            with tempfile.TemporaryDirectory() as aside:
+                template_of_copy = _template(Path(aside), precise=copied)
+        else:
+            template_of_copy = template
+        _write(copy, template_of_copy)
+
+
+def _precise(context: Mapping[str, object]) -> bool:
+    value = str(context.get("precise", False)).lower()
+    if value not in ("true", "false"):
+        raise ConfigurationError(f"precise must be true or false, not {context['precise']!r}")
+    return value == "true"
+
+
+def _segments(context: Mapping[str, object]) -> int:
+    value = str(context.get("segments", 1))
+    if not re.fullmatch("[0-9]{1,2}", value, re.ASCII) or not 1 <= int(value) <= MAX_SEGMENTS:
+        raise ConfigurationError(
+            f"segments must be a whole number from 1 to {MAX_SEGMENTS}, not {context['segments']!r}"
+        )
+    return int(value)
 
 
 def _check() -> None:
@@ -59,11 +84,13 @@ def _check() -> None:
             _compare(copy, _template(Path(outdir), precise=precise))
 
 
-def _template(outdir: Path, *, precise: bool) -> str:
+def _template(outdir: Path, *, precise: bool, segments: int = 1) -> str:
     # Imported here because CDK starts Node.js, and a missing one deserves a sentence from main.
     from hangup.cdk.synthesis import packaged_template, synthesise  # noqa: PLC0415
 
-    return packaged_template(synthesise(outdir=outdir, build_dir=_ROOT / "build", precise=precise))
+    return packaged_template(
+        synthesise(outdir=outdir, build_dir=_ROOT / "build", precise=precise, segments=segments)
+    )
 
 
 def _write(file: Path, text: str) -> None:

@@ -20,6 +20,7 @@ from hangup.core.policy import IdlePolicy
 from hangup.errors import ConfigurationError
 
 __all__ = [
+    "LOG_LEVELS",
     "ActivitySettings",
     "CloseSettings",
     "ConnectSettings",
@@ -27,14 +28,22 @@ __all__ = [
     "HeartbeatSettings",
     "TimeoutSettings",
     "gateway_address",
+    "log_level_to_start_with",
 ]
 
 DEFAULT_IDLE_TIMEOUT_S: Final = 120
 DEFAULT_SCAN_SEGMENTS: Final = 16
 DEFAULT_CLOSES_PER_SECOND: Final = 200
 
+LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+"""What ``LOG_LEVEL`` may be, in capitals or not."""
+
 _URL: Final = re.compile(r"[!-~]+", re.ASCII)
-_TABLE: Final = re.compile(r"[A-Za-z0-9_.:/-]{3,1024}", re.ASCII)
+_TABLE: Final = re.compile(r"[A-Za-z0-9_.-]{3,255}|arn:[A-Za-z0-9_.:/-]{1,1020}", re.ASCII)
+_A_TABLE: Final = (
+    "the name of a DynamoDB table (3 to 255 letters, digits, dots, hyphens or underscores) or its"
+    " ARN"
+)
 _FUNCTION: Final = re.compile(r"[A-Za-z0-9_:$-]{1,256}", re.ASCII)
 _QUEUE_URL: Final = re.compile(r"https?://[!-~]{1,1000}", re.ASCII)
 _SECRET: Final = re.compile(r"[A-Za-z0-9/_+=.@:-]{1,2048}", re.ASCII)
@@ -58,6 +67,7 @@ class TimeoutSettings:
     @classmethod
     def from_env(cls, env: Environment = os.environ) -> "TimeoutSettings":
         """Read ``CONNECTION_IDLE_TIMEOUT_SECONDS`` and the other variables of the contract."""
+        _check_log_level(env)
         idle_timeout_ms = _seconds(
             env, "CONNECTION_IDLE_TIMEOUT_SECONDS", DEFAULT_IDLE_TIMEOUT_S, at_least=1
         )
@@ -98,6 +108,7 @@ class CloseSettings:
     @classmethod
     def from_env(cls, env: Environment = os.environ) -> "CloseSettings":
         """Read where the connections, the disconnect handler and the queue are, and the pace."""
+        _check_log_level(env)
         return cls(
             endpoint=_endpoint(env),
             connections_table=_connections_table(env),
@@ -118,6 +129,7 @@ class ConnectSettings:
     @classmethod
     def from_env(cls, env: Environment = os.environ) -> "ConnectSettings":
         """Read the tables and ``JOIN_SECRET_ARN``."""
+        _check_log_level(env)
         return cls(
             connections_table=_connections_table(env),
             sessions_table=_sessions_table(env),
@@ -151,6 +163,7 @@ class HeartbeatSettings:
     @classmethod
     def from_env(cls, env: Environment = os.environ) -> "HeartbeatSettings":
         """Read the table, ``API_GATEWAY_ENDPOINT`` and ``ACTIVITY_RESOLUTION_SECONDS``."""
+        _check_log_level(env)
         return cls(
             connections_table=_connections_table(env),
             endpoint=_endpoint(env),
@@ -169,11 +182,23 @@ class DisconnectSettings:
     @classmethod
     def from_env(cls, env: Environment = os.environ) -> "DisconnectSettings":
         """Read the tables and ``API_GATEWAY_ENDPOINT``."""
+        _check_log_level(env)
         return cls(
             connections_table=_connections_table(env),
             sessions_table=_sessions_table(env),
             endpoint=_endpoint(env),
         )
+
+
+def log_level_to_start_with(env: Environment = os.environ) -> str | None:
+    """Return INFO where the environment names no level that there is, None where it does.
+
+    Loggers are made when a module is imported, and a wrong level must not break that: the settings
+    of a handler refuse it by name when it is called, and a decorated function goes on.
+    """
+    # Powertools, which makes the loggers, reads these two in this order.
+    level = env.get("POWERTOOLS_LOG_LEVEL") or env.get("LOG_LEVEL") or "INFO"
+    return None if level.upper() in LOG_LEVELS else "INFO"
 
 
 def gateway_address(endpoint: str) -> GatewayAddress:
@@ -213,11 +238,11 @@ def _endpoint(env: Environment) -> str:
 
 
 def _connections_table(env: Environment) -> str:
-    return _matching(env, "CONNECTIONS_TABLE", _TABLE, "the name of a DynamoDB table")
+    return _matching(env, "CONNECTIONS_TABLE", _TABLE, _A_TABLE)
 
 
 def _sessions_table(env: Environment) -> str:
-    return _matching(env, "SESSIONS_TABLE", _TABLE, "the name of a DynamoDB table")
+    return _matching(env, "SESSIONS_TABLE", _TABLE, _A_TABLE)
 
 
 def _disconnect_function(env: Environment) -> str:
@@ -234,6 +259,12 @@ def _pace(env: Environment) -> Pace:
     )
     shared_by = _whole_number(env, "PACE_SHARED_BY", 1, at_least=1, at_most=MAX_CLOSERS)
     return Pace(rate, shared_by=shared_by)
+
+
+def _check_log_level(env: Environment) -> None:
+    level = env.get("LOG_LEVEL")
+    if level and level.upper() not in LOG_LEVELS:
+        raise _malformed("LOG_LEVEL", f"one of {', '.join(LOG_LEVELS)}", level)
 
 
 def _resolution(env: Environment) -> DurationMs:

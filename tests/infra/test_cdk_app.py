@@ -168,6 +168,40 @@ def test_the_cdk_command_chooses_the_topology_and_both_copies_stay(
         assert (checkout / file).read_text() == (ROOT / file).read_text()
 
 
+def test_the_cdk_command_chooses_how_many_sweeps_there_are(checkout: Path, tmp_path: Path) -> None:
+    result = run(
+        [sys.executable, str(checkout / "infra" / "app.py")],
+        {"CDK_OUTDIR": str(tmp_path / "out"), "CDK_CONTEXT_JSON": '{"segments": "6"}'},
+    )
+    assert result.returncode == 0, result.stderr
+    (deployed,) = (tmp_path / "out").glob("*.template.json")
+    assert deployed.read_text().count('"AWS::Events::Rule"') == 2
+    assert '"ReservedConcurrentExecutions": 6' in deployed.read_text()
+    for file in (TEMPLATE_COPY, PRECISE_COPY):
+        assert (checkout / file).read_text() == (ROOT / file).read_text()
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        ('{"precise": "yes"}', "precise must be true or false, not 'yes'"),
+        ('{"segments": "many"}', "segments must be a whole number from 1 to 20, not 'many'"),
+        ('{"segments": "0"}', "segments must be a whole number from 1 to 20, not '0'"),
+        ('{"segments": 21}', "segments must be a whole number from 1 to 20, not 21"),
+        ('{"segments": 2.5}', "segments must be a whole number from 1 to 20, not 2.5"),
+    ],
+)
+def test_says_in_one_sentence_what_a_context_value_must_be(
+    checkout: Path, tmp_path: Path, context: str, message: str
+) -> None:
+    result = run(
+        [sys.executable, str(checkout / "infra" / "app.py")],
+        {"CDK_OUTDIR": str(tmp_path / "out"), "CDK_CONTEXT_JSON": context},
+    )
+    assert (result.returncode, result.stderr) == (1, f"hangup: {message}\n")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("file", [TEMPLATE_COPY, PRECISE_COPY, LOCK_COPY])
 def test_check_names_the_copy_that_is_out_of_date(checkout: Path, file: Path) -> None:
     (checkout / file).write_text("old\n")

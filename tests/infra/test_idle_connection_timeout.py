@@ -1,5 +1,6 @@
 """The idle timeout in a stack that has everything else already."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +40,16 @@ def add_timeout(
     api = apigatewayv2.WebSocketApi.from_web_socket_api_attributes(
         stack, "Api", web_socket_id="a1b2c3"
     )
-    return IdleConnectionTimeout(
-        stack,
-        "IdleTimeout",
-        api=api,
-        stage=apigatewayv2.WebSocketStage.from_web_socket_stage_attributes(
+    arguments: dict[str, Any] = {
+        "api": api,
+        "stage": apigatewayv2.WebSocketStage.from_web_socket_stage_attributes(
             stack, "Stage", api=api, stage_name="live"
         ),
-        connections_table=dynamodb.Table.from_table_arn(stack, "Table", TABLE_ARN),
-        disconnect_handler=lambda_.Function.from_function_arn(stack, "Handler", FUNCTION_ARN),
-        code=code_of(lambda_zip) if lambda_zip else None,
-        **options,
-    )
+        "connections_table": dynamodb.Table.from_table_arn(stack, "Table", TABLE_ARN),
+        "disconnect_handler": lambda_.Function.from_function_arn(stack, "Handler", FUNCTION_ARN),
+        "code": code_of(lambda_zip) if lambda_zip else None,
+    }
+    return IdleConnectionTimeout(stack, "IdleTimeout", **{**arguments, **options})
 
 
 def synthesised(stack: cdk.Stack) -> Resources:
@@ -187,7 +186,7 @@ def test_accepts_a_timeout_within_the_life_of_a_connection(lambda_zip: Path, sec
     add_timeout(existing_stack(), lambda_zip, idle_timeout_seconds=seconds)
 
 
-@pytest.mark.parametrize("seconds", [0, -1, 7_201, "120", "soon"])
+@pytest.mark.parametrize("seconds", [0, -1, 7_201, "120", "soon", 90.5, True])
 def test_refuses_a_timeout_that_is_no_number_of_seconds_in_bounds(
     lambda_zip: Path, seconds: int | str
 ) -> None:
@@ -199,7 +198,7 @@ def test_refuses_a_timeout_that_is_no_number_of_seconds_in_bounds(
 def test_refuses_an_activity_resolution_that_reaches_the_timeout(
     lambda_zip: Path, seconds: int
 ) -> None:
-    with pytest.raises(ValueError, match="activity_resolution_seconds must be from 0 to below"):
+    with pytest.raises(ValueError, match=r"activity_resolution_seconds must be .* from 0 to below"):
         add_timeout(existing_stack(), lambda_zip, activity_resolution_seconds=seconds)
 
 
@@ -217,12 +216,107 @@ def test_accepts_what_the_handler_accepts_and_nothing_else(
 ) -> None:
     for number in (at_least, at_most):
         add_timeout(existing_stack(), lambda_zip, **{argument: number})
-    for number in (at_least - 1, at_most + 1):
+    for other in (at_least - 1, at_most + 1, str(at_most), at_least + 0.5, True, None):
         with pytest.raises(ValueError, match=f"{argument} must be a whole number from {at_least}"):
-            add_timeout(existing_stack(), lambda_zip, **{argument: number})
+            add_timeout(existing_stack(), lambda_zip, **{argument: other})
 
 
 def test_says_what_to_do_when_a_sweep_was_held(existing: Resources) -> None:
     description = existing.alarm("SweepsHeld")["AlarmDescription"]
     assert description.startswith("Critical: ")
     assert '{"overrideGuard": true}' in description
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("precise", "no", "precise must be True or False, not 'no'."),
+        (
+            "log_level",
+            "TRACE",
+            (
+                "log_level must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL or a token,"
+                " not 'TRACE'."
+            ),
+        ),
+        (
+            "disconnect_handler",
+            "my-fn",
+            (
+                "disconnect_handler must be an aws_lambda.IFunction, made here or imported,"
+                " not 'my-fn'."
+            ),
+        ),
+        (
+            "connections_table",
+            "chat",
+            (
+                "connections_table must be an aws_dynamodb.ITable, made here or imported,"
+                " not 'chat'."
+            ),
+        ),
+        (
+            "api",
+            "a1b2c3",
+            "api must be an aws_apigatewayv2.IWebSocketApi, made here or imported, not 'a1b2c3'.",
+        ),
+        (
+            "stage",
+            "live",
+            "stage must be an aws_apigatewayv2.IWebSocketStage, made here or imported, not 'live'.",
+        ),
+    ],
+)
+def test_names_an_argument_of_another_kind_and_what_is_accepted(
+    lambda_zip: Path, argument: str, value: object, message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        add_timeout(existing_stack(), lambda_zip, **{argument: value})
+
+
+def test_takes_tokens_for_what_a_deployment_may_set(lambda_zip: Path) -> None:
+    stack = existing_stack()
+    number = cdk.CfnParameter(stack, "Seconds", type="Number")
+    level = cdk.CfnParameter(stack, "Level")
+    add_timeout(
+        stack,
+        lambda_zip,
+        idle_timeout_seconds=number.value_as_number,
+        activity_resolution_seconds=number.value_as_string,
+        log_level=level.value_as_string,
+    )
+    environment = synthesised(stack).function("timeout_handler")["Environment"]["Variables"]
+    assert environment["CONNECTION_IDLE_TIMEOUT_SECONDS"] == {"Ref": "Seconds"}
+    assert environment["ACTIVITY_RESOLUTION_SECONDS"] == {"Ref": "Seconds"}
+    assert environment["LOG_LEVEL"] == {"Ref": "Level"}
+    with pytest.raises(ValueError, match=r"segments must be .* not a token"):
+        add_timeout(existing_stack(), lambda_zip, segments=number.value_as_number)
+
+
+KEY = dynamodb.Attribute(name="connectionId", type=dynamodb.AttributeType.STRING)
+OTHER = dynamodb.Attribute(name="id", type=dynamodb.AttributeType.STRING)
+NUMBER = dynamodb.Attribute(name="connectionId", type=dynamodb.AttributeType.NUMBER)
+
+
+@pytest.mark.parametrize("kind", [dynamodb.Table, dynamodb.TableV2])
+@pytest.mark.parametrize(
+    ("keys", "given"),
+    [
+        ({"partition_key": OTHER}, "id (HASH, S)"),
+        ({"partition_key": NUMBER}, "connectionId (HASH, N)"),
+        ({"partition_key": KEY, "sort_key": OTHER}, "connectionId (HASH, S), id (RANGE, S)"),
+    ],
+)
+def test_refuses_a_table_with_another_key(
+    lambda_zip: Path, kind: type, keys: dict[str, dynamodb.Attribute], given: str
+) -> None:
+    stack = existing_stack()
+    message = (
+        "connections_table must have the partition key connectionId (string) and no sort key,"
+        f" not {given}."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        add_timeout(stack, lambda_zip, connections_table=kind(stack, "Own", **keys))
+    other = existing_stack()
+    own = kind(other, "Own", partition_key=KEY)
+    assert add_timeout(other, lambda_zip, connections_table=own).alarms

@@ -1,6 +1,9 @@
 """``tracks_activity`` around a user's own handler, on a stub of AWS."""
 
 import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -92,3 +95,14 @@ def test_a_missing_table_is_no_outage_and_fails_by_name(
     monkeypatch.delenv("CONNECTIONS_TABLE")
     with pytest.raises(ConfigurationError, match="CONNECTIONS_TABLE is not set"):
         handler(recorded("message"), "me")
+
+
+def test_a_log_level_that_there_is_not_breaks_neither_the_import_nor_the_handler(
+    aws: AwsStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOG_LEVEL", "TRACE")
+    assert handler(recorded("message"), "me") == "handled for me"
+    assert len(aws.calls("UpdateItem")) == 1
+    fresh = [sys.executable, "-c", "import hangup.activity, hangup.handlers.timeout_handler"]
+    result = subprocess.run(fresh, env=os.environ, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")

@@ -12,6 +12,7 @@ from hangup.config import (
     HeartbeatSettings,
     TimeoutSettings,
     gateway_address,
+    log_level_to_start_with,
 )
 from hangup.core.guard import GuardPolicy
 from hangup.core.messages import GatewayAddress
@@ -49,10 +50,14 @@ NEEDS: list[tuple[Callable[[dict[str, str]], object], list[str]]] = [
         ["CONNECTIONS_TABLE", "SESSIONS_TABLE", "API_GATEWAY_ENDPOINT"],
     ),
 ]
+TABLE = (
+    "the name of a DynamoDB table (3 to 255 letters, digits, dots, hyphens or underscores) or its"
+    " ARN"
+)
 EXPECTS = {
     "API_GATEWAY_ENDPOINT": "an https:// URL that ends with the stage",
-    "CONNECTIONS_TABLE": "the name of a DynamoDB table",
-    "SESSIONS_TABLE": "the name of a DynamoDB table",
+    "CONNECTIONS_TABLE": TABLE,
+    "SESSIONS_TABLE": TABLE,
     "DISCONNECT_HANDLER_FUNCTION": "the name or ARN of a function",
     "JOIN_SECRET_ARN": "the ARN or name of a Secrets Manager secret",
     "DUE_QUEUE_URL": "the URL of an SQS queue",
@@ -95,6 +100,50 @@ def test_names_what_is_malformed_what_it_must_be_and_what_it_is(
     with pytest.raises(ConfigurationError) as error:
         read(COMPLETE | {name: MALFORMED[name]})
     assert str(error.value) == f"{name} must be {EXPECTS[name]}, not '{MALFORMED[name]}'"
+
+
+@pytest.mark.parametrize("table", ["t", "two words", "x" * 256, "a/b", "arn:aws:dynamodb table/x"])
+def test_refuses_what_can_be_no_table(table: str) -> None:
+    with pytest.raises(ConfigurationError, match="CONNECTIONS_TABLE must be the name of a Dynamo"):
+        ActivitySettings.from_env(COMPLETE | {"CONNECTIONS_TABLE": table})
+
+
+def test_takes_the_arn_of_a_table() -> None:
+    arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/chat"
+    settings = ActivitySettings.from_env(COMPLETE | {"CONNECTIONS_TABLE": arn})
+    assert settings.connections_table == arn
+
+
+HANDLERS = [read for read, _ in NEEDS if read != ActivitySettings.from_env]
+
+
+@pytest.mark.parametrize("read", HANDLERS)
+def test_a_handler_refuses_a_level_that_there_is_not(
+    read: Callable[[dict[str, str]], object],
+) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        read(COMPLETE | {"LOG_LEVEL": "TRACE"})
+    assert str(error.value) == (
+        "LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL, not 'TRACE'"
+    )
+    for level in ("debug", "CRITICAL", ""):
+        read(COMPLETE | {"LOG_LEVEL": level})
+
+
+@pytest.mark.parametrize(
+    ("env", "level"),
+    [
+        ({}, None),
+        ({"LOG_LEVEL": "warning"}, None),
+        ({"LOG_LEVEL": "TRACE"}, "INFO"),
+        ({"LOG_LEVEL": "INFO", "POWERTOOLS_LOG_LEVEL": "LOUD"}, "INFO"),
+        ({"LOG_LEVEL": "TRACE", "POWERTOOLS_LOG_LEVEL": "ERROR"}, None),
+    ],
+)
+def test_a_logger_starts_with_info_where_the_level_is_none(
+    env: dict[str, str], level: str | None
+) -> None:
+    assert log_level_to_start_with(env) == level
 
 
 def test_the_contracts_defaults() -> None:

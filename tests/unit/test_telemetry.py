@@ -89,6 +89,14 @@ class TestLog:
         captured.log.error("said")
         assert [line["message"] for line in captured.lines] == ["said"]
 
+    def test_a_level_that_there_is_not_breaks_no_import(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LOG_LEVEL", "TRACE")
+        captured = Captured()
+        captured.log.info("said")
+        assert [line["message"] for line in captured.lines] == ["said"]
+
 
 COUNTS = [
     Count(name="ConnectionsChecked", value=7),

@@ -11,6 +11,7 @@ from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import (
     AmazonCloudWatchEMFProvider,
 )
 
+from hangup.config import log_level_to_start_with
 from hangup.core.report import NAMESPACE, Count, Metric
 
 __all__ = ["EmfMetrics", "StructuredLog"]
@@ -30,7 +31,9 @@ class StructuredLog:
     """``Log`` as one JSON object a line, each with the correlation id of the invocation."""
 
     def __init__(self, service: str, *, level: str | None = None) -> None:
-        self._logger = Logger(service=service, level=level, json_serializer=_AS_JSON)
+        self._logger = Logger(
+            service=service, level=level or log_level_to_start_with(), json_serializer=_AS_JSON
+        )
 
     def correlate(self, correlation_id: str) -> None:
         """Put this id on every line from here on."""

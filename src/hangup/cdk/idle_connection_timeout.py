@@ -12,12 +12,20 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from hangup.cdk.arguments import (
+    as_text,
+    check_construct,
+    check_flag,
+    check_log_level,
+    check_seconds,
+    check_table,
+    check_whole_number,
+)
 from hangup.cdk.code import lambda_code
 from hangup.cdk.due_closes import DueCloses
 from hangup.cdk.handler_function import HandlerFunction, allow
 from hangup.cdk.management_api import manage_connections, stage_endpoint
-from hangup.core.due import LOOK_AHEAD_S
-from hangup.core.limits import MAX_CONNECTION_S, MAX_RULE_TARGETS
+from hangup.core.limits import MAX_RULE_TARGETS, MAX_SEGMENTS
 from hangup.core.report import NAMESPACE
 
 __all__ = ["IdleConnectionTimeout"]
@@ -25,10 +33,6 @@ __all__ = ["IdleConnectionTimeout"]
 _MANY_IDLE_A_MINUTE = 10
 _MANY_CLOSED_A_MINUTE = 50
 _SILENT_MINUTES = 5
-
-# Four rules full of targets. An account's default quota of new connections (500 a second, each for
-# two hours at most) makes 3.6 million live ones, far from what so many sweeps can read.
-_MAX_SEGMENTS = 20
 
 # A tick is worth something until the next one comes. It is also the least that AWS accepts.
 _TICK_AGE_S = 60
@@ -39,17 +43,18 @@ class IdleConnectionTimeout(Construct):
 
     The construct creates the sweep's function with its role and log group, the EventBridge rule
     that invokes it, and five alarms; with ``precise`` two queues, a second function and four
-    alarms more. It changes nothing on what it is given, so ``api``, ``stage``, ``connections_table`` and
-    ``disconnect_handler`` may be imported from elsewhere. The table's items need ``connectionId``
-    (the key), ``connectedAt`` and, after the first message, ``lastActivityTime``, both in epoch
-    milliseconds.
+    alarms more. It changes nothing on what it is given, so ``api``, ``stage``,
+    ``connections_table`` and ``disconnect_handler`` may be imported from elsewhere. The table's
+    items need ``connectionId`` (the key, a string, with no sort key), ``connectedAt`` and, after
+    the first message, ``lastActivityTime``, both in epoch milliseconds.
 
     - ``idle_timeout_seconds``: 1 to 7,200, or a token (a CloudFormation parameter) for it. A
       connection is closed when it has been silent for longer.
     - ``activity_resolution_seconds``: what the recorders of activity use as
       ``ACTIVITY_RESOLUTION_SECONDS``; below the timeout, or a token. The sweep waits that much
       longer.
-    - ``log_level``: from which level on log lines are kept: DEBUG, INFO, WARNING, ERROR, CRITICAL.
+    - ``log_level``: from which level on log lines are kept: DEBUG, INFO, WARNING, ERROR, CRITICAL,
+      or a token.
     - ``closes_per_second``: 0 to 1,000. So many closes are started a second at most, by all
       functions together; 0 does not pace them. API Gateway lets 500 clients a second come back.
       With ``precise`` it also says how many functions close at once (``core.pacing``).
@@ -70,7 +75,8 @@ class IdleConnectionTimeout(Construct):
 
     The metrics have no dimensions that tell two of these apart: use one in an account and Region.
 
-    Raise ValueError for a number out of bounds.
+    Raise ValueError for an argument of another kind or out of bounds, and for a table with another
+    key (that of an imported one cannot be seen).
     """
 
     def __init__(  # noqa: PLR0913 - constructs take keywords, as CDK's own do
@@ -97,11 +103,19 @@ class IdleConnectionTimeout(Construct):
         log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
     ) -> None:
         super().__init__(scope, construct_id)
-        _check_seconds(idle_timeout_seconds, activity_resolution_seconds, precise=precise)
-        _check_bounds("closes_per_second", closes_per_second, at_least=0, at_most=1_000)
-        _check_bounds("guard_share_percent", guard_share_percent, at_least=1, at_most=100)
-        _check_bounds("guard_at_least", guard_at_least, at_least=1, at_most=10**9)
-        _check_bounds("segments", segments, at_least=1, at_most=_MAX_SEGMENTS)
+        check_flag("precise", precise)
+        check_seconds(idle_timeout_seconds, activity_resolution_seconds, precise=precise)
+        check_log_level(log_level)
+        check_whole_number("closes_per_second", closes_per_second, at_least=0, at_most=1_000)
+        check_whole_number("guard_share_percent", guard_share_percent, at_least=1, at_most=100)
+        check_whole_number("guard_at_least", guard_at_least, at_least=1, at_most=10**9)
+        check_whole_number("segments", segments, at_least=1, at_most=MAX_SEGMENTS)
+        check_construct("api", api, "aws_apigatewayv2.IWebSocketApi", "api_id")
+        check_construct("stage", stage, "aws_apigatewayv2.IWebSocketStage", "stage_name")
+        check_table("connections_table", connections_table)
+        check_construct(
+            "disconnect_handler", disconnect_handler, "aws_lambda.IFunction", "function_arn"
+        )
         architecture = architecture or lambda_.Architecture.ARM_64
         code = code or lambda_code(architecture)
         common = {
@@ -113,8 +127,8 @@ class IdleConnectionTimeout(Construct):
         environment = {
             **common,
             "CLOSES_PER_SECOND": str(closes_per_second),
-            "CONNECTION_IDLE_TIMEOUT_SECONDS": str(idle_timeout_seconds),
-            "ACTIVITY_RESOLUTION_SECONDS": str(activity_resolution_seconds),
+            "CONNECTION_IDLE_TIMEOUT_SECONDS": as_text(idle_timeout_seconds),
+            "ACTIVITY_RESOLUTION_SECONDS": as_text(activity_resolution_seconds),
             "GUARD_SHARE_PERCENT": str(guard_share_percent),
             "GUARD_AT_LEAST": str(guard_at_least),
         }
@@ -271,38 +285,3 @@ def _metric(name: str, statistic: str) -> cloudwatch.Metric:
         statistic=statistic,
         period=cdk.Duration.minutes(1),
     )
-
-
-def _check_seconds(
-    idle_timeout: int | str, activity_resolution: int | str, *, precise: bool
-) -> None:
-    if cdk.Token.is_unresolved(idle_timeout):
-        longest = MAX_CONNECTION_S
-    elif isinstance(idle_timeout, int) and 1 <= idle_timeout <= MAX_CONNECTION_S:
-        longest = idle_timeout
-    else:
-        raise ValueError(
-            f"idle_timeout_seconds must be a whole number from 1 to {MAX_CONNECTION_S} (no "
-            f"WebSocket connection lives longer) or a token, not {idle_timeout!r}."
-        )
-    if precise and isinstance(idle_timeout, int) and idle_timeout < LOOK_AHEAD_S:
-        raise ValueError(
-            f"precise=True needs idle_timeout_seconds of at least {LOOK_AHEAD_S}, not"
-            f" {idle_timeout}: a connection that was silent for less than a sweep's interval and"
-            " duration may be idle before any sweep has seen it. Take a longer timeout, or leave"
-            " precise out: then a close is late by up to a minute."
-        )
-    if cdk.Token.is_unresolved(activity_resolution):
-        return
-    if not (isinstance(activity_resolution, int) and 0 <= activity_resolution < longest):
-        raise ValueError(
-            "activity_resolution_seconds must be from 0 to below the idle timeout "
-            f"({longest}), not {activity_resolution!r}."
-        )
-
-
-def _check_bounds(name: str, value: int, *, at_least: int, at_most: int) -> None:
-    if not at_least <= value <= at_most:
-        raise ValueError(
-            f"{name} must be a whole number from {at_least} to {at_most}, not {value!r}."
-        )

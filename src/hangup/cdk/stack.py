@@ -40,7 +40,8 @@ class HangupStack(cdk.Stack):
     """WebSocket API, tables, handlers, join secret, and the idle timeout on top.
 
     ``precise`` closes to the second, by a queue, instead of to the minute: for an
-    ``IdleTimeoutSeconds`` of 75 and more. ``code`` is the functions' code; by default the zip that
+    ``IdleTimeoutSeconds`` of 75 and more. ``segments`` is how many sweeps a minute there are, 1 to
+    20, each of a part of the table. ``code`` is the functions' code; by default the zip that
     ``hangup.cdk.bundle`` builds. ``architecture`` is the functions' processor, ARM_64 by default;
     ``code`` must fit it. ``alarm_actions`` is what each alarm does when it rings. ``synthesizer``
     is CDK's.
@@ -52,6 +53,7 @@ class HangupStack(cdk.Stack):
         construct_id: str,
         *,
         precise: bool = False,
+        segments: int = 1,
         code: lambda_.Code | None = None,
         architecture: lambda_.Architecture | None = None,
         alarm_actions: Sequence[cloudwatch.IAlarmAction] = (),
@@ -145,6 +147,7 @@ class HangupStack(cdk.Stack):
             activity_resolution_seconds=self._activity_resolution_s,
             log_level=self._log_level,
             precise=precise,
+            segments=segments,
             management_endpoint=self._management_endpoint,
             code=self._code,
             architecture=self._architecture,

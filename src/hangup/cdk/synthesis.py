@@ -16,15 +16,17 @@ __all__ = ["packaged_template", "synthesise"]
 _CODE = {"S3Bucket": "hangup-assets", "S3Key": "hangup-lambda.zip"}
 
 
-def synthesise(*, outdir: Path, build_dir: Path, precise: bool = False) -> dict[str, Any]:
+def synthesise(
+    *, outdir: Path, build_dir: Path, precise: bool = False, segments: int = 1
+) -> dict[str, Any]:
     """Write the CDK assembly of the stack to ``outdir``, and return its template.
 
-    ``precise`` is ``HangupStack``'s. The Lambda zip is built in ``build_dir`` first. Raise
-    BuildError if it cannot be.
+    ``precise`` and ``segments`` are ``HangupStack``'s. The Lambda zip is built in ``build_dir``
+    first. Raise BuildError if it cannot be.
     """
     app = cdk.App(outdir=str(outdir), analytics_reporting=False)
     code = lambda_code(lambda_.Architecture.ARM_64, build_dir)
-    stack = HangupStack(app, "Hangup", code=code, precise=precise)
+    stack = HangupStack(app, "Hangup", code=code, precise=precise, segments=segments)
     template: dict[str, Any] = app.synth().get_stack_artifact(stack.artifact_id).template
     return template
 

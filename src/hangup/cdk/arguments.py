@@ -1,0 +1,129 @@
+"""What the construct accepts, so that a stack that synthesises does not fail at every sweep.
+
+Each check raises ValueError, also for a value of another type: it names the argument, says what is
+accepted and shows what was given. A token (a CloudFormation parameter, say) has no value yet. It
+passes where an argument takes one.
+"""
+
+import aws_cdk as cdk
+from aws_cdk import aws_dynamodb as dynamodb
+
+from hangup.config import LOG_LEVELS
+from hangup.core.due import LOOK_AHEAD_S
+from hangup.core.limits import MAX_CONNECTION_S
+
+__all__ = [
+    "as_text",
+    "check_construct",
+    "check_flag",
+    "check_log_level",
+    "check_seconds",
+    "check_table",
+    "check_whole_number",
+]
+
+_KEY = [("connectionId", "HASH", "S")]
+"""The table's key: name, part, type. No sort key beside it."""
+
+
+def as_text(seconds: float | str) -> str:
+    """Return a number, or a token for one, as the value of an environment variable."""
+    return cdk.Token.as_string(seconds) if cdk.Token.is_unresolved(seconds) else str(seconds)
+
+
+def check_whole_number(name: str, value: object, *, at_least: int, at_most: int) -> None:
+    """Refuse what is no whole number in these bounds, both included. A token is none."""
+    if not _is_whole_number(value, at_least=at_least, at_most=at_most):
+        raise ValueError(
+            f"{name} must be a whole number from {at_least} to {at_most}, not {_shown(value)}."
+        )
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse all but True and False: the text "no" would count as yes."""
+    if not isinstance(value, bool):
+        raise ValueError(  # noqa: TRY004 - one kind of error for all arguments
+            f"{name} must be True or False, not {_shown(value)}."
+        )
+
+
+def check_log_level(value: object) -> None:
+    """Refuse a level that there is not; a token passes."""
+    known = isinstance(value, str) and value.upper() in LOG_LEVELS
+    if not known and not cdk.Token.is_unresolved(value):
+        raise ValueError(
+            f"log_level must be one of {', '.join(LOG_LEVELS)} or a token, not {_shown(value)}."
+        )
+
+
+def check_seconds(idle_timeout: object, activity_resolution: object, *, precise: bool) -> None:
+    """Refuse a timeout, or a resolution, out of bounds; tokens pass."""
+    longest = MAX_CONNECTION_S
+    if not cdk.Token.is_unresolved(idle_timeout):
+        if not _is_whole_number(idle_timeout, at_least=1, at_most=MAX_CONNECTION_S):
+            raise ValueError(
+                f"idle_timeout_seconds must be a whole number from 1 to {MAX_CONNECTION_S} (no "
+                f"WebSocket connection lives longer) or a token, not {_shown(idle_timeout)}."
+            )
+        longest = int(str(idle_timeout))
+        if precise and longest < LOOK_AHEAD_S:
+            raise ValueError(
+                f"precise=True needs idle_timeout_seconds of at least {LOOK_AHEAD_S}, not"
+                f" {longest}: a connection that was silent for less than a sweep's interval and"
+                " duration may be idle before any sweep has seen it. Take a longer timeout, or"
+                " leave precise out: then a close is late by up to a minute."
+            )
+    if cdk.Token.is_unresolved(activity_resolution):
+        return
+    if not _is_whole_number(activity_resolution, at_least=0, at_most=longest - 1):
+        raise ValueError(
+            "activity_resolution_seconds must be a whole number from 0 to below the idle timeout "
+            f"({longest}) or a token, not {_shown(activity_resolution)}."
+        )
+
+
+def check_construct(name: str, value: object, kind: str, *members: str) -> None:
+    """Refuse what is no construct of this kind (an interface of CDK), made here or imported."""
+    # By its members: CDK's interfaces are not for isinstance.
+    if not all(hasattr(value, member) for member in members):
+        raise ValueError(f"{name} must be an {kind}, made here or imported, not {_shown(value)}.")
+
+
+def check_table(name: str, value: object) -> None:
+    """Refuse what is no table of CDK, or one that has another key than Hangup's.
+
+    The key of an imported table cannot be seen: there the first sweep says so.
+    """
+    check_construct(name, value, "aws_dynamodb.ITable", "table_name", "table_arn")
+    key = _key_of(value)
+    if key is not None and key != _KEY:
+        given = ", ".join(f"{attribute} ({part}, {kind})" for attribute, part, kind in key)
+        raise ValueError(
+            f"{name} must have the partition key connectionId (string) and no sort key, not"
+            f" {given}."
+        )
+
+
+def _key_of(table: object) -> list[tuple[str, str, str]] | None:
+    """Return name, part (HASH, RANGE) and type (S, N, B) of each attribute of a table's key."""
+    resource = table.node.default_child if isinstance(table, cdk.Resource) else None
+    if not isinstance(resource, dynamodb.CfnTable | dynamodb.CfnGlobalTable):
+        return None
+    stack = cdk.Stack.of(resource)
+    types = {
+        one["attributeName"]: one["attributeType"]
+        for one in stack.resolve(resource.attribute_definitions)
+    }
+    return [
+        (one["attributeName"], one["keyType"], types[one["attributeName"]])
+        for one in stack.resolve(resource.key_schema)
+    ]
+
+
+def _is_whole_number(value: object, *, at_least: int, at_most: int) -> bool:
+    # By its type, because True is a whole number for Python.
+    return type(value) is int and at_least <= value <= at_most
+
+
+def _shown(value: object) -> str:
+    return "a token" if cdk.Token.is_unresolved(value) else repr(value)
