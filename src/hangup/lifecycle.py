@@ -29,6 +29,12 @@ from hangup.ports import (
 
 __all__ = ["Activity", "Cleanup", "join"]
 
+_NOTHING_DONE: Final = {
+    LeaveOutcome.ALREADY_LEFT: "connection was cleaned up before",
+    LeaveOutcome.LEFT_TO_ANOTHER: "cleanup left to another invocation",
+}
+"""What the log says where this invocation has not cleaned up."""
+
 _DRAIN_PASSES: Final = 5
 _DRAIN_PAUSE_MS: Final = DurationMs(200)
 _INDEX_LAG_MS: Final = DurationMs(600_000)
@@ -107,7 +113,7 @@ class Cleanup:
         else:
             outcome = self.sessions.leave(connection, now_ms=now_ms)
         self.log.info(
-            "connection cleaned up",
+            _NOTHING_DONE.get(outcome, "connection cleaned up"),
             connectionId=connection_id,
             sessionId=connection.session_id,
             role=connection.role,

@@ -315,6 +315,18 @@ def test_says_in_one_sentence_that_pip_found_no_index(tmp_path: Path, without_in
     assert not list(tmp_path.iterdir()), "an interrupted build left something behind"
 
 
+def test_says_what_to_do_where_there_is_no_pip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pip", None)
+    with pytest.raises(
+        BuildError, match=r"this Python has no pip .*: run .* -m ensurepip"
+    ) as error:
+        build_lambda_zip(tmp_path)
+    assert "index" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def without_index(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("PIP_")]:

@@ -37,6 +37,7 @@ RETRYABLE = [
     (400, "ValidationException", False),
     (404, "ResourceNotFoundException", False),
 ]
+MUST_HAVE = r"table connections must have the partition key connectionId \(string\) and no sort key"
 CANCELLED = "TransactionCanceledException"
 
 
@@ -118,6 +119,33 @@ class TestConnections:
         nameless = Connection(connection_id="c1")
         assert not connections.claim(nameless, now_ms=NOW_MS, claim_expires_ms=NOW_MS)
         assert aws.log == []
+
+    def test_an_error_names_the_table(self, aws: AwsStub, connections: DynamoDbConnections) -> None:
+        message = "Requested resource not found"
+        aws.fail("Scan", status=400, code="ResourceNotFoundException", message=message)
+        with pytest.raises(BackendError) as error:
+            list(connections.scan_all_connections())
+        assert str(error.value) == (
+            "Scan failed with ResourceNotFoundException: Requested resource not found"
+            " (table connections)"
+        )
+
+    @pytest.mark.parametrize("item", [{"id": {"S": "c1"}}, {"connectionId": {"N": "1"}}, {}])
+    def test_a_scan_names_a_table_with_another_key(
+        self, aws: AwsStub, connections: DynamoDbConnections, item: dict[str, object]
+    ) -> None:
+        aws.answer("Scan", {"Items": [item], "Count": 1, "ScannedCount": 1})
+        with pytest.raises(BackendError, match="Scan failed with OtherKey: " + MUST_HAVE) as error:
+            list(connections.scan_candidates(cutoff_ms=NOW_MS, segment=0, total_segments=1))
+        assert not error.value.retryable
+
+    def test_a_write_names_a_table_with_a_sort_key(
+        self, aws: AwsStub, connections: DynamoDbConnections
+    ) -> None:
+        message = "The provided key element does not match the schema"
+        aws.fail("UpdateItem", status=400, code="ValidationException", message=message)
+        with pytest.raises(BackendError, match=rf"{message} \({MUST_HAVE}\)$"):
+            connections.claim(LISTENER, now_ms=NOW_MS, claim_expires_ms=NOW_MS)
 
 
 def cancelled(*codes: str) -> Failure:

@@ -277,6 +277,21 @@ class TestSpeakerLeaves:
         assert world.cleanup.disconnect("speaker") is LeaveOutcome.SESSION_ENDED
         assert others
         assert [len(messages) for messages in world.gateway.sent.values()] == [1, 1]
+        assert world.log.events("info") == [
+            "cleanup left to another invocation",
+            "connection cleaned up",
+        ]
+
+    def test_a_record_that_goes_meanwhile_was_cleaned_up_by_somebody_else(
+        self, world: World
+    ) -> None:
+        def meanwhile(operation: str, _key: str) -> None:
+            if operation == "TransactWriteItems":
+                world.connections.records.pop("l1", None)
+
+        world.faults.before = meanwhile
+        assert world.cleanup.disconnect("l1") is LeaveOutcome.ALREADY_LEFT
+        assert world.log.events("info") == ["connection was cleaned up before"]
 
     @pytest.mark.parametrize("look", [2, 3, 4])
     def test_a_listener_that_the_index_does_not_list_yet_is_found_by_looking_again(

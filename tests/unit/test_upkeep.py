@@ -135,9 +135,18 @@ class TestAudit:
         assert not audit.correct_count("s1", seen=5, correct=2)
         assert not audit.drop_claim("c1", seen_ms=NOW_MS)
 
+    def test_names_a_table_with_another_key(self, aws: AwsStub, audit: DynamoDbAudit) -> None:
+        aws.answer("Scan", {"Items": [{"id": {"S": "c1"}}], "Count": 1, "ScannedCount": 1})
+        with pytest.raises(BackendError, match="table connections must have the partition key con"):
+            list(audit.connection_pages())
+        with pytest.raises(BackendError, match="table sessions must have the partition key sessio"):
+            list(audit.session_pages())
+
     def test_any_other_refusal_is_an_error(self, aws: AwsStub, audit: DynamoDbAudit) -> None:
         aws.fail("UpdateItem", status=400, code="AccessDeniedException")
-        with pytest.raises(BackendError, match="UpdateItem failed with AccessDenied"):
+        with pytest.raises(
+            BackendError, match=r"UpdateItem failed with AccessDenied.* \(table connections\)"
+        ):
             audit.drop_claim("c1", seen_ms=NOW_MS)
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hangup.aws.calls import AnsweredError, Calls
+from hangup.aws.errors import Table
 from hangup.aws.items import (
     CONNECTION_PROJECTION,
     PROJECTION_NAMES,
@@ -20,6 +21,7 @@ from hangup.aws.items import (
 )
 from hangup.core.invariants import AuditedConnection, UnreadableSession
 from hangup.core.model import EpochMs, Session
+from hangup.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +51,10 @@ class DynamoDbAudit:
         self._calls = calls
         self._connections_table = connections_table
         self._sessions_table = sessions_table
+        self._named = {
+            connections_table: Table(connections_table, "connectionId"),
+            sessions_table: Table(sessions_table, "sessionId"),
+        }
 
     def connection_pages(self) -> Iterator[Sequence[AuditedConnection]]:
         """Yield every connection record, page by page, up to 1 MB each."""
@@ -107,8 +113,11 @@ class DynamoDbAudit:
     def _scan(
         self, request: "ScanInputTypeDef"
     ) -> "Iterator[Sequence[Mapping[str, AttributeValueTypeDef]]]":
+        table = self._named[request["TableName"]]
         while True:
-            page = self._calls("Scan", partial(self._client.scan, **request))
+            page = self._calls("Scan", partial(self._client.scan, **request), table=table)
+            if any("S" not in item.get(table.key, {}) for item in page["Items"]):
+                raise BackendError("Scan", "OtherKey", table.must_have_its_key, retryable=False)
             yield page["Items"]
             if not page.get("LastEvaluatedKey"):
                 return
@@ -122,12 +131,17 @@ class DynamoDbAudit:
             lambda: self._client.get_item(
                 TableName=table, Key={key: string(value)}, ConsistentRead=True
             ),
+            table=self._named[table],
         )
         return answer.get("Item")
 
     def _update(self, request: "UpdateItemInputTypeDef") -> bool:
         try:
-            self._calls("UpdateItem", lambda: self._client.update_item(**request))
+            self._calls(
+                "UpdateItem",
+                lambda: self._client.update_item(**request),
+                table=self._named[request["TableName"]],
+            )
         except AnsweredError as error:
             if error.code == "ConditionalCheckFailedException":
                 return False

@@ -20,7 +20,7 @@ from botocore.exceptions import (
     ParamValidationError,
 )
 
-from hangup.aws.errors import Kind, error_code, kind_of
+from hangup.aws.errors import Kind, Table, error_code, kind_of
 from hangup.core.model import DurationMs
 from hangup.errors import BackendError
 from hangup.ports import Clock
@@ -48,8 +48,12 @@ Result = TypeVar("Result")
 class AnsweredError(BackendError):
     """A ``BackendError`` that AWS answered; ``answer`` is its ``ClientError``."""
 
-    def __init__(self, operation: str, answer: ClientError, *, retryable: bool) -> None:
+    def __init__(
+        self, operation: str, answer: ClientError, *, retryable: bool, table: Table | None = None
+    ) -> None:
         message = answer.response.get("Error", {}).get("Message", "")
+        if table is not None:
+            message = table.explain(message)
         super().__init__(operation, error_code(answer), message, retryable=retryable)
         self.answer = answer
 
@@ -90,14 +94,16 @@ class Calls:
         operation: str,
         call: Callable[[], Result],
         *,
+        table: Table | None = None,
         max_attempts: int | None = None,
         repeat_unanswered: bool = True,
     ) -> Result:
         """Return what ``call`` returns. Raises ``BackendError`` (``AnsweredError`` if AWS said so).
 
-        ``call`` is made up to ``max_attempts`` times (None: as often as these calls are by
-        default). It must be safe to repeat after an attempt
-        that took effect and was not answered, unless ``repeat_unanswered`` is False.
+        ``table`` is the one that it is about: an error that AWS answers names it. ``call`` is made
+        up to ``max_attempts`` times (None: as often as these calls are by default). It must be safe
+        to repeat after an attempt that took effect and was not answered, unless
+        ``repeat_unanswered`` is False.
         """
         max_attempts = max_attempts or self._max_attempts
         for attempt in range(max_attempts):
@@ -110,7 +116,9 @@ class Calls:
                 return call()
             except ClientError as error:
                 repeated = retryable = kind_of(error) is not Kind.REFUSED
-                failure: BackendError = AnsweredError(operation, error, retryable=retryable)
+                failure: BackendError = AnsweredError(
+                    operation, error, retryable=retryable, table=table
+                )
                 failure.__cause__ = error
             except BotoCoreError as error:
                 # No answer: a connection that broke, timed out or was never made.

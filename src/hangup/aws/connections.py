@@ -6,6 +6,7 @@ from os import urandom
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from hangup.aws.calls import AnsweredError, Calls
+from hangup.aws.errors import Table
 from hangup.aws.items import (
     CONNECTION_PROJECTION,
     PROJECTION_NAMES,
@@ -15,6 +16,7 @@ from hangup.aws.items import (
 )
 from hangup.core.limits import MAX_CLOCK_LEAD_MS
 from hangup.core.model import Connection, DurationMs, EpochMs
+from hangup.errors import BackendError
 from hangup.ports import ActivityOutcome, ScanPage
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class DynamoDbConnections:
         self._client = client
         self._calls = calls
         self._table = table
+        self._named = Table(table, "connectionId")
 
     def get(self, connection_id: str) -> Connection | None:
         """Return the record as last written, ``None`` if there is none."""
@@ -68,6 +71,7 @@ class DynamoDbConnections:
                 Key={"connectionId": string(connection_id)},
                 ConsistentRead=True,
             ),
+            table=self._named,
         )
         item = answer.get("Item")
         return None if item is None else connection_from_item(item)
@@ -173,11 +177,14 @@ class DynamoDbConnections:
     def _scan(self, request: "ScanInputTypeDef") -> Iterator[ScanPage]:
         # Page by page here, not by botocore's paginator, which could not go on after a failed page.
         while True:
-            page = self._calls("Scan", partial(self._client.scan, **request))
-            yield ScanPage(
-                candidates=[connection_from_item(item) for item in page["Items"]],
-                scanned_count=page["ScannedCount"],
-            )
+            page = self._calls("Scan", partial(self._client.scan, **request), table=self._named)
+            try:
+                candidates = [connection_from_item(item) for item in page["Items"]]
+            except KeyError:
+                raise BackendError(
+                    "Scan", "OtherKey", self._named.must_have_its_key, retryable=False
+                ) from None
+            yield ScanPage(candidates=candidates, scanned_count=page["ScannedCount"])
             if not page.get("LastEvaluatedKey"):
                 return
             request = {**request, "ExclusiveStartKey": page["LastEvaluatedKey"]}
@@ -201,7 +208,9 @@ class DynamoDbConnections:
         if values:
             request["ExpressionAttributeValues"] = values
         try:
-            self._calls("UpdateItem", lambda: self._client.update_item(**request))
+            self._calls(
+                "UpdateItem", lambda: self._client.update_item(**request), table=self._named
+            )
         except AnsweredError as error:
             if error.code != "ConditionalCheckFailedException":
                 raise

@@ -12,11 +12,11 @@ expect them say so. A code that the table does not have is BUSY with a 5xx or 42
 
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NamedTuple
 
 from botocore.exceptions import ClientError
 
-__all__ = ["Kind", "cancellation_codes", "error_code", "kind_of"]
+__all__ = ["Kind", "Table", "cancellation_codes", "error_code", "kind_of"]
 
 
 class Kind(Enum):
@@ -25,6 +25,28 @@ class Kind(Enum):
     BUSY = auto()
     CONFLICT = auto()
     REFUSED = auto()
+
+
+_OTHER_KEY: Final = ("key element does not match", "Missing the key", "mismatch for key")
+"""DynamoDB's words for a request that has another key than the table."""
+
+
+class Table(NamedTuple):
+    """A table that a call is about. ``key`` is its partition key, a string; it has no sort key."""
+
+    name: str
+    key: str
+
+    def explain(self, message: str) -> str:
+        """Return what DynamoDB said, and of which table: it names none itself."""
+        if any(words in message for words in _OTHER_KEY):
+            return f"{message} ({self.must_have_its_key})"
+        return f"{message} (table {self.name})"
+
+    @property
+    def must_have_its_key(self) -> str:
+        """What is wrong with a table that has another key."""
+        return f"table {self.name} must have the partition key {self.key} (string) and no sort key"
 
 
 # Sources: the error sections of the DynamoDB, Lambda, API Gateway Management, Secrets Manager and

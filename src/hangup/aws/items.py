@@ -45,7 +45,7 @@ _TTL_SLACK_S: Final = 3_600
 
 
 def connection_from_item(item: Mapping[str, "AttributeValueTypeDef"]) -> Connection:
-    """Return the connection in an item of any shape that has a ``connectionId``."""
+    """Return the connection in an item of any shape that has a ``connectionId``, else KeyError."""
     malformed = []
     times: dict[str, EpochMs | None] = {}
     for name in ("connectedAt", "lastActivityTime"):

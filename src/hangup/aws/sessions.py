@@ -10,7 +10,7 @@ from uuid import uuid4
 from botocore.exceptions import ClientError
 
 from hangup.aws.calls import AnsweredError, Calls
-from hangup.aws.errors import cancellation_codes
+from hangup.aws.errors import Table, cancellation_codes
 from hangup.aws.items import (
     PROJECTION_NAMES,
     connection_from_item,
@@ -74,6 +74,11 @@ class DynamoDbSessions:
         self._calls = calls
         self._connections_table = connections_table
         self._sessions_table = sessions_table
+        self._connections = Table(connections_table, "connectionId")
+        self._sessions = Table(sessions_table, "sessionId")
+        self._either = Table(
+            f"{connections_table} or {sessions_table}", "connectionId or sessionId"
+        )
 
     def get(self, session_id: str) -> Session | None:
         """Return the session as last written, ``None`` if there is none."""
@@ -84,6 +89,7 @@ class DynamoDbSessions:
                 Key={"sessionId": string(session_id)},
                 ConsistentRead=True,
             ),
+            table=self._sessions,
         )
         item = answer.get("Item")
         return None if item is None else session_from_item(item)
@@ -101,7 +107,9 @@ class DynamoDbSessions:
             },
         }
         while True:
-            page = self._calls("Query", partial(self._client.query, **request))
+            page = self._calls(
+                "Query", partial(self._client.query, **request), table=self._connections
+            )
             yield from map(connection_from_item, page["Items"])
             if not page.get("LastEvaluatedKey"):
                 return
@@ -137,6 +145,7 @@ class DynamoDbSessions:
                     ReturnValues="ALL_NEW",
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 ),
+                table=self._sessions,
             )
         except AnsweredError as error:
             if error.code != "ConditionalCheckFailedException":
@@ -276,7 +285,9 @@ class DynamoDbSessions:
                 raise
 
         try:
-            self._calls("TransactWriteItems", write, max_attempts=_TRANSACTION_ATTEMPTS)
+            self._calls(
+                "TransactWriteItems", write, table=self._either, max_attempts=_TRANSACTION_ATTEMPTS
+            )
         except AnsweredError as error:
             reasons = cancellation_codes(error.answer)
             if reasons and all(code in (_Reason.CONDITION_FAILED, "None") for code in reasons):

@@ -21,6 +21,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
+from importlib.util import find_spec
 from pathlib import Path
 
 from hangup.cdk.bytecode import PYTHON, bytecode
@@ -158,6 +159,12 @@ def _install_dependencies(build_dir: Path, architecture: str) -> Path:
 
 
 def _pip_install(target: Path, options: list[str]) -> None:
+    # Asked first: without pip the error below would blame the package index.
+    if find_spec("pip") is None:
+        raise BuildError(
+            "The Lambda zip could not be built, because this Python has no pip (uv installs none"
+            f" into its environments): run {sys.executable} -m ensurepip, or uv pip install pip, once."
+        )
     command = [sys.executable, "-m", "pip", "install", *options]
     result = subprocess.run(  # noqa: S603 - fixed words and our own paths
         [*command, "--target", str(target), "--requirement", str(LOCK)],
