@@ -10,7 +10,8 @@ The function needs ``CONNECTIONS_TABLE`` in its environment and ``dynamodb:Updat
 table; ``ACTIVITY_RESOLUTION_SECONDS`` is optional.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, wraps
 from typing import Final, NamedTuple, TypeVar
 
@@ -23,9 +24,9 @@ from hangup.config import ActivitySettings
 from hangup.core.model import DurationMs
 from hangup.core.requests import route_of
 from hangup.errors import BackendError, InvalidRequest
-from hangup.ports import ActivityOutcome
+from hangup.ports import ActivityOutcome, Clock, ConnectionsRepository
 
-__all__ = ["tracks_activity"]
+__all__ = ["Recorder", "recording_by", "tracks_activity"]
 
 Event = TypeVar("Event")
 Context = TypeVar("Context")
@@ -40,9 +41,25 @@ _ATTEMPTS: Final = 2
 """The user's handler waits meanwhile, and the client's next message is recorded anyway."""
 
 
-class _Parts(NamedTuple):
-    connections: DynamoDbConnections
+class Recorder(NamedTuple):
+    """Where activity is recorded, by which clock, and at most once in how long."""
+
+    connections: ConnectionsRepository
+    clock: Clock
     resolution_ms: DurationMs
+
+
+_instead: list[Recorder] = []
+
+
+@contextmanager
+def recording_by(recorder: Recorder) -> Iterator[None]:
+    """Record by this for now, in place of what the environment says: for ``hangup.testing``."""
+    _instead.append(recorder)
+    try:
+        yield
+    finally:
+        _instead.pop()
 
 
 def tracks_activity(
@@ -70,9 +87,9 @@ def _record(event: object, context: object) -> None:
         connection_id, route_key = route_of(event)
         if route_key in _NOT_SAID_BY_THE_CLIENT:
             return
-        parts = _parts()
-        outcome = parts.connections.record_activity(
-            connection_id, now_ms=clock.now_ms(), resolution_ms=parts.resolution_ms
+        recorder = _instead[-1] if _instead else _recorder()
+        outcome = recorder.connections.record_activity(
+            connection_id, now_ms=recorder.clock.now_ms(), resolution_ms=recorder.resolution_ms
         )
     except (BackendError, InvalidRequest) as error:
         _log.error("activity not recorded", reason=str(error))
@@ -82,13 +99,8 @@ def _record(event: object, context: object) -> None:
 
 
 @cache
-def _parts() -> _Parts:
+def _recorder() -> Recorder:
     settings = ActivitySettings.from_env()
-    return _Parts(
-        DynamoDbConnections(
-            dynamodb_client(),
-            Calls(clock, deadline, max_attempts=_ATTEMPTS),
-            settings.connections_table,
-        ),
-        settings.resolution_ms,
-    )
+    calls = Calls(clock, deadline, max_attempts=_ATTEMPTS)
+    connections = DynamoDbConnections(dynamodb_client(), calls, settings.connections_table)
+    return Recorder(connections, clock, settings.resolution_ms)

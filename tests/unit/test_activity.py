@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import Any
@@ -12,6 +13,7 @@ from hangup.activity import tracks_activity
 from hangup.errors import ConfigurationError
 from tests.events.recorded import CONNECTION_ID, recorded
 from tests.unit.aws_stub import AwsStub
+from tests.unit.test_docs import README
 
 REFUSED = "ConditionalCheckFailedException"
 
@@ -55,6 +57,15 @@ def test_calls_the_handler_if_the_activity_is_not_recorded(
     aws.fail("UpdateItem", status=400, code="AccessDeniedException")
     assert handler(recorded("message"), "me") == "handled for me"
     assert logged(capsys) == [("ERROR", "activity not recorded")]
+
+
+def test_the_metric_filter_of_the_readme_finds_what_was_not_recorded(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (message,) = re.findall(r'`\{ \$\.message = "([^"]+)" \}`', README)
+    aws.fail("UpdateItem", status=400, code="AccessDeniedException")
+    handler(recorded("message"), "me")
+    assert logged(capsys) == [("ERROR", message)]
 
 
 def test_calls_the_handler_for_an_event_that_is_none_of_a_websocket(
@@ -106,3 +117,18 @@ def test_a_log_level_that_there_is_not_breaks_neither_the_import_nor_the_handler
     fresh = [sys.executable, "-c", "import hangup.activity, hangup.handlers.timeout_handler"]
     result = subprocess.run(fresh, env=os.environ, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_needs_none_of_what_the_readme_says_to_leave_out(aws: AwsStub) -> None:
+    left_out = ("pycurl", "curl", "greenlet", "orjson", "jwt")
+    assert all(f"`{name}`" in README for name in left_out)
+    record = (
+        f"import sys; sys.modules.update(dict.fromkeys({left_out}));"
+        "from hangup.activity import tracks_activity;"
+        f"tracks_activity(lambda event, context: None)({recorded('message')}, None)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", record], env=os.environ, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr, result.stdout) == (0, "", "")
+    assert aws.operations == ["UpdateItem"]

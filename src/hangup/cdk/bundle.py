@@ -163,7 +163,8 @@ def _pip_install(target: Path, options: list[str]) -> None:
     if find_spec("pip") is None:
         raise BuildError(
             "The Lambda zip could not be built, because this Python has no pip (uv installs none"
-            f" into its environments): run {sys.executable} -m ensurepip, or uv pip install pip, once."
+            f" into its environments): run {sys.executable} -m ensurepip, or uv pip install pip,"
+            " once."
         )
     command = [sys.executable, "-m", "pip", "install", *options]
     result = subprocess.run(  # noqa: S603 - fixed words and our own paths

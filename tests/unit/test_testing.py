@@ -1,0 +1,66 @@
+"""What ``hangup.testing`` offers to an application's own tests."""
+
+import re
+import sys
+from typing import Any
+
+import pytest
+
+from examples.chat import routes
+from hangup.activity import tracks_activity
+from hangup.core.model import DurationMs
+from hangup.testing import START_MS, InMemoryWorld
+from tests.events.recorded import CONNECTION_ID, recorded
+from tests.unit.test_docs import README
+
+
+@tracks_activity
+def handler(_event: object, _context: object) -> str:
+    return "handled"
+
+
+def test_the_readme_s_example_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = re.findall(r"```python\n(from hangup\.testing.*?)```", README, re.DOTALL)
+    monkeypatch.setitem(sys.modules, "routes", routes)
+    names: dict[str, Any] = {}
+    exec(example, names)  # noqa: S102 - our own README
+    names["test_who_is_silent_is_hung_up_on"]()
+
+
+def test_a_decorated_handler_records_in_the_world_and_no_longer_than_it_is_told_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CONNECTIONS_TABLE", "x")  # malformed: to be read after the world is left
+    world = InMemoryWorld()
+    world.add_connection(CONNECTION_ID)
+    now_ms = world.clock.advance(seconds=7)
+    with world.recording():
+        assert handler(recorded("message"), None) == "handled"
+    record = world.record_of(CONNECTION_ID)
+    assert record is not None
+    assert (record.connected_at_ms, record.last_activity_ms) == (START_MS, now_ms)
+    with pytest.raises(Exception, match="CONNECTIONS_TABLE must be"):
+        handler(recorded("message"), None)
+
+
+def test_coalesces_when_told_to() -> None:
+    world = InMemoryWorld()
+    world.add_connection(CONNECTION_ID)
+    with world.recording(resolution_s=10):
+        handler(recorded("message"), None)
+        world.clock.advance(seconds=9)
+        handler(recorded("message"), None)
+    record = world.record_of(CONNECTION_ID)
+    assert record is not None
+    assert record.last_activity_ms == START_MS
+
+
+def test_a_sweep_closes_after_the_timeout_and_not_at_it() -> None:
+    world = InMemoryWorld()
+    world.add_connection("c1")
+    world.clock.advance(seconds=120)
+    assert world.run_sweep().closes.closed == 0
+    world.clock.sleep(DurationMs(1))
+    assert world.run_sweep().closes.closed == 1
+    assert world.metrics.total("ConnectionsClosed") == 1
+    assert world.record_of("nobody") is None
