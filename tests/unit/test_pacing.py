@@ -29,6 +29,7 @@ def test_what_was_not_used_is_not_made_up_for() -> None:
 
 def test_zero_does_not_pace() -> None:
     assert Pace(0).next_start_ms(last_start_ms=NOW_MS, now_ms=NOW_MS) == NOW_MS
+    assert Pace(0).interval_ms == 0
 
 
 @pytest.mark.parametrize("per_second", [1, 7, 200, 300, 1_000])
