@@ -9,8 +9,8 @@ import pytest
 from hangup.core import due
 from hangup.core.limits import MAX_QUEUE_BATCH, MAX_SEGMENTS
 from hangup.core.model import DurationMs, Role, TimeoutReason
-from hangup.core.report import ClosesReport, SweepReport
 from hangup.core.pacing import close_functions
+from hangup.core.report import ClosesReport, SweepReport
 from hangup.local.deploy import packaged_template
 from hangup.planner import assumptions
 from hangup.planner.fleet import Fleet
