@@ -1,7 +1,8 @@
 """What is measured: each function takes the samples of one or more rows, round by round.
 
-CPU is that of the sweep without its process's start (``trial.Sample``), less that of a sweep with
-next to nothing to do in the same round: clients, TLS, the report.
+CPU is that of the sweep without its process's start (``trial.Sample``), and where clients and TLS
+are not what is measured, less that of a sweep with nothing to do, or of a process that has swept
+before.
 """
 
 import math
@@ -18,7 +19,7 @@ from benchmarks.endpoints import Endpoints, WorkNotDoneError
 from benchmarks.machine import CPU_SHARE, CpuLimit, cpu_limit
 from benchmarks.records import Idle
 from benchmarks.tables import Engine, Tables
-from benchmarks.trial import Sample, sweep
+from benchmarks.trial import Sample, Side, sweep
 
 __all__ = ["FULL", "QUICK", "Run", "Scale", "check", "closes", "closes_per_sweep", "large_sweep"]
 
@@ -64,10 +65,8 @@ QUICK: Final = Scale(
 
 _TEN: Final = 10
 """The size of a table of which nothing but ``Idle.TEN`` is left."""
-_SLOW: Final = 2
-"""Closes a second: some ten in the five seconds that are left for it."""
-_PATIENCE: Final = (1.4, 2.5, 5)
-"""How many times as long as before the reading of a table may take, at the first try and later."""
+_FEWER_TIMES: Final = 4
+"""A table that is a hundredth of the largest is swept a hundred times, less by this factor."""
 _INVOCATION_S: Final = 60.0
 """Lambda's time limit of the timeout handler."""
 _MORE_THAN_A_SWEEP: Final = 60_000
@@ -128,30 +127,26 @@ _MEMORY_ROWS: Final = {"1m": "peak_rss_mb", "10k": "peak_rss_mb_10k"}
 
 
 def check(run: Run) -> None:
-    """Measure the CPU of finding what is idle, on tables of different sizes.
+    """Measure the CPU of finding what is idle, and closing none, on tables of different sizes.
 
-    Hangup's handler closes what it finds. So what is subtracted is a sweep over ten connections
-    that closes them, at a slow pace that needs no more than a connection to each endpoint. Where
-    more than ten are idle, the invocation has little more time than reading the table takes: at
-    that pace some ten are closed, and the others left to the next sweep. The naive side only reads.
+    Hangup's sweep runs in a process that has swept before, as an invocation in a minute does, and
+    on small tables many times: there is too little to measure in one. The naive side's is less one
+    over ten connections: clients, TLS.
     """
     sizes = run.scale.sizes
     with run.tables().served() as engine:
-        read_s = {size: engine.read_s(size) for size in sizes.values()}
+        for size in sizes.values():
+            engine.read_s(size)  # a Java program is slow at first, and not the subject
         for _ in run.rounds("check"):
-            base_s = _check(run, engine, "hangup", _TEN).cpu_s
-            naive_base_s = _check(run, engine, "naive", _TEN).cpu_s
+            naive_base_s = _check(run, engine, "naive-check", _TEN).cpu_s
             for suffix, size in sizes.items():
-                naive = _check(run, engine, "naive", size)
-                cpu_s = idle_cpu_s = _check(run, engine, "hangup", size).cpu_s
-                if Idle.THOUSANDTH.count(size) != _TEN:
-                    idle_cpu_s = _check(
-                        run, engine, "hangup", size, Idle.THOUSANDTH, read_s=read_s[size]
-                    ).cpu_s
+                naive = _check(run, engine, "naive-check", size)
+                times = math.ceil(run.scale.large / size / _FEWER_TIMES)
                 row = f"growth_check_cpu_{suffix}"
-                for name, value in ((row, cpu_s), (f"{row}_idle", idle_cpu_s)):
+                for name, idle in ((row, Idle.TEN), (f"{row}_idle", Idle.THOUSANDTH)):
+                    sample = _check(run, engine, "hangup-check", size, idle, warm=times)
                     run.take(name, "naive", naive.cpu_s - naive_base_s)
-                    run.take(name, "hangup", value - base_s)
+                    run.take(name, "hangup", sample.cpu_s)
                 if suffix in _MEMORY_ROWS:
                     run.take(_MEMORY_ROWS[suffix], "naive", naive.peak_rss_mb)
     million = 1_000_000 / run.scale.large
@@ -161,38 +156,26 @@ def check(run: Run) -> None:
 
 
 def _check(  # noqa: PLR0913 - what the rows vary
-    run: Run,
-    engine: Engine,
-    side: str,
-    records: int,
-    idle: Idle = Idle.TEN,
-    *,
-    read_s: float | None = None,
+    run: Run, engine: Engine, side: Side, records: int, idle: Idle = Idle.TEN, *, warm: int = 0
 ) -> Sample:
-    """Sweep a table once, in little more time than ``read_s`` if reading it takes that long."""
-    expected = {"checked": records, "idle": idle.count(records)}
-    for patience in _PATIENCE:
-        run.aws.reset(records=0)
-        sample = _completed(
-            sweep(
-                "hangup" if side == "hangup" else "naive-check",
-                run.aws,
-                table=engine,
-                records=records,
-                idle=idle,
-                closes_per_second=_SLOW,
-                # A sweep reads on while it has 16 s left, and closes while it has 11.
-                remaining_ms=round(17_000 + 1_000 * patience * read_s)
-                if read_s is not None
-                else 300_000,
-            )
+    run.aws.reset(records=0)
+    sample = _completed(
+        sweep(
+            side,
+            run.aws,
+            table=engine,
+            records=records,
+            idle=idle,
+            remaining_ms=300_000,
+            warm=warm,
         )
-        run.aws.check(closes=sample.report.get("closed", 0))
-        found = {name: sample.report[name] for name in expected}
-        if found == expected:
-            return sample
-        run.say(f"the {side} sweep had too little time to read {records:,} records: again")
-    raise WorkNotDoneError(f"the {side} sweep found {found} instead of {expected}")
+    )
+    run.aws.check(closes=0)
+    expected = {"checked": records, "idle": idle.count(records)}
+    found = {name: sample.report[name] for name in expected}
+    if found != expected:
+        raise WorkNotDoneError(f"the {side} sweep found {found} instead of {expected}")
+    return sample
 
 
 # -- close_cpu_ms ------------------------------------------------------------------------------

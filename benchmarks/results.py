@@ -65,10 +65,14 @@ ROWS: Final[Mapping[str, RowKind]] = {
         unit="ms", what="the same, 99th percentile", target="≤ 1,500"
     ),
     "zip_mb": RowKind(unit="MB", what="size of the Lambda zip", target="≤ 10"),
-    "growth_check_cpu_10k": RowKind(unit="s", what=_CHECK.format("10 k", "10")),
+    "growth_check_cpu_10k": RowKind(
+        unit="s", what=_CHECK.format("10 k", "10"), target="flat per page"
+    ),
     "growth_check_cpu_100k": RowKind(unit="s", what=_CHECK.format("100 k", "10")),
     "growth_check_cpu_1m": RowKind(unit="s", what=_CHECK.format("1 M", "10")),
-    "growth_check_cpu_10k_idle": RowKind(unit="s", what=_CHECK.format("10 k", "0.1 %")),
+    "growth_check_cpu_10k_idle": RowKind(
+        unit="s", what=_CHECK.format("10 k", "0.1 %"), target="linear in idle connections"
+    ),
     "growth_check_cpu_100k_idle": RowKind(unit="s", what=_CHECK.format("100 k", "0.1 %")),
     "growth_check_cpu_1m_idle": RowKind(unit="s", what=_CHECK.format("1 M", "0.1 %")),
 }

@@ -1,11 +1,12 @@
 """One sweep of one side, measured from inside: run as a process of its own.
 
-    python -m benchmarks.side naive|hangup|naive-check RESULT_FILE [--remaining-ms N]
-        [--cgroup FILE] [--dies-after-s N]
+    python -m benchmarks.side naive|hangup|naive-check|hangup-check RESULT_FILE
+        [--remaining-ms N] [--cgroup FILE] [--dies-after-s N] [--warm N]
 
 What is being swept comes from the environment, as in Lambda. ``RESULT_FILE`` gets the numbers
 (``trial.Sample``) as JSON. With a cgroup the process enters it before the sweep, not before its
-imports, as Lambda limits an invocation and not the start of its environment.
+imports, as Lambda limits an invocation and not the start of its environment. With ``--warm`` a
+sweep that does not count comes first, and then so many, whose mean does.
 """
 
 import argparse
@@ -39,11 +40,12 @@ class Context:
 def main() -> None:
     """Sweep once and write down what it took."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("side", choices=["naive", "naive-check", "hangup"])
+    parser.add_argument("side", choices=["naive", "naive-check", "hangup", "hangup-check"])
     parser.add_argument("result", type=Path)
     parser.add_argument("--remaining-ms", type=int, default=60_000)
     parser.add_argument("--cgroup", type=Path)
     parser.add_argument("--dies-after-s", type=float)
+    parser.add_argument("--warm", type=int, default=0)
     arguments = parser.parse_args()
 
     handler = _handler(arguments.side)
@@ -53,12 +55,16 @@ def main() -> None:
     if arguments.dies_after_s is not None:
         # Untreated, the alarm ends the process at once, as Lambda ends an invocation.
         signal.setitimer(signal.ITIMER_REAL, arguments.dies_after_s)
-    began = time.monotonic()
-    report = handler({"id": "benchmark"}, Context(arguments.remaining_ms))
+    if arguments.warm:
+        handler({"id": "benchmark"}, Context(arguments.remaining_ms))
+    times = arguments.warm or 1
+    began, began_cpu_s = time.monotonic(), _cpu_s()
+    for _ in range(times):
+        report = handler({"id": "benchmark"}, Context(arguments.remaining_ms))
     sample = {
         "start_cpu_s": start_cpu_s,
-        "cpu_s": _cpu_s() - start_cpu_s,
-        "wall_s": time.monotonic() - began,
+        "cpu_s": (_cpu_s() - began_cpu_s) / times,
+        "wall_s": (time.monotonic() - began) / times,
         "peak_rss_mb": _peak_rss_mb(),
         "report": report,
     }
@@ -67,6 +73,8 @@ def main() -> None:
 
 def _handler(side: str) -> Handler:
     # Imported here: a process of one side has not loaded the other.
+    if side == "hangup-check":
+        return importlib.import_module("benchmarks.checking").check_handler  # type: ignore[no-any-return]
     if side == "hangup":
         return importlib.import_module("hangup.handlers.timeout_handler").lambda_handler  # type: ignore[no-any-return]
     naive = importlib.import_module("benchmarks.naive")

@@ -17,7 +17,7 @@ from benchmarks.tables import PAGE_RECORDS, Engine, table_name
 
 __all__ = ["Sample", "Side", "sweep"]
 
-Side = Literal["naive", "naive-check", "hangup"]
+Side = Literal["naive", "naive-check", "hangup", "hangup-check"]
 
 _ROOT: Final = Path(__file__).parents[1]
 _MAX_RUN_S: Final = 1_800
@@ -50,12 +50,14 @@ def sweep(  # noqa: PLR0913 - what a trial varies
     remaining_ms: int = 60_000,
     limit: CpuLimit | None = None,
     dies_after_s: float | None = None,
+    warm: int = 0,
 ) -> Sample | None:
     """Run one sweep and return what it took; None if it was ended after ``dies_after_s``.
 
     With ``table`` it is a sweep over that engine's table of so many ``records``, of which ``idle``
     are; else over the stub's own table, whose connections all are. ``remaining_ms`` is what
-    the handler is told it may go on for, and a pace of 0 lifts it. Raises ``WorkNotDoneError`` with
+    the handler is told it may go on for, and a pace of 0 lifts it. With ``warm`` a sweep comes
+    before those that count, and of so many the mean is returned. Raises ``WorkNotDoneError`` with
     the end of what the process said if it failed.
     """
     about_table = (
@@ -71,7 +73,7 @@ def sweep(  # noqa: PLR0913 - what a trial varies
     with tempfile.TemporaryDirectory() as folder:
         result, output = Path(folder, "result.json"), Path(folder, "output.txt")
         command = [sys.executable, "-m", "benchmarks.side", side, str(result)]
-        command += ["--remaining-ms", str(remaining_ms)]
+        command += ["--remaining-ms", str(remaining_ms), "--warm", str(warm)]
         if limit is not None:
             command += ["--cgroup", str(limit.entrance)]
         if dies_after_s is not None:

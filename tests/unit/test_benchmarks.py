@@ -16,7 +16,7 @@ from benchmarks.measures import QUICK, Run
 from benchmarks.records import Idle, connection_id, record, record_of_table, timeout_s
 from benchmarks.results import ROWS, Row, printed_table, readme_table, row_of, write_results
 from benchmarks.stub import PAGE_RECORDS, Ledger, TooMuchAskedError
-from benchmarks.trial import sweep
+from benchmarks.trial import Side, sweep
 from hangup.aws.items import connection_from_item, connection_to_item
 
 pytestmark = pytest.mark.slow
@@ -50,11 +50,15 @@ def test_both_sides_close_the_same_connections(aws: Endpoints) -> None:
         assert 10 < sample.peak_rss_mb < 1_000
 
 
-def test_the_naive_check_closes_nobody(aws: Endpoints) -> None:
+@pytest.mark.parametrize(("side", "warm"), [("naive-check", 0), ("hangup-check", 2)])
+def test_a_check_closes_nobody(aws: Endpoints, side: Side, warm: int) -> None:
     aws.reset(records=12)
-    sample = sweep("naive-check", aws)
+    sample = sweep(side, aws, warm=warm)
     assert sample is not None
-    assert sample.report == {"checked": 12, "idle": 12}
+    assert {name: sample.report[name] for name in ("checked", "idle")} == {
+        "checked": 12,
+        "idle": 12,
+    }
     aws.check(closes=0)
 
 
