@@ -46,7 +46,6 @@ def sweep(  # noqa: PLR0913 - what a trial varies
     table: Engine | None = None,
     records: int = 0,
     idle: Idle = Idle.THOUSANDTH,
-    closes_per_second: int = 0,
     remaining_ms: int = 60_000,
     limit: CpuLimit | None = None,
     dies_after_s: float | None = None,
@@ -56,7 +55,7 @@ def sweep(  # noqa: PLR0913 - what a trial varies
 
     With ``table`` it is a sweep over that engine's table of so many ``records``, of which ``idle``
     are; else over the stub's own table, whose connections all are. ``remaining_ms`` is what
-    the handler is told it may go on for, and a pace of 0 lifts it. With ``warm`` a sweep comes
+    the handler is told it may go on for; its pace is lifted. With ``warm`` a sweep comes
     before those that count, and of so many the mean is returned. Raises ``WorkNotDoneError`` with
     the end of what the process said if it failed.
     """
@@ -82,7 +81,7 @@ def sweep(  # noqa: PLR0913 - what a trial varies
             ended = subprocess.run(  # noqa: S603 - fixed words and our own paths
                 command,
                 cwd=_ROOT,
-                env=_environment(aws) | about_table | {"CLOSES_PER_SECOND": str(closes_per_second)},
+                env=_environment(aws) | about_table,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
@@ -113,6 +112,7 @@ def _environment(aws: Endpoints) -> dict[str, str]:
         "AWS_REGION": "us-east-1",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "CLOSES_PER_SECOND": "0",
         "CONNECTIONS_TABLE": "connections",
         "CONNECTION_IDLE_TIMEOUT_SECONDS": "1200",
         "DISCONNECT_HANDLER_FUNCTION": "disconnect-handler",

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import Final, TypeVar, assert_never
+from typing import Final, assert_never
 
 from hangup.closer import STOP_MARGIN_MS, Closer, Tally
 from hangup.core.due import LOOK_AHEAD_MS, Due, falls_due
@@ -26,7 +26,13 @@ from hangup.core.limits import MAX_QUEUE_BATCH
 from hangup.core.model import Connection, DurationMs, EpochMs
 from hangup.core.policy import Adopt, Close, IdlePolicy, Keep, Unreadable, decide
 from hangup.core.report import SweepReport
-from hangup.core.segments import SEGMENTS_AT_ONCE, WHOLE_TABLE, SegmentGroup, segments_from
+from hangup.core.segments import (
+    ROTATION_MS,
+    SEGMENTS_AT_ONCE,
+    WHOLE_TABLE,
+    SegmentGroup,
+    segments_from,
+)
 from hangup.errors import BackendError, SweepFailed
 from hangup.inquiry import Inquiry
 from hangup.ports import (
@@ -59,10 +65,6 @@ is being closed and one that is being gathered, and a page of each segment that 
 
 _IDS_PER_LINE: Final = 20
 """Connection ids named in one log line, so that a table of bad records floods no log."""
-
-_MINUTE_MS: Final = 60_000
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,19 +161,16 @@ class _Pass:
                 self._read_on()
         return self._report()
 
-    def _read_on(self) -> None:
-        """Read segments side by side until a batch is gathered, or there is no more."""
-        self._while_reading_on(lambda nothing: nothing, ())
+    def _read_on(self, meanwhile: Iterable[Callable[[], None]] = ()) -> None:
+        """Read segments side by side until a batch is gathered, or there is no more.
 
-    def _while_reading_on(self, act: Callable[[Item], None], items: Iterable[Item]) -> None:
-        """Act on each of these, and gather the next batch meanwhile.
-
-        An answer of DynamoDB takes a while, and no CPU time of ours: time for many closes. Beside
-        them one reader does; the others come when no more is to be begun, and may have no work.
+        An answer of DynamoDB takes a while, and no CPU time of ours: time for many closes, which
+        are done ``meanwhile``. Beside them one reader does; the others come when no more of them is
+        to be begun, and may have no work.
         """
-        jobs: Iterable[Callable[[], None]] = (partial(act, item) for item in items)
         others = [self._read_segments] * (SEGMENTS_AT_ONCE - 1)
-        list(self.sweep.parallel_map(lambda job: job(), chain([self._read_segments], jobs, others)))
+        jobs = chain([self._read_segments], meanwhile, others)
+        list(self.sweep.parallel_map(lambda job: job(), jobs))
 
     def _read_segments(self) -> None:
         """Read one page after the other until a batch is gathered, or others read what is left."""
@@ -275,7 +274,7 @@ class _Pass:
 
     def _close_batch(self, batch: Sequence[Connection]) -> None:
         self._say("closing idle connections", batch)
-        self._while_reading_on(self._close, self._in_turn(batch))
+        self._read_on(partial(self._close, connection) for connection in self._in_turn(batch))
 
     def _queue_batch(self, batch: Sequence[Connection], queue: DueQueue) -> None:
         self._say("queueing connections that are idle or fall due", batch)
@@ -287,10 +286,9 @@ class _Pass:
             )
             for connection in batch
         ]
-
-        self._while_reading_on(
-            partial(self._queue, queue),
-            [dues[n : n + MAX_QUEUE_BATCH] for n in range(0, len(dues), MAX_QUEUE_BATCH)],
+        self._read_on(
+            partial(self._queue, queue, dues[n : n + MAX_QUEUE_BATCH])
+            for n in range(0, len(dues), MAX_QUEUE_BATCH)
         )
 
     def _queue(self, queue: DueQueue, dues: Sequence[Due]) -> None:
@@ -326,7 +324,7 @@ class _Pass:
             whole_table=self.complete,
         ):
             return None
-        sample = guard.sample(batch, seed=self.now_ms // _MINUTE_MS)
+        sample = guard.sample(batch, seed=self.now_ms // ROTATION_MS)
         inquiry = Inquiry(
             connections=self.sweep.connections,
             gateway=self.sweep.gateway,

@@ -70,6 +70,19 @@ def checkout(tmp_path: Path, lambda_zip: Path) -> Path:
     return folder
 
 
+def synthesise(checkout: Path, tmp_path: Path, context: str) -> subprocess.CompletedProcess[str]:
+    """Run the app as the cdk command does that has this context, as JSON."""
+    return run(
+        [sys.executable, str(checkout / "infra" / "app.py")],
+        {"CDK_OUTDIR": str(tmp_path / "out"), "CDK_CONTEXT_JSON": context},
+    )
+
+
+def assert_copies_stay(checkout: Path) -> None:
+    for file in (TEMPLATE_COPY, PRECISE_COPY):
+        assert (checkout / file).read_text() == (ROOT / file).read_text()
+
+
 def test_the_packaged_template_is_current(template: dict[str, Any]) -> None:
     current = packaged_template(template)
     assert (ROOT / TEMPLATE_COPY).read_text() == current, "out of date; run: make synth"
@@ -157,28 +170,20 @@ def test_puts_the_assembly_where_the_cdk_command_wants_it(checkout: Path, tmp_pa
 def test_the_cdk_command_chooses_the_topology_and_both_copies_stay(
     checkout: Path, tmp_path: Path, context: str, queues: int
 ) -> None:
-    result = run(
-        [sys.executable, str(checkout / "infra" / "app.py")],
-        {"CDK_OUTDIR": str(tmp_path / "out"), "CDK_CONTEXT_JSON": context},
-    )
+    result = synthesise(checkout, tmp_path, context)
     assert result.returncode == 0, result.stderr
     (deployed,) = (tmp_path / "out").glob("*.template.json")
     assert deployed.read_text().count('"AWS::SQS::Queue"') == queues
-    for file in (TEMPLATE_COPY, PRECISE_COPY):
-        assert (checkout / file).read_text() == (ROOT / file).read_text()
+    assert_copies_stay(checkout)
 
 
 def test_the_cdk_command_chooses_how_many_sweeps_there_are(checkout: Path, tmp_path: Path) -> None:
-    result = run(
-        [sys.executable, str(checkout / "infra" / "app.py")],
-        {"CDK_OUTDIR": str(tmp_path / "out"), "CDK_CONTEXT_JSON": '{"segments": "6"}'},
-    )
+    result = synthesise(checkout, tmp_path, '{"segments": "6"}')
     assert result.returncode == 0, result.stderr
     (deployed,) = (tmp_path / "out").glob("*.template.json")
     assert deployed.read_text().count('"AWS::Events::Rule"') == 2
     assert '"ReservedConcurrentExecutions": 6' in deployed.read_text()
-    for file in (TEMPLATE_COPY, PRECISE_COPY):
-        assert (checkout / file).read_text() == (ROOT / file).read_text()
+    assert_copies_stay(checkout)
 
 
 @pytest.mark.parametrize(
@@ -194,10 +199,7 @@ def test_the_cdk_command_chooses_how_many_sweeps_there_are(checkout: Path, tmp_p
 def test_says_in_one_sentence_what_a_context_value_must_be(
     checkout: Path, tmp_path: Path, context: str, message: str
 ) -> None:
-    result = run(
-        [sys.executable, str(checkout / "infra" / "app.py")],
-        {"CDK_OUTDIR": str(tmp_path / "out"), "CDK_CONTEXT_JSON": context},
-    )
+    result = synthesise(checkout, tmp_path, context)
     assert (result.returncode, result.stderr) == (1, f"hangup: {message}\n")
     assert not (tmp_path / "out").exists()
 

@@ -139,9 +139,21 @@ def test_closes_never_exceed_the_pace_whatever_the_workers(world: World) -> None
     assert starts[-1] - starts[0] >= 4_900
 
 
+def interleave(world: World, *, page_size: int, total_segments: int) -> None:
+    """Let the world's sweep wait for eight calls at once, over pages of so many records."""
+    connections = InMemoryConnections(world.faults, page_size=page_size)
+    world.connections = connections
+    world.sweep = replace(
+        world.sweep,
+        connections=connections,
+        closer=replace(world.closer, connections=connections),
+        parallel_map=Interleaved(8),
+        total_segments=total_segments,
+    )
+
+
 def test_the_next_batch_is_read_while_one_is_closed(world: World) -> None:
-    watched = InMemoryConnections(world.faults, page_size=500)
-    world.connections = watched
+    interleave(world, page_size=500, total_segments=1)
     crowd(world, 3_000, talking=False)
     calls: list[str] = []
 
@@ -150,14 +162,6 @@ def test_the_next_batch_is_read_while_one_is_closed(world: World) -> None:
         sleep(0.0005)
 
     world.faults.before = answer_after_a_while
-    closer = replace(world.closer, connections=watched)
-    world.sweep = replace(
-        world.sweep,
-        connections=watched,
-        closer=closer,
-        parallel_map=Interleaved(8),
-        total_segments=1,
-    )
     world.run()
     claims = [position for position, call in enumerate(calls) if call == "UpdateItem"]
     pages = [position for position, call in enumerate(calls) if call == "Scan"]
@@ -168,8 +172,7 @@ def test_the_next_batch_is_read_while_one_is_closed(world: World) -> None:
 
 
 def test_four_segments_are_read_side_by_side(world: World) -> None:
-    watched = InMemoryConnections(world.faults, page_size=10)
-    world.connections = watched
+    interleave(world, page_size=10, total_segments=8)
     crowd(world, 200, talking=False)
     under_way: list[str] = []
     most: list[set[str]] = []
@@ -182,14 +185,6 @@ def test_four_segments_are_read_side_by_side(world: World) -> None:
             under_way.remove(key)
 
     world.faults.before = answer_after_a_while
-    closer = replace(world.closer, connections=watched)
-    world.sweep = replace(
-        world.sweep,
-        connections=watched,
-        closer=closer,
-        parallel_map=Interleaved(8),
-        total_segments=8,
-    )
     counts = world.run()
     assert (counts["checked"], counts["closed"], counts["complete"]) == (200, 200, True)
     # Never the same segment twice at once.

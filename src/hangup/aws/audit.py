@@ -21,7 +21,6 @@ from hangup.aws.items import (
 )
 from hangup.core.invariants import AuditedConnection, UnreadableSession
 from hangup.core.model import EpochMs, Session
-from hangup.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,38 +48,36 @@ class DynamoDbAudit:
     ) -> None:
         self._client = client
         self._calls = calls
-        self._connections_table = connections_table
-        self._sessions_table = sessions_table
-        self._named = {
-            connections_table: Table(connections_table, "connectionId"),
-            sessions_table: Table(sessions_table, "sessionId"),
-        }
+        self._connections = Table(connections_table, "connectionId")
+        self._sessions = Table(sessions_table, "sessionId")
 
     def connection_pages(self) -> Iterator[Sequence[AuditedConnection]]:
         """Yield every connection record, page by page, up to 1 MB each."""
         pages = self._scan(
+            self._connections,
             {
-                "TableName": self._connections_table,
+                "TableName": self._connections.name,
                 "ConsistentRead": True,
                 "ProjectionExpression": f"{CONNECTION_PROJECTION}, claimExpiresAt",
                 "ExpressionAttributeNames": PROJECTION_NAMES,
-            }
+            },
         )
         return ([_audited(item) for item in page] for page in pages)
 
     def session_pages(self) -> Iterator[Sequence[Session | UnreadableSession]]:
         """Yield every session record, likewise."""
-        pages = self._scan({"TableName": self._sessions_table, "ConsistentRead": True})
+        request: ScanInputTypeDef = {"TableName": self._sessions.name, "ConsistentRead": True}
+        pages = self._scan(self._sessions, request)
         return ([_session(item) for item in page] for page in pages)
 
     def connection(self, connection_id: str) -> AuditedConnection | None:
         """Return a record as last written, ``None`` if there is none."""
-        item = self._get(self._connections_table, "connectionId", connection_id)
+        item = self._get(self._connections, connection_id)
         return None if item is None else _audited(item)
 
     def session(self, session_id: str) -> Session | UnreadableSession | None:
         """Return a session as last written, ``None`` if there is none."""
-        item = self._get(self._sessions_table, "sessionId", session_id)
+        item = self._get(self._sessions, session_id)
         return None if item is None else _session(item)
 
     def correct_count(self, session_id: str, *, seen: int, correct: int) -> bool:
@@ -89,59 +86,54 @@ class DynamoDbAudit:
         Tried again after an answer that was lost, it finds its own work and returns False.
         """
         return self._update(
+            self._sessions,
             {
-                "TableName": self._sessions_table,
+                "TableName": self._sessions.name,
                 "Key": {"sessionId": string(session_id)},
                 "UpdateExpression": "SET listenerCount = :correct",
                 "ConditionExpression": "listenerCount = :seen",
                 "ExpressionAttributeValues": {":seen": number(seen), ":correct": number(correct)},
-            }
+            },
         )
 
     def drop_claim(self, connection_id: str, *, seen_ms: EpochMs) -> bool:
         """Remove the claim if it still is the one that was seen; the same holds for it."""
         return self._update(
+            self._connections,
             {
-                "TableName": self._connections_table,
+                "TableName": self._connections.name,
                 "Key": {"connectionId": string(connection_id)},
                 "UpdateExpression": "REMOVE claimExpiresAt",
                 "ConditionExpression": "claimExpiresAt = :seen",
                 "ExpressionAttributeValues": {":seen": number(seen_ms)},
-            }
+            },
         )
 
     def _scan(
-        self, request: "ScanInputTypeDef"
+        self, table: Table, request: "ScanInputTypeDef"
     ) -> "Iterator[Sequence[Mapping[str, AttributeValueTypeDef]]]":
-        table = self._named[request["TableName"]]
         while True:
             page = self._calls("Scan", partial(self._client.scan, **request), table=table)
             if any("S" not in item.get(table.key, {}) for item in page["Items"]):
-                raise BackendError("Scan", "OtherKey", table.must_have_its_key, retryable=False)
+                raise table.has_another_key("Scan")
             yield page["Items"]
             if not page.get("LastEvaluatedKey"):
                 return
             request = {**request, "ExclusiveStartKey": page["LastEvaluatedKey"]}
 
-    def _get(
-        self, table: str, key: str, value: str
-    ) -> "Mapping[str, AttributeValueTypeDef] | None":
+    def _get(self, table: Table, value: str) -> "Mapping[str, AttributeValueTypeDef] | None":
         answer = self._calls(
             "GetItem",
             lambda: self._client.get_item(
-                TableName=table, Key={key: string(value)}, ConsistentRead=True
+                TableName=table.name, Key={table.key: string(value)}, ConsistentRead=True
             ),
-            table=self._named[table],
+            table=table,
         )
         return answer.get("Item")
 
-    def _update(self, request: "UpdateItemInputTypeDef") -> bool:
+    def _update(self, table: Table, request: "UpdateItemInputTypeDef") -> bool:
         try:
-            self._calls(
-                "UpdateItem",
-                lambda: self._client.update_item(**request),
-                table=self._named[request["TableName"]],
-            )
+            self._calls("UpdateItem", lambda: self._client.update_item(**request), table=table)
         except AnsweredError as error:
             if error.code == "ConditionalCheckFailedException":
                 return False

@@ -16,7 +16,6 @@ from hangup.aws.items import (
 )
 from hangup.core.limits import MAX_CLOCK_LEAD_MS
 from hangup.core.model import Connection, DurationMs, EpochMs
-from hangup.errors import BackendError
 from hangup.ports import ActivityOutcome, ScanPage
 
 if TYPE_CHECKING:
@@ -59,26 +58,25 @@ class DynamoDbConnections:
     def __init__(self, client: "DynamoDBClient | DirectDynamoDb", calls: Calls, table: str) -> None:
         self._client = client
         self._calls = calls
-        self._table = table
-        self._named = Table(table, "connectionId")
+        self._table = Table(table, "connectionId")
 
     def get(self, connection_id: str) -> Connection | None:
         """Return the record as last written, ``None`` if there is none."""
         answer = self._calls(
             "GetItem",
             lambda: self._client.get_item(
-                TableName=self._table,
+                TableName=self._table.name,
                 Key={"connectionId": string(connection_id)},
                 ConsistentRead=True,
             ),
-            table=self._named,
+            table=self._table,
         )
         item = answer.get("Item")
         return None if item is None else connection_from_item(item)
 
     def scan_all_connections(self) -> Iterator[Connection]:
         """Yield every record of the table, all pages of it."""
-        for page in self._scan({"TableName": self._table}):
+        for page in self._scan({"TableName": self._table.name}):
             yield from page.candidates
 
     def scan_candidates(
@@ -87,7 +85,7 @@ class DynamoDbConnections:
         """Yield the pages of one segment with those records that may be idle."""
         return self._scan(
             {
-                "TableName": self._table,
+                "TableName": self._table.name,
                 "Segment": segment,
                 "TotalSegments": total_segments,
                 "FilterExpression": _IS_CANDIDATE,
@@ -177,13 +175,11 @@ class DynamoDbConnections:
     def _scan(self, request: "ScanInputTypeDef") -> Iterator[ScanPage]:
         # Page by page here, not by botocore's paginator, which could not go on after a failed page.
         while True:
-            page = self._calls("Scan", partial(self._client.scan, **request), table=self._named)
+            page = self._calls("Scan", partial(self._client.scan, **request), table=self._table)
             try:
                 candidates = [connection_from_item(item) for item in page["Items"]]
             except KeyError:
-                raise BackendError(
-                    "Scan", "OtherKey", self._named.must_have_its_key, retryable=False
-                ) from None
+                raise self._table.has_another_key("Scan") from None
             yield ScanPage(candidates=candidates, scanned_count=page["ScannedCount"])
             if not page.get("LastEvaluatedKey"):
                 return
@@ -199,7 +195,7 @@ class DynamoDbConnections:
     ) -> "Mapping[str, UniversalAttributeValueTypeDef] | None":
         """Return None if it was written, else the record that refused it (empty: there is none)."""
         request: UpdateItemInputTypeDef = {
-            "TableName": self._table,
+            "TableName": self._table.name,
             "Key": {"connectionId": string(connection_id)},
             "UpdateExpression": update,
             "ConditionExpression": condition,
@@ -209,7 +205,7 @@ class DynamoDbConnections:
             request["ExpressionAttributeValues"] = values
         try:
             self._calls(
-                "UpdateItem", lambda: self._client.update_item(**request), table=self._named
+                "UpdateItem", lambda: self._client.update_item(**request), table=self._table
             )
         except AnsweredError as error:
             if error.code != "ConditionalCheckFailedException":

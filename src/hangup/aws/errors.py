@@ -16,6 +16,8 @@ from typing import Final, NamedTuple
 
 from botocore.exceptions import ClientError
 
+from hangup.errors import BackendError
+
 __all__ = ["Kind", "Table", "cancellation_codes", "error_code", "kind_of"]
 
 
@@ -40,12 +42,14 @@ class Table(NamedTuple):
     def explain(self, message: str) -> str:
         """Return what DynamoDB said, and of which table: it names none itself."""
         if any(words in message for words in _OTHER_KEY):
-            return f"{message} ({self.must_have_its_key})"
+            return f"{message} ({self._must_have_its_key()})"
         return f"{message} (table {self.name})"
 
-    @property
-    def must_have_its_key(self) -> str:
-        """What is wrong with a table that has another key."""
+    def has_another_key(self, operation: str) -> BackendError:
+        """Return the error where it turns out by what ``operation`` answered."""
+        return BackendError(operation, "OtherKey", self._must_have_its_key(), retryable=False)
+
+    def _must_have_its_key(self) -> str:
         return f"table {self.name} must have the partition key {self.key} (string) and no sort key"
 
 

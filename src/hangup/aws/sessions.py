@@ -72,8 +72,6 @@ class DynamoDbSessions:
     ) -> None:
         self._client = client
         self._calls = calls
-        self._connections_table = connections_table
-        self._sessions_table = sessions_table
         self._connections = Table(connections_table, "connectionId")
         self._sessions = Table(sessions_table, "sessionId")
         self._either = Table(
@@ -85,7 +83,7 @@ class DynamoDbSessions:
         answer = self._calls(
             "GetItem",
             lambda: self._client.get_item(
-                TableName=self._sessions_table,
+                TableName=self._sessions.name,
                 Key={"sessionId": string(session_id)},
                 ConsistentRead=True,
             ),
@@ -97,7 +95,7 @@ class DynamoDbSessions:
     def listeners(self, session_id: str) -> Iterator[Connection]:
         """Yield the session's listeners from the index, which may lag behind a little."""
         request: QueryInputTypeDef = {
-            "TableName": self._connections_table,
+            "TableName": self._connections.name,
             "IndexName": LISTENERS_INDEX,
             "KeyConditionExpression": "sessionId = :session AND #role = :listener",
             "ExpressionAttributeNames": PROJECTION_NAMES,
@@ -162,7 +160,7 @@ class DynamoDbSessions:
     def join(self, connection: Connection) -> JoinOutcome:
         """Write the record and the session's part of it in one transaction."""
         put: PutTypeDef = {
-            "TableName": self._connections_table,
+            "TableName": self._connections.name,
             "Item": connection_to_item(connection),
             "ConditionExpression": "attribute_not_exists(connectionId)",
         }
@@ -179,7 +177,7 @@ class DynamoDbSessions:
     def leave(self, connection: Connection, *, now_ms: EpochMs) -> LeaveOutcome:
         """Remove the record and settle the session in one transaction."""
         delete: DeleteTypeDef = {
-            "TableName": self._connections_table,
+            "TableName": self._connections.name,
             "Key": {"connectionId": string(connection.connection_id)},
             "ConditionExpression": "attribute_exists(connectionId)",
         }
@@ -253,7 +251,7 @@ class DynamoDbSessions:
         values: dict[str, "UniversalAttributeValueTypeDef"],
     ) -> "UpdateTypeDef":
         return {
-            "TableName": self._sessions_table,
+            "TableName": self._sessions.name,
             "Key": {"sessionId": string(connection.session_id or "")},
             "UpdateExpression": update,
             "ConditionExpression": condition,

@@ -5,6 +5,8 @@ accepted and shows what was given. A token (a CloudFormation parameter, say) has
 passes where an argument takes one.
 """
 
+from typing import TypeGuard
+
 import aws_cdk as cdk
 from aws_cdk import aws_dynamodb as dynamodb
 
@@ -65,7 +67,7 @@ def check_seconds(idle_timeout: object, activity_resolution: object, *, precise:
                 f"idle_timeout_seconds must be a whole number from 1 to {MAX_CONNECTION_S} (no "
                 f"WebSocket connection lives longer) or a token, not {_shown(idle_timeout)}."
             )
-        longest = int(str(idle_timeout))
+        longest = idle_timeout
         if precise and longest < LOOK_AHEAD_S:
             raise ValueError(
                 f"precise=True needs idle_timeout_seconds of at least {LOOK_AHEAD_S}, not"
@@ -120,7 +122,7 @@ def _key_of(table: object) -> list[tuple[str, str, str]] | None:
     ]
 
 
-def _is_whole_number(value: object, *, at_least: int, at_most: int) -> bool:
+def _is_whole_number(value: object, *, at_least: int, at_most: int) -> TypeGuard[int]:
     # By its type, because True is a whole number for Python.
     return type(value) is int and at_least <= value <= at_most
 

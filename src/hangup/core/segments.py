@@ -12,14 +12,16 @@ from typing import Final
 
 from hangup.core.model import EpochMs
 
-__all__ = ["SEGMENTS_AT_ONCE", "WHOLE_TABLE", "SegmentGroup", "segments_from"]
+__all__ = ["ROTATION_MS", "SEGMENTS_AT_ONCE", "WHOLE_TABLE", "SegmentGroup", "segments_from"]
 
 SEGMENTS_AT_ONCE: Final = 4
 """Segments that a sweep reads side by side. An answer takes some 50 ms, and 8 ms of Lambda's 0.15
 of a CPU; a new table with on-demand capacity gives 12,000 read units a second, as four partitions
 do (DynamoDB developer guide, on-demand capacity)."""
 
-_ROTATION_MS: Final = 60_000
+ROTATION_MS: Final = 60_000
+"""How long sweeps start at the same segment, milliseconds: no longer than the least interval."""
+
 _GOLDEN_RATIO_32: Final = 2_654_435_769
 """2 ** 32 divided by the golden ratio: its multiples spread evenly, whatever their step."""
 
@@ -42,7 +44,7 @@ def segments_from(now_ms: EpochMs, total_segments: int) -> Iterator[int]:
     sweeps come only every second, fifth or sixtieth minute. Segments that are next to each other
     here lie a quarter of the table apart, as far as its number of segments allows.
     """
-    minute = now_ms // _ROTATION_MS
+    minute = now_ms // ROTATION_MS
     first = (minute * _GOLDEN_RATIO_32 % 2**32) * total_segments >> 32
     apart = -(-total_segments // SEGMENTS_AT_ONCE)
     return (

@@ -7,7 +7,7 @@ function has. *derived*: from a documented limit. *assumed*: nobody has said; an
 from typing import Final
 
 from hangup.core import due as core_due
-from hangup.core.limits import MAX_QUEUE_BATCH
+from hangup.core import limits
 
 MONTH_S: Final = 30 * 86_400
 """A month is 30 days."""
@@ -92,7 +92,7 @@ ALARMS: Final = 5
 PRECISE_ALARMS: Final = 4
 """Alarms more with ``precise``."""
 
-MAX_SEGMENTS: Final = 20
+MAX_SEGMENTS: Final = limits.MAX_SEGMENTS
 """Sweeps side by side at most: the bound of ``segments`` in ``hangup.cdk``."""
 
 LOOK_AHEAD_S: Final = float(core_due.LOOK_AHEAD_S)
@@ -104,7 +104,7 @@ PRECISE_INTERVAL_S: Final = 60
 PRECISE_BUDGET_S: Final = LOOK_AHEAD_S - PRECISE_INTERVAL_S
 """A connection that a sweep queues later than this after its start may be past its deadline."""
 
-QUEUE_BATCH: Final = MAX_QUEUE_BATCH
+QUEUE_BATCH: Final = limits.MAX_QUEUE_BATCH
 """Messages of one request, and of one invocation, at most. Ten of ours are far below the 64 KB up
 to which a request is billed as one."""
 

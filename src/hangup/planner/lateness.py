@@ -20,6 +20,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from hangup.core.pacing import Pace
 from hangup.core.segments import SEGMENTS_AT_ONCE
 from hangup.planner.assumptions import (
     BATCH_SIZE,
@@ -92,7 +93,7 @@ class SweepEstimate:
     interval_ms: float
     limited_by: str
     segments: int
-    slower_beside_closes: float = 1.0
+    slower_beside_closes: float
     _single: "SweepEstimate | None" = None
 
     @property
@@ -131,12 +132,13 @@ class SweepEstimate:
         first_s = self._gather_s(0)
         if not batch:
             return first_s
-        act_s = BATCH_SIZE * self.interval_ms / 1000
-        return (
-            first_s
-            + (batch - 1) * max(self._gather_s(1), act_s)
-            + max(self._gather_s(batch), act_s)
-        )
+        between_s = (batch - 1) * max(self._gather_s(1), self._batch_s)
+        return first_s + between_s + max(self._gather_s(batch), self._batch_s)
+
+    @property
+    def _batch_s(self) -> float:
+        """How long the closes of a full batch take, or its queueing."""
+        return BATCH_SIZE * self.interval_ms / 1000
 
     def _gather_s(self, batch: int) -> float:
         """Return how long it takes to read what a batch has; the last has the rest of the table."""
@@ -147,8 +149,9 @@ class SweepEstimate:
         alone_s = min(each_s, max(0.0, self.scan_s - batch * each_s))
         if not batch:
             return alone_s
-        beside_s, act_s = alone_s * self.slower_beside_closes, BATCH_SIZE * self.interval_ms / 1000
-        return min(beside_s, act_s + max(0.0, beside_s - act_s) / self.slower_beside_closes)
+        beside_s = alone_s * self.slower_beside_closes
+        left_s = max(0.0, beside_s - self._batch_s)
+        return beside_s - left_s + left_s / self.slower_beside_closes
 
     @property
     def budget_s(self) -> float:
@@ -230,13 +233,10 @@ def act_interval_ms(fleet: Fleet, *, segments: int = 1) -> tuple[float, str]:
             (QUEUE_CPU_MS / VCPU_SHARE, "CPU"),
             (QUEUE_LATENCY_MS / QUEUE_BATCH / QUEUE_CONCURRENCY, "latency"),
         )
-    # Rounded up to whole milliseconds, as ``core.pacing`` does.
-    rate = fleet.closes_per_second
-    pace_ms = math.ceil(1000 * segments / rate) if rate else 0.0
     return max(
         (fleet.close_cpu_ms / VCPU_SHARE, "CPU"),
         (CLOSE_LATENCY_MS / CONCURRENCY, "latency"),
-        (float(pace_ms), "pace"),
+        (float(Pace(fleet.closes_per_second, shared_by=segments).interval_ms), "pace"),
     )
 
 

@@ -139,6 +139,7 @@ def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
         # With nobody silent there is no message, and no number of connections makes one.
         if load
     ]
+    closers = close_functions(fleet.closes_per_second) if fleet.precise else 0
     # Whichever of the two it meets first.
     sweep_s, budget_s = max(
         (sweep.single.duration_s, SWEEP_BUDGET_S),
@@ -168,8 +169,7 @@ def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
         ),
         Quota(
             name="sweeps and close functions at once",
-            load=sweep.segments
-            + (close_functions(fleet.closes_per_second) if fleet.precise else 0),
+            load=sweep.segments + closers,
             limit=LAMBDA_CONCURRENCY,
             unit="",
             reached_at=None,
@@ -181,7 +181,7 @@ def quotas(fleet: Fleet, sweep: SweepEstimate) -> tuple[Quota, ...]:
         found.append(
             Quota(
                 name="messages in flight, due queue",
-                load=close_functions(fleet.closes_per_second) * QUEUE_BATCH,
+                load=closers * QUEUE_BATCH,
                 limit=QUEUE_IN_FLIGHT,
                 unit="",
                 reached_at=None,

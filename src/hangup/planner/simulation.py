@@ -85,11 +85,12 @@ class _Run:
     events: list[_Event] = field(default_factory=list)
     clients: set[_Client] = field(default_factory=set)
     messages: deque[_Message] = field(default_factory=deque)
+    closers: int = field(init=False)
     closers_free: int = field(init=False)
     order: int = 0
 
     def __post_init__(self) -> None:
-        self.closers_free = close_functions(self.fleet.closes_per_second)
+        self.closers = self.closers_free = close_functions(self.fleet.closes_per_second)
 
     def at(self, when_s: float, action: Callable[[float], None]) -> None:
         # The running number decides between events of one moment, so that no run differs.
@@ -190,7 +191,7 @@ class _Run:
             turn_s = max(turn_s, deadline_s + _MOMENT_S)
             closed_s = turn_s + CLOSE_LATENCY_MS / 1000
             self.at(closed_s, lambda at_s, client=client: self.close(client, at_s))  # type: ignore[misc]
-            turn_s += close_functions(self.fleet.closes_per_second) * self.close_s
+            turn_s += self.closers * self.close_s
         return turn_s
 
     def found(self, start_s: float) -> Iterator[tuple[float, _Client]]:

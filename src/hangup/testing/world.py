@@ -108,7 +108,7 @@ class InMemoryWorld:
             ),
             guard=DEFAULT_GUARD,
             total_segments=1,
-            parallel_map=lambda act, items: list(map(act, items)),
+            parallel_map=map,
         )
         return sweep.check_and_close_idle_connections(
             time_left_ms=lambda: _A_MINUTE, correlation_id="sweep"
