@@ -8,11 +8,12 @@
 | an init failure is in the log                        | the log stays empty                    |
 | a client sees "Internal server error"                | it sees the text of the exception      |
 | a delayed message is delivered when it is due        | a queue is looked at once a second     |
+| the log of an invocation is whole                    | its end may be missing (engine_output) |
 
-The seams, all public names of MiniStack but one: ``lambda_runtime.Worker.invoke``,
-``acquire_worker``, ``release_worker``, ``get_or_create_worker``, ``cloudwatch.record_metric``,
-``concurrency.esm_wake``, and, private, ``lambda_svc._execute_function``, its own central
-dispatcher. ``install`` checks them.
+The seams: ``lambda_runtime.Worker.invoke``, ``acquire_worker``, ``release_worker``,
+``get_or_create_worker``, ``cloudwatch.record_metric``, ``concurrency.esm_wake``; and, private,
+``lambda_svc._execute_function``, its own central dispatcher, ``Worker._drain_stderr_bounded``,
+``Worker._drain_stderr`` and ``lambda_runtime._PYTHON_WORKER_SCRIPT``. ``install`` checks them.
 """
 
 import functools
@@ -27,6 +28,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from hangup.errors import LocalStackError
+from hangup.local import engine_output
 from hangup.local.metrics import embedded_metrics
 
 __all__ = ["install", "refuse_new_workers"]
@@ -55,6 +57,10 @@ _SEAMS: Final = {
     ("ministack.core.lambda_runtime", "Worker.invoke"): (
         "self, event, request_id, trace_id, depth, durable, invoked_function_arn"
     ),
+    ("ministack.core.lambda_runtime", "Worker._drain_stderr_bounded"): (
+        "self, first_line_wait, idle_confirm, hard_cap"
+    ),
+    ("ministack.core.lambda_runtime", "Worker._drain_stderr"): "self",
     ("ministack.services.cloudwatch", "record_metric"): (
         "namespace, metric_name, value, unit, dimensions"
     ),
@@ -117,6 +123,7 @@ def install() -> None:
         raise LocalStackError("MiniStack's Lambda does not take its workers where it used to.")
     record = cloudwatch.record_metric
     cloudwatch.record_metric = _without_own_metrics(record)
+    engine_output.mend(lambda_runtime)
     lambda_runtime.Worker.invoke = _recorded(lambda_runtime.Worker.invoke, record)
 
 
@@ -202,7 +209,8 @@ def _recorded(invoke: Callable[..., Any], record: Callable[..., None]) -> Callab
     """Return Worker.invoke that counts each invocation and records its embedded metrics.
 
     This is the one point that every kind of invocation passes: direct, asynchronous, by rule, by
-    route. The metrics are there when it returns, so nobody has to wait for them.
+    route. Its log is whole (``engine_output``), so that all metrics are there when it returns, and
+    nobody has to wait for them.
     """
 
     @functools.wraps(invoke)
