@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hangup.local.feed import in_words
+from hangup.local.feed import in_order, in_words
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,34 @@ def test_says_what_a_line_says_in_short(line: dict[str, object], words: str | No
 def test_leaves_lambda_s_own_lines_out_and_others_as_they_are() -> None:
     assert in_words("START RequestId: 1 Version: $LATEST") is None
     assert in_words("Traceback (most recent call last):\n") == "Traceback (most recent call last):"
+
+
+def line(message: str, timestamp: str) -> str:
+    return json.dumps({"message": message, "timestamp": timestamp})
+
+
+CLOSING = line("closing idle connections", "2026-11-27 02:47:05,642+0000")
+CLEANED_UP = line("connection cleaned up", "2026-11-27 03:47:05,650+0100")
+SWEPT = line("sweep done", "2026-11-27 02:47:05,711+0000")
+AT_MS = 1_795_747_625_000
+
+
+def test_the_cause_comes_before_the_result_though_all_were_stored_at_once() -> None:
+    stored = [(AT_MS + 720, "sweep", SWEPT), (AT_MS + 720, "cleanup", CLEANED_UP)]
+    assert in_order([(AT_MS + 720, "sweep", CLOSING), *stored]) == [
+        (AT_MS + 642, CLOSING),
+        (AT_MS + 650, CLEANED_UP),
+        (AT_MS + 711, SWEPT),
+    ]
+
+
+def test_lines_without_a_time_stay_behind_the_one_before_them() -> None:
+    lines = [CLOSING, "Traceback (most recent call last):", '  File "b.py"', '  File "a.py"', "[]"]
+    events = [(AT_MS + 720, "sweep", text) for text in lines]
+    later = (AT_MS + 720, "cleanup", CLEANED_UP)
+    assert [text for _, text in in_order([*events, later])] == [*lines, CLEANED_UP]
+
+
+def test_lines_without_any_time_are_as_old_as_they_were_stored() -> None:
+    events = [(2, "b", "second"), (2, "b", "a third"), (1, "a", "first"), (3, "c", "{}")]
+    assert [text for _, text in in_order(events)] == ["first", "second", "a third", "{}"]

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,10 +14,16 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_logs import CloudWatchLogsClient
 
-__all__ = ["Feed", "in_words"]
+__all__ = ["Event", "Feed", "in_order", "in_words"]
+
+Event = tuple[int, str, str]
+"""A line of a log: the epoch milliseconds at which it was stored, its stream, its text."""
 
 _OVERLAP_MS: Final = 5_000
 """How far back each look goes again: a line may be written after a later one was read."""
+
+_TIME: Final = "%Y-%m-%d %H:%M:%S,%f%z"
+"""Of Powertools' ``timestamp``."""
 
 _BORING: Final = frozenset({"activity recorded"})
 _SHOWN: Final = (
@@ -53,29 +60,52 @@ class Feed:
             for name in names
         ]
         self._since_ms = time.time_ns() // 1_000_000
-        self._told: set[tuple[int, str, str]] = set()
+        self._told: set[Event] = set()
 
     def news(self) -> Iterator[str]:
         """Yield what has been logged since the last call, oldest first."""
-        events: list[tuple[int, str]] = []
+        events: list[Event] = []
         for group in self._groups:
             pages = self._logs.get_paginator("filter_log_events").paginate(
                 logGroupName=group, startTime=self._since_ms
             )
             for page in pages:
-                for event in page["events"]:
-                    # By its content: MiniStack gives events no id.
-                    key = (event["timestamp"], event["logStreamName"], event["message"])
-                    if key not in self._told:
-                        self._told.add(key)
-                        events.append((event["timestamp"], event["message"]))
+                for found in page["events"]:
+                    # Known by its content: MiniStack gives events no id.
+                    event = (found["timestamp"], found["logStreamName"], found["message"])
+                    if event not in self._told:
+                        self._told.add(event)
+                        events.append(event)
         self._since_ms = max(self._since_ms, time.time_ns() // 1_000_000 - _OVERLAP_MS)
-        self._told = {key for key in self._told if key[0] >= self._since_ms}
-        for at_ms, message in sorted(events):
+        self._told = {event for event in self._told if event[0] >= self._since_ms}
+        for at_ms, message in in_order(events):
             words = in_words(message)
             if words is not None:
                 clock = datetime.fromtimestamp(at_ms / 1000).astimezone()
                 yield f"{clock:%H:%M:%S}  {words}"
+
+
+def in_order(events: Iterable[Event]) -> list[tuple[int, str]]:
+    """Return when each line was written, in epoch milliseconds, and the line, oldest first.
+
+    MiniStack stores all lines of an invocation with the time at which it ended, so a line's own
+    time comes first. One that has none (of a traceback, say) was written with the line before it in
+    its stream.
+    """
+    last_ms: dict[str, int] = {}
+    lines: list[tuple[int, str]] = []
+    for stored_ms, stream, message in events:
+        at_ms = _own_time_ms(message) or last_ms.get(stream, stored_ms)
+        last_ms[stream] = at_ms
+        lines.append((at_ms, message))
+    # By time alone: lines of the same time stay as they were written.
+    return sorted(lines, key=lambda line: line[0])
+
+
+def _own_time_ms(message: str) -> int | None:
+    with suppress(ValueError, TypeError, LookupError):
+        return round(datetime.strptime(json.loads(message)["timestamp"], _TIME).timestamp() * 1000)
+    return None
 
 
 def in_words(message: str) -> str | None:
