@@ -56,7 +56,7 @@ clean: ## Remove what was built and installed here (not .hangup, the state of `m
 	rm -rf .venv build cdk.out .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hangup: needs Python 3.11 or newer, and $(PYTHON) is %d.%d; run: make PYTHON=python3.11" % sys.version_info[:2])'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hangup: needs Python 3.11 or newer, and $(PYTHON) is %d.%d; run: make $(MAKECMDGOALS) PYTHON=python3.11" % sys.version_info[:2])'
 	@$(PYTHON) -m venv .venv
 
 .venv/.%: requirements/%.txt .venv/bin/python pyproject.toml

@@ -42,7 +42,7 @@ from hangup.core.model import Connection, DurationMs, EpochMs, Role, Session
 from hangup.mending import Mended, Mending, listeners_on_record
 from hangup.ports import Audit, Clock, Gateway, ParallelMap, SessionsRepository
 
-__all__ = ["PAUSE_MS", "Check", "CheckReport"]
+__all__ = ["PAUSE_MS", "Check", "CheckReport", "some"]
 
 PAUSE_MS: Final = DurationMs(5_000)
 """Between two looks: several times what a join or the cleanup of one connection takes."""
@@ -52,6 +52,11 @@ _ROUNDS: Final = 3
 """One mend may uncover another: the count of a session whose ghosts are gone, say."""
 
 _PROGRESS_MS: Final = DurationMs(5_000)
+
+
+def some(number: int, thing: str) -> str:
+    """Return how many there are of a thing, in words: ``1 session``, ``2 sessions``."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +104,7 @@ class Check:
         first = self._first_look()
         broken: list[Broken] = []
         if first.suspicions:
-            self.progress(f"looking again at {len(first.suspicions)} suspicions")
+            self.progress(f"looking again at {some(len(first.suspicions), 'suspicion')}")
             self.clock.sleep(self.pause_ms)
             now_and_then = self._now_and_then()
             looked = self.parallel_map(self._confirmed, first.suspicions)
@@ -154,7 +159,7 @@ class Check:
                 now_ms = self.clock.now_ms()
                 self._see_connection(audited, look, is_gone=is_gone, now_ms=now_ms)
                 look.connections += 1
-                now_and_then(f"{look.connections} connections checked")
+                now_and_then(f"{some(look.connections, 'connection')} checked")
         for sessions in self.audit.session_pages():
             now_ms = self.clock.now_ms()
             for session in sessions:
@@ -260,7 +265,7 @@ class Check:
         for _ in range(_COUNT_LOOKS):
             if not waiting:
                 break
-            self.progress(f"counting the listeners of {len(waiting)} sessions again")
+            self.progress(f"counting the listeners of {some(len(waiting), 'session')} again")
             self.clock.sleep(self.pause_ms)
             # The index lags behind, so the table itself is read: between two reads of the count.
             before = self._counts(waiting)

@@ -3,7 +3,10 @@
 import argparse
 import importlib.util
 import json
+import os
 import re
+import shlex
+import shutil
 import signal
 import sys
 import time
@@ -14,11 +17,11 @@ from typing import Final
 
 from hangup import __version__
 from hangup.aws.stack import DeployedStack, deployed_join_secret, deployed_stack
-from hangup.check import CheckReport
+from hangup.check import CheckReport, some
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.model import DurationMs, EpochMs, Role
 from hangup.core.requests import parse_join
-from hangup.errors import ConfigurationError, HangupError, LocalStackError
+from hangup.errors import BackendError, ConfigurationError, HangupError, LocalStackError
 from hangup.mending import Mended
 from hangup.planner.chart import as_png, as_svg, require_png
 from hangup.planner.options import DESCRIPTION, EPILOG, add_options, fleet_of
@@ -31,23 +34,46 @@ from hangup.upkeep import check_of, redrive_of
 __all__ = ["main"]
 
 _DESCRIPTION: Final = "Hang up on idle Amazon API Gateway WebSocket connections."
+_STACK: Final = "Hangup"
 _STATE_DIR: Final = Path(".hangup")
 _INTERRUPTED: Final = 130
 
+_NOT_SET_UP: Final = {
+    "NoRegionError": "no AWS Region is set: set AWS_DEFAULT_REGION, or AWS_PROFILE to a profile"
+    " that has one",
+    "NoCredentialsError": "no AWS credentials are found: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and"
+    " AWS_SECRET_ACCESS_KEY",
+}
+"""What to do where botocore finds nothing to call AWS with, by its names for that."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+    """Run one command; return its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+
+    Whoever stops reading what it prints interrupts it.
+    """
+    options, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        # Not the parser of all commands: it would print their usage instead of this one's.
+        parser: argparse.ArgumentParser = options.parser
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     # So that `kill` stops the stack in order, as Ctrl-C does.
     signal.signal(signal.SIGTERM, _interrupt)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
     except HangupError as error:
-        print(f"hangup: {error}", file=sys.stderr)
+        _say_aside(_in_words(error))
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _in_words(error: HangupError) -> str:
+    missing = _NOT_SET_UP.get(error.code) if isinstance(error, BackendError) else None
+    return (
+        f"{missing}; or add --local for the stack that `hangup up` runs" if missing else f"{error}"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -144,6 +170,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_options(plan)
     plan.set_defaults(run=_plan)
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)
     return parser
 
 
@@ -158,9 +186,36 @@ def _add_precise(parser: argparse.ArgumentParser) -> None:
 def _add_where(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--stack", default="Hangup", metavar="NAME", help="CloudFormation stack (default: Hangup)"
+        "--stack",
+        default=_STACK,
+        metavar="NAME",
+        help=f"CloudFormation stack (default: {_STACK})",
     )
     where.add_argument("--local", action="store_true", help="the stack that `hangup up` runs here")
+
+
+def _where(options: argparse.Namespace) -> Sequence[str]:
+    """Return the options that lead to the same stack again."""
+    if options.local:
+        return ["--local"]
+    return [] if options.stack == _STACK else ["--stack", options.stack]
+
+
+def _program() -> str:
+    """Return what to type here to call this program again, quoted for a shell."""
+    called = Path(sys.argv[0])
+    if called.name == "cli.py":
+        return f"{shlex.quote(_from_here(Path(sys.executable)))} -m hangup.cli"
+    if called.name != "hangup":  # called as a function
+        return "hangup"
+    found = shutil.which("hangup")
+    on_path = found is not None and Path(found).resolve() == called.resolve()
+    return "hangup" if on_path else shlex.quote(_from_here(called))
+
+
+def _from_here(program: Path) -> str:
+    absolute, here = program.absolute(), Path.cwd()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -181,6 +236,7 @@ def _up(options: argparse.Namespace) -> int:
             idle_timeout_s=options.idle_timeout,
             precise=options.precise,
             state_dir=_STATE_DIR,
+            program=_program(),
         )
     except KeyboardInterrupt:
         # The expected end of this command.
@@ -206,7 +262,7 @@ def _token(options: argparse.Namespace) -> int:
         now_ms=EpochMs(time.time_ns() // 1_000_000),
         lifetime_ms=DurationMs(options.expires_in * 1000),
     )
-    print(token)
+    _say(token)
     return 0
 
 
@@ -217,24 +273,25 @@ def _check(options: argparse.Namespace) -> int:
         if options.fix:
             report, tried = check.mend(found)
     if options.json:
-        print(json.dumps(_as_json(report, tried), indent=2))
+        _say(json.dumps(_as_json(report, tried), indent=2))
     else:
         for broken in found.broken:
             _say(f"{broken.kind}: {broken}")
         for mended in tried:
             if mended.failure is not None:
                 _say(f"not mended: {mended.broken}: {mended.failure}")
-        _say(_summary(report, tried, fix=options.fix))
+        _say(_summary(report, tried, options))
     return 1 if report.broken else 0
 
 
-def _summary(report: CheckReport, tried: Sequence[Mended], *, fix: bool) -> str:
-    read = f"{_some(report.connections, 'connection')} and {_some(report.sessions, 'session')}"
+def _summary(report: CheckReport, tried: Sequence[Mended], options: argparse.Namespace) -> str:
+    read = f"{some(report.connections, 'connection')} and {some(report.sessions, 'session')}"
     broken, mended = len(report.broken), sum(one.failure is None for one in tried)
-    if broken and fix:
+    if broken and options.fix:
         result = f"{broken} still broken among {read}."
     elif broken:
-        result = f"{broken} broken among {read}; mend it with: hangup check --fix"
+        mend = shlex.join(["check", "--fix", *_where(options)])
+        result = f"{broken} broken among {read}; mend it with: {_program()} {mend}"
     elif mended:
         result = f"Checked {read}: {mended} mended, nothing is broken now."
     else:
@@ -243,10 +300,6 @@ def _summary(report: CheckReport, tried: Sequence[Mended], *, fix: bool) -> str:
         busy = ", ".join(report.unsettled)
         result += f"\nNot judged, because their listeners came and went all the time: {busy}."
     return result
-
-
-def _some(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _as_json(report: CheckReport, tried: Sequence[Mended]) -> dict[str, object]:
@@ -278,7 +331,7 @@ def _redrive(options: argparse.Namespace) -> int:
 
 def _plan(options: argparse.Namespace) -> int:
     if options.print_prices:
-        print(packaged_prices_text(), end="")
+        _say(packaged_prices_text().removesuffix("\n"))
         return 0
     fleet = fleet_of(options)
     chart: Path | None = options.chart
@@ -350,7 +403,12 @@ def _require_local_parts() -> None:
 
 def _say(line: str) -> None:
     # Flushed line by line: what happens is worth seeing while it happens, through a pipe too.
-    print(line, flush=True)
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # Nobody reads on (`hangup demo | head`): end in order, without a word.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _interrupt(signal.SIGINT, None)
 
 
 def _say_aside(line: str) -> None:

@@ -367,6 +367,7 @@ def test_the_commands_find_the_stack_that_runs_here(stack: Stack, tmp_path: Path
     )
     found = hangup(tmp_path, "check")
     assert (found.returncode, found.stdout.partition(":")[0]) == (1, "ghost"), found
+    assert found.stdout.endswith("hangup check --fix --local\n")
     mended = hangup(tmp_path, "check", "--fix")
     assert mended.returncode == 0, mended
     assert mended.stdout.endswith("1 mended, nothing is broken now.\n")

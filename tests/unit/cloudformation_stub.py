@@ -20,12 +20,13 @@ NAMES = (
 
 
 class CloudFormation:
-    """DescribeStacks, which speaks XML, of one stack whose outputs a test may change."""
+    """DescribeStacks, which speaks XML, of one stack whose name and outputs a test may change."""
 
     def __init__(self, management_endpoint: str) -> None:
         self.outputs = {name: f"the-{name}" for name in NAMES} | {
             "ManagementEndpoint": management_endpoint
         }
+        self.name = "Hangup"
         self.asked: list[str] = []
         self.happens: Callable[[], object] = bool
         """What happens while the question is being answered."""
@@ -34,7 +35,7 @@ class CloudFormation:
         name = parse_qs(body.decode())["StackName"][0]
         self.asked.append(name)
         self.happens()
-        if name != "Hangup":
+        if name != self.name:
             message = f"Stack with id {name} does not exist"
             return 400, (
                 "<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code>"
@@ -46,7 +47,7 @@ class CloudFormation:
         )
         return 200, (
             "<DescribeStacksResponse><DescribeStacksResult><Stacks><member>"
-            f"<StackName>Hangup</StackName><Outputs>{members}</Outputs>"
+            f"<StackName>{name}</StackName><Outputs>{members}</Outputs>"
             "</member></Stacks></DescribeStacksResult></DescribeStacksResponse>"
         )
 

@@ -1,15 +1,22 @@
 """The command line: what it prints where, and its exit status. AWS is a stub on loopback."""
 
+import json
 import os
 import re
 import signal
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from hangup import __version__
+from hangup.aws.clients import session
 from hangup.cli import main
 from hangup.core.model import EpochMs, JoinRequest, Role
 from hangup.tokens import authorise_join
@@ -38,6 +45,37 @@ def _signals_as_before() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def service(answer: Callable[[bytes], tuple[int, str]]) -> Iterator[int]:
+    """Yield the port of a service that answers each POST so."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            status, body = answer(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def note(port: int) -> None:
+    """Let the local stack of the current folder seem to run on this port."""
+    Path(".hangup").mkdir()
+    last_run = {"port": port, "join_secret_arn": "arn:aws:secretsmanager:::secret:s"}
+    Path(".hangup", "last_run.json").write_text(json.dumps(last_run))
 
 
 class TestUsage:
@@ -89,6 +127,24 @@ class TestUsage:
         assert left.value.code == 2
         assert capsys.readouterr().err.startswith("usage: hangup")
 
+    def test_a_misspelt_option_shows_the_usage_of_its_command(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as left:
+            main(["up", "--prot", "4600"])
+        assert left.value.code == 2
+        err = capsys.readouterr().err
+        assert err.startswith("usage: hangup up ")
+        assert err.endswith("hangup up: error: unrecognized arguments: --prot 4600\n")
+
+    def test_whoever_stops_reading_ends_it_without_a_word(self) -> None:
+        reads, writes = os.pipe()
+        os.close(reads)
+        command = [sys.executable, "-m", "hangup.cli", "plan"]
+        done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, check=False)
+        os.close(writes)
+        assert (done.returncode, done.stderr) == (130, b"")
+
 
 @pytest.mark.parametrize("arguments", [["check"], ["redrive"], TOKEN])
 class TestWhereTheStackIs:
@@ -125,14 +181,63 @@ class TestWhereTheStackIs:
         assert main(arguments) == 1
         _, err = capsys.readouterr()
         assert_one_sentence(err)
-        assert "region" in err.lower()
+        assert "AWS_DEFAULT_REGION" in err
+        assert "--local" in err
+
+    def test_without_credentials_it_is_one_sentence(
+        self,
+        stack: CloudFormation,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        arguments: list[str],
+    ) -> None:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            monkeypatch.delenv(name, raising=False)
+        for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "BOTO_CONFIG"):
+            monkeypatch.setenv(name, os.devnull)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        session.cache_clear()
+        assert main(arguments) == 1
+        _, err = capsys.readouterr()
+        assert_one_sentence(err)
+        assert "AWS_PROFILE" in err
+        assert "--local" in err
 
     def test_no_local_stack_is_one_sentence(
         self, stack: CloudFormation, capsys: pytest.CaptureFixture[str], arguments: list[str]
     ) -> None:
         assert main([*arguments, "--local"]) == 1
-        assert_one_sentence(capsys.readouterr().err)
+        err = capsys.readouterr().err
+        assert_one_sentence(err)
+        assert "start it with: hangup up" in err
         assert stack.asked == []
+
+    @pytest.mark.parametrize(
+        ("status", "body"),
+        [
+            (200, "<html>\n<body>welcome</body>\n</html>"),
+            (200, "{}"),
+            (200, "<DescribeStacksResponse></DescribeStacksResponse>"),
+            (501, "not implemented"),
+            (404, '{"__type": "ResourceNotFoundException", "message": "no such thing"}'),
+        ],
+    )
+    def test_another_service_on_the_port_of_the_local_stack_is_one_sentence(
+        self,
+        stack: CloudFormation,
+        capsys: pytest.CaptureFixture[str],
+        arguments: list[str],
+        status: int,
+        body: str,
+    ) -> None:
+        with service(lambda _body: (status, body)) as port:
+            note(port)
+            assert main([*arguments, "--local"]) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert_one_sentence(err)
+        assert err.startswith(f"hangup: What listens on port {port} is not the local stack of this")
+        assert err.endswith("start it with: hangup up\n")
 
     def test_no_local_parts_are_one_sentence(
         self,
@@ -153,6 +258,19 @@ class TestWhereTheStackIs:
         stack.happens = lambda: os.kill(os.getpid(), signal.SIGTERM)
         assert main(arguments) == 130
         assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("command", ["check", "redrive"])
+def test_the_stack_of_another_folder_is_left_alone(
+    command: str, stack: CloudFormation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack.outputs["JoinSecretArn"] = "of another folder"
+    with service(stack.answer) as port:
+        note(port)
+        assert main([command, "--local"]) == 1
+    err = capsys.readouterr().err
+    assert_one_sentence(err)
+    assert "its stack is of another folder" in err
 
 
 @pytest.mark.parametrize("command", ["demo", "up"])

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,8 +106,60 @@ class TestCheck:
             "wrong count: session s1 has a listenerCount of 7, and 1 on record",
             "1 broken among 2 connections and 1 session; mend it with: hangup check --fix",
         ]
-        assert err.startswith("hangup: counting the listeners")
+        assert err == "hangup: counting the listeners of 1 session again\n" * 2
         assert aws.writes == []
+
+    @pytest.mark.parametrize(
+        ("called", "how"),
+        [
+            (".venv/bin/hangup", ".venv/bin/hangup"),
+            ("{here}/.venv/bin/hangup", ".venv/bin/hangup"),
+            ("/opt/a b/hangup", "'/opt/a b/hangup'"),
+            ("{here}/src/hangup/cli.py", "{python} -m hangup.cli"),
+            ("pytest", "hangup"),
+        ],
+    )
+    def test_says_it_the_way_it_was_called(
+        self,
+        stack: CloudFormation,
+        aws: AwsStub,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        called: str,
+        how: str,
+    ) -> None:
+        monkeypatch.setattr("sys.argv", [called.format(here=Path.cwd())])
+        monkeypatch.setenv("PATH", "/nowhere")
+        Tables(aws, count=7)
+        assert main(["check"]) == 1
+        words = how.format(python=sys.executable)
+        assert capsys.readouterr().out.endswith(f"mend it with: {words} check --fix\n")
+
+    def test_says_it_short_where_the_program_is_on_the_path(
+        self,
+        stack: CloudFormation,
+        aws: AwsStub,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+    ) -> None:
+        program = tmp_path / "bin" / "hangup"
+        program.parent.mkdir()
+        program.touch(mode=0o700)
+        monkeypatch.setattr("sys.argv", [str(program)])
+        monkeypatch.setenv("PATH", str(program.parent))
+        Tables(aws, count=7)
+        assert main(["check"]) == 1
+        assert capsys.readouterr().out.endswith("mend it with: hangup check --fix\n")
+
+    def test_says_how_to_mend_the_stack_that_was_checked(
+        self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        stack.name = "My-Hangup"
+        Tables(aws, count=7)
+        assert main(["check", "--stack", "My-Hangup"]) == 1
+        out = capsys.readouterr().out
+        assert out.endswith("mend it with: hangup check --fix --stack My-Hangup\n")
 
     def test_mends_and_is_status_0(
         self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]

@@ -235,7 +235,8 @@ def _locked(state_dir: Path | None) -> Iterator[IO[bytes] | None]:
         lock = (state_dir / "lock").open("wb")
     except OSError as error:
         raise LocalStackError(
-            f"{state_dir} cannot be used to keep state ({error.strerror}): choose another one."
+            f"{state_dir} cannot be used to keep state ({error.strerror}): "
+            "start the stack in another folder."
         ) from error
     with lock:
         deadline = time.monotonic() + MAX_LOCK_WAIT_S
@@ -247,7 +248,7 @@ def _locked(state_dir: Path | None) -> Iterator[IO[bytes] | None]:
                 if time.monotonic() > deadline:
                     raise LocalStackError(
                         f"The state in {state_dir} is in use: stop the stack that uses it, or "
-                        "choose another directory."
+                        "start this one in another folder."
                     ) from None
                 time.sleep(POLL_S)
         yield lock

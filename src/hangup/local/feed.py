@@ -22,9 +22,6 @@ Event = tuple[int, str, str]
 _OVERLAP_MS: Final = 5_000
 """How far back each look goes again: a line may be written after a later one was read."""
 
-_TIME: Final = "%Y-%m-%d %H:%M:%S,%f%z"
-"""Of Powertools' ``timestamp``."""
-
 _BORING: Final = frozenset({"activity recorded"})
 _SHOWN: Final = (
     "connectionId",
@@ -104,7 +101,9 @@ def in_order(events: Iterable[Event]) -> list[tuple[int, str]]:
 
 def _own_time_ms(message: str) -> int | None:
     with suppress(ValueError, TypeError, LookupError):
-        return round(datetime.strptime(json.loads(message)["timestamp"], _TIME).timestamp() * 1000)
+        # As Powertools writes it.
+        written = datetime.strptime(json.loads(message)["timestamp"], "%Y-%m-%d %H:%M:%S,%f%z")
+        return round(written.timestamp() * 1000)
     return None
 
 

@@ -6,16 +6,18 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from hangup.aws.stack import DeployedStack, stack_outputs
 from hangup.core.due import LOOK_AHEAD_S
 from hangup.core.model import DurationMs, EpochMs, Role
-from hangup.errors import LocalStackError
+from hangup.errors import BackendError, LocalStackError
 from hangup.local.client import client
 from hangup.local.deploy import Deployment, deploy, packaged_template
 from hangup.local.engine import HOST, Engine
@@ -46,20 +48,21 @@ class _Note:
     join_secret_arn: str
 
 
-def run_up(
+def run_up(  # noqa: PLR0913 - the command's options
     say: Callable[[str], None],
     *,
     port: int | None = None,
     idle_timeout_s: int = 120,
     precise: bool = False,
     state_dir: Path = STATE_DIR,
+    program: str = "hangup",
 ) -> None:
     """Run the stack and tell ``say`` what happens on it, until interrupted.
 
     ``precise`` is ``HangupStack``'s: closes come to the second. Without ``port`` it is that of the
-    last run, or 4566, or a free one if that is taken. Raises ``LocalStackError`` if the stack
-    cannot start or ends by itself, and lets ``KeyboardInterrupt`` through once everything is
-    stopped and saved.
+    last run, or 4566, or a free one if that is taken. ``program`` is what one types to call the
+    command line here. Raises ``LocalStackError`` if the stack cannot start or ends by itself, and
+    lets ``KeyboardInterrupt`` through once everything is stopped and saved.
     """
     note = _read_note(state_dir)
     if port is None:
@@ -75,7 +78,7 @@ def run_up(
             template=packaged_template(precise=precise),
         )
         _write_note(state_dir, _Note(port=engine.port, join_secret_arn=stack.join_secret_arn))
-        for line in _welcome(engine, stack, idle_timeout_s):
+        for line in _welcome(engine, stack, idle_timeout_s, program):
             say(line)
         feed = Feed(engine, stack)
         while engine.running:
@@ -91,42 +94,62 @@ def run_up(
 
 
 def local_join_secret(state_dir: Path = STATE_DIR) -> str:
-    """Return the join secret of the stack that ``run_up`` runs from ``state_dir``."""
-    note = _running(state_dir)
-    try:
+    """Return the join secret of the stack that ``run_up`` runs from ``state_dir``.
+
+    Raises ``LocalStackError`` if none runs.
+    """
+    with _running(state_dir) as note:
         return _secret(client("secretsmanager", f"http://{HOST}:{note.port}"), note.join_secret_arn)
-    except (BotoCoreError, ClientError) as error:
-        raise LocalStackError(
-            f"What listens on port {note.port} is not the local stack of this folder ({error}); "
-            "start it with: make up"
-        ) from error
 
 
 def local_stack(state_dir: Path = STATE_DIR) -> DeployedStack:
-    """Return the stack that ``run_up`` runs from ``state_dir``."""
-    endpoint = f"http://{HOST}:{_running(state_dir).port}"
-    outputs = stack_outputs(client("cloudformation", endpoint), _STACK)
-    return DeployedStack(
-        outputs=outputs,
-        dynamodb=client("dynamodb", endpoint),
-        functions=client("lambda", endpoint),
-        management=client("apigatewaymanagementapi", outputs["ManagementEndpoint"]),
-        queues=client("sqs", endpoint),
-    )
+    """Return the stack that ``run_up`` runs from ``state_dir``.
+
+    Raises ``LocalStackError`` if none runs.
+    """
+    with _running(state_dir) as note:
+        endpoint = f"http://{HOST}:{note.port}"
+        outputs = stack_outputs(client("cloudformation", endpoint), _STACK)
+        if outputs["JoinSecretArn"] != note.join_secret_arn:
+            raise _another(note.port, "its stack is of another folder")
+        return DeployedStack(
+            outputs=outputs,
+            dynamodb=client("dynamodb", endpoint),
+            functions=client("lambda", endpoint),
+            management=client("apigatewaymanagementapi", outputs["ManagementEndpoint"]),
+            queues=client("sqs", endpoint),
+        )
 
 
-def _running(state_dir: Path) -> _Note:
+@contextmanager
+def _running(state_dir: Path) -> Iterator[_Note]:
+    """Yield the note of a stack that seems to run; whoever asks it finds out whether it does.
+
+    The port may be somebody else's by now, another emulator's say, who answers anything.
+    """
     note = _read_note(state_dir)
     if note is None or _is_free(note.port):
-        raise LocalStackError("No local stack runs from this folder; start it with: make up")
-    return note
+        raise LocalStackError("No local stack runs from this folder; start it with: hangup up")
+    try:
+        yield note
+    except (BackendError, BotoCoreError, ClientError) as error:
+        raise _another(note.port, str(error)) from error
+    except (ResponseParserError, LookupError) as error:
+        raise _another(note.port, "it answers something else") from error
+
+
+def _another(port: int, why: str) -> LocalStackError:
+    return LocalStackError(
+        f"What listens on port {port} is not the local stack of this folder ({why}); start it "
+        "with: hangup up"
+    )
 
 
 def _secret(secrets: "SecretsManagerClient", arn: str) -> str:
     return secrets.get_secret_value(SecretId=arn)["SecretString"]
 
 
-def _welcome(engine: Engine, stack: Deployment, idle_timeout_s: int) -> Iterator[str]:
+def _welcome(engine: Engine, stack: Deployment, idle_timeout_s: int, program: str) -> Iterator[str]:
     token = mint_join_token(
         session_id=_SESSION,
         role=Role.SPEAKER,
@@ -149,7 +172,7 @@ def _welcome(engine: Engine, stack: Deployment, idle_timeout_s: int) -> Iterator
     yield f"  {shlex.quote(_python())} -m websockets {shlex.quote(url)}"
     yield f"  npx wscat -c {shlex.quote(url)}"
     yield 'and type {"action": "heartbeat"} now and then, or be hung up on.'
-    yield "Another token: .venv/bin/hangup token --local --session demo --role listener"
+    yield f"Another token: {program} token --local --session {_SESSION} --role listener"
     yield ""
 
 
