@@ -161,6 +161,19 @@ def test_interrupted_it_ends_in_order_and_leaves_nothing_behind(after_s: int) ->
     assert engine.remains() == []
 
 
+def test_when_nobody_reads_on_it_ends_in_order_and_leaves_nothing_behind() -> None:
+    with hangup("demo") as demo:
+        engine = engine_of(demo)
+        assert demo.stdout is not None
+        assert demo.stderr is not None
+        while "joins" not in demo.stdout.readline():
+            pass
+        demo.stdout.close()
+        errors = demo.stderr.read()
+        assert (demo.wait(LEAVES_WITHIN_S), errors) == (130, "")
+    assert engine.remains() == []
+
+
 def test_terminated_it_leaves_nothing_behind() -> None:
     with hangup("demo") as demo:
         engine = engine_of(demo)
