@@ -36,7 +36,7 @@ _GROWTH: Final = tuple(name for name in ROWS if name.startswith("growth_"))
 _MEASURES: Final[Mapping[Callable[[Run], None], tuple[str, ...]]] = {
     package.zip_size: ("zip_mb",),
     package.cold_start: ("cold_start_cpu_ms",),
-    measures.closes: ("close_cpu_ms",),
+    measures.closes: ("close_cpu_ms", "close_paced_cpu_ms"),
     measures.check: ("check_cpu_per_million", *_GROWTH),
     measures.large_sweep: ("sweep_s_256mb_1m", "peak_rss_mb", "peak_rss_mb_10k"),
     measures.closes_per_sweep: ("closes_per_sweep_256mb",),

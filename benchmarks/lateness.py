@@ -16,14 +16,14 @@ from typing import Final
 from benchmarks.endpoints import WorkNotDoneError
 from benchmarks.measures import Run
 from hangup.core.model import Role
-from hangup.local.deploy import Deployment, deploy, packaged_template
+from hangup.local.deploy import deploy, packaged_template
 from hangup.local.engine import Engine
 from hangup.local.participants import Participant
 
 __all__ = ["Topology", "late_ms", "lateness"]
 
 _CLIENTS: Final = 100
-_FALL_SILENT_FOR_S: Final = 60
+_ROUND_S: Final = 60
 """Clients fall silent over a minute, so that they meet the schedule at any moment of it."""
 _MAX_LATE_S: Final = 150
 """A minute, and sweeps that the guard has to doubt."""
@@ -58,37 +58,51 @@ PRECISE: Final = Topology(
 
 
 def lateness(run: Run) -> None:
-    """Measure how late closes come, in both topologies, in one round of many clients each."""
+    """Measure how late closes come, in both topologies, many clients in each round.
+
+    The rounds of a topology are minutes of one stack: the next begins while the clients of the one
+    before are still silent, as on a stack that people come to and leave.
+    """
     for topology in (MINUTE, PRECISE):
-        run.say(f"lateness, {topology.name}: {_CLIENTS} clients, two minutes and more")
         with Engine.start() as engine:
             stack = deploy(
                 engine,
                 parameters={"IdleTimeoutSeconds": str(topology.idle_timeout_s)},
                 template=packaged_template(precise=topology.precise),
             )
-            late = asyncio.run(_play(engine, stack, topology.idle_timeout_s))
-        cuts = quantiles(late, n=100)
-        run.take(topology.median_row, "hangup", cuts[49])
-        run.take(topology.late_row, "hangup", cuts[98])
-
-
-async def _play(engine: Engine, stack: Deployment, idle_timeout_s: int) -> Sequence[float]:
-    secret = engine.client("secretsmanager").get_secret_value(SecretId=stack.join_secret_arn)
-    choice = random.Random(1)  # noqa: S311 - the same play every time
-    moments = sorted(choice.uniform(0, _FALL_SILENT_FOR_S) for _ in range(_CLIENTS))
-    return await asyncio.gather(
-        *(
-            late_ms(
-                stack.web_socket_url,
-                f"client-{number}",
-                secret=secret["SecretString"],
-                starts_in_s=moment,
-                idle_timeout_s=idle_timeout_s,
+            secret = engine.client("secretsmanager").get_secret_value(
+                SecretId=stack.join_secret_arn
             )
-            for number, moment in enumerate(moments)
-        )
-    )
+            play = _play(run, topology, stack.web_socket_url, secret["SecretString"])
+            rounds = asyncio.run(play)
+        for late in rounds:
+            cuts = quantiles(late, n=100)
+            run.take(topology.median_row, "hangup", cuts[49])
+            run.take(topology.late_row, "hangup", cuts[98])
+
+
+async def _play(run: Run, topology: Topology, url: str, secret: str) -> Sequence[Sequence[float]]:
+    """Return how late each client of each round was hung up on, milliseconds."""
+    choice = random.Random(1)  # noqa: S311 - the same play every time
+    rounds: list[list[asyncio.Task[float]]] = []
+    async with asyncio.TaskGroup() as clients:
+        for number in run.rounds(f"lateness, {topology.name}, {_CLIENTS} clients"):
+            rounds.append(
+                [
+                    clients.create_task(
+                        late_ms(
+                            url,
+                            f"client-{number}-{place}",
+                            secret=secret,
+                            starts_in_s=choice.uniform(0, _ROUND_S),
+                            idle_timeout_s=topology.idle_timeout_s,
+                        )
+                    )
+                    for place in range(_CLIENTS)
+                ]
+            )
+            await asyncio.sleep(_ROUND_S)
+    return [[client.result() for client in clients] for clients in rounds]
 
 
 async def late_ms(

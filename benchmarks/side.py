@@ -1,6 +1,6 @@
 """One sweep of one side, measured from inside: run as a process of its own.
 
-    python -m benchmarks.side naive|hangup|naive-check|hangup-check RESULT_FILE
+    python -m benchmarks.side SIDE RESULT_FILE
         [--remaining-ms N] [--cgroup FILE] [--dies-after-s N] [--warm N]
 
 What is being swept comes from the environment, as in Lambda. ``RESULT_FILE`` gets the numbers
@@ -14,14 +14,26 @@ import importlib
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from benchmarks.trial import Side
 
 __all__ = ["main"]
 
 Handler = Callable[[object, object], dict[str, Any]]
+
+_HANDLERS: Final[Mapping["Side", tuple[str, str]]] = {
+    "naive": ("benchmarks.naive", "lambda_handler"),
+    "naive-check": ("benchmarks.naive", "check_handler"),
+    "hangup": ("hangup.handlers.timeout_handler", "lambda_handler"),
+    "hangup-check": ("benchmarks.checking", "check_handler"),
+    "closes": ("benchmarks.claims", "close_handler"),
+    "closes-in-batches": ("benchmarks.claims", "close_in_batches_handler"),
+}
 
 
 class Context:
@@ -40,7 +52,7 @@ class Context:
 def main() -> None:
     """Sweep once and write down what it took."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("side", choices=["naive", "naive-check", "hangup", "hangup-check"])
+    parser.add_argument("side", choices=_HANDLERS)
     parser.add_argument("result", type=Path)
     parser.add_argument("--remaining-ms", type=int, default=60_000)
     parser.add_argument("--cgroup", type=Path)
@@ -71,14 +83,10 @@ def main() -> None:
     arguments.result.write_text(json.dumps(sample))
 
 
-def _handler(side: str) -> Handler:
+def _handler(side: "Side") -> Handler:
     # Imported here: a process of one side has not loaded the other.
-    if side == "hangup-check":
-        return importlib.import_module("benchmarks.checking").check_handler  # type: ignore[no-any-return]
-    if side == "hangup":
-        return importlib.import_module("hangup.handlers.timeout_handler").lambda_handler  # type: ignore[no-any-return]
-    naive = importlib.import_module("benchmarks.naive")
-    return naive.lambda_handler if side == "naive" else naive.check_handler  # type: ignore[no-any-return]
+    module, name = _HANDLERS[side]
+    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
 
 
 def _cpu_s() -> float:

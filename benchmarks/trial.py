@@ -17,7 +17,7 @@ from benchmarks.tables import PAGE_RECORDS, Engine, table_name
 
 __all__ = ["Sample", "Side", "sweep"]
 
-Side = Literal["naive", "naive-check", "hangup", "hangup-check"]
+Side = Literal["naive", "naive-check", "hangup", "hangup-check", "closes", "closes-in-batches"]
 
 _ROOT: Final = Path(__file__).parents[1]
 _MAX_RUN_S: Final = 1_800
@@ -50,14 +50,15 @@ def sweep(  # noqa: PLR0913 - what a trial varies
     limit: CpuLimit | None = None,
     dies_after_s: float | None = None,
     warm: int = 0,
+    closes_per_second: int = 0,
 ) -> Sample | None:
     """Run one sweep and return what it took; None if it was ended after ``dies_after_s``.
 
     With ``table`` it is a sweep over that engine's table of so many ``records``, of which ``idle``
     are; else over the stub's own table, whose connections all are. ``remaining_ms`` is what
-    the handler is told it may go on for; its pace is lifted. With ``warm`` a sweep comes
-    before those that count, and of so many the mean is returned. Raises ``WorkNotDoneError`` with
-    the end of what the process said if it failed.
+    the handler is told it may go on for; ``closes_per_second`` is Hangup's pace, which 0 lifts.
+    With ``warm`` a sweep comes before those that count, and of so many the mean is returned. Raises
+    ``WorkNotDoneError`` with the end of what the process said if it failed.
     """
     about_table = (
         {}
@@ -81,7 +82,7 @@ def sweep(  # noqa: PLR0913 - what a trial varies
             ended = subprocess.run(  # noqa: S603 - fixed words and our own paths
                 command,
                 cwd=_ROOT,
-                env=_environment(aws) | about_table,
+                env=_environment(aws, closes_per_second) | about_table,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
@@ -96,7 +97,7 @@ def sweep(  # noqa: PLR0913 - what a trial varies
         return Sample(**json.loads(result.read_text()))
 
 
-def _environment(aws: Endpoints) -> dict[str, str]:
+def _environment(aws: Endpoints, closes_per_second: int) -> dict[str, str]:
     """Return a function's environment, and nothing else of this process's than its path."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
@@ -112,7 +113,7 @@ def _environment(aws: Endpoints) -> dict[str, str]:
         "AWS_REGION": "us-east-1",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "CLOSES_PER_SECOND": "0",
+        "CLOSES_PER_SECOND": str(closes_per_second),
         "CONNECTIONS_TABLE": "connections",
         "CONNECTION_IDLE_TIMEOUT_SECONDS": "1200",
         "DISCONNECT_HANDLER_FUNCTION": "disconnect-handler",

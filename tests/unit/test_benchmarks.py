@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import results, tables
+from benchmarks.claims import BATCH
 from benchmarks.endpoints import Endpoints, WorkNotDoneError
 from benchmarks.machine import CPU_SHARE, cpu_limit
 from benchmarks.measures import QUICK, Run
@@ -60,6 +61,20 @@ def test_a_check_closes_nobody(aws: Endpoints, side: Side, warm: int) -> None:
         "idle": 12,
     }
     aws.check(closes=0)
+
+
+@pytest.mark.parametrize("side", ["closes", "closes-in-batches"])
+@pytest.mark.parametrize("closes_per_second", [0, 20])
+def test_closes_are_the_same_however_they_are_claimed(
+    aws: Endpoints, side: Side, closes_per_second: int
+) -> None:
+    aws.reset(records=BATCH + 1)
+    sample = sweep(side, aws, closes_per_second=closes_per_second)
+    assert sample is not None
+    assert sample.report == {"checked": BATCH + 1, "closed": BATCH + 1}
+    aws.check(closes=BATCH + 1, claims=BATCH + 1)
+    if closes_per_second:
+        assert sample.wall_s > BATCH / closes_per_second
 
 
 def test_a_sweep_that_is_ended_has_no_sample(aws: Endpoints) -> None:
