@@ -8,11 +8,12 @@
    queue the sweep closes none: it looks ahead, and queues what is idle or will be before the next
    sweep has looked. Meanwhile the next batch is gathered.
 5. Stop in time: with less than the margin left, the sweep starts nothing more and says so; the
-   next sweep starts at another segment, so that no part of the table waits for ever.
+   next sweep starts at another segment, so that no segment waits for ever, as long as a sweep reads
+   as much of the table as those side by side are.
 6. Report: metrics first, then one log line, then an error if a backend failed.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,6 +29,7 @@ from hangup.core.policy import Adopt, Close, IdlePolicy, Keep, Unreadable, decid
 from hangup.core.report import SweepReport
 from hangup.core.segments import (
     ROTATION_MS,
+    SCAN_MARGIN_MS,
     SEGMENTS_AT_ONCE,
     WHOLE_TABLE,
     SegmentGroup,
@@ -48,15 +50,9 @@ from hangup.ports import (
 
 __all__ = [
     "BATCH_SIZE",
-    "SCAN_MARGIN_MS",
     "STOP_MARGIN_MS",
     "Sweep",
 ]
-
-SCAN_MARGIN_MS: Final = DurationMs(13_000)
-"""With less than this left no page is read: there must be time to close what is in it. What this
-is more than for a close, five seconds, a batch takes at the default pace; where two are waiting,
-the rest is left to the next sweep."""
 
 BATCH_SIZE: Final = 1_000
 """Idle connections gathered before some are closed: a thousand judge the table well, since a scan
@@ -72,7 +68,7 @@ class Sweep:
     """One pass over the connections table, ready to be run once per invocation.
 
     ``total_segments`` (at least 1) is how many parts the table, or a group's part of it, is read
-    in, up to four of them side by side while none is closed. ``parallel_map``, on one thread, runs
+    in, up to four of them side by side while no close begins. ``parallel_map``, on one thread, runs
     these readers, the closes of a batch while the next is read, and the guard's questions. With a
     ``due_queue`` the sweep closes nothing itself.
     """
@@ -123,10 +119,12 @@ class _Pass:
     correlation_id: str
     override_guard: bool
     group: SegmentGroup
-    unread: Iterator[Iterator[ScanPage]] = field(init=False)
-    """The segments of which nothing has been read, by their pages."""
-    begun: list[Iterator[ScanPage]] = field(default_factory=list)
+    unread: deque[int] = field(init=False)
+    """The segments of which nothing has been read."""
+    begun: list[tuple[int, Iterator[ScanPage]]] = field(default_factory=list)
     """Those that have been read in part; not while a page of them is being read."""
+    readers: int = 0
+    """How many read now."""
     gathered: list[Connection] = field(default_factory=list)
     """Idle, or due: to be acted on."""
     timeless: list[Connection] = field(default_factory=list)
@@ -138,15 +136,7 @@ class _Pass:
     held: bool = False
 
     def __post_init__(self) -> None:
-        sweep, group = self.sweep, self.group
-        self.unread = (
-            sweep.connections.scan_candidates(
-                cutoff_ms=self._scan_cutoff_ms(),
-                segment=group.index * sweep.total_segments + segment,
-                total_segments=group.of * sweep.total_segments,
-            )
-            for segment in segments_from(self.now_ms, sweep.total_segments)
-        )
+        self.unread = deque(segments_from(self.now_ms, self.sweep.total_segments))
 
     def run(self) -> SweepReport:
         self._read_on()
@@ -174,27 +164,46 @@ class _Pass:
 
     def _read_segments(self) -> None:
         """Read one page after the other until a batch is gathered, or others read what is left."""
-        while len(self.gathered) + len(self.timeless) < BATCH_SIZE:
-            segment = self.begun.pop() if self.begun else next(self.unread, None)
-            if segment is None:
-                return
-            # Asked before each page: a page is a read of up to 1 MB.
-            if self.time_left_ms() < SCAN_MARGIN_MS:
-                self.complete = False
-                return
-            try:
-                page = next(segment, None)
-            except BackendError as error:
-                # Having raised, the segment is at its end; the others are read on.
-                self.sweep.log.error("scan failed", error=str(error))
-                self.complete = False
-                # The first error is the likelier cause of the later ones.
-                self.first_error = self.first_error or error
-                continue
-            if page is not None:
-                self.begun.append(segment)
-                self.counts["checked"] += page.scanned_count
-                self._decide(page.candidates)
+        self.readers += 1
+        while self._read_page():
+            pass
+        self.readers -= 1
+
+    def _read_page(self) -> bool:
+        """Read a page, if this reader is to; return whether it may be to read another."""
+        if len(self.gathered) + len(self.timeless) >= BATCH_SIZE:
+            return False
+        if not self.begun and not self.unread:
+            return False
+        # Asked before each page: a page is a read of up to 1 MB.
+        if self.time_left_ms() < SCAN_MARGIN_MS:
+            self.complete = False
+            return False
+        segment, pages = self.begun.pop() if self.begun else self._begin(self.unread.popleft())
+        try:
+            page = next(pages, None)
+        except BackendError as error:
+            # Having raised, the segment is at its end; the others are read on.
+            self.sweep.log.error("scan failed", segment=segment, error=str(error))
+            self.complete = False
+            # The first error is the likelier cause of the later ones.
+            self.first_error = self.first_error or error
+            # By fewer: where the table's capacity is what is short, they get in each other's way.
+            return self.readers == 1
+        if page is not None:
+            self.begun.append((segment, pages))
+            self.counts["checked"] += page.scanned_count
+            self._decide(page.candidates)
+        return True
+
+    def _begin(self, segment: int) -> tuple[int, Iterator[ScanPage]]:
+        group, segments = self.group, self.sweep.total_segments
+        pages = self.sweep.connections.scan_candidates(
+            cutoff_ms=self._scan_cutoff_ms(),
+            segment=group.index * segments + segment,
+            total_segments=group.of * segments,
+        )
+        return segment, pages
 
     def _scan_cutoff_ms(self) -> EpochMs:
         looks_until_ms = self.now_ms
@@ -321,7 +330,7 @@ class _Pass:
         if self.override_guard or not guard.is_suspicious(
             idle=self.counts["found"] * groups,
             checked=self.counts["checked"] * groups,
-            whole_table=self.complete,
+            whole_table=self.complete and not self.unread and not self.begun,
         ):
             return None
         sample = guard.sample(batch, seed=self.now_ms // ROTATION_MS)
@@ -381,8 +390,9 @@ class _Pass:
         else:
             self.sweep.log.warning("sweep incomplete, the next one goes on", **report.as_json())
         if self.first_error is not None:
+            done = count["queued"] + report.closed + report.gone + report.closes.claims_lost
             raise SweepFailed(
-                f"the sweep met errors, {report.failures} of {count['found']} idle connections are "
-                f"left to the next one; first error: {self.first_error}"
+                f"the sweep met errors, {count['found'] - done} of {count['found']} idle "
+                f"connections are left to the next one; first error: {self.first_error}"
             ) from self.first_error
         return report

@@ -161,6 +161,18 @@ class TestScanCandidates:
         assert scanned == 40
         assert sorted(found) == sorted(connection.connection_id for connection in idle)
 
+    def test_a_record_stays_in_its_segment_whatever_else_comes(self, store: Store) -> None:
+        idle = [replace(IDLE, connection_id=f"i{i}=") for i in range(40)]
+        store.put(*idle)
+        found = []
+        for segment in range(4):
+            for page in store.connections.scan_candidates(
+                cutoff_ms=NOW_MS, segment=segment, total_segments=4
+            ):
+                found += [connection.connection_id for connection in page.candidates]
+            store.put(replace(IDLE, connection_id=f"a{segment}=", last_activity_ms=NOW_MS))
+        assert sorted(found) == sorted(connection.connection_id for connection in idle)
+
     def test_more_segments_than_records_are_no_error(self, store: Store) -> None:
         store.put(IDLE)
         pages = [

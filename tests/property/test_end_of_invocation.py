@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from hangup.aws.calls import ATTEMPT_MS, REPORT_MS, Calls, Deadline
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.core.pacing import Pace
+from hangup.core.segments import SCAN_MARGIN_MS
 from hangup.errors import SweepFailed
 from hangup.ports import LeaveOutcome
-from hangup.sweep import BATCH_SIZE, SCAN_MARGIN_MS, STOP_MARGIN_MS
+from hangup.sweep import BATCH_SIZE, STOP_MARGIN_MS
 from hangup.testing import InMemoryConnections
 from tests.unit.cleanup import cleanup_of
 from tests.unit.test_timeout_handler import World

@@ -4,12 +4,15 @@ What the tables then hold is for ``tests/contract`` to say.
 """
 
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pytest
 
+from hangup.aws.calls import REPORT_MS, Deadline
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.core.model import Connection, DurationMs, EpochMs, Role, Session
+from hangup.core.segments import SCAN_MARGIN_MS
 from hangup.errors import BackendError
 from hangup.ports import ActivityOutcome, JoinOutcome, LeaveOutcome
 from hangup.testing import FakeClock
@@ -96,6 +99,25 @@ class TestConnections:
         assert request["ExpressionAttributeValues"][":cutoff"] == {"N": str(NOW_MS)}
         assert "lastActivityTime" in request["ProjectionExpression"]
         assert "targetLanguage" not in request["ProjectionExpression"]
+
+    @pytest.mark.parametrize(("spare_ms", "reads"), [(5_000, 6), (49, 1), (-1, 1)])
+    def test_a_page_is_not_read_again_when_it_is_too_late_for_one(
+        self,
+        aws: AwsStub,
+        connections: DynamoDbConnections,
+        deadline: Deadline,
+        spare_ms: int,
+        reads: int,
+    ) -> None:
+        deadline.start(REPORT_MS + SCAN_MARGIN_MS + spare_ms)
+        aws.fail("Scan", status=500, code="InternalServerError", times=6)
+        with (
+            # The longest of pauses, so that none is as short as the time that is left.
+            patch("hangup.aws.calls.random.randint", lambda _least, most: most),
+            pytest.raises(BackendError, match="Scan failed with InternalServerError"),
+        ):
+            list(connections.scan_candidates(cutoff_ms=NOW_MS, segment=0, total_segments=1))
+        assert len(aws.calls("Scan")) == reads
 
     def test_knows_an_orphan_by_the_record_that_a_refusal_brings_along(
         self, aws: AwsStub, connections: DynamoDbConnections

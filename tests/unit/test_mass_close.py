@@ -8,12 +8,13 @@ import pytest
 from hangup.aws.clock import SystemClock
 from hangup.aws.interleaving import Interleaved, sleep
 from hangup.closer import Pacer
+from hangup.core.guard import GuardPolicy
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.core.pacing import Pace
-from hangup.core.segments import SEGMENTS_AT_ONCE
+from hangup.core.segments import SCAN_MARGIN_MS, SEGMENTS_AT_ONCE
 from hangup.errors import BackendError, SweepFailed
 from hangup.ports import ParallelMap
-from hangup.sweep import BATCH_SIZE, SCAN_MARGIN_MS, STOP_MARGIN_MS
+from hangup.sweep import BATCH_SIZE, STOP_MARGIN_MS
 from hangup.testing import START_MS, InMemoryConnections
 from tests.unit.test_timeout_handler import PLENTY_MS, World
 
@@ -189,6 +190,38 @@ def test_four_segments_are_read_side_by_side(world: World) -> None:
     assert (counts["checked"], counts["closed"], counts["complete"]) == (200, 200, True)
     # Never the same segment twice at once.
     assert max(map(len, most)) == SEGMENTS_AT_ONCE
+
+
+def test_fewer_are_read_side_by_side_after_one_that_fails(world: World) -> None:
+    interleave(world, page_size=10, total_segments=16)
+    crowd(world, 200, talking=False)
+    under_way: list[str] = []
+    most: list[int] = []
+
+    def the_first_two_fail(operation: str, key: str) -> None:
+        if operation == "Scan":
+            under_way.append(key)
+            most.append(len(under_way))
+            sleep(0.001)
+            under_way.remove(key)
+            if len(most) - len(under_way) <= 2:
+                world.faults.fail("Scan")
+
+    world.faults.before = the_first_two_fail
+    with pytest.raises(SweepFailed, match="Scan failed"):
+        world.run()
+    assert most[:4] == [1, 2, 3, 4]
+    assert max(most[4:]) == 2
+
+
+@pytest.mark.parametrize("at_least", [20, 5_000])
+def test_a_batch_of_a_table_that_was_not_read_whole_is_doubted(world: World, at_least: int) -> None:
+    world.sweep = replace(
+        world.sweep, guard=GuardPolicy(share_percent=50, at_least=at_least, sample_size=20)
+    )
+    crowd(world, 2 * BATCH_SIZE, talking=True)
+    assert world.run()["held"] is True
+    assert len(world.gateway.open_ids) == 2 * BATCH_SIZE
 
 
 @pytest.mark.parametrize("parallel_map", [map, Interleaved(8)])

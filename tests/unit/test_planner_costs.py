@@ -9,6 +9,7 @@ from hangup import sweep
 from hangup.aws import clients, interleaving
 from hangup.aws.calls import REPORT_MS
 from hangup.core import limits
+from hangup.core.segments import SCAN_MARGIN_MS
 from hangup.planner.assumptions import (
     BATCH_SIZE,
     CONCURRENCY,
@@ -161,6 +162,6 @@ def test_the_constants_are_those_of_the_product() -> None:
     assert clients.CLOSES_IN_FLIGHT == CONCURRENCY
     assert interleaving._FIRST_WAITS == QUEUE_CONCURRENCY
     assert sweep.BATCH_SIZE == BATCH_SIZE
-    assert INVOCATION_S - (sweep.SCAN_MARGIN_MS + REPORT_MS) / 1000 == SCAN_BUDGET_S
+    assert INVOCATION_S - (SCAN_MARGIN_MS + REPORT_MS) / 1000 == SCAN_BUDGET_S
     assert INVOCATION_S - (sweep.STOP_MARGIN_MS + REPORT_MS) / 1000 == SWEEP_BUDGET_S
     assert limits.MAX_CONNECTION_S == MAX_CONNECTION_S

@@ -17,11 +17,11 @@ from hangup.core.guard import DEFAULT_GUARD
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.core.pacing import Pace
 from hangup.core.policy import IdlePolicy
-from hangup.core.segments import SEGMENTS_AT_ONCE, segments_from
+from hangup.core.segments import SCAN_MARGIN_MS, SEGMENTS_AT_ONCE, segments_from
 from hangup.errors import BackendError, ConfigurationError, SweepFailed
 from hangup.handlers import timeout_handler
 from hangup.ports import CloseOutcome, ScanPage
-from hangup.sweep import SCAN_MARGIN_MS, STOP_MARGIN_MS, Sweep
+from hangup.sweep import STOP_MARGIN_MS, Sweep
 from hangup.testing import START_MS, InMemoryConnections, InMemoryWorld
 from tests.unit.aws_stub import AwsStub
 
@@ -345,8 +345,8 @@ class TestCheckAndCloseIdleConnections:
     def test_adopts_only_while_there_is_time(self, world: World) -> None:
         for number in range(10):
             world.connections.put(Connection(connection_id=f"c{number}"))
-        # For a page, for none further of either segment, to begin, and for three of them.
-        left = iter([PLENTY_MS, *[STOP_MARGIN_MS] * 6])
+        # For a page, for none further of the four readers, to begin, and for three of them.
+        left = iter([PLENTY_MS, *[STOP_MARGIN_MS] * 8])
         report = world.sweep.check_and_close_idle_connections(
             time_left_ms=lambda: next(left, DurationMs(STOP_MARGIN_MS - 1)), correlation_id="t"
         )
@@ -425,13 +425,40 @@ class TestCheckAndCloseIdleConnections:
 
     def test_reads_the_other_segments_on_where_one_fails(self, world: World) -> None:
         world.sweep = replace(world.sweep, total_segments=8)
-        for number in range(8):
+        for number in range(80):
             world.connect(f"c{number}", silent_s=121)
+        first = next(segments_from(START_MS, 8))
+        pages = world.connections.scan_candidates(
+            cutoff_ms=START_MS, segment=first, total_segments=8
+        )
+        unread = {connection.connection_id for page in pages for connection in page.candidates}
         world.faults.fail("Scan")
-        with pytest.raises(SweepFailed, match="Scan failed"):
+        with pytest.raises(SweepFailed, match=f"0 of {80 - len(unread)} idle .*: Scan failed"):
             world.run()
-        assert len(world.gateway.open_ids) == 1
+        assert 0 < len(unread) < 80
+        assert world.gateway.open_ids == unread
         assert world.metrics.total("SweepsIncomplete") == 1
+        assert [
+            fields["segment"] for _, event, fields in world.log.lines if event == "scan failed"
+        ] == [first]
+
+    def test_says_how_many_are_left_where_there_was_no_time_for_them(self, world: World) -> None:
+        for number in range(30):
+            world.connect(f"c{number}", silent_s=121)
+        world.sweep = replace(world.sweep, total_segments=8)
+        world.faults.fail("Scan")
+        left_ms = [PLENTY_MS]
+
+        def end_with_the_reading(operation: str, _key: str) -> None:
+            if operation != "Scan":
+                left_ms[0] = DurationMs(STOP_MARGIN_MS - 1)
+
+        world.faults.before = end_with_the_reading
+        with pytest.raises(SweepFailed, match=r"the sweep met errors, (\d+) of \1 idle"):
+            world.sweep.check_and_close_idle_connections(
+                time_left_ms=lambda: left_ms[0], correlation_id="t"
+            )
+        assert len(world.gateway.open_ids) == 30
 
     def test_stops_in_time_and_closes_what_it_has_gathered(self, world: World) -> None:
         for number in range(4):
@@ -441,10 +468,11 @@ class TestCheckAndCloseIdleConnections:
             [
                 PLENTY_MS,
                 SCAN_MARGIN_MS,
-                DurationMs(SCAN_MARGIN_MS - 1),
+                *[DurationMs(SCAN_MARGIN_MS - 1)] * 4,  # each reader asks
                 STOP_MARGIN_MS,  # to act on the batch
                 *[STOP_MARGIN_MS] * 2,  # for the guard, since the table was not seen whole
                 STOP_MARGIN_MS,  # after it
+                STOP_MARGIN_MS,  # to read on meanwhile
                 STOP_MARGIN_MS,  # when it is its turn to be closed
             ]
         )

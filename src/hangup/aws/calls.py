@@ -27,7 +27,7 @@ from hangup.ports import Clock
 
 __all__ = ["ATTEMPT_MS", "AnsweredError", "Calls", "Deadline"]
 
-ATTEMPT_MS: Final = 4_000
+ATTEMPT_MS: Final = DurationMs(4_000)
 """What one attempt takes: the socket time-outs of ``clients``, added up."""
 
 REPORT_MS: Final = 3_000
@@ -89,7 +89,7 @@ class Calls:
         self._deadline = deadline
         self._max_attempts = max_attempts
 
-    def __call__(
+    def __call__(  # noqa: PLR0913 - what calls differ in
         self,
         operation: str,
         call: Callable[[], Result],
@@ -97,13 +97,15 @@ class Calls:
         table: Table | None = None,
         max_attempts: int | None = None,
         repeat_unanswered: bool = True,
+        repeat_until_ms: DurationMs = ATTEMPT_MS,
     ) -> Result:
         """Return what ``call`` returns. Raises ``BackendError`` (``AnsweredError`` if AWS said so).
 
         ``table`` is the one that it is about: an error that AWS answers names it. ``call`` is made
-        up to ``max_attempts`` times (None: as often as these calls are by default). It must be safe
-        to repeat after an attempt that took effect and was not answered, unless
-        ``repeat_unanswered`` is False.
+        up to ``max_attempts`` times (None: as often as these calls are by default), and not again
+        with less than ``repeat_until_ms`` (at least ``ATTEMPT_MS``) left. It must be safe to repeat
+        after an attempt that took effect and was not answered, unless ``repeat_unanswered`` is
+        False.
         """
         max_attempts = max_attempts or self._max_attempts
         for attempt in range(max_attempts):
@@ -133,7 +135,7 @@ class Calls:
             longest_ms = min(_FIRST_PAUSE_MS << attempt, _LONGEST_PAUSE_MS)
             pause_ms = DurationMs(random.randint(0, longest_ms))  # noqa: S311
             last = attempt + 1 == max_attempts
-            if last or not repeated or self._deadline.left_ms() < pause_ms + ATTEMPT_MS:
+            if last or not repeated or self._deadline.left_ms() < pause_ms + repeat_until_ms:
                 raise failure
             self._clock.sleep(pause_ms)
         raise AssertionError("max_attempts is at least 1")

@@ -16,6 +16,7 @@ from hangup.aws.items import (
 )
 from hangup.core.limits import MAX_CLOCK_LEAD_MS
 from hangup.core.model import Connection, DurationMs, EpochMs
+from hangup.core.segments import SCAN_MARGIN_MS
 from hangup.ports import ActivityOutcome, ScanPage
 
 if TYPE_CHECKING:
@@ -175,7 +176,13 @@ class DynamoDbConnections:
     def _scan(self, request: "ScanInputTypeDef") -> Iterator[ScanPage]:
         # Page by page here, not by botocore's paginator, which could not go on after a failed page.
         while True:
-            page = self._calls("Scan", partial(self._client.scan, **request), table=self._table)
+            # Not tried again when it is too late for a page: what was found is still to be closed.
+            page = self._calls(
+                "Scan",
+                partial(self._client.scan, **request),
+                table=self._table,
+                repeat_until_ms=SCAN_MARGIN_MS,
+            )
             try:
                 candidates = [connection_from_item(item) for item in page["Items"]]
             except KeyError:

@@ -1,4 +1,4 @@
-"""Which parts of the table a sweep reads, and in which order.
+"""Which parts of the table a sweep reads, in which order, and until when.
 
 DynamoDB reads a table in as many segments as one says, each a part of the hash of the keys, and so
 of the partitions. Some are read side by side, and those should lie far apart: a partition gives
@@ -10,9 +10,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from hangup.core.model import EpochMs
+from hangup.core.model import DurationMs, EpochMs
 
-__all__ = ["ROTATION_MS", "SEGMENTS_AT_ONCE", "WHOLE_TABLE", "SegmentGroup", "segments_from"]
+__all__ = [
+    "ROTATION_MS",
+    "SCAN_MARGIN_MS",
+    "SEGMENTS_AT_ONCE",
+    "WHOLE_TABLE",
+    "SegmentGroup",
+    "segments_from",
+]
+
+SCAN_MARGIN_MS: Final = DurationMs(13_000)
+"""With less than this left no page is read: there must be time to close what is in it. What this
+is more than for a close, five seconds, a batch takes at the default pace; where two are waiting,
+the rest is left to the next sweep."""
 
 SEGMENTS_AT_ONCE: Final = 4
 """Segments that a sweep reads side by side. An answer takes some 50 ms, and 8 ms of Lambda's 0.15
@@ -42,7 +54,7 @@ def segments_from(now_ms: EpochMs, total_segments: int) -> Iterator[int]:
 
     The start is a multiple of the golden ratio, so that it visits every segment evenly even where
     sweeps come only every second, fifth or sixtieth minute. Segments that are next to each other
-    here lie a quarter of the table apart, as far as its number of segments allows.
+    here lie a quarter of them all apart, as far as their number allows.
     """
     minute = now_ms // ROTATION_MS
     first = (minute * _GOLDEN_RATIO_32 % 2**32) * total_segments >> 32

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from zlib import crc32
 
 from hangup.core.limits import MAX_CLOCK_LEAD_MS
 from hangup.core.model import Connection, DurationMs, EpochMs
@@ -45,7 +46,7 @@ class InMemoryConnections:
         self, *, cutoff_ms: EpochMs, segment: int, total_segments: int
     ) -> Iterator[ScanPage]:
         """Yield the pages of one segment; a record is in the same segment in every scan."""
-        ids = sorted(self.records)[segment::total_segments]
+        ids = [i for i in sorted(self.records) if _hash(i) * total_segments >> 32 == segment]
         for start in range(0, max(len(ids), 1), self._page_size):
             with self._faults.call("Scan", str(segment)):
                 page = [
@@ -113,6 +114,11 @@ class InMemoryConnections:
         malformed = tuple(n for n in record.connection.malformed if n != "lastActivityTime")
         record.connection = replace(record.connection, last_activity_ms=now_ms, malformed=malformed)
         return ActivityOutcome.RECORDED
+
+
+def _hash(connection_id: str) -> int:
+    """Return 32 bits that depend on nothing but the id."""
+    return crc32(connection_id.encode("utf-8", "surrogatepass"))
 
 
 def _is_candidate(connection: Connection, cutoff_ms: EpochMs) -> bool:
