@@ -36,7 +36,7 @@ soak: .venv/.dev ## 2 x 50,000 schedules of the model, then 500 real clients for
 	HANGUP_SCHEDULES=50000 $(BIN)/python -m pytest tests/model/test_model.py -k "in_memory or queue"
 	HANGUP_SOAK_CLIENTS=500 HANGUP_SOAK_SECONDS=300 $(BIN)/python -m pytest tests/soak -s
 
-bench: .venv/.dev ## Measure against the naive way (40 minutes); one row: make bench ROWS=zip_mb
+bench: .venv/.dev ## Measure against the naive way (half an hour); one row: make bench ROWS=zip_mb
 	$(BIN)/python -m benchmarks $(if $(ROWS),--rows $(ROWS))
 
 bench-quick: .venv/.dev ## Show that the benchmarks work, small and without writing results (about a minute)

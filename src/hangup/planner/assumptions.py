@@ -51,9 +51,9 @@ a million records of which ten are idle (``growth_check_cpu_1m`` of ``benchmarks
 Those have 137 bytes and come in 143 pages of 7,000, so a page is nearly as full as it can be."""
 
 CLOSE_CPU_MS: Final = 1.0
-"""CPU of one close: claim, notice, delete, hand-over. Measured with TLS: ``close_cpu_ms`` of
-``benchmarks/results.json`` where closes are not paced, and 0.9 at the default pace, at which fewer
-answers come at once."""
+"""CPU of one close: claim, notice, delete, hand-over, on the safe side. Measured with TLS at the
+default pace: ``close_paced_cpu_ms`` of ``benchmarks/results.json``. Where closes are not paced more
+answers come at once, and it is a third to a half of that (``close_cpu_ms``)."""
 
 CLOSE_LATENCY_MS: Final = 40.0
 """Time of one close's four calls, one after the other. Assumed: 10 ms each."""
@@ -71,7 +71,7 @@ INVOCATION_S: Final = 60
 """Time limit of the timeout function."""
 
 SCAN_BUDGET_S: Final = 44.0
-"""After this no page is read. ``hangup.sweep.SCAN_MARGIN_MS`` before the time limit,
+"""After this no page is read. ``hangup.core.segments.SCAN_MARGIN_MS`` before the time limit,
 less ``hangup.aws.calls.REPORT_MS``."""
 
 SWEEP_BUDGET_S: Final = 49.0
