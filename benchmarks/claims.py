@@ -145,9 +145,17 @@ _PACES: Final = {
 
 def main() -> None:
     """Measure both ways and print what a close took."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.claims", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="5")
-    parser.add_argument("--closes", type=int, default=3_000, metavar="N", help="of a run: 3000")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.claims",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, metavar="N", help="how often each way is measured: 5"
+    )
+    parser.add_argument(
+        "--closes", type=int, default=3_000, metavar="N", help="connections of a run: 3000"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as certificates, Endpoints.start(Path(certificates)) as aws:
         for pace, per_second in _PACES.items():

@@ -74,7 +74,10 @@ def lateness(run: Run) -> None:
                 SecretId=stack.join_secret_arn
             )
             play = _play(run, topology, stack.web_socket_url, secret["SecretString"])
-            rounds = asyncio.run(play)
+            try:
+                rounds = asyncio.run(play)
+            except* WorkNotDoneError as errors:
+                raise errors.exceptions[0] from None
         for late in rounds:
             cuts = quantiles(late, n=100)
             run.take(topology.median_row, "hangup", cuts[49])

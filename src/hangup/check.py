@@ -42,7 +42,7 @@ from hangup.core.model import Connection, DurationMs, EpochMs, Role, Session
 from hangup.mending import Mended, Mending, listeners_on_record
 from hangup.ports import Audit, Clock, Gateway, ParallelMap, SessionsRepository
 
-__all__ = ["PAUSE_MS", "Check", "CheckReport", "some"]
+__all__ = ["PAUSE_MS", "Check", "CheckReport", "findings_as_json", "in_words"]
 
 PAUSE_MS: Final = DurationMs(5_000)
 """Between two looks: several times what a join or the cleanup of one connection takes."""
@@ -52,11 +52,6 @@ _ROUNDS: Final = 3
 """One mend may uncover another: the count of a session whose ghosts are gone, say."""
 
 _PROGRESS_MS: Final = DurationMs(5_000)
-
-
-def some(number: int, thing: str) -> str:
-    """Return how many there are of a thing, in words: ``1 session``, ``2 sessions``."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +99,7 @@ class Check:
         first = self._first_look()
         broken: list[Broken] = []
         if first.suspicions:
-            self.progress(f"looking again at {some(len(first.suspicions), 'suspicion')}")
+            self.progress(f"looking again at {_some(len(first.suspicions), 'suspicion')}")
             self.clock.sleep(self.pause_ms)
             now_and_then = self._now_and_then()
             looked = self.parallel_map(self._confirmed, first.suspicions)
@@ -159,7 +154,7 @@ class Check:
                 now_ms = self.clock.now_ms()
                 self._see_connection(audited, look, is_gone=is_gone, now_ms=now_ms)
                 look.connections += 1
-                now_and_then(f"{some(look.connections, 'connection')} checked")
+                now_and_then(f"{_some(look.connections, 'connection')} checked")
         for sessions in self.audit.session_pages():
             now_ms = self.clock.now_ms()
             for session in sessions:
@@ -265,7 +260,7 @@ class Check:
         for _ in range(_COUNT_LOOKS):
             if not waiting:
                 break
-            self.progress(f"counting the listeners of {some(len(waiting), 'session')} again")
+            self.progress(f"counting the listeners of {_some(len(waiting), 'session')} again")
             self.clock.sleep(self.pause_ms)
             # The index lags behind, so the table itself is read: between two reads of the count.
             before = self._counts(waiting)
@@ -300,3 +295,45 @@ class Check:
                 if connection.role is Role.LISTENER and connection.session_id in found:
                     found[connection.session_id].add(connection.connection_id)
         return found
+
+
+def in_words(report: CheckReport, tried: Sequence[Mended], *, fixed: bool, mend_with: str) -> str:
+    """Return what a check came to; ``mend_with`` is the command that mends what is left."""
+    read = f"{_some(report.connections, 'connection')} and {_some(report.sessions, 'session')}"
+    broken, mended = len(report.broken), sum(one.failure is None for one in tried)
+    if broken and fixed:
+        result = f"{broken} still broken among {read}."
+    elif broken:
+        result = f"{broken} broken among {read}; mend it with: {mend_with}"
+    elif mended:
+        result = f"Checked {read}: {mended} mended, nothing is broken now."
+    else:
+        result = f"Checked {read}: nothing is broken."
+    if report.unsettled:
+        busy = ", ".join(report.unsettled)
+        result += f"\nNot judged, because their listeners came and went all the time: {busy}."
+    return result
+
+
+def findings_as_json(report: CheckReport, tried: Sequence[Mended]) -> dict[str, object]:
+    """Return the same, and each thing that was broken or mended, for a program."""
+    return {
+        "connections": report.connections,
+        "sessions": report.sessions,
+        "broken": [{"kind": str(one.kind), "what": str(one)} for one in report.broken],
+        "mended": [
+            {"kind": str(one.broken.kind), "what": str(one.broken)}
+            for one in tried
+            if one.failure is None
+        ],
+        "notMended": [
+            {"kind": str(one.broken.kind), "what": str(one.broken), "why": one.failure}
+            for one in tried
+            if one.failure is not None
+        ],
+        "notJudged": list(report.unsettled),
+    }
+
+
+def _some(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

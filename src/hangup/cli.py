@@ -17,12 +17,11 @@ from typing import Final
 
 from hangup import __version__
 from hangup.aws.stack import DeployedStack, deployed_join_secret, deployed_stack
-from hangup.check import CheckReport, some
+from hangup.check import findings_as_json, in_words
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.model import DurationMs, EpochMs, Role
 from hangup.core.requests import parse_join
 from hangup.errors import BackendError, ConfigurationError, HangupError, LocalStackError
-from hangup.mending import Mended
 from hangup.planner.chart import as_png, as_svg, require_png
 from hangup.planner.options import DESCRIPTION, EPILOG, add_options, fleet_of
 from hangup.planner.plan import as_json, make_plan
@@ -215,7 +214,10 @@ def _program() -> str:
 
 def _from_here(program: Path) -> str:
     absolute, here = program.absolute(), Path.cwd()
-    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
+    if not absolute.is_relative_to(here):
+        return str(absolute)
+    # With "./" a shell does not look for it on its path.
+    return f"./{absolute.name}" if absolute.parent == here else str(absolute.relative_to(here))
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -267,58 +269,20 @@ def _token(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    tried: Sequence[Mended] = ()
     with check_of(_stack(options), log=_StderrLog(), progress=_say_aside) as check:
-        report = found = check.find()
-        if options.fix:
-            report, tried = check.mend(found)
+        found = check.find()
+        report, tried = check.mend(found) if options.fix else (found, ())
     if options.json:
-        _say(json.dumps(_as_json(report, tried), indent=2))
+        _say(json.dumps(findings_as_json(report, tried), indent=2))
     else:
         for broken in found.broken:
             _say(f"{broken.kind}: {broken}")
         for mended in tried:
             if mended.failure is not None:
                 _say(f"not mended: {mended.broken}: {mended.failure}")
-        _say(_summary(report, tried, options))
-    return 1 if report.broken else 0
-
-
-def _summary(report: CheckReport, tried: Sequence[Mended], options: argparse.Namespace) -> str:
-    read = f"{some(report.connections, 'connection')} and {some(report.sessions, 'session')}"
-    broken, mended = len(report.broken), sum(one.failure is None for one in tried)
-    if broken and options.fix:
-        result = f"{broken} still broken among {read}."
-    elif broken:
         mend = shlex.join(["check", "--fix", *_where(options)])
-        result = f"{broken} broken among {read}; mend it with: {_program()} {mend}"
-    elif mended:
-        result = f"Checked {read}: {mended} mended, nothing is broken now."
-    else:
-        result = f"Checked {read}: nothing is broken."
-    if report.unsettled:
-        busy = ", ".join(report.unsettled)
-        result += f"\nNot judged, because their listeners came and went all the time: {busy}."
-    return result
-
-
-def _as_json(report: CheckReport, tried: Sequence[Mended]) -> dict[str, object]:
-    return {
-        "connections": report.connections,
-        "sessions": report.sessions,
-        "broken": [{"kind": str(one.kind), "what": str(one)} for one in report.broken],
-        "mended": [
-            {"kind": str(one.broken.kind), "what": str(one.broken)}
-            for one in tried
-            if one.failure is None
-        ],
-        "notMended": [
-            {"kind": str(one.broken.kind), "what": str(one.broken), "why": one.failure}
-            for one in tried
-            if one.failure is not None
-        ],
-        "notJudged": list(report.unsettled),
-    }
+        _say(in_words(report, tried, fixed=options.fix, mend_with=f"{_program()} {mend}"))
+    return 1 if report.broken else 0
 
 
 def _redrive(options: argparse.Namespace) -> int:

@@ -125,6 +125,7 @@ class _Pass:
     """Those that have been read in part; not while a page of them is being read."""
     readers: int = 0
     """How many read now."""
+    most_readers: int = SEGMENTS_AT_ONCE
     gathered: list[Connection] = field(default_factory=list)
     """Idle, or due: to be acted on."""
     timeless: list[Connection] = field(default_factory=list)
@@ -158,7 +159,7 @@ class _Pass:
         are done ``meanwhile``. Beside them one reader does; the others come when no more of them is
         to be begun, and may have no work.
         """
-        others = [self._read_segments] * (SEGMENTS_AT_ONCE - 1)
+        others = [self._read_segments] * (self.most_readers - 1)
         jobs = chain([self._read_segments], meanwhile, others)
         list(self.sweep.parallel_map(lambda job: job(), jobs))
 
@@ -186,10 +187,12 @@ class _Pass:
             # Having raised, the segment is at its end; the others are read on.
             self.sweep.log.error("scan failed", segment=segment, error=str(error))
             self.complete = False
+            self.counts["unread_segments"] += 1
             # The first error is the likelier cause of the later ones.
             self.first_error = self.first_error or error
             # By fewer: where the table's capacity is what is short, they get in each other's way.
-            return self.readers == 1
+            self.most_readers = max(1, self.most_readers - 1)
+            return self.readers <= self.most_readers
         if page is not None:
             self.begun.append((segment, pages))
             self.counts["checked"] += page.scanned_count
@@ -330,7 +333,8 @@ class _Pass:
         if self.override_guard or not guard.is_suspicious(
             idle=self.counts["found"] * groups,
             checked=self.counts["checked"] * groups,
-            whole_table=self.complete and not self.unread and not self.begun,
+            # Reading stops at a page, so of what is not read to its end some has been begun.
+            whole_table=self.complete and not self.begun,
         ):
             return None
         sample = guard.sample(batch, seed=self.now_ms // ROTATION_MS)
@@ -391,8 +395,11 @@ class _Pass:
             self.sweep.log.warning("sweep incomplete, the next one goes on", **report.as_json())
         if self.first_error is not None:
             done = count["queued"] + report.closed + report.gone + report.closes.claims_lost
+            left = f"{count['found'] - done} of {count['found']} connections that it found idle"
+            if count["unread_segments"]:
+                left += f", and those in {count['unread_segments']} segments it could not read,"
             raise SweepFailed(
-                f"the sweep met errors, {count['found'] - done} of {count['found']} idle "
-                f"connections are left to the next one; first error: {self.first_error}"
+                f"the sweep met errors: {left} are left to the next one; "
+                f"first error: {self.first_error}"
             ) from self.first_error
         return report

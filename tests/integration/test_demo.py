@@ -166,8 +166,7 @@ def test_when_nobody_reads_on_it_ends_in_order_and_leaves_nothing_behind() -> No
         engine = engine_of(demo)
         assert demo.stdout is not None
         assert demo.stderr is not None
-        while "joins" not in demo.stdout.readline():
-            pass
+        assert any("joins" in line for line in demo.stdout), demo.stderr.read()
         demo.stdout.close()
         errors = demo.stderr.read()
         assert (demo.wait(LEAVES_WITHIN_S), errors) == (130, "")

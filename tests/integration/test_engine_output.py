@@ -53,7 +53,7 @@ import time
 
 def handler(event, context):
     print("closing", event)
-    time.sleep(0.1)
+    time.sleep(0.5)
     for line in ("metric", "metric", "metric", "done"):
         print(line, event)
 """
@@ -90,6 +90,20 @@ def test_ministack_alone_leaves_the_end_of_a_log_behind(tmp_path: Path) -> None:
 def test_each_invocation_has_its_whole_log_and_nothing_else(tmp_path: Path) -> None:
     answers = invoke(SWEEP, [1, 2, 3], tmp_path)
     assert [lines for _, lines, _ in answers] == [of_sweep(1), of_sweep(2), of_sweep(3)]
+
+
+def test_an_end_that_was_not_waited_for_shifts_no_later_log(tmp_path: Path) -> None:
+    handler = """
+def handler(event, context):
+    for line in range(event):
+        print(event, line)
+"""
+    # Of the first, 300 lines take the reading 6 s.
+    answers = invoke(handler, [300, 1, 2], tmp_path)
+    first, second, third = (lines for _, lines, _ in answers)
+    assert first == [f"300 {line}" for line in range(len(first))]
+    assert 0 < len(first) < 300
+    assert (second, third) == (["1 0"], ["2 0", "2 1"])
 
 
 def test_a_line_without_its_end_is_in_the_log(tmp_path: Path) -> None:

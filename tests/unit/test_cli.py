@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -49,9 +50,14 @@ def _signals_as_before() -> Iterator[None]:
 
 @contextmanager
 def service(answer: Callable[[bytes], tuple[int, str]]) -> Iterator[int]:
-    """Yield the port of a service that answers each POST so."""
+    """Yield the port of a service that answers each POST so, and each GET with status 200."""
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
         def do_POST(self) -> None:
             status, body = answer(self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(status)
@@ -217,6 +223,8 @@ class TestWhereTheStackIs:
         [
             (200, "<html>\n<body>welcome</body>\n</html>"),
             (200, "{}"),
+            (200, "[]"),
+            (200, "null"),
             (200, "<DescribeStacksResponse></DescribeStacksResponse>"),
             (501, "not implemented"),
             (404, '{"__type": "ResourceNotFoundException", "message": "no such thing"}'),
@@ -238,6 +246,21 @@ class TestWhereTheStackIs:
         assert_one_sentence(err)
         assert err.startswith(f"hangup: What listens on port {port} is not the local stack of this")
         assert err.endswith("start it with: hangup up\n")
+
+    def test_a_service_that_says_nothing_is_not_waited_for(
+        self,
+        stack: CloudFormation,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        arguments: list[str],
+    ) -> None:
+        monkeypatch.setattr("hangup.local.up._ANSWERS_WITHIN_S", 0.1)
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            note(mute.getsockname()[1])
+            assert main([*arguments, "--local"]) == 1
+        err = capsys.readouterr().err
+        assert_one_sentence(err)
+        assert "(it does not answer like one)" in err
 
     def test_no_local_parts_are_one_sentence(
         self,

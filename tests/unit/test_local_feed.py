@@ -73,6 +73,13 @@ def test_lines_without_a_time_stay_behind_the_one_before_them() -> None:
     assert [text for _, text in in_order([*events, later])] == [*lines, CLEANED_UP]
 
 
+def test_what_is_printed_before_the_first_line_with_a_time_stays_before_it() -> None:
+    events = [(AT_MS + 720, "sweep", text) for text in ("a warning", CLOSING, SWEPT)]
+    cleaned_up = (AT_MS + 720, "cleanup", CLEANED_UP)
+    told = ["a warning", CLOSING, CLEANED_UP, SWEPT]
+    assert [text for _, text in in_order([*events, cleaned_up])] == told
+
+
 def test_lines_without_any_time_are_as_old_as_they_were_stored() -> None:
     events = [(2, "b", "second"), (2, "b", "a third"), (1, "a", "first"), (3, "c", "{}")]
     assert [text for _, text in in_order(events)] == ["first", "second", "a third", "{}"]

@@ -11,7 +11,7 @@ from hangup.closer import Pacer
 from hangup.core.guard import GuardPolicy
 from hangup.core.model import Connection, DurationMs, EpochMs, Role
 from hangup.core.pacing import Pace
-from hangup.core.segments import SCAN_MARGIN_MS, SEGMENTS_AT_ONCE
+from hangup.core.segments import SCAN_MARGIN_MS, SEGMENTS_AT_ONCE, segments_from
 from hangup.errors import BackendError, SweepFailed
 from hangup.ports import ParallelMap
 from hangup.sweep import BATCH_SIZE, STOP_MARGIN_MS
@@ -214,11 +214,77 @@ def test_fewer_are_read_side_by_side_after_one_that_fails(world: World) -> None:
     assert max(most[4:]) == 2
 
 
-@pytest.mark.parametrize("at_least", [20, 5_000])
-def test_a_batch_of_a_table_that_was_not_read_whole_is_doubted(world: World, at_least: int) -> None:
-    world.sweep = replace(
-        world.sweep, guard=GuardPolicy(share_percent=50, at_least=at_least, sample_size=20)
+def test_fewer_are_read_side_by_side_for_the_rest_of_a_sweep(world: World) -> None:
+    interleave(world, page_size=50, total_segments=16)
+    crowd(world, 3 * BATCH_SIZE, talking=False)
+    under_way: list[str] = []
+    most: list[int] = []
+
+    def the_first_three_fail(operation: str, key: str) -> None:
+        if operation == "Scan":
+            under_way.append(key)
+            most.append(len(under_way))
+            sleep(0.001)
+            under_way.remove(key)
+            if len(most) - len(under_way) <= 3:
+                world.faults.fail("Scan")
+
+    world.faults.before = the_first_three_fail
+    with pytest.raises(SweepFailed, match="those in 3 segments"):
+        world.run()
+    assert max(most[4:]) == 1
+
+
+@pytest.mark.parametrize("failing", [1, 3, 4, 8])
+def test_however_many_fail_the_others_are_read(world: World, failing: int) -> None:
+    interleave(world, page_size=10, total_segments=16)
+    crowd(world, 400, talking=False)
+    failed = set(list(segments_from(START_MS, 16))[:failing])
+    unread = set()
+    for segment in failed:
+        for page in world.connections.scan_candidates(
+            cutoff_ms=START_MS, segment=segment, total_segments=16
+        ):
+            unread |= {connection.connection_id for connection in page.candidates}
+
+    def fail(operation: str, key: str) -> None:
+        if operation == "Scan" and int(key) in failed:
+            world.faults.fail("Scan")
+
+    world.faults.before = fail
+    with pytest.raises(SweepFailed, match=f"and those in {failing} segments"):
+        world.run()
+    assert world.gateway.open_ids == unread != set()
+
+
+def test_what_is_gone_or_spoke_in_time_is_not_left(world: World) -> None:
+    crowd(world, 10, talking=False)
+    world.gateway.open_ids.remove("c000001")
+    world.faults.before = lambda operation, key: (
+        world.faults.fail("DeleteConnection", times=1)
+        if (operation, key) == ("DeleteConnection", "c000002")
+        else speak(world, "c000003")
+        if (operation, key) == ("UpdateItem", "c000003")
+        else None
     )
+    with pytest.raises(SweepFailed, match=": 1 of 10 connections that it found idle are left"):
+        world.run()
+    assert world.gateway.open_ids == {"c000002", "c000003"}
+
+
+def speak(world: World, connection_id: str) -> None:
+    record = world.connections.records[connection_id]
+    record.connection = replace(record.connection, last_activity_ms=world.clock.now_ms())
+
+
+@pytest.mark.parametrize("at_least", [20, 5_000])
+@pytest.mark.parametrize("total_segments", [1, 2, 16])
+def test_a_batch_of_a_table_that_was_not_read_whole_is_doubted(
+    world: World, at_least: int, total_segments: int
+) -> None:
+    interleave(world, page_size=50, total_segments=total_segments)
+    guard = GuardPolicy(share_percent=50, at_least=at_least, sample_size=20)
+    world.sweep = replace(world.sweep, guard=guard)
     crowd(world, 2 * BATCH_SIZE, talking=True)
     assert world.run()["held"] is True
     assert len(world.gateway.open_ids) == 2 * BATCH_SIZE

@@ -113,7 +113,7 @@ class TestQueueing:
     ) -> None:
         crowd(world, 3, silent_s=121)
         world.faults.fail("SendMessage")
-        with pytest.raises(SweepFailed, match="1 of 3 idle connections are left"):
+        with pytest.raises(SweepFailed, match="1 of 3 connections that it found idle are left"):
             world.run()
         assert len(world.due_queue) == 2
         assert world.metrics.total("QueueFailures") == 1

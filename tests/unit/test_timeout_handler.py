@@ -155,7 +155,7 @@ class TestCloseConnection:
     def test_leaves_a_failed_close_unclaimed_and_sends_no_second_notice(self, world: World) -> None:
         world.connect("c1", silent_s=121)
         world.faults.fail("DeleteConnection")
-        with pytest.raises(SweepFailed, match="1 of 1 idle connections are left"):
+        with pytest.raises(SweepFailed, match="1 of 1 connections that it found idle are left"):
             world.run()
         assert world.functions.events == []
         world.clock.advance(seconds=1)
@@ -433,7 +433,9 @@ class TestCheckAndCloseIdleConnections:
         )
         unread = {connection.connection_id for page in pages for connection in page.candidates}
         world.faults.fail("Scan")
-        with pytest.raises(SweepFailed, match=f"0 of {80 - len(unread)} idle .*: Scan failed"):
+        with pytest.raises(
+            SweepFailed, match=f" 0 of {80 - len(unread)} .* 1 segments .*: Scan failed"
+        ):
             world.run()
         assert 0 < len(unread) < 80
         assert world.gateway.open_ids == unread
@@ -454,7 +456,7 @@ class TestCheckAndCloseIdleConnections:
                 left_ms[0] = DurationMs(STOP_MARGIN_MS - 1)
 
         world.faults.before = end_with_the_reading
-        with pytest.raises(SweepFailed, match=r"the sweep met errors, (\d+) of \1 idle"):
+        with pytest.raises(SweepFailed, match=r"the sweep met errors: (\d+) of \1 connections"):
             world.sweep.check_and_close_idle_connections(
                 time_left_ms=lambda: left_ms[0], correlation_id="t"
             )

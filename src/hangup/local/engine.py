@@ -21,7 +21,7 @@ from hangup.errors import LocalStackError
 from hangup.local.alarms import evaluate_alarms
 from hangup.local.client import ROOT, Credentials, client
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "answers"]
 
 HOST: Final = "127.0.0.1"
 MAX_START_S: Final = 30.0
@@ -150,7 +150,7 @@ class Engine:
         while time.monotonic() < deadline:
             if _has_ended(self._process.pid):
                 raise LocalStackError(f"The local stack did not start. Its log:\n{self.log_tail()}")
-            if _answers(self.port):
+            if answers(self.port):
                 return
             time.sleep(POLL_S)
         raise LocalStackError(
@@ -283,8 +283,9 @@ def _has_ended(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+def answers(port: int, *, within_s: float = 2.0) -> bool:
+    """Return whether a port is that of an emulator, and it is ready."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=within_s)
     try:
         connection.request("GET", "/_ministack/ready")
         return connection.getresponse().status == http.HTTPStatus.OK

@@ -30,6 +30,9 @@ _LOOK_EVERY_S: Final = 0.02
 _END: Final = f"-- end of the output {uuid.uuid4().hex} --"
 """New with each engine, so that no function prints it by chance."""
 
+_OWED: Final = "hangup_ends_owed"
+"""Where a worker keeps how many end marks are still to come from invocations before."""
+
 _CALL: Final = "result = handler_fn(event, context)"
 """Where MiniStack's worker calls the function: before it writes any answer."""
 
@@ -75,13 +78,22 @@ def _up_to_the_end(drain: Callable[..., str]) -> Callable[..., str]:
         if not worker.config.get("Runtime", "python").startswith("python"):
             return drain(worker, *args, **kwargs)
         lines: list[str] = []
+        # Of invocations whose end was not waited for: what comes up to those is none of this one's.
+        owed = getattr(worker, _OWED, 0)
         for line in _lines(worker):
             # Not always a line of its own: the function's last one may lack its end.
             text, mark, _ = line.partition(_END)
             if text or not mark:
                 lines.append(text)
-            if mark:
+            if mark and not owed:
                 break
+            if mark:
+                owed -= 1
+                lines.clear()
+        else:
+            # The next process of this worker begins with its own.
+            owed = owed + 1 if worker._stderr_thread.is_alive() else 0  # noqa: SLF001
+        setattr(worker, _OWED, owed)
         return "\n".join(lines)
 
     return drained

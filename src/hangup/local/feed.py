@@ -87,12 +87,16 @@ def in_order(events: Iterable[Event]) -> list[tuple[int, str]]:
 
     MiniStack stores all lines of an invocation with the time at which it ended, so a line's own
     time comes first. One that has none (of a traceback, say) was written with the line before it in
-    its stream.
+    its stream, or if none before it has one, with the first that has.
     """
+    timed = [(stored_ms, stream, _own_time_ms(line), line) for stored_ms, stream, line in events]
     last_ms: dict[str, int] = {}
+    for _, stream, own_ms, _ in timed:
+        if own_ms is not None:
+            last_ms.setdefault(stream, own_ms)
     lines: list[tuple[int, str]] = []
-    for stored_ms, stream, message in events:
-        at_ms = _own_time_ms(message) or last_ms.get(stream, stored_ms)
+    for stored_ms, stream, own_ms, message in timed:
+        at_ms = last_ms.get(stream, stored_ms) if own_ms is None else own_ms
         last_ms[stream] = at_ms
         lines.append((at_ms, message))
     # By time alone: lines of the same time stay as they were written.

@@ -20,7 +20,7 @@ from hangup.core.model import DurationMs, EpochMs, Role
 from hangup.errors import BackendError, LocalStackError
 from hangup.local.client import client
 from hangup.local.deploy import Deployment, deploy, packaged_template
-from hangup.local.engine import HOST, Engine
+from hangup.local.engine import HOST, Engine, answers
 from hangup.local.feed import Feed
 from hangup.local.participants import join_url
 from hangup.tokens import mint_join_token
@@ -38,6 +38,8 @@ _STACK: Final = "Hangup"
 _SESSION: Final = "demo"
 _TOKEN_HOURS: Final = 12
 _LOOK_EVERY_S: Final = 1.0
+_ANSWERS_WITHIN_S: Final = 10.0
+"""Also where the machine is busy: a stack that runs is not to be taken for another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,11 +132,15 @@ def _running(state_dir: Path) -> Iterator[_Note]:
     note = _read_note(state_dir)
     if note is None or _is_free(note.port):
         raise LocalStackError("No local stack runs from this folder; start it with: hangup up")
+    # The clients would wait for minutes for somebody who says nothing.
+    if not answers(note.port, within_s=_ANSWERS_WITHIN_S):
+        raise _another(note.port, "it does not answer like one")
     try:
         yield note
     except (BackendError, BotoCoreError, ClientError) as error:
         raise _another(note.port, str(error)) from error
-    except (ResponseParserError, LookupError) as error:
+    except (ResponseParserError, LookupError, AttributeError) as error:
+        # The last is what botocore meets in JSON that is no object.
         raise _another(note.port, "it answers something else") from error
 
 
