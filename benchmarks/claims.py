@@ -20,8 +20,9 @@ from statistics import median
 from typing import Any, Final
 
 from benchmarks.endpoints import Endpoints, WorkNotDoneError
+from benchmarks.measures import close_ms
 from benchmarks.results import spread
-from benchmarks.trial import Side, sweep
+from benchmarks.trial import Side
 from hangup.aws.clients import dynamodb_client, lazily
 from hangup.aws.direct import DirectDynamoDb, _transport
 from hangup.aws.items import number, string
@@ -159,27 +160,17 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as certificates, Endpoints.start(Path(certificates)) as aws:
         for pace, per_second in _PACES.items():
-            close_ms: dict[Side, list[float]] = {side: [] for side in _WAYS}
+            measured: dict[Side, list[float]] = {side: [] for side in _WAYS}
             for round_number in range(arguments.rounds):
                 print(f"{pace}: round {round_number + 1}", file=sys.stderr, flush=True)
-                for side, samples in close_ms.items():
-                    cpu_s = partial(_cpu_s, aws, side, per_second)
-                    samples.append((cpu_s(arguments.closes) - cpu_s(0)) / arguments.closes * 1_000)
+                for side, samples in measured.items():
+                    samples.append(close_ms(aws, side, arguments.closes, per_second=per_second))
             for side, way in _WAYS.items():
                 print(
-                    f"{pace:<13}  {way:<22}  {median(close_ms[side]):.3f} ms of CPU a close"
-                    f"  ({spread(close_ms[side])})",
+                    f"{pace:<13}  {way:<22}  {median(measured[side]):.3f} ms of CPU a close"
+                    f"  ({spread(measured[side])})",
                     flush=True,
                 )
-
-
-def _cpu_s(aws: Endpoints, side: Side, per_second: int, closes: int) -> float:
-    aws.reset(records=closes)
-    sample = sweep(side, aws, remaining_ms=900_000, closes_per_second=per_second)
-    aws.check(closes=closes, claims=closes)
-    if sample is None or sample.report != {"checked": closes, "closed": closes}:
-        raise WorkNotDoneError(f"the run did not close {closes}: {sample}")
-    return sample.cpu_s
 
 
 if __name__ == "__main__":

@@ -22,7 +22,17 @@ from benchmarks.tables import Engine, Tables
 from benchmarks.trial import Sample, Side, sweep
 from hangup.config import DEFAULT_CLOSES_PER_SECOND
 
-__all__ = ["FULL", "QUICK", "Run", "Scale", "check", "closes", "closes_per_sweep", "large_sweep"]
+__all__ = [
+    "FULL",
+    "QUICK",
+    "Run",
+    "Scale",
+    "check",
+    "close_ms",
+    "closes",
+    "closes_per_sweep",
+    "large_sweep",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,24 +200,29 @@ def closes(run: Run) -> None:
     """
     paces = {"close_cpu_ms": 0, "close_paced_cpu_ms": DEFAULT_CLOSES_PER_SECOND}
     for _ in run.rounds("close"):
-        naive_ms = _close_ms(run, "naive", run.scale.closes_naive)
+        naive_ms = close_ms(run.aws, "naive", run.scale.closes_naive)
         for row, per_second in paces.items():
             run.take(row, "naive", naive_ms)
-            run.take(row, "hangup", _close_ms(run, "hangup", run.scale.closes_hangup, per_second))
+            ours_ms = close_ms(run.aws, "hangup", run.scale.closes_hangup, per_second=per_second)
+            run.take(row, "hangup", ours_ms)
 
 
-def _close_ms(run: Run, side: Side, number: int, per_second: int = 0) -> float:
-    nothing_s = _closing(run, side, 0, per_second).cpu_s
-    return (_closing(run, side, number, per_second).cpu_s - nothing_s) / number * 1_000
+def close_ms(aws: Endpoints, side: Side, number: int, *, per_second: int = 0) -> float:
+    """Return the CPU of one close, milliseconds: of so many, less that of a sweep over none.
+
+    ``per_second`` is Hangup's pace, which 0 lifts.
+    """
+    nothing_s = _closing(aws, side, 0, per_second).cpu_s
+    return (_closing(aws, side, number, per_second).cpu_s - nothing_s) / number * 1_000
 
 
-def _closing(run: Run, side: Side, number: int, per_second: int) -> Sample:
-    run.aws.reset(records=number)
-    sample = _completed(sweep(side, run.aws, remaining_ms=900_000, closes_per_second=per_second))
-    if side == "hangup":
-        run.aws.check(closes=number, claims=number)
+def _closing(aws: Endpoints, side: Side, number: int, per_second: int) -> Sample:
+    aws.reset(records=number)
+    sample = _completed(sweep(side, aws, remaining_ms=900_000, closes_per_second=per_second))
+    if side == "naive":
+        aws.check(closes=number, metrics=number)
     else:
-        run.aws.check(closes=number, metrics=number)
+        aws.check(closes=number, claims=number)
     return sample
 
 

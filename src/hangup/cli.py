@@ -204,20 +204,23 @@ def _program() -> str:
     """Return what to type here to call this program again, quoted for a shell."""
     called = Path(sys.argv[0])
     if called.name == "cli.py":
-        return f"{shlex.quote(_from_here(Path(sys.executable)))} -m hangup.cli"
+        return f"{_from_here(Path(sys.executable))} -m hangup.cli"
     if called.name != "hangup":  # called as a function
         return "hangup"
     found = shutil.which("hangup")
     on_path = found is not None and Path(found).resolve() == called.resolve()
-    return "hangup" if on_path else shlex.quote(_from_here(called))
+    return "hangup" if on_path else _from_here(called)
 
 
 def _from_here(program: Path) -> str:
+    """Return what to type here to call a program, quoted for a shell."""
     absolute, here = program.absolute(), Path.cwd()
     if not absolute.is_relative_to(here):
-        return str(absolute)
+        return shlex.quote(str(absolute))
     # With "./" a shell does not look for it on its path.
-    return f"./{absolute.name}" if absolute.parent == here else str(absolute.relative_to(here))
+    if absolute.parent == here:
+        return shlex.quote(f"./{absolute.name}")
+    return shlex.quote(str(absolute.relative_to(here)))
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -239,6 +242,7 @@ def _up(options: argparse.Namespace) -> int:
             precise=options.precise,
             state_dir=_STATE_DIR,
             program=_program(),
+            python=_from_here(Path(sys.executable)),
         )
     except KeyboardInterrupt:
         # The expected end of this command.

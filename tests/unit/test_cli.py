@@ -176,28 +176,23 @@ class TestWhereTheStackIs:
         assert_one_sentence(err)
         assert "stack Hangup has no output" in err
 
-    def test_without_a_region_it_is_one_sentence(
+    @pytest.mark.parametrize(
+        ("missing", "advice"),
+        [
+            (["AWS_DEFAULT_REGION"], "AWS_DEFAULT_REGION"),
+            (["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"], "AWS_PROFILE"),
+        ],
+    )
+    def test_without_a_region_or_credentials_it_is_one_sentence(
         self,
         stack: CloudFormation,
         capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch,
         arguments: list[str],
+        missing: list[str],
+        advice: str,
     ) -> None:
-        monkeypatch.delenv("AWS_DEFAULT_REGION")
-        assert main(arguments) == 1
-        _, err = capsys.readouterr()
-        assert_one_sentence(err)
-        assert "AWS_DEFAULT_REGION" in err
-        assert "--local" in err
-
-    def test_without_credentials_it_is_one_sentence(
-        self,
-        stack: CloudFormation,
-        capsys: pytest.CaptureFixture[str],
-        monkeypatch: pytest.MonkeyPatch,
-        arguments: list[str],
-    ) -> None:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        for name in missing:
             monkeypatch.delenv(name, raising=False)
         for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "BOTO_CONFIG"):
             monkeypatch.setenv(name, os.devnull)
@@ -206,7 +201,7 @@ class TestWhereTheStackIs:
         assert main(arguments) == 1
         _, err = capsys.readouterr()
         assert_one_sentence(err)
-        assert "AWS_PROFILE" in err
+        assert advice in err
         assert "--local" in err
 
     def test_no_local_stack_is_one_sentence(

@@ -172,67 +172,53 @@ def test_the_next_batch_is_read_while_one_is_closed(world: World) -> None:
     assert claims[1_000] < pages[5] < claims[1_999]
 
 
-def test_four_segments_are_read_side_by_side(world: World) -> None:
-    interleave(world, page_size=10, total_segments=8)
-    crowd(world, 200, talking=False)
+def watch_reading(world: World, *, failing: int = 0) -> list[list[str]]:
+    """Return a list that gets the segments under way at each read; the first reads fail."""
     under_way: list[str] = []
-    most: list[set[str]] = []
+    seen: list[list[str]] = []
 
     def answer_after_a_while(operation: str, key: str) -> None:
         if operation == "Scan":
             under_way.append(key)
-            most.append(set(under_way))
+            seen.append(list(under_way))
             sleep(0.001)
             under_way.remove(key)
+            if len(seen) - len(under_way) <= failing:
+                world.faults.fail("Scan")
 
     world.faults.before = answer_after_a_while
+    return seen
+
+
+def test_four_segments_are_read_side_by_side(world: World) -> None:
+    interleave(world, page_size=10, total_segments=8)
+    crowd(world, 200, talking=False)
+    seen = watch_reading(world)
     counts = world.run()
     assert (counts["checked"], counts["closed"], counts["complete"]) == (200, 200, True)
     # Never the same segment twice at once.
-    assert max(map(len, most)) == SEGMENTS_AT_ONCE
+    assert max(len(set(segments)) for segments in seen) == SEGMENTS_AT_ONCE
+    assert all(len(set(segments)) == len(segments) for segments in seen)
 
 
 def test_fewer_are_read_side_by_side_after_one_that_fails(world: World) -> None:
     interleave(world, page_size=10, total_segments=16)
     crowd(world, 200, talking=False)
-    under_way: list[str] = []
-    most: list[int] = []
-
-    def the_first_two_fail(operation: str, key: str) -> None:
-        if operation == "Scan":
-            under_way.append(key)
-            most.append(len(under_way))
-            sleep(0.001)
-            under_way.remove(key)
-            if len(most) - len(under_way) <= 2:
-                world.faults.fail("Scan")
-
-    world.faults.before = the_first_two_fail
+    seen = watch_reading(world, failing=2)
     with pytest.raises(SweepFailed, match="Scan failed"):
         world.run()
-    assert most[:4] == [1, 2, 3, 4]
-    assert max(most[4:]) == 2
+    side_by_side = [len(segments) for segments in seen]
+    assert side_by_side[:4] == [1, 2, 3, 4]
+    assert max(side_by_side[4:]) == 2
 
 
 def test_fewer_are_read_side_by_side_for_the_rest_of_a_sweep(world: World) -> None:
     interleave(world, page_size=50, total_segments=16)
     crowd(world, 3 * BATCH_SIZE, talking=False)
-    under_way: list[str] = []
-    most: list[int] = []
-
-    def the_first_three_fail(operation: str, key: str) -> None:
-        if operation == "Scan":
-            under_way.append(key)
-            most.append(len(under_way))
-            sleep(0.001)
-            under_way.remove(key)
-            if len(most) - len(under_way) <= 3:
-                world.faults.fail("Scan")
-
-    world.faults.before = the_first_three_fail
+    seen = watch_reading(world, failing=3)
     with pytest.raises(SweepFailed, match="those in 3 segments"):
         world.run()
-    assert max(most[4:]) == 1
+    assert max(len(segments) for segments in seen[4:]) == 1
 
 
 @pytest.mark.parametrize("failing", [1, 3, 4, 8])

@@ -58,13 +58,15 @@ def run_up(  # noqa: PLR0913 - the command's options
     precise: bool = False,
     state_dir: Path = STATE_DIR,
     program: str = "hangup",
+    python: str = shlex.quote(sys.executable),
 ) -> None:
     """Run the stack and tell ``say`` what happens on it, until interrupted.
 
     ``precise`` is ``HangupStack``'s: closes come to the second. Without ``port`` it is that of the
-    last run, or 4566, or a free one if that is taken. ``program`` is what one types to call the
-    command line here. Raises ``LocalStackError`` if the stack cannot start or ends by itself, and
-    lets ``KeyboardInterrupt`` through once everything is stopped and saved.
+    last run, or 4566, or a free one if that is taken. ``program`` and ``python`` are what one types
+    here to call the command line and this interpreter, quoted for a shell. Raises
+    ``LocalStackError`` if the stack cannot start or ends by itself, and lets ``KeyboardInterrupt``
+    through once everything is stopped and saved.
     """
     note = _read_note(state_dir)
     if port is None:
@@ -80,7 +82,9 @@ def run_up(  # noqa: PLR0913 - the command's options
             template=packaged_template(precise=precise),
         )
         _write_note(state_dir, _Note(port=engine.port, join_secret_arn=stack.join_secret_arn))
-        for line in _welcome(engine, stack, idle_timeout_s, program):
+        for line in _welcome(
+            engine, stack, idle_timeout_s=idle_timeout_s, program=program, python=python
+        ):
             say(line)
         feed = Feed(engine, stack)
         while engine.running:
@@ -155,7 +159,9 @@ def _secret(secrets: "SecretsManagerClient", arn: str) -> str:
     return secrets.get_secret_value(SecretId=arn)["SecretString"]
 
 
-def _welcome(engine: Engine, stack: Deployment, idle_timeout_s: int, program: str) -> Iterator[str]:
+def _welcome(
+    engine: Engine, stack: Deployment, *, idle_timeout_s: int, program: str, python: str
+) -> Iterator[str]:
     token = mint_join_token(
         session_id=_SESSION,
         role=Role.SPEAKER,
@@ -175,18 +181,11 @@ def _welcome(engine: Engine, stack: Deployment, idle_timeout_s: int, program: st
     yield f"                     (speaker of session {_SESSION!r}, for {_TOKEN_HOURS} hours)"
     yield ""
     yield "Connect with either of:"
-    yield f"  {shlex.quote(_python())} -m websockets {shlex.quote(url)}"
+    yield f"  {python} -m websockets {shlex.quote(url)}"
     yield f"  npx wscat -c {shlex.quote(url)}"
     yield 'and type {"action": "heartbeat"} now and then, or be hung up on.'
     yield f"Another token: {program} token --local --session {_SESSION} --role listener"
     yield ""
-
-
-def _python() -> str:
-    """Return this interpreter as one would type it here."""
-    executable = Path(sys.executable)
-    here = Path.cwd()
-    return str(executable.relative_to(here) if executable.is_relative_to(here) else executable)
 
 
 def _is_free(port: int) -> bool:
