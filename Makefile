@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 # What has to be covered, line and branch, and the tests that do it. They run apart and in one process:
 # tracing the rest would only take longer, and pytest-cov traces twice in each process of pytest-xdist.
-COVERED := hangup.core hangup.sweep hangup.closer hangup.inquiry hangup.due hangup.handlers
+COVERED := hangup.core hangup.idle hangup.sessions hangup.handlers
 COVERING := $(patsubst %,tests/unit/test_%.py,check close_handler due guard invariants lifecycle mass_close mending messages \
   pacing policy precise_sweep report requests timeout_handler)
 NO_NETWORK = { echo "hangup: could not install from requirements/$(1).txt; pip's last lines above say why (it needs a Python package index, once)." >&2; exit 1; }

@@ -6,9 +6,9 @@ It is the deployed sweep but for one part: nobody gets a turn to be closed.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from hangup.aws.process import Invocation, deadline
-from hangup.closer import Pacer
+from hangup.aws.runtime import Invocation, deadline
 from hangup.handlers.timeout_handler import _sweep as deployed_sweep
+from hangup.idle.pacer import Pacer
 
 __all__ = ["check_handler"]
 
@@ -25,7 +25,7 @@ class _NoTurn(Pacer):
 def check_handler(_event: object, context: Invocation) -> dict[str, object]:
     """Find what is idle, and leave it; return the counts of ``SweepReport.as_json``."""
     sweep = deployed_sweep()
-    pacer = _NoTurn(clock=sweep.clock, pace=sweep.closer.pacer.pace)
+    pacer = _NoTurn(clock=sweep.closer.clock, pace=sweep.closer.pacer.pace)
     deadline.start(context.get_remaining_time_in_millis())
     report = replace(
         sweep, closer=replace(sweep.closer, pacer=pacer)

@@ -24,13 +24,13 @@ from benchmarks.measures import close_ms
 from benchmarks.results import spread
 from benchmarks.trial import Side
 from hangup.aws.clients import dynamodb_client, lazily
-from hangup.aws.direct import DirectDynamoDb, _transport
-from hangup.aws.items import number, string
-from hangup.aws.process import Invocation, clock, deadline
-from hangup.closer import Ended
+from hangup.aws.http.services import DirectDynamoDb, _transport
+from hangup.aws.runtime import Invocation, clock, deadline
+from hangup.aws.schema import number, string
 from hangup.config import DEFAULT_CLOSES_PER_SECOND
+from hangup.core.connection import Connection, EpochMs
 from hangup.core.limits import MAX_CLOCK_LEAD_MS
-from hangup.core.model import Connection, EpochMs
+from hangup.core.outcomes import CloseStatus
 from hangup.handlers.timeout_handler import _sweep as deployed_sweep
 
 __all__ = ["BATCH", "BatchedClaims", "close_handler", "close_in_batches_handler"]
@@ -100,7 +100,7 @@ def _close(context: Invocation, *, batched: bool) -> dict[str, int]:
     deployed = deployed_sweep()
     deadline.start(context.get_remaining_time_in_millis())
     now_ms = clock.now_ms()
-    pages = deployed.connections.scan_candidates(
+    pages = deployed.closer.connections.scan_candidates(
         cutoff_ms=deployed.policy.cutoff_ms(now_ms), segment=0, total_segments=1
     )
     idle = [connection for page in pages for connection in page.candidates]
@@ -109,11 +109,11 @@ def _close(context: Invocation, *, batched: bool) -> dict[str, int]:
         connections: Any = _AlreadyClaimed()
         closer = replace(closer, connections=connections)
     in_turn = _claiming(idle, deployed.closer.claim_ms) if batched else idle
-    outcomes = deployed.parallel_map(
+    outcomes = deployed.concurrency.map(
         partial(closer.close_idle_connection, correlation_id="benchmark"),
         (connection for connection in in_turn if closer.pacer.wait()),
     )
-    closed = sum(outcome.ended is Ended.CLOSED for outcome in outcomes)
+    closed = sum(outcome.status is CloseStatus.CLOSED for outcome in outcomes)
     return {"checked": len(idle), "closed": closed}
 
 

@@ -15,10 +15,10 @@ from typing import Final
 
 from benchmarks.endpoints import WorkNotDoneError
 from benchmarks.measures import Run
-from hangup.core.model import Role
 from hangup.local.deploy import deploy, packaged_template
 from hangup.local.engine import Engine
 from hangup.local.participants import Participant
+from hangup.sessions.model import Role
 
 __all__ = ["Topology", "late_ms", "lateness"]
 

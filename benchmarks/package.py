@@ -27,7 +27,7 @@ _HANGUP: Final = """
 from contextlib import suppress
 import hangup.handlers.timeout_handler
 from botocore.exceptions import EndpointConnectionError
-from hangup.aws.direct import direct_dynamodb
+from hangup.aws.http.services import direct_dynamodb
 with suppress(EndpointConnectionError):
     direct_dynamodb().scan(TableName="connections")
 """

@@ -20,8 +20,8 @@ from typing import Any, Final, Self
 
 from benchmarks.records import Idle, Item, record_of_table, timeout_s
 from hangup.local.client import client
-from tests.contract.dynamodb_local import DynamoDbLocal
-from tests.contract.stores import table_definition
+from tests.support.dynamodb_local import DynamoDbLocal
+from tests.support.stores import table_definition
 
 __all__ = ["PAGE_RECORDS", "Engine", "Tables", "folder_for_tables", "size_of", "table_name"]
 

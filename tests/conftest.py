@@ -1,6 +1,5 @@
 """Fixtures that more than one kind of test uses."""
 
-import logging
 import sys
 from collections.abc import Iterator
 
@@ -9,8 +8,9 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 from hangup.aws import clients
-from hangup.aws.process import deadline
-from tests.unit.aws_stub import AwsStub
+from hangup.aws.runtime import deadline
+from tests.support.aws_stub import AwsStub
+from tests.support.lambda_process import log_to_current_stdout
 
 _UNSET = (
     "ACTIVITY_RESOLUTION_SECONDS",
@@ -18,7 +18,7 @@ _UNSET = (
     "AWS_SESSION_TOKEN",
     "CLOSES_PER_SECOND",
     "CONNECTION_IDLE_TIMEOUT_SECONDS",
-    "DUE_QUEUE_URL",
+    "CLOSE_QUEUE_URL",
     "GUARD_AT_LEAST",
     "GUARD_SHARE_PERCENT",
     "LOG_LEVEL",
@@ -27,22 +27,12 @@ _UNSET = (
     "POWERTOOLS_SERVICE_NAME",
     "SCAN_SEGMENTS",
 )
-_WARM = ("hangup.handlers.", "hangup.activity", "hangup.wiring")
+_WARM = ("hangup.handlers.", "hangup.handlers.tracks_activity", "hangup.wiring")
 """Modules that remember something for as long as Lambda keeps a process."""
 
 _INFRA = "tests/infra/"
 _LONGEST = ("model", "faults", "infra", "integration")
 """The folders whose tests take longest, in that order."""
-
-
-class _CurrentStdout:
-    """Standard output as it is at the time: pytest replaces it for each test."""
-
-    def write(self, text: str) -> int:
-        return sys.stdout.write(text)
-
-    def flush(self) -> None:
-        sys.stdout.flush()
 
 
 class _FilesAndInfra(LoadFileScheduling):  # type: ignore[misc]
@@ -105,7 +95,7 @@ def aws(aws_server: AwsStub, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsStu
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     aws_server.reset()
-    _log_to_current_stdout()
+    log_to_current_stdout()
     _start_cold()
     yield aws_server
     _start_cold()
@@ -118,11 +108,3 @@ def _start_cold() -> None:
             for value in vars(module).values():
                 if hasattr(value, "cache_clear"):
                     value.cache_clear()
-
-
-def _log_to_current_stdout() -> None:
-    for logger in logging.root.manager.loggerDict.values():
-        if hasattr(logger, "powertools_handler"):
-            for handler in getattr(logger, "handlers", []):
-                if isinstance(handler, logging.StreamHandler):
-                    handler.setStream(_CurrentStdout())

@@ -6,7 +6,7 @@ From the project's root, after ``make synth``::
     .venv/bin/pip install --target build/chat . boto3 && cp examples/chat/routes.py build/chat
     npx aws-cdk@2 deploy --app ".venv/bin/python examples/chat/app.py"
 
-The routes need ``hangup`` in their zip because they import ``hangup.activity``; the function of the
+The routes need ``hangup`` in their zip because they import ``hangup.handlers.tracks_activity``; the function of the
 idle timeout brings its own.
 """
 

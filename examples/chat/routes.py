@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from hangup.activity import tracks_activity
+from hangup import tracks_activity
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from hangup.core.connection import DurationMs
+from hangup.core.events import GatewayAddress
 from hangup.core.guard import DEFAULT_GUARD, GuardPolicy
 from hangup.core.limits import MAX_CLOSERS, MAX_CONNECTION_S, MAX_SCAN_SEGMENTS
-from hangup.core.messages import GatewayAddress
-from hangup.core.model import DurationMs
 from hangup.core.pacing import Pace
 from hangup.core.policy import IdlePolicy
 from hangup.errors import ConfigurationError
@@ -25,7 +25,7 @@ __all__ = [
     "CloseSettings",
     "ConnectSettings",
     "DisconnectSettings",
-    "HeartbeatSettings",
+    "MessageSettings",
     "TimeoutSettings",
     "gateway_address",
     "log_level_to_start_with",
@@ -34,6 +34,8 @@ __all__ = [
 DEFAULT_IDLE_TIMEOUT_S: Final = 120
 DEFAULT_SCAN_SEGMENTS: Final = 16
 DEFAULT_CLOSES_PER_SECOND: Final = 200
+
+DEFAULT_METRIC_ROLES: Final = ("speaker", "listener")
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 """What ``LOG_LEVEL`` may be, in capitals or not."""
@@ -45,6 +47,8 @@ _A_TABLE: Final = (
     " ARN"
 )
 _FUNCTION: Final = re.compile(r"[A-Za-z0-9_:$-]{1,256}", re.ASCII)
+_ROLE: Final = r"[A-Za-z0-9_.-]{1,64}"
+_ROLES: Final = re.compile(rf"{_ROLE}(?:,{_ROLE}){{0,9}}", re.ASCII)
 _QUEUE_URL: Final = re.compile(r"https?://[!-~]{1,1000}", re.ASCII)
 _SECRET: Final = re.compile(r"[A-Za-z0-9/_+=.@:-]{1,2048}", re.ASCII)
 
@@ -62,7 +66,8 @@ class TimeoutSettings:
     total_segments: int
     guard: GuardPolicy
     pace: Pace
-    due_queue_url: str | None
+    metric_roles: frozenset[str]
+    close_queue_url: str | None
 
     @classmethod
     def from_env(cls, env: Environment = os.environ) -> "TimeoutSettings":
@@ -91,7 +96,8 @@ class TimeoutSettings:
                 sample_size=DEFAULT_GUARD.sample_size,
             ),
             pace=_pace(env),
-            due_queue_url=_due_queue_url(env) if env.get("DUE_QUEUE_URL") else None,
+            metric_roles=_metric_roles(env),
+            close_queue_url=_close_queue_url(env) if env.get("CLOSE_QUEUE_URL") else None,
         )
 
 
@@ -103,7 +109,8 @@ class CloseSettings:
     connections_table: str
     disconnect_function: str
     pace: Pace
-    due_queue_url: str
+    metric_roles: frozenset[str]
+    close_queue_url: str
 
     @classmethod
     def from_env(cls, env: Environment = os.environ) -> "CloseSettings":
@@ -114,7 +121,8 @@ class CloseSettings:
             connections_table=_connections_table(env),
             disconnect_function=_disconnect_function(env),
             pace=_pace(env),
-            due_queue_url=_due_queue_url(env),
+            metric_roles=_metric_roles(env),
+            close_queue_url=_close_queue_url(env),
         )
 
 
@@ -153,7 +161,7 @@ class ActivitySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeartbeatSettings:
+class MessageSettings:
     """What the heartbeat handler needs."""
 
     connections_table: str
@@ -161,7 +169,7 @@ class HeartbeatSettings:
     resolution_ms: DurationMs
 
     @classmethod
-    def from_env(cls, env: Environment = os.environ) -> "HeartbeatSettings":
+    def from_env(cls, env: Environment = os.environ) -> "MessageSettings":
         """Read the table, ``API_GATEWAY_ENDPOINT`` and ``ACTIVITY_RESOLUTION_SECONDS``."""
         _check_log_level(env)
         return cls(
@@ -249,8 +257,8 @@ def _disconnect_function(env: Environment) -> str:
     return _matching(env, "DISCONNECT_HANDLER_FUNCTION", _FUNCTION, "the name or ARN of a function")
 
 
-def _due_queue_url(env: Environment) -> str:
-    return _matching(env, "DUE_QUEUE_URL", _QUEUE_URL, "the URL of an SQS queue")
+def _close_queue_url(env: Environment) -> str:
+    return _matching(env, "CLOSE_QUEUE_URL", _QUEUE_URL, "the URL of an SQS queue")
 
 
 def _pace(env: Environment) -> Pace:
@@ -259,6 +267,16 @@ def _pace(env: Environment) -> Pace:
     )
     shared_by = _whole_number(env, "PACE_SHARED_BY", 1, at_least=1, at_most=MAX_CLOSERS)
     return Pace(rate, shared_by=shared_by)
+
+
+def _metric_roles(env: Environment) -> frozenset[str]:
+    name, expected = "METRIC_ROLES", "up to 10 names of roles, separated by commas"
+    value = env.get(name)
+    if value is None:
+        return frozenset(DEFAULT_METRIC_ROLES)
+    if not _ROLES.fullmatch(value):
+        raise _malformed(name, expected, value)
+    return frozenset(value.split(","))
 
 
 def _check_log_level(env: Environment) -> None:

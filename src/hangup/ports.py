@@ -6,98 +6,28 @@ Every method raises ``BackendError`` for an answer that is no normal outcome of 
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from hangup.core.due import Due
-from hangup.core.model import (
-    Connection,
-    DurationMs,
-    EpochMs,
-    JsonObject,
-    Session,
-)
+from hangup.core.connection import Connection, DurationMs, EpochMs, JsonObject
+from hangup.core.outcomes import ActivityOutcome, CloseOutcome, PostOutcome
 from hangup.core.report import Metric
+from hangup.core.scheduled_close import ScheduledClose
 from hangup.errors import BackendError
 
-if TYPE_CHECKING:
-    # For the audit alone; no handler should load the rules that it checks.
-    from hangup.core.invariants import AuditedConnection, UnreadableSession
-
 __all__ = [
-    "ActivityOutcome",
-    "Audit",
     "Clock",
-    "CloseOutcome",
+    "CloseQueue",
+    "Concurrency",
+    "ConcurrentMap",
     "ConnectionsRepository",
-    "DueQueue",
-    "EndRefusal",
     "Functions",
     "Gateway",
-    "JoinOutcome",
-    "LeaveOutcome",
     "Log",
     "Metrics",
     "NotQueued",
-    "ParallelMap",
-    "PostOutcome",
     "ScanPage",
-    "SessionsRepository",
+    "Task",
 ]
-
-
-class ActivityOutcome(Enum):
-    """What became of one recorded activity."""
-
-    RECORDED = auto()
-    ALREADY_RECORDED = auto()
-    """The stored time is as new, or newer than one resolution ago: nothing to write."""
-    NO_RECORD = auto()
-    """The connection is an orphan: it has no record, and none was made."""
-
-
-class PostOutcome(Enum):
-    """What became of a message to a connection. ``POSTED`` is no proof that the peer is there."""
-
-    POSTED = auto()
-    GONE = auto()
-
-
-class CloseOutcome(Enum):
-    """What became of a close."""
-
-    CLOSED = auto()
-    ALREADY_GONE = auto()
-
-
-class JoinOutcome(Enum):
-    """What became of a join. Only ``JOINED`` wrote anything."""
-
-    JOINED = auto()
-    SESSION_NOT_ACTIVE = auto()
-    SPEAKER_PRESENT = auto()
-
-
-class EndRefusal(Enum):
-    """Why a session was not ended by a call that asked for it."""
-
-    NOT_ITS_SPEAKER = auto()
-    """The session is missing, or has another speaker."""
-    BEING_ENDED = auto()
-    """Another invocation is seeing to its listeners right now."""
-
-
-class LeaveOutcome(Enum):
-    """What became of a cleanup: who removed the record, and what that did to the session."""
-
-    LISTENER_LEFT = auto()
-    SESSION_ENDED = auto()
-    SESSION_UNTOUCHED = auto()
-    """The record is removed; its session is missing, or has another speaker, or counts no one."""
-    ALREADY_LEFT = auto()
-    """Somebody else removed the record: nothing was done."""
-    LEFT_TO_ANOTHER = auto()
-    """Another invocation is ending the session, and will remove the record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,22 +39,10 @@ class ScanPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """What became of an asynchronous invocation that failed for good, as JSON in ``body``.
-
-    ``receipt`` is good for this receipt of the message alone.
-    """
-
-    message_id: str
-    receipt: str
-    body: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NotQueued:
     """What could not be queued, and why."""
 
-    dues: Sequence[Due]
+    closes: Sequence[ScheduledClose]
     error: BackendError
 
 
@@ -132,12 +50,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class ParallelMap(Protocol):
-    """``map``, that of a thread pool, or ``aws.interleaving``: results in the order of the items.
-
-    Where ``items`` is an iterator that waits (a sweep's closes do, for their turn), the map must
-    take an item when it can begin it, and not before: a thread pool's takes them all.
-    """
+class ConcurrentMap(Protocol):
+    """``map``, that of a thread pool, or ``aws.http.loop``: results in the order of the items."""
 
     def __call__(
         self, function: Callable[[Item], Result], items: Iterable[Item], /
@@ -146,11 +60,39 @@ class ParallelMap(Protocol):
         ...
 
 
+class Task(Protocol):
+    """Something that was started and goes on beside other things."""
+
+    def wait(self) -> None:
+        """Return once it has ended. Raises what it raised."""
+        ...
+
+
+class Concurrency(Protocol):
+    """Work side by side, as far as it waits for answers."""
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterable[Result]:
+        """Apply ``function`` to each item; results in the order of the items.
+
+        Takes an item when it can begin it, not before: so ``items`` may be an iterator that waits
+        until it is time for the next.
+        """
+        ...
+
+    def start(self, function: Callable[[], None], /) -> Task:
+        """Start something that goes on beside what the caller does next, until it is waited for."""
+        ...
+
+
 class Clock(Protocol):
-    """The time, and the one way to let some of it pass."""
+    """The time of day, the time that has passed, and the one way to let some pass."""
 
     def now_ms(self) -> EpochMs:
         """Return the current time."""
+        ...
+
+    def monotonic_ms(self) -> DurationMs:
+        """Return how long it is since some point in the past. It never goes back."""
         ...
 
     def sleep(self, duration_ms: DurationMs) -> None:
@@ -196,7 +138,7 @@ class ConnectionsRepository(Protocol):
         """
         ...
 
-    def adopt(self, connection_id: str, *, now_ms: EpochMs) -> bool:
+    def start_clock(self, connection_id: str, *, now_ms: EpochMs) -> bool:
         """Start the clock of a record without times; return False if it has one by now."""
         ...
 
@@ -211,79 +153,10 @@ class ConnectionsRepository(Protocol):
         ...
 
 
-class SessionsRepository(Protocol):
-    """The sessions table, and what must change in it together with a connection record."""
+class CloseQueue(Protocol):
+    """The queue of scheduled closes, each delivered at about its deadline."""
 
-    def get(self, session_id: str) -> Session | None:
-        """Return the session as last written (a consistent read), ``None`` if there is none."""
-        ...
-
-    def listeners(self, session_id: str) -> Iterator[Connection]:
-        """Yield the session's listeners; one that joined a moment ago may still be missing."""
-        ...
-
-    def join(self, connection: Connection) -> JoinOutcome:
-        """Write the record and, in the same transaction, the session.
-
-        A speaker starts the session, or starts it again after it ended; a listener is counted in
-        a session that is active. Repeating a join that took effect is ``JOINED`` again.
-        """
-        ...
-
-    def end(
-        self, speaker: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs
-    ) -> Session | EndRefusal:
-        """Let nobody join the speaker's session any more, and return the session as it is now.
-
-        The caller alone may see to the session's listeners until ``claim_expires_ms``. With a
-        refusal nothing was written. The first time that a session ended stays its time.
-        """
-        ...
-
-    def leave(self, connection: Connection, *, now_ms: EpochMs) -> LeaveOutcome:
-        """Remove the record and, in the same transaction, settle the session.
-
-        A listener is subtracted from the count; a speaker ends the session if it is still the
-        session's speaker. Takes effect once, however often and by whomever it is called.
-        """
-        ...
-
-
-class Audit(Protocol):
-    """Both tables, read in full and consistently, and the writes that only mend them.
-
-    A write takes effect only if what it changes is what was seen. False means that it did not.
-    """
-
-    def connection_pages(self) -> "Iterator[Sequence[AuditedConnection]]":
-        """Yield every connection record, page by page, in no particular order."""
-        ...
-
-    def session_pages(self) -> "Iterator[Sequence[Session | UnreadableSession]]":
-        """Yield every session record, likewise."""
-        ...
-
-    def connection(self, connection_id: str) -> "AuditedConnection | None":
-        """Return a record as last written, ``None`` if there is none."""
-        ...
-
-    def session(self, session_id: str) -> "Session | UnreadableSession | None":
-        """Return a session as last written, ``None`` if there is none."""
-        ...
-
-    def correct_count(self, session_id: str, *, seen: int, correct: int) -> bool:
-        """Set the session's listener count to ``correct`` if it still is ``seen``."""
-        ...
-
-    def drop_claim(self, connection_id: str, *, seen_ms: EpochMs) -> bool:
-        """Remove the claim if it still expires when it was seen to."""
-        ...
-
-
-class DueQueue(Protocol):
-    """The queue of connections that fall due, each delivered about when it is idle."""
-
-    def send(self, dues: Sequence[Due]) -> NotQueued | None:
+    def send(self, closes: Sequence[ScheduledClose]) -> NotQueued | None:
         """Queue up to ten; return what could not be queued, None if all are.
 
         Each is delivered at least once, and less than a second before it is idle at the earliest.
@@ -293,22 +166,6 @@ class DueQueue(Protocol):
 
     def postpone(self, receipt: str, *, delay_s: int) -> None:
         """Let a message that was received be delivered again, after so many seconds (0 to 900)."""
-        ...
-
-
-class DeadLetters(Protocol):
-    """The queue of cleanups that failed for good."""
-
-    def receive(self) -> Sequence[DeadLetter]:
-        """Return some messages, hidden from others for now; none if the queue is empty."""
-        ...
-
-    def delete(self, letter: DeadLetter) -> None:
-        """Take a message out of the queue for good."""
-        ...
-
-    def give_back(self, letter: DeadLetter) -> None:
-        """Let a message be received again at once."""
         ...
 
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.claims import BATCH, BatchedClaims
+from hangup.core.connection import Connection, EpochMs
 from hangup.core.limits import MAX_CLOCK_LEAD_MS
-from hangup.core.model import Connection, EpochMs, Role
-from tests.contract.conftest import DYNAMODB_LOCAL, transport_to
-from tests.contract.stores import DynamoDbStore
+from hangup.sessions.model import Role
+from tests.support.engines import DYNAMODB_LOCAL, transport_to
+from tests.support.stores import DynamoDbStore
 
 pytestmark = [
     pytest.mark.integration,

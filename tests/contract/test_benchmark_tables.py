@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 
 import pytest
+from hangup.aws.clock import SystemClock
 
 from benchmarks.records import Idle, connection_id, record_of_table
 from benchmarks.tables import PAGE_RECORDS, Engine, Tables, folder_for_tables, table_name
-from hangup.aws.calls import Calls, Deadline
-from hangup.aws.clock import SystemClock
 from hangup.aws.connections import DynamoDbConnections
-from hangup.core.model import EpochMs
+from hangup.aws.retries import Calls, Deadline
+from hangup.core.connection import EpochMs
 from hangup.local.client import client
-from tests.contract.dynamodb_local import Unavailable
+from tests.support.dynamodb_local import Unavailable
 
 pytestmark = pytest.mark.integration
 

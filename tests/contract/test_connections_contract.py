@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from hangup.core.model import Connection, DurationMs, EpochMs, Role
-from hangup.ports import ActivityOutcome, JoinOutcome
-from tests.contract.conftest import DYNAMODB_LOCAL
-from tests.contract.stores import DynamoDbStore, Store, at_once
+from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.outcomes import ActivityOutcome
+from hangup.sessions.model import JoinOutcome, Role
+from tests.support.engines import DYNAMODB_LOCAL
+from tests.support.stores import DynamoDbStore, Store, at_once
 
 NOW_MS = EpochMs(1_700_000_000_000)
 CLAIM_MS = 60_000
@@ -274,8 +275,8 @@ class TestRelease:
 class TestAdopt:
     def test_starts_the_clock_of_a_record_without_times_once(self, store: Store) -> None:
         store.put(TIMELESS)
-        assert store.connections.adopt("c1=", now_ms=NOW_MS)
-        assert not store.connections.adopt("c1=", now_ms=EpochMs(NOW_MS + 1))
+        assert store.connections.start_clock("c1=", now_ms=NOW_MS)
+        assert not store.connections.start_clock("c1=", now_ms=EpochMs(NOW_MS + 1))
         assert store.connections.get("c1=") == replace(TIMELESS, last_activity_ms=NOW_MS)
 
     @pytest.mark.parametrize(
@@ -289,11 +290,11 @@ class TestAdopt:
     )
     def test_leaves_a_record_with_times_alone(self, store: Store, connection: Connection) -> None:
         store.put(connection)
-        assert not store.connections.adopt("c1=", now_ms=NOW_MS)
+        assert not store.connections.start_clock("c1=", now_ms=NOW_MS)
         assert store.connections.get("c1=") == connection
 
     def test_makes_no_record(self, store: Store) -> None:
-        assert not store.connections.adopt("c1=", now_ms=NOW_MS)
+        assert not store.connections.start_clock("c1=", now_ms=NOW_MS)
         assert store.connections.get("c1=") is None
 
 
@@ -385,7 +386,7 @@ class TestAttributesOfOtherTypes:
         record = tables.connections.get("c1=")
         assert record is not None
         assert record.malformed == ("lastActivityTime",)
-        assert not tables.connections.adopt("c1=", now_ms=NOW_MS)
+        assert not tables.connections.start_clock("c1=", now_ms=NOW_MS)
         assert be_active(tables, NOW_MS) is ActivityOutcome.RECORDED
         assert tables.item("c1=")["lastActivityTime"] == {"N": str(NOW_MS)}
 

@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Final, Protocol
 from uuid import uuid4
 
 import pytest
-
-from hangup.aws.calls import Calls, Deadline
 from hangup.aws.clock import SystemClock
-from hangup.aws.direct import DirectSqs
-from hangup.aws.queues import SqsDueQueue
-from hangup.core.due import Due, parse_due
-from hangup.core.model import Connection, DurationMs, EpochMs, Role
+
+from hangup.aws.http.services import DirectSqs
+from hangup.aws.queues import SqsCloseQueue
+from hangup.aws.retries import Calls, Deadline
+from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.scheduled_close import ScheduledClose, parse_scheduled_close
 from hangup.local.engine import Engine
-from hangup.ports import Clock, DueQueue
-from hangup.testing import FakeClock, InMemoryDueQueue
-from tests.contract.conftest import transport_to
+from hangup.ports import Clock, CloseQueue
+from hangup.sessions.model import Role
+from hangup.testing import FakeClock, InMemoryCloseQueue
+from tests.support.engines import transport_to
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -28,7 +29,7 @@ HIDDEN_S: Final = 3
 class Delivery:
     """A message, and when it came."""
 
-    due: Due
+    due: ScheduledClose
     receipt: str
     at_ms: int
 
@@ -37,7 +38,7 @@ class Ends(Protocol):
     """A queue and its other end. ``wait`` lets time pass."""
 
     @property
-    def queue(self) -> DueQueue: ...
+    def queue(self) -> CloseQueue: ...
 
     @property
     def clock(self) -> Clock: ...
@@ -48,11 +49,11 @@ class Ends(Protocol):
 class FakeEnds:
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.queue = InMemoryDueQueue(self.clock, hidden_s=HIDDEN_S)
+        self.queue = InMemoryCloseQueue(self.clock, hidden_s=HIDDEN_S)
 
     def receive(self) -> list[Delivery]:
         return [
-            Delivery(parse_due(received.body), received.receipt, self.clock.now_ms())
+            Delivery(parse_scheduled_close(received.body), received.receipt, self.clock.now_ms())
             for received in self.queue.receive()
         ]
 
@@ -65,12 +66,16 @@ class SqsEnds:
             QueueName=f"due-{uuid4().hex}", Attributes={"VisibilityTimeout": str(HIDDEN_S)}
         )["QueueUrl"]
         calls = Calls(self.clock, Deadline(self.clock))
-        self.queue = SqsDueQueue(direct or client, calls, self.clock, self._url)
+        self.queue = SqsCloseQueue(direct or client, calls, self.clock, self._url)
 
     def receive(self) -> list[Delivery]:
         answer = self._client.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10)
         return [
-            Delivery(parse_due(message["Body"]), message["ReceiptHandle"], self.clock.now_ms())
+            Delivery(
+                parse_scheduled_close(message["Body"]),
+                message["ReceiptHandle"],
+                self.clock.now_ms(),
+            )
             for message in answer.get("Messages", [])
         ]
 
@@ -98,9 +103,9 @@ def ends(request: pytest.FixtureRequest) -> Ends:
     return SqsEnds(client, DirectSqs(lambda: transport))
 
 
-def due(ends: Ends, number: int, *, in_ms: int) -> Due:
+def due(ends: Ends, number: int, *, in_ms: int) -> ScheduledClose:
     now_ms = ends.clock.now_ms()
-    return Due(
+    return ScheduledClose(
         connection=Connection(
             connection_id=f"c{number}=",
             session_id="s1",
@@ -170,7 +175,9 @@ def test_a_session_of_a_size_that_no_request_holds_stops_no_other(ends: Ends) ->
         role=Role.UNKNOWN,
         last_activity_ms=EpochMs(ends.clock.now_ms() - 200_000),
     )
-    sent[3] = Due(connection=huge, deadline_ms=sent[3].deadline_ms, correlation_id="tick-1")
+    sent[3] = ScheduledClose(
+        connection=huge, deadline_ms=sent[3].deadline_ms, correlation_id="tick-1"
+    )
     assert ends.queue.send(sent) is None
     came = {delivery.due.connection.connection_id for delivery in deliveries(ends, within_ms=500)}
     assert came == {one.connection.connection_id for one in sent}

@@ -10,16 +10,18 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from hangup.aws.direct import DirectManagementApi
 from hangup.aws.gateway import ManagementApiGateway
-from hangup.aws.process import calls
-from hangup.core.model import DurationMs, EpochMs, Role
+from hangup.aws.http.services import DirectManagementApi
+from hangup.aws.runtime import calls
+from hangup.core.connection import DurationMs, EpochMs
+from hangup.core.outcomes import CloseOutcome, PostOutcome
 from hangup.local.participants import join_url
-from hangup.ports import CloseOutcome, Gateway, PostOutcome
+from hangup.ports import Gateway
+from hangup.sessions.model import Role
+from hangup.sessions.tokens import mint_join_token
 from hangup.testing import InMemoryGateway
-from hangup.tokens import mint_join_token
-from tests.contract.conftest import transport_to
-from tests.integration.conftest import Stack, stack
+from tests.support.engines import transport_to
+from tests.support.local_stack import Stack, stack
 
 if TYPE_CHECKING:
     from mypy_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient

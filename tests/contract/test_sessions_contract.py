@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.stores import DynamoDbStore, Store, at_once
+from tests.support.stores import DynamoDbStore, Store, at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-from hangup.core.model import Connection, EpochMs, Role, Session
-from hangup.ports import EndRefusal, JoinOutcome, LeaveOutcome
+from hangup.core.connection import Connection, EpochMs
+from hangup.sessions.model import EndRefusal, JoinOutcome, LeaveOutcome, Role, Session
 
 NOW_MS = EpochMs(1_700_000_000_000)
 LATER_MS = EpochMs(NOW_MS + 60_000)

@@ -13,20 +13,22 @@ from typing import Any
 
 import pytest
 
-from hangup.core.due import Due, as_message
-from hangup.core.model import Connection, DurationMs, EpochMs, Role
+from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.scheduled_close import ScheduledClose, as_message
 from hangup.errors import HangupError
 from hangup.handlers import (
     close_handler,
     connect_handler,
     disconnect_handler,
-    heartbeat_handler,
+    message_handler,
     timeout_handler,
 )
 from hangup.local.participants import Participant
-from hangup.tokens import mint_join_token
-from tests.faults.conftest import Site, event_of, start_cold
-from tests.faults.outcomes import (
+from hangup.sessions.model import Role
+from hangup.sessions.tokens import mint_join_token
+from tests.support.faulty_stack import Site, event_of, start_cold
+from tests.support.local_stack import eventually
+from tests.support.outcomes import (
     CLEANUP,
     FAULTS,
     JOIN,
@@ -39,7 +41,6 @@ from tests.faults.outcomes import (
     Outcomes,
     fault_rule,
 )
-from tests.integration.conftest import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -200,7 +201,7 @@ def queue(
 ) -> DelayQueue:
     name = re.sub("[^a-z0-9]+", "-", f"{request.function.__name__} {kind}")
     url = site.engine.client("sqs").create_queue(QueueName=name)["QueueUrl"]
-    monkeypatch.setenv("DUE_QUEUE_URL", url)
+    monkeypatch.setenv("CLOSE_QUEUE_URL", url)
     return DelayQueue(site, url)
 
 
@@ -248,7 +249,7 @@ def test_a_message_that_comes_early(
             record = site.record(speaker.session_id, Role.LISTENER)
             assert record.last_seen_ms is not None
             body = as_message(
-                Due(
+                ScheduledClose(
                     connection=record,
                     deadline_ms=EpochMs(record.last_seen_ms + 120_000),
                     correlation_id="tick",
@@ -349,10 +350,10 @@ def test_a_message(site: Site, outcomes: Outcomes, operation: str, kind: str) ->
                 site.make_idle(record)
             event = event_of("heartbeat", record, body='{"action": "heartbeat"}')
             with fault(site, operation, kind):
-                answer = await asyncio.to_thread(answer_of, site, heartbeat_handler, event)
+                answer = await asyncio.to_thread(answer_of, site, message_handler, event)
             if refused := is_refused(answer):
                 assert listener.is_open
-                answer = await asyncio.to_thread(answer_of, site, heartbeat_handler, event)
+                answer = await asyncio.to_thread(answer_of, site, message_handler, event)
             seen = REFUSED_MESSAGE[operation] if refused else RETRIED
             outcomes.saw(MESSAGE[operation], kind, seen)
             assert answer["statusCode"] == (410 if is_orphan else 200)

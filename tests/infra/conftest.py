@@ -8,7 +8,7 @@ import pytest
 # Before any test module imports aws_cdk: this chooses the Node.js that runs it.
 from hangup.cdk.bundle import build_lambda_zip
 from hangup.cdk.synthesis import synthesise
-from tests.infra.templates import Resources
+from tests.support.templates import Resources
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,7 +14,7 @@ from hangup.cdk import BuildError
 from hangup.cdk.bundle import build_lambda_zip, content_hash
 from hangup.cdk.bytecode import PYTHON, bytecode, find_interpreter
 from hangup.cdk.code import code_of
-from tests.infra.templates import Resources
+from tests.support.templates import Resources
 
 pytestmark = pytest.mark.infra
 

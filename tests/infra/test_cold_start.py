@@ -20,7 +20,7 @@ BUDGETS = {
     "close_handler": 403,
     "connect_handler": 412,
     "disconnect_handler": 402,
-    "heartbeat_handler": 400,
+    "message_handler": 400,
     "timeout_handler": 405,
 }
 """How many modules each handler may load, the standard library's included.
@@ -81,14 +81,14 @@ RUNTIME = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import hangup.handlers.timeout_handler
-from hangup.aws.interleaving import Interleaved
+from hangup.aws.http.loop import Interleaved
 assert Interleaved(2)(abs, [-1, 2]) == [1, 2]
-from hangup.aws.wire import to_json
+from hangup.aws.http.json import to_json
 assert to_json({"a": "b"}) == b'{"a":"b"}'
 import pycurl
 for name in "greenlet", "orjson", "pycurl":
     assert sys.modules[name].__file__.startswith(sys.argv[1])
-from hangup.aws.direct import direct_lambda
+from hangup.aws.http.services import direct_lambda
 from botocore.exceptions import EndpointConnectionError
 try:
     direct_lambda().invoke(FunctionName="f", InvocationType="Event", Payload=b"{}")

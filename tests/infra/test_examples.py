@@ -11,10 +11,10 @@ from aws_cdk.assertions import Template
 
 from examples.chat import routes
 from examples.chat.app import ChatStack
-from hangup.core.messages import GatewayAddress, disconnect_event
-from hangup.core.model import Connection, EpochMs
-from tests.infra.templates import Resources, as_list, readable
-from tests.unit.aws_stub import AwsStub
+from hangup.core.connection import Connection, EpochMs
+from hangup.core.events import GatewayAddress, disconnect_event
+from tests.support.aws_stub import AwsStub
+from tests.support.templates import Resources, as_list, readable
 
 pytestmark = pytest.mark.infra
 

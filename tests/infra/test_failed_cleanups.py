@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.infra.templates import Resources, readable
+from tests.support.templates import Resources, readable
 
 pytestmark = pytest.mark.infra
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.infra
 
 HANDLERS = (
     "connect_handler",
-    "heartbeat_handler",
+    "message_handler",
     "disconnect_handler",
     "timeout_handler",
     "close_handler",

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from aws_cdk.assertions import Match, Template
 
-from tests.infra.templates import Resources, as_list, readable
+from tests.support.templates import Resources, as_list, readable
 
 pytestmark = pytest.mark.infra
 
-HANDLERS = ("connect_handler", "heartbeat_handler", "disconnect_handler", "timeout_handler")
+HANDLERS = ("connect_handler", "message_handler", "disconnect_handler", "timeout_handler")
 CONNECTIONS = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}/prod/"
 
 
@@ -37,7 +37,7 @@ def test_creates_four_functions_with_a_role_and_a_log_group_each(
     ("handler", "timeout_s"),
     [
         ("connect_handler", 25),
-        ("heartbeat_handler", 25),
+        ("message_handler", 25),
         ("disconnect_handler", 60),
         ("timeout_handler", 60),
     ],
@@ -79,7 +79,7 @@ def test_gives_each_handler_the_environment_that_it_reads(resources: Resources) 
             "JOIN_SECRET_ARN": "${JoinSecret.Id}",
             "LOG_LEVEL": "${LogLevel}",
         },
-        "heartbeat_handler": {
+        "message_handler": {
             "ACTIVITY_RESOLUTION_SECONDS": "${ActivityResolutionSeconds}",
             "CONNECTIONS_TABLE": "${Connections}",
             "API_GATEWAY_ENDPOINT": endpoint,
@@ -115,7 +115,7 @@ def test_allows_each_role_what_its_handler_calls_and_nothing_else(resources: Res
             "${Sessions.Arn}": {"dynamodb:UpdateItem"},
             "${JoinSecret.Id}": {"secretsmanager:GetSecretValue"},
         },
-        "heartbeat_handler": {
+        "message_handler": {
             "${HeartbeatHandlerLogs.Arn}": write_logs,
             "${Connections.Arn}": {"dynamodb:UpdateItem"},
             f"{CONNECTIONS}DELETE/@connections/*": manage,
@@ -383,7 +383,7 @@ def test_says_where_everything_is(template: dict[str, Any]) -> None:
         "SessionsTable": "${Sessions}",
         "JoinSecretArn": "${JoinSecret.Id}",
         "ConnectFunction": "${ConnectHandlerFunction}",
-        "HeartbeatFunction": "${HeartbeatHandlerFunction}",
+        "MessageFunction": "${HeartbeatHandlerFunction}",
         "DisconnectFunction": "${DisconnectHandlerFunction}",
         "TimeoutFunction": "${IdleTimeoutTimeoutHandlerFunction}",
         "SweepRule": "${IdleTimeoutEveryMinute}",

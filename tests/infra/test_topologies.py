@@ -6,14 +6,14 @@ from typing import Any
 import aws_cdk as cdk
 import pytest
 
-from tests.infra.templates import Resources, readable
-from tests.infra.test_idle_connection_timeout import (
+from tests.support.existing_stack import (
     FUNCTION_ARN,
     TABLE_ARN,
     add_timeout,
     existing_stack,
     synthesised,
 )
+from tests.support.templates import Resources, readable
 
 pytestmark = pytest.mark.infra
 
@@ -58,7 +58,7 @@ class TestPrecise:
             "${IdleTimeoutDueClosesQueue.Arn}": {"sqs:SendMessage"},
         }
         environment = due.function("timeout_handler")["Environment"]["Variables"]
-        assert readable(environment["DUE_QUEUE_URL"]) == QUEUE
+        assert readable(environment["CLOSE_QUEUE_URL"]) == QUEUE
 
     def test_the_close_function_may_close_and_not_look_for_whom(self, due: Resources) -> None:
         assert due.grants("close_handler") == {
@@ -85,7 +85,7 @@ class TestPrecise:
             "API_GATEWAY_ENDPOINT": "https://a1b2c3.execute-api.eu-west-1.${AWS::URLSuffix}/live",
             "CONNECTIONS_TABLE": "chat",
             "DISCONNECT_HANDLER_FUNCTION": FUNCTION_ARN,
-            "DUE_QUEUE_URL": QUEUE,
+            "CLOSE_QUEUE_URL": QUEUE,
             "LOG_LEVEL": "INFO",
         }
         assert (function["Timeout"], function["MemorySize"]) == (60, 256)
@@ -215,7 +215,7 @@ class TestReferenceStack:
     def test_says_where_the_queue_is(self, precise_template: dict[str, Any]) -> None:
         outputs = precise_template["Outputs"]
         assert readable(outputs["CloseFunction"]["Value"]).endswith("CloseHandlerFunction}")
-        assert readable(outputs["DueQueueUrl"]["Value"]) == QUEUE
+        assert readable(outputs["CloseQueueUrl"]["Value"]) == QUEUE
         assert readable(outputs["FailedClosesQueueUrl"]["Value"]).endswith("FailedCloses}")
 
     def test_leaves_nothing_behind_when_it_is_deleted(

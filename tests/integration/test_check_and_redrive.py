@@ -1,6 +1,6 @@
 """Check and redrive on the deployed stack: what is really broken is found, mended and replayed.
 
-Both run with a role that has the permissions that ``hangup.upkeep`` lists, and no others.
+Both run with a role that has the permissions that ``hangup.ops.wiring`` lists, and no others.
 """
 
 import asyncio
@@ -17,17 +17,17 @@ from uuid import uuid4
 
 import pytest
 
-from hangup.aws.stack import DeployedStack, StackOutputs
-from hangup.check import PAUSE_MS, CheckReport
-from hangup.core.invariants import Kind
-from hangup.core.model import Connection, DurationMs, EpochMs, Role
+from hangup.aws.deployment import DeployedStack, StackOutputs
+from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.local.client import ACCOUNT, REGION, Credentials
 from hangup.local.participants import Participant
-from hangup.mending import Mended
-from hangup.ports import JoinOutcome
+from hangup.ops.wiring import check_of, redrive_of
+from hangup.sessions.check import PAUSE_MS, CheckReport
+from hangup.sessions.invariants import Kind
+from hangup.sessions.model import JoinOutcome, Role
+from hangup.sessions.repair import RepairResult
 from hangup.testing import RecordingLog
-from hangup.upkeep import check_of, redrive_of
-from tests.integration.conftest import Stack, be_idle, eventually
+from tests.support.local_stack import Stack, be_idle, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -150,7 +150,7 @@ def find(stack: DeployedStack, *, pause_ms: DurationMs = PAUSE_MS) -> CheckRepor
         return check.find()
 
 
-def mend(stack: DeployedStack) -> tuple[CheckReport, Sequence[Mended]]:
+def mend(stack: DeployedStack) -> tuple[CheckReport, Sequence[RepairResult]]:
     with check_of(
         stack, log=RecordingLog(), progress=lambda _line: None, pause_ms=SHORT_PAUSE_MS
     ) as check:

@@ -27,7 +27,7 @@ LEAVES_WITHIN_S = 15.0
 PROGRAM = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from hangup.cli import main
+from hangup.cli.app import main
 sys.exit(main())
 """
 

@@ -15,7 +15,7 @@ import pytest
 from hangup.errors import LocalStackError
 from hangup.local.deploy import deploy
 from hangup.local.engine import Engine
-from tests.integration.engine_stack import (
+from tests.support.engine_stack import (
     close_code,
     code,
     connect,

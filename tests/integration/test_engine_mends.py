@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from hangup.errors import LocalStackError
 from hangup.local.deploy import Deployment, deploy
 from hangup.local.engine import Engine
-from tests.integration.engine_stack import (
+from tests.support.engine_stack import (
     alarm,
     close_code,
     code,

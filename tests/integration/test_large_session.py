@@ -7,8 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from hangup.core.model import Connection, EpochMs, Role
-from tests.integration.conftest import Stack, eventually
+from hangup.core.connection import Connection, EpochMs
+from hangup.sessions.model import Role
+from tests.support.local_stack import Stack, eventually
 
 pytestmark = pytest.mark.integration
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from hangup.core.model import Role
 from hangup.local.participants import Participant
 from hangup.planner.fleet import Fleet
 from hangup.planner.simulation import Simulated, simulate
-from tests.integration.conftest import IDLE_TIMEOUT_S, Stack
+from hangup.sessions.model import Role
+from tests.support.local_stack import IDLE_TIMEOUT_S, Stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.lateness]
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from hangup.core.due import Due, as_message
-from hangup.core.model import Connection, EpochMs, Role
+from hangup.core.connection import Connection, EpochMs
+from hangup.core.scheduled_close import ScheduledClose, as_message
 from hangup.local.verdict import Metrics
-from tests.integration.conftest import IDLE_TIMEOUT_S, Stack, eventually
+from hangup.sessions.model import Role
+from tests.support.local_stack import IDLE_TIMEOUT_S, Stack, eventually
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -49,7 +50,7 @@ def test_a_silent_client_is_closed_right_after_its_deadline_and_a_talking_one_st
     metrics = Metrics(stack.engine)
     before = {
         name: metrics.total(name)
-        for name in ("ConnectionsChecked", "DueQueued", "IdleConnectionsDetected")
+        for name in ("ConnectionsChecked", "ClosesScheduled", "IdleConnectionsDetected")
     }
     closes = metrics.samples("CloseLateness")
 
@@ -79,7 +80,7 @@ def test_a_silent_client_is_closed_right_after_its_deadline_and_a_talking_one_st
     asyncio.run(play())
     assert 0 < metrics.maximum("CloseLateness") <= MAX_LATE_MS
     assert metrics.total("ConnectionsChecked") == before["ConnectionsChecked"] + 3
-    assert metrics.total("DueQueued") == before["DueQueued"] + 3
+    assert metrics.total("ClosesScheduled") == before["ClosesScheduled"] + 3
     # Counted by whoever closed it, once.
     assert metrics.total("IdleConnectionsDetected") == before["IdleConnectionsDetected"] + 1
 
@@ -129,7 +130,7 @@ def test_a_message_that_cannot_be_read_ends_in_the_queue_of_failed_closes_and_st
 ) -> None:
     sqs: SQSClient = stack.engine.client("sqs")
     deployed = stack.deployed
-    ghost = Due(
+    ghost = ScheduledClose(
         connection=Connection(
             connection_id="ghost-of-this-test",
             role=Role.LISTENER,
@@ -139,10 +140,12 @@ def test_a_message_that_cannot_be_read_ends_in_the_queue_of_failed_closes_and_st
         correlation_id="by-hand",
     )
     # Five receives are half an hour at the deployed visibility timeout.
-    sqs.set_queue_attributes(QueueUrl=deployed.due_queue_url, Attributes={"VisibilityTimeout": "1"})
+    sqs.set_queue_attributes(
+        QueueUrl=deployed.close_queue_url, Attributes={"VisibilityTimeout": "1"}
+    )
     try:
         sqs.send_message_batch(
-            QueueUrl=deployed.due_queue_url,
+            QueueUrl=deployed.close_queue_url,
             Entries=[
                 {"Id": "0", "MessageBody": "rubbish"},
                 {"Id": "1", "MessageBody": as_message(ghost)},
@@ -158,12 +161,12 @@ def test_a_message_that_cannot_be_read_ends_in_the_queue_of_failed_closes_and_st
         asyncio.run(eventually(lambda: failed() == ["rubbish"], within_s=20))
     finally:
         sqs.set_queue_attributes(
-            QueueUrl=deployed.due_queue_url, Attributes={"VisibilityTimeout": "360"}
+            QueueUrl=deployed.close_queue_url, Attributes={"VisibilityTimeout": "360"}
         )
         sqs.purge_queue(QueueUrl=deployed.failed_closes_queue_url)
-    attributes = sqs.get_queue_attributes(QueueUrl=deployed.due_queue_url, AttributeNames=["All"])[
-        "Attributes"
-    ]
+    attributes = sqs.get_queue_attributes(
+        QueueUrl=deployed.close_queue_url, AttributeNames=["All"]
+    )["Attributes"]
     # Of a connection without a record the claim is lost: done, and not delivered again.
     assert attributes["ApproximateNumberOfMessages"] == "0"
     assert attributes["ApproximateNumberOfMessagesNotVisible"] == "0"
@@ -177,10 +180,10 @@ def test_a_message_that_comes_early_is_given_back_until_its_deadline(stack: Stac
             assert seen is not None
             assert seen.last_seen_ms is not None
             deadline_ms = EpochMs(seen.last_seen_ms + IDLE_TIMEOUT_S * 1000)
-            due = Due(connection=seen, deadline_ms=deadline_ms, correlation_id="by-hand")
+            due = ScheduledClose(connection=seen, deadline_ms=deadline_ms, correlation_id="by-hand")
             # No delay: whoever sent it has a clock that is seconds ahead.
             stack.engine.client("sqs").send_message(
-                QueueUrl=stack.deployed.due_queue_url, MessageBody=as_message(due)
+                QueueUrl=stack.deployed.close_queue_url, MessageBody=as_message(due)
             )
             await silent.wait_closed()
             assert deadline_ms < now_ms() <= deadline_ms + MAX_LATE_MS

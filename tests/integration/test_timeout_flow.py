@@ -12,11 +12,12 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from hangup.core.model import Connection, DurationMs, EpochMs, Role
+from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.local.participants import Participant, join_url
 from hangup.local.verdict import Metrics
-from hangup.tokens import mint_join_token
-from tests.integration.conftest import IDLE_TIMEOUT_S, Stack, be_idle, eventually
+from hangup.sessions.model import Role
+from hangup.sessions.tokens import mint_join_token
+from tests.support.local_stack import IDLE_TIMEOUT_S, Stack, be_idle, eventually
 
 pytestmark = pytest.mark.integration
 

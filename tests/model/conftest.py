@@ -1,5 +1,5 @@
 """The real engines of the contract suite, for the model test too."""
 
-from tests.contract.conftest import dynamodb_local, ministack
+from tests.support.engines import dynamodb_local, ministack
 
 __all__ = ["dynamodb_local", "ministack"]

@@ -5,8 +5,8 @@ from typing import Any, Final
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hangup.aws.calls import ATTEMPT_MS
-from hangup.core.model import Role
+from hangup.core.timing import ATTEMPT_MS
+from hangup.sessions.model import Role
 from hangup.testing import Faults
 from tests.model.stores import InMemoryStores, Stores
 from tests.model.world import MAX_SKEW_MS, Fault, Script, World

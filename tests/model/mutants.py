@@ -3,11 +3,12 @@
 from dataclasses import replace
 from typing import Any, Literal
 
-from hangup.closer import Closer
+from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.guard import DEFAULT_GUARD, GuardPolicy
-from hangup.core.model import Connection, DurationMs, EpochMs, Role, Session
-from hangup.lifecycle import Cleanup
-from hangup.ports import ActivityOutcome, EndRefusal, LeaveOutcome, PostOutcome
+from hangup.core.outcomes import ActivityOutcome, PostOutcome
+from hangup.idle.closer import Closer
+from hangup.sessions.lifecycle import Cleanup
+from hangup.sessions.model import EndRefusal, LeaveOutcome, Role, Session
 from hangup.testing import Faults, InMemoryConnections, InMemorySessions
 from hangup.testing.connections import Record
 from hangup.testing.faults import aws_call

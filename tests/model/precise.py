@@ -5,9 +5,9 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from hangup.core.model import DurationMs
-from hangup.due import DueConnections, Message
-from hangup.testing import Faults, InMemoryDueQueue, RecordingMetrics
+from hangup.core.connection import DurationMs
+from hangup.idle.scheduled import Message, ScheduledCloser
+from hangup.testing import Faults, InMemoryCloseQueue, RecordingMetrics
 from tests.model.machine import ConnectionsMachine, latencies, many, positions, skews, sweep_faults
 from tests.model.stores import Stores
 from tests.model.world import CALLS_MS, CALM, Script, SkewedClock, Violation, World
@@ -18,11 +18,11 @@ __all__ = ["NoLookAtTheClock", "PreciseMachine", "PreciseWorld"]
 class PreciseWorld(World):
     """A world whose sweeps queue what falls due."""
 
-    due_connections = DueConnections
+    due_connections = ScheduledCloser
 
     def __init__(self, stores: Stores, faults: Faults) -> None:
         super().__init__(stores, faults)
-        self.queue = self.due_queue = InMemoryDueQueue(self.clock, faults)
+        self.queue = self.close_queue = InMemoryCloseQueue(self.clock, faults)
 
     def deliver(self, script: Script = CALM, *, again: bool = False) -> bool:
         """Run the close function on what the queue has by now; return whether it had anything.
@@ -34,9 +34,7 @@ class PreciseWorld(World):
             closer=self.closer_with(clock),
             queue=self.queue,
             metrics=RecordingMetrics(),
-            clock=clock,
-            log=self.log,
-            parallel_map=map,
+            concurrent_map=map,
         )
         messages = [
             Message(message_id=r.message_id, receipt=r.receipt, body=r.body)
@@ -44,7 +42,7 @@ class PreciseWorld(World):
         ]
         ends_ms = self.clock.ms + CALLS_MS
         with self.acting(script, ends_ms=ends_ms):
-            failed = due.close_due_connections(
+            failed = due.close_scheduled(
                 messages, time_left_ms=lambda: DurationMs(ends_ms - self.clock.ms)
             )
             for message in messages:
@@ -110,7 +108,7 @@ class PreciseMachine(ConnectionsMachine):
         self.world.deliver(script, again=again)
 
 
-class NoLookAtTheClock(DueConnections):
+class NoLookAtTheClock(ScheduledCloser):
     """Close whatever the queue brings, when it brings it."""
 
     def _is_past_deadline(self, *_due: object) -> bool:

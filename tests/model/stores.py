@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import ClientError
 
-from hangup.aws.calls import Calls, Deadline
 from hangup.aws.connections import DynamoDbConnections
-from hangup.aws.items import session_from_item
+from hangup.aws.retries import Calls, Deadline
+from hangup.aws.schema import session_from_item
 from hangup.aws.sessions import DynamoDbSessions
-from hangup.core.model import Session
 from hangup.errors import BackendError
-from hangup.ports import ConnectionsRepository, SessionsRepository
+from hangup.ports import ConnectionsRepository
+from hangup.sessions.model import Session
+from hangup.sessions.ports import SessionsRepository
 from hangup.testing import FakeClock, Faults, InMemoryConnections, InMemorySessions
 
 if TYPE_CHECKING:

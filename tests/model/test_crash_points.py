@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hangup.core.model import Role
+from hangup.sessions.model import Role
 from hangup.testing import Faults
 from tests.model.stores import InMemoryStores
 from tests.model.world import CALM, Fault, Script, World

@@ -7,13 +7,13 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from hangup.testing import Faults
-from tests.contract.conftest import ENGINES
-from tests.contract.stores import DynamoDbStore
 from tests.model.machine import ConnectionsMachine
 from tests.model.mutants import MUTANTS
 from tests.model.precise import PreciseMachine
 from tests.model.stores import DynamoDbStores, Stores
 from tests.model.world import Violation
+from tests.support.engines import ENGINES
+from tests.support.stores import DynamoDbStore
 
 pytestmark = pytest.mark.slow
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hangup.core.model import Role
+from hangup.sessions.model import Role
 from hangup.testing import Faults
 from tests.model.precise import NoLookAtTheClock, PreciseWorld
 from tests.model.stores import InMemoryStores

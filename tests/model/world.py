@@ -14,25 +14,30 @@ from enum import Enum
 from math import inf
 from typing import Any, Final
 
-from hangup.aws.calls import ATTEMPT_MS, REPORT_MS
-from hangup.closer import Closer, Pacer
 from hangup.config import gateway_address
+from hangup.core.connection import Connection, DurationMs, EpochMs, JsonObject
 from hangup.core.guard import DEFAULT_GUARD
-from hangup.core.model import Connection, DurationMs, EpochMs, JsonObject, Role
+from hangup.core.outcomes import CloseOutcome
 from hangup.core.pacing import Pace
 from hangup.core.policy import Close, IdlePolicy, decide
+from hangup.core.timing import ATTEMPT_MS, REPORT_MS
 from hangup.errors import BackendError, HangupError
-from hangup.lifecycle import Activity, Cleanup
-from hangup.ports import Clock, CloseOutcome, JoinOutcome
-from hangup.sweep import Sweep
+from hangup.idle.activity import ActivityRecorder
+from hangup.idle.closer import Closer
+from hangup.idle.pacer import Pacer
+from hangup.idle.sweep import Sweep
+from hangup.ports import Clock
+from hangup.sessions.lifecycle import Cleanup
+from hangup.sessions.model import JoinOutcome, Role
 from hangup.testing import (
     FakeClock,
     Faults,
-    InMemoryDueQueue,
+    InMemoryCloseQueue,
     InMemoryFunctions,
     InMemoryGateway,
     RecordingLog,
     RecordingMetrics,
+    Sequential,
 )
 from tests.model.stores import Stores
 
@@ -86,6 +91,9 @@ class SkewedClock:
     def now_ms(self) -> EpochMs:
         return EpochMs(self._base.ms + self._skew_ms)
 
+    def monotonic_ms(self) -> DurationMs:
+        return self._base.monotonic_ms()
+
     def sleep(self, duration_ms: DurationMs) -> None:
         self._base.sleep(duration_ms)
 
@@ -106,7 +114,7 @@ class World:
     closer = Closer
     cleanup = Cleanup
     guard = DEFAULT_GUARD
-    due_queue: InMemoryDueQueue | None = None
+    close_queue: InMemoryCloseQueue | None = None
     """Where sweeps send what falls due; None where they close by themselves."""
 
     def __init__(self, stores: Stores, faults: Faults) -> None:
@@ -162,7 +170,7 @@ class World:
         if not self.recording:
             return
         clock = SkewedClock(self.clock, script.skew_ms)
-        activity = Activity(
+        activity = ActivityRecorder(
             connections=self.stores.connections,
             gateway=self.gateway,
             log=self.log,
@@ -185,17 +193,13 @@ class World:
         clock = SkewedClock(self.clock, script.skew_ms)
         ends_ms = self.clock.ms + CALLS_MS
         sweep = Sweep(
-            connections=self.stores.connections,
-            gateway=self.gateway,
             closer=self.closer_with(clock),
             metrics=RecordingMetrics(),
-            clock=clock,
-            log=self.log,
             policy=POLICY,
             guard=self.guard,
             total_segments=2,
-            parallel_map=map,
-            due_queue=self.due_queue,
+            concurrency=Sequential(),
+            close_queue=self.close_queue,
         )
         with self.acting(script, ends_ms=ends_ms):
             sweep.check_and_close_idle_connections(
@@ -216,6 +220,7 @@ class World:
             address=ADDRESS,
             claim_ms=CLAIM_MS,
             pacer=Pacer(clock=clock, pace=Pace(200)),
+            metric_roles=frozenset(Role),
         )
 
     def disconnect(self, position: int, *, again: bool = False, script: Script = CALM) -> None:
@@ -232,7 +237,7 @@ class World:
             gateway=self.gateway,
             clock=SkewedClock(self.clock, script.skew_ms),
             log=self.log,
-            parallel_map=map,
+            concurrent_map=map,
             claim_ms=CLAIM_MS,
         )
         with self.acting(script):
@@ -304,7 +309,7 @@ class World:
         """Let a call take its time; refuse one that could outlast the actor, as ``Calls`` does."""
         if ends_ms - self.clock.ms < ATTEMPT_MS:
             raise BackendError(operation, "NoTimeLeft", "refused", retryable=True)
-        self.clock.ms += script.latency_ms
+        self.clock.sleep(DurationMs(script.latency_ms))
 
     # What must hold.
 

@@ -14,16 +14,15 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hangup.aws.calls import ATTEMPT_MS, REPORT_MS, Calls, Deadline
-from hangup.core.model import Connection, DurationMs, EpochMs, Role
+from hangup.aws.retries import Calls, Deadline
+from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.pacing import Pace
-from hangup.core.segments import SCAN_MARGIN_MS
+from hangup.core.timing import ATTEMPT_MS, BATCH_SIZE, REPORT_MS, SCAN_MARGIN_MS, STOP_MARGIN_MS
 from hangup.errors import SweepFailed
-from hangup.ports import LeaveOutcome
-from hangup.sweep import BATCH_SIZE, STOP_MARGIN_MS
-from hangup.testing import InMemoryConnections
-from tests.unit.cleanup import cleanup_of
-from tests.unit.test_timeout_handler import World
+from hangup.sessions.model import LeaveOutcome, Role
+from hangup.testing import FakeClock, InMemoryConnections, Sequential
+from tests.support.cleanup import cleanup_of
+from tests.support.idle_world import World
 
 LAMBDA_MS = 60_000
 
@@ -42,6 +41,24 @@ class Attempt(Enum):
 QUICK = frozenset({Attempt.ANSWERED, Attempt.THROTTLED, Attempt.REFUSED})
 ERRORS = {Attempt.THROTTLED: ("ThrottlingException", 429), Attempt.REFUSED: ("AccessDenied", 403)}
 ATTEMPTS = st.lists(st.sampled_from(Attempt), max_size=40)
+
+
+class _SideBySide(Sequential):
+    """All items at the same time, each from the moment at which it can begin."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any], /) -> list[Any]:
+        clock = self._clock
+        results, end = [], (clock.ms, clock.uptime_ms)
+        for item in items:
+            began = (clock.ms, clock.uptime_ms)
+            results.append(function(item))
+            end = max(end, (clock.ms, clock.uptime_ms))
+            clock.ms, clock.uptime_ms = began
+        clock.ms, clock.uptime_ms = max(end, (clock.ms, clock.uptime_ms))
+        return results
 
 
 class SlowWorld(World):
@@ -69,10 +86,8 @@ class SlowWorld(World):
         )
         self.sweep = replace(
             self.sweep,
-            connections=connections,
-            gateway=gateway,
             closer=self.closer,
-            parallel_map=self.side_by_side,
+            concurrency=_SideBySide(self.clock),
         )
         self.cleanup = cleanup_of(self)
         self.join("speaker", Role.SPEAKER)
@@ -89,23 +104,13 @@ class SlowWorld(World):
         )
         self.gateway.open(connection_id)
 
-    def side_by_side(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-        """Run all at the same time, each from the moment at which it can begin."""
-        results, ends_ms = [], self.clock.ms
-        for item in items:
-            began_ms = self.clock.ms
-            results.append(function(item))
-            ends_ms, self.clock.ms = max(ends_ms, self.clock.ms), began_ms
-        self.clock.ms = max(ends_ms, self.clock.ms)
-        return results
-
     def minute(self, attempts: Iterable[Attempt] = (), *, left_ms: int = LAMBDA_MS) -> None:
         """Sweep with so much time left, at the minute; what is handed over is cleaned up."""
         at_ms, self.metrics.counts = self.clock.ms, []
         self.connections.record_activity(
             "speaker", now_ms=self.clock.now_ms(), resolution_ms=DurationMs(0)
         )
-        self.clock.ms += LAMBDA_MS - left_ms
+        self.clock.sleep(DurationMs(LAMBDA_MS - left_ms))
         self.attempts = iter(attempts)
         self.faults.before, self.faults.after = self._before, self._after
         self.deadline.start(left_ms)
@@ -134,10 +139,10 @@ class SlowWorld(World):
 
     def _before(self, operation: str, _key: str) -> None:
         if operation == "Scan":
-            self.clock.ms += self.scan_ms
+            self.clock.sleep(DurationMs(self.scan_ms))
             return
         attempt = self.attempt = next(self.attempts, Attempt.ANSWERED)
-        self.clock.ms += 10 if attempt in QUICK else ATTEMPT_MS
+        self.clock.sleep(DurationMs(10 if attempt in QUICK else ATTEMPT_MS))
         if attempt is Attempt.HANGS:
             raise ReadTimeoutError(endpoint_url="https://aws")
         if attempt in ERRORS:
@@ -210,7 +215,7 @@ def test_the_report_is_out_in_time_and_later_sweeps_do_the_rest_once(
     for connection_id in ids:
         world.join(connection_id)
     world.scan_ms = scan_ms
-    with patch("hangup.sweep.BATCH_SIZE", batch_size):
+    with patch("hangup.idle.scan.BATCH_SIZE", batch_size):
         world.minute(attempts, left_ms=REPORT_MS + left_ms)
     world.scan_ms, world.closer.pacer.pace = 0, Pace(200)
     # A claim that was not given back holds until after the first of them.
@@ -230,7 +235,7 @@ def test_the_report_is_out_in_time_and_later_sweeps_do_the_rest_once(
 def test_what_hangs_in_a_close_that_began_last_is_left_where_it_stands(
     step: str, hangs: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hangup.aws.calls.random.randint", lambda _low, high: high)
+    monkeypatch.setattr("hangup.aws.retries.random.randint", lambda _low, high: high)
     world = SlowWorld()
     world.join("c1")
     before = ["claim", "notice", "close", "hand-over"].index(step)

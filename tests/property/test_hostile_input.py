@@ -16,21 +16,22 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hangup.activity import tracks_activity
+from hangup.core.connection import DurationMs, EpochMs
 from hangup.core.limits import MAX_MESSAGE_BYTES
-from hangup.core.model import DurationMs, EpochMs, Role
 from hangup.errors import InvalidRequest
 from hangup.handlers import (
     close_handler,
     connect_handler,
     disconnect_handler,
-    heartbeat_handler,
+    message_handler,
     timeout_handler,
 )
-from hangup.tokens import AUDIENCE, mint_join_token
-from tests.events.recorded import recorded
-from tests.property.json_values import ANY_JSON, ANY_TEXT, nearly_right
-from tests.unit.aws_stub import JOIN_SECRET, AwsStub, Failure
+from hangup.handlers.tracks_activity import tracks_activity
+from hangup.sessions.model import Role
+from hangup.sessions.tokens import AUDIENCE, mint_join_token
+from tests.support.aws_stub import JOIN_SECRET, AwsStub, Failure
+from tests.support.json_values import ANY_JSON, ANY_TEXT, nearly_right
+from tests.support.recorded import recorded
 
 LEAK = 16
 """So many characters of a secret or a token in a log line are a leak."""
@@ -234,7 +235,7 @@ def test_a_hostile_body_is_refused_in_one_line_and_writes_nothing(
 ) -> None:
     event = recorded("message")
     event["body"] = BODIES[kind]
-    answer = heartbeat_handler.lambda_handler(event)
+    answer = message_handler.lambda_handler(event)
     assert answer["statusCode"] in (400, 413)
     assert aws.writes == []
     out = capsys.readouterr().out
@@ -252,7 +253,7 @@ def test_what_else_a_message_holds_is_neither_read_nor_logged(
     event = recorded("message")
     private = "a private word of the client: 0123456789"
     event["body"] = json.dumps(extra | {"action": "message", "private": private})
-    assert heartbeat_handler.lambda_handler(event)["statusCode"] == 200
+    assert message_handler.lambda_handler(event)["statusCode"] == 200
     assert_clean_lines(capsys.readouterr().out, private)
 
 
@@ -267,7 +268,7 @@ HUGE_PLACES = {
 }
 HANDLERS: dict[str, Callable[[object], Any]] = {
     "connect": connect_handler.lambda_handler,
-    "message": heartbeat_handler.lambda_handler,
+    "message": message_handler.lambda_handler,
     "disconnect": disconnect_handler.lambda_handler,
 }
 
@@ -303,7 +304,7 @@ def test_no_request_id_reaches_a_log_as_a_line_of_its_own(
     event["requestContext"]["requestId"] = text
     event["correlationId"] = text
     event["body"] = '{"action": "heartbeat"}'
-    assert heartbeat_handler.lambda_handler(event)["statusCode"] == 200
+    assert message_handler.lambda_handler(event)["statusCode"] == 200
     out = capsys.readouterr().out
     assert len(out.splitlines()) == 1
     assert len(out) < 1_000
@@ -325,7 +326,7 @@ def test_no_event_makes_a_sweep_do_anything_else(
 @pytest.fixture
 def close(aws: AwsStub, monkeypatch: pytest.MonkeyPatch) -> Callable[[object], Any]:
     """The close handler, with a queue."""
-    monkeypatch.setenv("DUE_QUEUE_URL", f"{aws.endpoint}/due")
+    monkeypatch.setenv("CLOSE_QUEUE_URL", f"{aws.endpoint}/due")
     return lambda event: close_handler.lambda_handler(event, Context())
 
 

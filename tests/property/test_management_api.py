@@ -6,8 +6,8 @@ from urllib.parse import quote
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hangup.aws.direct import DirectManagementApi
-from hangup.aws.transport import Answer, Transport
+from hangup.aws.http.services import DirectManagementApi
+from hangup.aws.http.transport import Answer, Transport
 
 
 class Sent:

@@ -22,13 +22,13 @@ from hangup.planner.simulation import Simulated, simulate
 
 pytestmark = pytest.mark.slow
 
-BUSY = Fleet(connections=1_500, lifetime_s=600, idle_share=0.6, record_bytes=4_000)
+RETRYABLE = Fleet(connections=1_500, lifetime_s=600, idle_share=0.6, record_bytes=4_000)
 CASES = {
-    "paced by CPU": BUSY,
-    "a long scan": replace(BUSY, page_latency_ms=2_000),
-    "slow closes": replace(BUSY, closes_per_second=5, close_cpu_ms=0.2),
-    "coalesced activity": replace(BUSY, connections=4_000, lifetime_s=1_800, resolution_s=70),
-    "seldom swept": replace(BUSY, sweep_interval_s=300, lifetime_s=1_200),
+    "paced by CPU": RETRYABLE,
+    "a long scan": replace(RETRYABLE, page_latency_ms=2_000),
+    "slow closes": replace(RETRYABLE, closes_per_second=5, close_cpu_ms=0.2),
+    "coalesced activity": replace(RETRYABLE, connections=4_000, lifetime_s=1_800, resolution_s=70),
+    "seldom swept": replace(RETRYABLE, sweep_interval_s=300, lifetime_s=1_200),
     "more than a batch": Fleet(
         connections=8_000,
         lifetime_s=240,
@@ -151,7 +151,7 @@ def _in_one_invocation(fleet: Fleet) -> SweepEstimate:
 
 
 def test_a_scan_that_runs_out_of_time_closes_what_it_has_found() -> None:
-    fleet = replace(BUSY, scan_segments=8, page_latency_ms=32_000)
+    fleet = replace(RETRYABLE, scan_segments=8, page_latency_ms=32_000)
     assert not estimate_sweep(fleet).one_is_enough
     seen = run(fleet, sweeps=5)
     assert seen.sweeps_incomplete >= 5
@@ -167,7 +167,7 @@ def test_heartbeats_move_the_recorded_time_as_often_as_planned() -> None:
 
 
 def test_a_sweep_that_cannot_do_it_falls_behind_as_planned() -> None:
-    fleet = replace(BUSY, closes_per_second=1)
+    fleet = replace(RETRYABLE, closes_per_second=1)
     assert not estimate_sweep(fleet).one_is_enough
     few, many = run(fleet, sweeps=5), run(fleet, sweeps=20)
     assert many.sweeps_incomplete > 0
@@ -175,8 +175,8 @@ def test_a_sweep_that_cannot_do_it_falls_behind_as_planned() -> None:
 
 
 def test_a_run_is_the_same_for_the_same_seed_and_another_for_another() -> None:
-    assert run(BUSY, sweeps=3) == run(BUSY, sweeps=3)
-    assert run(BUSY, sweeps=3) != run(BUSY, sweeps=3, seed=2)
+    assert run(RETRYABLE, sweeps=3) == run(RETRYABLE, sweeps=3)
+    assert run(RETRYABLE, sweeps=3) != run(RETRYABLE, sweeps=3, seed=2)
 
 
 @settings(max_examples=15)

@@ -5,8 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangup.core.model import Connection, DurationMs, EpochMs
-from hangup.core.policy import Adopt, Close, IdlePolicy, Keep, Unreadable, decide
+from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.policy import Close, IdlePolicy, Keep, StartClock, Unreadable, decide
 
 TIMES = st.integers(1_000_000_000_000, 10**15).map(EpochMs)
 MOMENTS = st.integers(-1_000_000, 1_000_000)
@@ -52,7 +52,7 @@ def test_what_is_idle_stays_idle_until_the_client_speaks(
             assert later == Close(DurationMs(idle_ms + later_ms))
         case Keep(deadline_ms):
             assert isinstance(later, Keep) is (now_ms + later_ms <= deadline_ms)
-        case Adopt() | Unreadable() as unchanging:
+        case StartClock() | Unreadable() as unchanging:
             assert later == unchanging
 
 

@@ -7,10 +7,11 @@ from typing import TypeVar
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hangup.core.model import JoinRequest, Role
-from hangup.core.requests import parse_disconnect, parse_join, parse_message, route_of
+from hangup.core.events import parse_disconnect, route_of
 from hangup.errors import InvalidRequest
-from tests.property.json_values import ANY_JSON, ANY_TEXT, nearly_right
+from hangup.sessions.model import JoinRequest, Role
+from hangup.sessions.requests import parse_join, parse_message
+from tests.support.json_values import ANY_JSON, ANY_TEXT, nearly_right
 
 Value = TypeVar("Value")
 Result = TypeVar("Result")

@@ -10,7 +10,7 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangup.aws.signing import Headers, Signer
+from hangup.aws.http.signing import Headers, Signer
 
 SERVICE, REGION = "execute-api", "eu-central-1"
 

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hangup.core.model import DurationMs, EpochMs, JoinRequest, Role
+from hangup.core.connection import DurationMs, EpochMs
 from hangup.errors import InvalidRequest
-from hangup.tokens import AUDIENCE, authorise_join, mint_join_token
-from tests.property.json_values import ANY_JSON, ANY_TEXT
+from hangup.sessions.model import JoinRequest, Role
+from hangup.sessions.tokens import AUDIENCE, authorise_join, mint_join_token
+from tests.support.json_values import ANY_JSON, ANY_TEXT
 
 SECRET = "a-secret-of-32-bytes-or-more-0123456789"
 NOW_MS = EpochMs(1_700_000_000_000)

@@ -1,5 +1,5 @@
 """The site of the fault matrix, for the soak too."""
 
-from tests.faults.conftest import running, site
+from tests.support.faulty_stack import running, site
 
 __all__ = ["running", "site"]

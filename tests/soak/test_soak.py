@@ -19,13 +19,13 @@ from uuid import uuid4
 
 import pytest
 
-from hangup.core.model import Role
 from hangup.errors import SweepFailed
 from hangup.handlers import timeout_handler
 from hangup.local.participants import Participant
-from tests.faults.conftest import Site
-from tests.faults.outcomes import service_rule
-from tests.integration.conftest import eventually
+from hangup.sessions.model import Role
+from tests.support.faulty_stack import Site
+from tests.support.local_stack import eventually
+from tests.support.outcomes import service_rule
 
 pytestmark = pytest.mark.integration
 

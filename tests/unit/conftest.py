@@ -2,13 +2,13 @@
 
 import pytest
 
-from hangup.aws.calls import Calls, Deadline
 from hangup.aws.clients import dynamodb_client
 from hangup.aws.connections import DynamoDbConnections
-from hangup.aws.direct import direct_dynamodb
+from hangup.aws.http.services import direct_dynamodb
+from hangup.aws.retries import Calls, Deadline
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.testing import FakeClock
-from tests.unit.aws_stub import AwsStub
+from tests.support.aws_stub import AwsStub
 
 
 @pytest.fixture

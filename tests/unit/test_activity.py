@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from hangup.activity import tracks_activity
 from hangup.errors import ConfigurationError
-from tests.events.recorded import CONNECTION_ID, recorded
-from tests.unit.aws_stub import AwsStub
-from tests.unit.test_docs import README
+from hangup.handlers.tracks_activity import tracks_activity
+from tests.support.aws_stub import AwsStub
+from tests.support.documents import README
+from tests.support.recorded import CONNECTION_ID, recorded
 
 REFUSED = "ConditionalCheckFailedException"
 
@@ -114,7 +114,11 @@ def test_a_log_level_that_there_is_not_breaks_neither_the_import_nor_the_handler
     monkeypatch.setenv("LOG_LEVEL", "TRACE")
     assert handler(recorded("message"), "me") == "handled for me"
     assert len(aws.calls("UpdateItem")) == 1
-    fresh = [sys.executable, "-c", "import hangup.activity, hangup.handlers.timeout_handler"]
+    fresh = [
+        sys.executable,
+        "-c",
+        "import hangup.handlers.tracks_activity, hangup.handlers.timeout_handler",
+    ]
     result = subprocess.run(fresh, env=os.environ, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
 
@@ -124,7 +128,7 @@ def test_needs_none_of_what_the_readme_says_to_leave_out(aws: AwsStub) -> None:
     assert all(f"`{name}`" in README for name in left_out)
     record = (
         f"import sys; sys.modules.update(dict.fromkeys({left_out}));"
-        "from hangup.activity import tracks_activity;"
+        "from hangup.handlers.tracks_activity import tracks_activity;"
         f"tracks_activity(lambda event, context: None)({recorded('message')}, None)"
     )
     result = subprocess.run(

@@ -6,28 +6,30 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from hangup.aws.clock import SystemClock
 
-from hangup.aws.calls import ATTEMPT_MS, REPORT_MS, Calls, Deadline
 from hangup.aws.clients import (
     dynamodb_client,
     lambda_client,
     management_client,
     secrets_client,
 )
-from hangup.aws.clock import SystemClock
 from hangup.aws.connections import DynamoDbConnections
-from hangup.aws.direct import direct_dynamodb, direct_lambda, direct_management_api
 from hangup.aws.functions import LambdaFunctions
 from hangup.aws.gateway import ManagementApiGateway
+from hangup.aws.http.services import direct_dynamodb, direct_lambda, direct_management_api
+from hangup.aws.retries import Calls, Deadline
 from hangup.aws.secrets import SecretsManagerSecret
 from hangup.aws.sessions import DynamoDbSessions
-from hangup.core.messages import heartbeat_ack
-from hangup.core.model import Connection, DurationMs, EpochMs, Role
+from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.outcomes import CloseOutcome, PostOutcome
+from hangup.core.timing import ATTEMPT_MS, REPORT_MS
 from hangup.errors import BackendError
-from hangup.ports import CloseOutcome, PostOutcome
+from hangup.sessions.messages import heartbeat_ack
+from hangup.sessions.model import Role
 from hangup.testing import FakeClock
-from tests.unit.aws_stub import JOIN_SECRET, AwsStub, Call, Failure
-from tests.unit.http_server import serving
+from tests.support.aws_stub import JOIN_SECRET, AwsStub, Call, Failure
+from tests.support.http_server import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -242,7 +244,7 @@ class TestNoAnswer:
             lambda: functions.invoke_disconnect_handler({}),
             lambda: connections.get("c1"),
             lambda: list(connections.scan_all_connections()),
-            lambda: connections.adopt("c1", now_ms=NOW_MS),
+            lambda: connections.start_clock("c1", now_ms=NOW_MS),
             lambda: sessions.get("s1"),
             lambda: list(sessions.listeners("s1")),
             lambda: sessions.leave(LISTENER, now_ms=NOW_MS),
@@ -350,7 +352,7 @@ class TestAttempts:
         attempts: int,
     ) -> None:
         # The longest pauses: one of none would leave the time for another attempt.
-        monkeypatch.setattr("hangup.aws.calls.random.randint", lambda _low, high: high)
+        monkeypatch.setattr("hangup.aws.retries.random.randint", lambda _low, high: high)
         aws.fail("GetItem", status=500, code="InternalServerError")
         deadline.start(remaining_ms)
         with pytest.raises(BackendError):

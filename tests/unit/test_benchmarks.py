@@ -18,7 +18,7 @@ from benchmarks.records import Idle, connection_id, record, record_of_table, tim
 from benchmarks.results import ROWS, Row, printed_table, readme_table, row_of, write_results
 from benchmarks.stub import PAGE_RECORDS, Ledger, TooMuchAskedError
 from benchmarks.trial import Side, sweep
-from hangup.aws.items import connection_from_item, connection_to_item
+from hangup.aws.schema import connection_from_item, connection_to_item
 
 pytestmark = pytest.mark.slow
 

@@ -4,16 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
-from hangup.check import PAUSE_MS, CheckReport
-from hangup.core.invariants import (
-    Broken,
-    Ghost,
-    WrongCount,
-)
-from hangup.core.model import Connection, Role
+from hangup.core.connection import Connection
 from hangup.errors import BackendError
+from hangup.sessions.check import PAUSE_MS, CheckReport
+from hangup.sessions.invariants import Ghost, Violation, WrongCount
+from hangup.sessions.model import Role
 from hangup.testing import START_MS
-from tests.unit.check_world import (
+from tests.support.check_world import (
     BREAKAGES,
     World,
     count_too_high,
@@ -33,13 +30,13 @@ def world() -> World:
 
 @pytest.mark.parametrize("break_", BREAKAGES)
 class TestEveryBreakage:
-    def test_is_found(self, world: World, break_: Callable[[World], Broken]) -> None:
+    def test_is_found(self, world: World, break_: Callable[[World], Violation]) -> None:
         broken = break_(world)
         report = world.check.find()
         assert report.broken == (broken,)
         assert "s1" in str(broken) or "l1" in str(broken)
 
-    def test_is_mended(self, world: World, break_: Callable[[World], Broken]) -> None:
+    def test_is_mended(self, world: World, break_: Callable[[World], Violation]) -> None:
         break_(world)
         assert world.mend().broken == ()
         assert [one.failure for one in world.tried] == [None]
@@ -50,7 +47,7 @@ class TestEveryBreakage:
         # No socket without a record, no record without a socket.
         assert world.gateway.open_ids == set(world.connections.records)
 
-    def test_is_found_in_any_page(self, world: World, break_: Callable[[World], Broken]) -> None:
+    def test_is_found_in_any_page(self, world: World, break_: Callable[[World], Violation]) -> None:
         world.audit._page_size = 1
         broken = break_(world)
         assert world.check.find().broken == (broken,)
@@ -78,7 +75,7 @@ class TestWhatIsNotBroken:
 
     @pytest.mark.parametrize("break_", [ghost, no_speaker, lost_listeners, ended_with_listeners])
     def test_what_is_cleaned_up_in_between_is_no_breakage(
-        self, world: World, break_: Callable[[World], Broken]
+        self, world: World, break_: Callable[[World], Violation]
     ) -> None:
         break_(world)
 

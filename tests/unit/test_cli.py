@@ -18,11 +18,12 @@ import pytest
 
 from hangup import __version__
 from hangup.aws.clients import session
-from hangup.cli import main
-from hangup.core.model import EpochMs, JoinRequest, Role
-from hangup.tokens import authorise_join
-from tests.unit.aws_stub import JOIN_SECRET, AwsStub
-from tests.unit.cloudformation_stub import (
+from hangup.cli.app import main
+from hangup.core.connection import EpochMs
+from hangup.sessions.model import JoinRequest, Role
+from hangup.sessions.tokens import authorise_join
+from tests.support.aws_stub import JOIN_SECRET, AwsStub
+from tests.support.cloudformation_stub import (
     CloudFormation,
     assert_one_sentence,
     cloudformation_beside,
@@ -146,7 +147,7 @@ class TestUsage:
     def test_whoever_stops_reading_ends_it_without_a_word(self) -> None:
         reads, writes = os.pipe()
         os.close(reads)
-        command = [sys.executable, "-m", "hangup.cli", "plan"]
+        command = [sys.executable, "-m", "hangup.cli.app", "plan"]
         done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, check=False)
         os.close(writes)
         assert (done.returncode, done.stderr) == (130, b"")

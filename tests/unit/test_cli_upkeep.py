@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from hangup.cli import main
-from tests.unit.aws_stub import AwsStub, Call
-from tests.unit.cloudformation_stub import (
+from hangup.cli.app import main
+from tests.support.aws_stub import AwsStub, Call
+from tests.support.cloudformation_stub import (
     CloudFormation,
     assert_one_sentence,
     cloudformation_beside,
@@ -115,7 +115,7 @@ class TestCheck:
             (".venv/bin/hangup", ".venv/bin/hangup"),
             ("{here}/.venv/bin/hangup", ".venv/bin/hangup"),
             ("/opt/a b/hangup", "'/opt/a b/hangup'"),
-            ("{here}/src/hangup/cli.py", "{python} -m hangup.cli"),
+            ("{here}/src/hangup/cli.py", "{python} -m hangup.cli.app"),
             ("pytest", "hangup"),
         ],
     )

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from hangup.closer import STOP_MARGIN_MS
-from hangup.core.due import Due, as_message
-from hangup.core.model import Connection, DurationMs, EpochMs, Role
+from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.pacing import Pace
-from hangup.due import Message
+from hangup.core.scheduled_close import ScheduledClose, as_message
+from hangup.core.timing import CLAIM_MS, STOP_MARGIN_MS
 from hangup.errors import ConfigurationError, InvalidRequest
 from hangup.handlers import close_handler
-from hangup.handlers.closing import CLAIM_MS
+from hangup.idle.scheduled import Message
+from hangup.sessions.model import Role
 from hangup.testing import START_MS
-from tests.unit.aws_stub import AwsStub
-from tests.unit.precise_world import PreciseWorld
-from tests.unit.test_timeout_handler import PLENTY_MS, Context
+from tests.support.aws_stub import AwsStub
+from tests.support.idle_world import PLENTY_MS, Context
+from tests.support.precise_world import PreciseWorld
 
 QUEUE_URL = "https://sqs.us-east-1.amazonaws.com/111122223333/due"
 
@@ -48,7 +48,7 @@ class TestDeadline:
     ) -> None:
         # Idle in 1,251 ms: no rounding, and no clock that differs a little, makes so much of it.
         connection = world.connect("c1", silent_s=118.75)
-        world.due_queue.put(as_message(world.due_of(connection)))
+        world.close_queue.put(as_message(world.due_of(connection)))
         began_ms = world.clock.ms
         assert len(world.deliver()) == 1
         assert world.clock.ms == began_ms
@@ -69,6 +69,9 @@ class TestDeadline:
             def now_ms(self) -> EpochMs:
                 return world.clock.now_ms()
 
+            def monotonic_ms(self) -> DurationMs:
+                return world.clock.monotonic_ms()
+
             def sleep(self, duration_ms: DurationMs) -> None:
                 assert due_is_closed.wait(timeout=5)
                 world.clock.sleep(duration_ms)
@@ -80,7 +83,9 @@ class TestDeadline:
 
         world.faults.before = note
         with ThreadPoolExecutor(2) as threads:
-            world.due = replace(world.due, clock=Waiting(), parallel_map=threads.map)
+            world.due = replace(
+                world.due, closer=replace(world.closer, clock=Waiting()), concurrent_map=threads.map
+            )
             assert world.receive_at_once(early, due) == []
         assert len(closed) == 2
         assert world.gateway.open_ids == set()
@@ -102,13 +107,16 @@ class TestDeadline:
             def now_ms(self) -> EpochMs:
                 return world.clock.now_ms()
 
+            def monotonic_ms(self) -> DurationMs:
+                return world.clock.monotonic_ms()
+
             def sleep(self, duration_ms: DurationMs) -> None:
                 world.connections.record_activity(
                     "c1", now_ms=world.clock.now_ms(), resolution_ms=DurationMs(0)
                 )
                 world.clock.sleep(duration_ms)
 
-        world.due = replace(world.due, clock=Speaking())
+        world.due = replace(world.due, closer=replace(world.closer, clock=Speaking()))
         assert world.receive_at_once(connection) == []
         assert world.gateway.open_ids == {"c1"}
         assert world.metrics.total("ClaimsLost") == 1
@@ -117,10 +125,10 @@ class TestDeadline:
         world.connect("c1", silent_s=100)
         world.run()
         world.clock.advance(seconds=21)
-        (message,) = world.due_queue.receive()
+        (message,) = world.close_queue.receive()
         # Who has a clock of three seconds behind takes it for early.
         world.clock.ms -= 3_000
-        again = world.due.close_due_connections(
+        again = world.due.close_scheduled(
             [Message(message_id=message.message_id, receipt=message.receipt, body=message.body)],
             time_left_ms=lambda: PLENTY_MS,
         )
@@ -148,10 +156,13 @@ class TestDeadline:
             def now_ms(self) -> EpochMs:
                 return world.clock.now_ms()
 
+            def monotonic_ms(self) -> DurationMs:
+                return world.clock.monotonic_ms()
+
             def sleep(self, duration_ms: DurationMs) -> None:
                 world.clock.ms -= 3_600_000
 
-        world.due = replace(world.due, clock=SetBack())
+        world.due = replace(world.due, closer=replace(world.closer, clock=SetBack()))
         assert world.receive_at_once(connection) == ["m0"]
         assert world.gateway.open_ids == {"c1"}
 
@@ -189,10 +200,10 @@ class TestClaim:
         world.run()
         world.clock.advance(seconds=60)
         assert world.run()["queued"] == 1
-        assert len(world.due_queue) == 2
+        assert len(world.close_queue) == 2
         world.clock.advance(seconds=11)
         assert world.deliver() == []
-        assert len(world.due_queue) == 0
+        assert len(world.close_queue) == 0
         assert len(world.functions.events) == 1
         assert world.gateway.open_ids == set()
 
@@ -267,7 +278,7 @@ class TestFailure:
         connection = world.connect("c1", silent_s=119.5)
         began_ms = world.clock.ms
         message = Message(message_id="m0", receipt="r0", body=as_message(world.due_of(connection)))
-        again = world.due.close_due_connections(
+        again = world.due.close_scheduled(
             [message],
             time_left_ms=lambda: DurationMs(STOP_MARGIN_MS + 400 - (world.clock.ms - began_ms)),
         )
@@ -280,7 +291,7 @@ class TestFailure:
             Message(message_id="bad", receipt="r0", body='{"connectionId": 7}'),
             Message(message_id="good", receipt="r1", body=as_message(world.due_of(connection))),
         ]
-        again = world.due.close_due_connections(messages, time_left_ms=lambda: PLENTY_MS)
+        again = world.due.close_scheduled(messages, time_left_ms=lambda: PLENTY_MS)
         assert again == ["bad"]
         assert world.gateway.open_ids == set()
         ((_, event, fields),) = [line for line in world.log.lines if line[0] == "error"]
@@ -330,7 +341,7 @@ class TestLog:
         world.faults.before = lambda operation, key: (
             world.faults.fail(operation) if (operation, key) == ("DeleteConnection", "c2") else None
         )
-        world.due.close_due_connections(
+        world.due.close_scheduled(
             [
                 Message(message_id=f"m{n}", receipt=f"r{n}", body=as_message(due))
                 for n, due in enumerate(dues)
@@ -342,21 +353,21 @@ class TestLog:
             for _, event, fields in world.log.lines
         ]
         assert lines == [
-            ("closing due connections", "tick-1", ["c0", "c1"]),
-            ("closing due connections", "tick-2", ["c2"]),
+            ("closing connections that are due", "tick-1", ["c0", "c1"]),
+            ("closing connections that are due", "tick-2", ["c2"]),
             ("close failed", "tick-2", None),
-            ("due connections done", None, None),
+            ("scheduled closes done", None, None),
         ]
         assert [event["correlationId"] for event in world.functions.events] == ["tick-1"] * 2
 
 
-def record(due: Due | str, number: int = 0) -> dict[str, Any]:
+def record(due: ScheduledClose | str, number: int = 0) -> dict[str, Any]:
     body = due if isinstance(due, str) else as_message(due)
     return {"messageId": f"m{number}", "receiptHandle": f"r{number}", "body": body}
 
 
-def due(connection_id: str = "c1=") -> Due:
-    return Due(
+def due(connection_id: str = "c1=") -> ScheduledClose:
+    return ScheduledClose(
         connection=Connection(
             connection_id=connection_id,
             session_id="s1",
@@ -380,7 +391,7 @@ class TestLambdaHandler:
 
     @pytest.fixture(autouse=True)
     def queue(self, aws: AwsStub, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("DUE_QUEUE_URL", QUEUE_URL)
+        monkeypatch.setenv("CLOSE_QUEUE_URL", QUEUE_URL)
         aws.answer("GetItem", {"Item": ITEM})
 
     def test_closes_and_has_nothing_delivered_again(
@@ -400,8 +411,8 @@ class TestLambdaHandler:
             line["message"]: line["correlation_id"] for line in lines if "message" in line
         }
         assert correlated == {
-            "closing due connections": "tick-1",
-            "due connections done": "request-1",
+            "closing connections that are due": "tick-1",
+            "scheduled closes done": "request-1",
         }
 
     def test_claims_for_as_long_as_the_function_may_run(self, aws: AwsStub) -> None:
@@ -459,7 +470,7 @@ class TestLambdaHandler:
             "API_GATEWAY_ENDPOINT",
             "CONNECTIONS_TABLE",
             "DISCONNECT_HANDLER_FUNCTION",
-            "DUE_QUEUE_URL",
+            "CLOSE_QUEUE_URL",
         ],
     )
     def test_fails_naming_the_variable_that_is_missing(

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from hangup.core.model import DurationMs, EpochMs, Role
+from hangup.core.connection import DurationMs, EpochMs
 from hangup.errors import BackendError, ConfigurationError
 from hangup.handlers import connect_handler
-from hangup.tokens import mint_join_token
-from tests.events.recorded import CONNECTION_ID, recorded
-from tests.unit.aws_stub import JOIN_SECRET, AwsStub, Failure
+from hangup.sessions.model import Role
+from hangup.sessions.tokens import mint_join_token
+from tests.support.aws_stub import JOIN_SECRET, AwsStub, Failure
+from tests.support.recorded import CONNECTION_ID, recorded
 
 CANCELLED = "TransactionCanceledException"
 

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from hangup.config import gateway_address
-from hangup.core.messages import disconnect_event
-from hangup.core.model import Connection, EpochMs, Role
+from hangup.core.connection import Connection, EpochMs
+from hangup.core.events import disconnect_event
 from hangup.errors import BackendError, CleanupIncomplete, ConfigurationError
 from hangup.handlers import disconnect_handler
-from tests.events.recorded import CONNECTION_ID, recorded
-from tests.unit.aws_stub import AwsStub
+from hangup.sessions.model import Role
+from tests.support.aws_stub import AwsStub
+from tests.support.recorded import CONNECTION_ID, recorded
 
 LISTENER = {
     "connectionId": {"S": CONNECTION_ID},

@@ -12,21 +12,21 @@ from typing import Any
 
 import pytest
 
-from hangup import cli, config
-from hangup.core import messages
-from hangup.core.due import LOOK_AHEAD_S
+from hangup import config
+from hangup.cli import app as cli
+from hangup.core import events
+from hangup.core import messages as notices
+from hangup.core.connection import Connection, DurationMs, EpochMs, TimeoutReason
 from hangup.core.limits import MAX_CONNECTION_S, MAX_SCAN_SEGMENTS
-from hangup.core.model import Connection, DurationMs, EpochMs, Role, TimeoutReason
-from hangup.core.report import ClosesReport, SweepReport
+from hangup.core.report import OTHER_ROLE, ClosesReport, SweepReport
+from hangup.core.timing import LOOK_AHEAD_S
 from hangup.errors import ConfigurationError
 from hangup.local.deploy import packaged_template
-from tests.infra.templates import Resources
+from hangup.sessions import messages
+from hangup.sessions.model import Role
+from tests.support.documents import DOCUMENTS, README, ROOT, table
+from tests.support.templates import Resources
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
-)
-README = (ROOT / "README.md").read_text()
 CONSTRUCT = ROOT / "src" / "hangup" / "cdk" / "idle_connection_timeout.py"
 
 NOW_MS = EpochMs(1_699_500_000_000)
@@ -35,7 +35,7 @@ SETTINGS: Mapping[str, Callable[[Mapping[str, str]], object]] = {
     "timeout": config.TimeoutSettings.from_env,
     "close": config.CloseSettings.from_env,
     "connect": config.ConnectSettings.from_env,
-    "heartbeat": config.HeartbeatSettings.from_env,
+    "message": config.MessageSettings.from_env,
     "disconnect": config.DisconnectSettings.from_env,
     "`tracks_activity`": config.ActivitySettings.from_env,
 }
@@ -44,7 +44,7 @@ REQUIRED = {
     "CONNECTIONS_TABLE": "connections",
     "SESSIONS_TABLE": "sessions",
     "DISCONNECT_HANDLER_FUNCTION": "disconnect",
-    "DUE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/due",
+    "CLOSE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/due",
     "JOIN_SECRET_ARN": "secret",
 }
 
@@ -59,18 +59,6 @@ class Asked(dict[str, str]):
     def get(self, key: str, default: Any = None) -> Any:
         self.names.add(key)
         return super().get(key, default)
-
-
-def table(first_header: str, document: str = README) -> list[list[str]]:
-    """Return the cells of the rows of the table that begins with this header."""
-    lines = document.splitlines()
-    start = next(n for n, line in enumerate(lines) if line.startswith(f"| {first_header} |"))
-    rows = []
-    for line in lines[start + 2 :]:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split("|")])
-    return rows
 
 
 def code(cell: str) -> list[str]:
@@ -214,7 +202,7 @@ def test_every_argument_of_the_construct_is_documented_with_its_default() -> Non
 
 def test_the_messages_are_those_that_clients_get() -> None:
     sent = [
-        messages.connection_timeout(idle_ms=DurationMs(120_999), now_ms=NOW_MS),
+        notices.connection_timeout(idle_ms=DurationMs(120_999), now_ms=NOW_MS),
         messages.session_ended(session_id="demo", now_ms=NOW_MS),
         messages.heartbeat_ack(now_ms=NOW_MS),
         messages.message_ack(now_ms=NOW_MS),
@@ -233,7 +221,7 @@ def test_the_hand_over_is_the_event_that_the_disconnect_handler_gets() -> None:
         connected_at_ms=context["connectedAt"],
     )
     address = config.gateway_address(f"https://{context['domainName']}/{context['stage']}")
-    assert documented == messages.disconnect_event(
+    assert documented == events.disconnect_event(
         connection,
         address,
         now_ms=context["requestTimeEpoch"],
@@ -244,7 +232,7 @@ def test_the_hand_over_is_the_event_that_the_disconnect_handler_gets() -> None:
 def test_the_metrics_are_those_that_a_sweep_emits() -> None:
     report: Any = SweepReport
     closes = ClosesReport(
-        timeouts={(role, reason): 1 for role in Role for reason in TimeoutReason},
+        timeouts={("speaker", reason): 1 for reason in TimeoutReason},
         lateness_ms=[DurationMs(1)],
         claims_lost=1,
         notices_failed=1,
@@ -261,7 +249,8 @@ def test_the_metrics_are_those_that_a_sweep_emits() -> None:
     documented = {code(name)[0]: set(code(dimensions)) for name, dimensions, _ in table("Metric")}
     assert documented == emitted
     (meaning,) = (row[2] for row in table("Metric") if row[0] == "`ConnectionTimeout`")
-    assert {*map(str, Role), *map(str, TimeoutReason)} == set(code(meaning))
+    roles = {*config.DEFAULT_METRIC_ROLES, events.NO_ROLE, OTHER_ROLE}
+    assert {*roles, *map(str, TimeoutReason)} == set(code(meaning))
 
 
 def documented_alarms(*, precise: bool) -> set[tuple[str, int, int, str]]:

@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
-from hangup.aws.calls import Calls, Deadline
 from hangup.aws.clients import sqs_client
-from hangup.aws.direct import direct_sqs
-from hangup.aws.queues import SqsDueQueue
-from hangup.core.due import Due
-from hangup.core.model import Connection, EpochMs, Role
+from hangup.aws.http.services import direct_sqs
+from hangup.aws.queues import SqsCloseQueue
+from hangup.aws.retries import Calls, Deadline
+from hangup.core.connection import Connection, EpochMs
+from hangup.core.scheduled_close import ScheduledClose
 from hangup.errors import BackendError
+from hangup.sessions.model import Role
 from hangup.testing import START_MS, FakeClock
-from tests.unit.aws_stub import AwsStub, Call
+from tests.support.aws_stub import AwsStub, Call
 
 URL = "https://sqs.us-east-1.amazonaws.com/111122223333/due"
 
@@ -22,13 +23,13 @@ URL = "https://sqs.us-east-1.amazonaws.com/111122223333/due"
 @pytest.fixture(params=["boto3", "direct"])
 def queue(
     aws: AwsStub, calls: Calls, clock: FakeClock, request: pytest.FixtureRequest
-) -> SqsDueQueue:
+) -> SqsCloseQueue:
     client = direct_sqs() if request.param == "direct" else sqs_client()
-    return SqsDueQueue(client, calls, clock, URL)
+    return SqsCloseQueue(client, calls, clock, URL)
 
 
-def due(number: int, *, in_ms: int = 10_000) -> Due:
-    return Due(
+def due(number: int, *, in_ms: int = 10_000) -> ScheduledClose:
+    return ScheduledClose(
         connection=Connection(
             connection_id=f"c{number}",
             session_id="s1",
@@ -72,7 +73,7 @@ def sent(aws: AwsStub) -> list[list[str]]:
 
 
 def test_sends_what_a_close_needs_with_the_delay_to_the_deadline(
-    aws: AwsStub, queue: SqsDueQueue
+    aws: AwsStub, queue: SqsCloseQueue
 ) -> None:
     aws.answer("SendMessageBatch", refusing())
     assert queue.send([due(1), due(2, in_ms=-5_000)]) is None
@@ -93,7 +94,7 @@ def test_sends_what_a_close_needs_with_the_delay_to_the_deadline(
 
 
 def test_sends_again_only_what_was_refused_with_the_delay_that_is_left(
-    aws: AwsStub, queue: SqsDueQueue, clock: FakeClock
+    aws: AwsStub, queue: SqsCloseQueue, clock: FakeClock
 ) -> None:
     def refuse_and_take_long(call: Call) -> dict[str, Any]:
         clock.advance(seconds=4)
@@ -106,7 +107,7 @@ def test_sends_again_only_what_was_refused_with_the_delay_that_is_left(
     assert {entry["DelaySeconds"] for entry in again["Entries"]} <= {5, 6}
 
 
-def test_says_what_was_refused_every_time(aws: AwsStub, queue: SqsDueQueue) -> None:
+def test_says_what_was_refused_every_time(aws: AwsStub, queue: SqsCloseQueue) -> None:
     aws.answer("SendMessageBatch", refusing("c2"))
     left = queue.send([due(1), due(2)])
     assert left is not None
@@ -115,7 +116,7 @@ def test_says_what_was_refused_every_time(aws: AwsStub, queue: SqsDueQueue) -> N
     assert sent(aws) == [["c1", "c2"], *[["c2"]] * 5]
 
 
-def test_does_not_repeat_what_is_refused_for_good(aws: AwsStub, queue: SqsDueQueue) -> None:
+def test_does_not_repeat_what_is_refused_for_good(aws: AwsStub, queue: SqsCloseQueue) -> None:
     aws.answer("SendMessageBatch", refusing("c1", sender_fault=True))
     left = queue.send([due(1), due(2)])
     assert left is not None
@@ -123,7 +124,7 @@ def test_does_not_repeat_what_is_refused_for_good(aws: AwsStub, queue: SqsDueQue
     assert sent(aws) == [["c1", "c2"]]
 
 
-def test_a_request_that_is_refused_leaves_all_of_it(aws: AwsStub, queue: SqsDueQueue) -> None:
+def test_a_request_that_is_refused_leaves_all_of_it(aws: AwsStub, queue: SqsCloseQueue) -> None:
     aws.fail("SendMessageBatch", status=403, code="AccessDenied")
     left = queue.send([due(1), due(2)])
     assert left is not None
@@ -131,13 +132,13 @@ def test_a_request_that_is_refused_leaves_all_of_it(aws: AwsStub, queue: SqsDueQ
     assert left.error.operation == "SendMessageBatch"
 
 
-def test_throttling_is_tried_again(aws: AwsStub, queue: SqsDueQueue) -> None:
+def test_throttling_is_tried_again(aws: AwsStub, queue: SqsCloseQueue) -> None:
     aws.answer("SendMessageBatch", refusing())
     aws.fail("SendMessageBatch", status=400, code="RequestThrottled", times=2)
     assert queue.send([due(1)]) is None
 
 
-def test_sends_nothing_without_time(aws: AwsStub, queue: SqsDueQueue, deadline: Deadline) -> None:
+def test_sends_nothing_without_time(aws: AwsStub, queue: SqsCloseQueue, deadline: Deadline) -> None:
     deadline.start(100)
     left = queue.send([due(1)])
     assert left is not None
@@ -145,14 +146,14 @@ def test_sends_nothing_without_time(aws: AwsStub, queue: SqsDueQueue, deadline: 
     assert sent(aws) == []
 
 
-def test_postpones_by_hiding_the_message_for_so_long(aws: AwsStub, queue: SqsDueQueue) -> None:
+def test_postpones_by_hiding_the_message_for_so_long(aws: AwsStub, queue: SqsCloseQueue) -> None:
     queue.postpone("receipt-1", delay_s=7)
     assert aws.calls("ChangeMessageVisibility") == [
         {"QueueUrl": URL, "ReceiptHandle": "receipt-1", "VisibilityTimeout": 7}
     ]
 
 
-def test_a_failed_postponement_is_an_error(aws: AwsStub, queue: SqsDueQueue) -> None:
+def test_a_failed_postponement_is_an_error(aws: AwsStub, queue: SqsCloseQueue) -> None:
     aws.fail("ChangeMessageVisibility", status=403, code="AccessDenied")
     with pytest.raises(BackendError, match="ChangeMessageVisibility failed"):
         queue.postpone("receipt-1", delay_s=7)

@@ -8,15 +8,16 @@ from unittest.mock import patch
 
 import pytest
 
-from hangup.aws.calls import REPORT_MS, Deadline
 from hangup.aws.connections import DynamoDbConnections
+from hangup.aws.retries import Deadline
 from hangup.aws.sessions import DynamoDbSessions
-from hangup.core.model import Connection, DurationMs, EpochMs, Role, Session
-from hangup.core.segments import SCAN_MARGIN_MS
+from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.outcomes import ActivityOutcome
+from hangup.core.timing import REPORT_MS, SCAN_MARGIN_MS
 from hangup.errors import BackendError
-from hangup.ports import ActivityOutcome, JoinOutcome, LeaveOutcome
+from hangup.sessions.model import JoinOutcome, LeaveOutcome, Role, Session
 from hangup.testing import FakeClock
-from tests.unit.aws_stub import AwsStub, Call, Failure
+from tests.support.aws_stub import AwsStub, Call, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,7 +114,7 @@ class TestConnections:
         aws.fail("Scan", status=500, code="InternalServerError", times=6)
         with (
             # The longest of pauses, so that none is as short as the time that is left.
-            patch("hangup.aws.calls.random.randint", lambda _least, most: most),
+            patch("hangup.aws.retries.random.randint", lambda _least, most: most),
             pytest.raises(BackendError, match="Scan failed with InternalServerError"),
         ):
             list(connections.scan_candidates(cutoff_ms=NOW_MS, segment=0, total_segments=1))

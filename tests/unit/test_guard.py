@@ -4,16 +4,16 @@ from itertools import pairwise
 
 import pytest
 
+from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.guard import (
     DEFAULT_GUARD,
     GuardPolicy,
     Hold,
-    Liveness,
+    ProbeResult,
     judge,
-    liveness,
-    liveness_of_due,
+    probe_result,
+    probe_result_of_scheduled,
 )
-from hangup.core.model import Connection, DurationMs, EpochMs
 
 CUTOFF_MS = EpochMs(1_700_000_000_000)
 
@@ -78,45 +78,46 @@ def test_another_seed_is_another_sample() -> None:
 @pytest.mark.parametrize(
     ("last_active_ms", "expected"),
     [
-        (None, Liveness.GONE),
-        (CUTOFF_MS - 1, Liveness.QUIET),
-        (CUTOFF_MS, Liveness.ACTIVE),
-        (CUTOFF_MS + 100_000, Liveness.ACTIVE),
+        (None, ProbeResult.GONE),
+        (CUTOFF_MS - 1, ProbeResult.QUIET),
+        (CUTOFF_MS, ProbeResult.ACTIVE),
+        (CUTOFF_MS + 100_000, ProbeResult.ACTIVE),
     ],
 )
 def test_says_what_api_gateways_last_activity_means(
-    last_active_ms: EpochMs | None, expected: Liveness
+    last_active_ms: EpochMs | None, expected: ProbeResult
 ) -> None:
-    assert liveness(last_active_ms, cutoff_ms=CUTOFF_MS) is expected
+    assert probe_result(last_active_ms, cutoff_ms=CUTOFF_MS) is expected
 
 
 @pytest.mark.parametrize(
-    "sample", [[], [Liveness.GONE], [Liveness.QUIET] * 20, [Liveness.GONE, Liveness.QUIET]]
+    "sample",
+    [[], [ProbeResult.GONE], [ProbeResult.QUIET] * 20, [ProbeResult.GONE, ProbeResult.QUIET]],
 )
-def test_goes_on_if_each_is_gone_or_quiet(sample: list[Liveness]) -> None:
+def test_goes_on_if_each_is_gone_or_quiet(sample: list[ProbeResult]) -> None:
     assert judge(sample) is None
 
 
-@pytest.mark.parametrize("doubt", [Liveness.ACTIVE, Liveness.UNKNOWN])
-def test_holds_on_one_doubt_and_says_what_was_seen(doubt: Liveness) -> None:
-    assert judge([Liveness.QUIET, Liveness.GONE, doubt, Liveness.QUIET]) == Hold(
-        seen={"quiet": 2, "gone": 1, str(doubt): 1}
+@pytest.mark.parametrize("doubt", [ProbeResult.ACTIVE, ProbeResult.UNKNOWN])
+def test_holds_on_one_doubt_and_says_what_was_seen(doubt: ProbeResult) -> None:
+    assert judge([ProbeResult.QUIET, ProbeResult.GONE, doubt, ProbeResult.QUIET]) == Hold(
+        sample={"quiet": 2, "gone": 1, str(doubt): 1}
     )
 
 
 @pytest.mark.parametrize(
     ("last_active_ms", "expected"),
     [
-        (None, Liveness.GONE),
-        (CUTOFF_MS - 60_000, Liveness.QUIET),
-        (CUTOFF_MS + 2_000 + 5_000, Liveness.QUIET),
-        (CUTOFF_MS + 2_000 + 5_001, Liveness.ACTIVE),
+        (None, ProbeResult.GONE),
+        (CUTOFF_MS - 60_000, ProbeResult.QUIET),
+        (CUTOFF_MS + 2_000 + 5_000, ProbeResult.QUIET),
+        (CUTOFF_MS + 2_000 + 5_001, ProbeResult.ACTIVE),
     ],
 )
 def test_what_is_due_is_quiet_if_what_was_recorded_is_all_there_was(
-    last_active_ms: EpochMs | None, expected: Liveness
+    last_active_ms: EpochMs | None, expected: ProbeResult
 ) -> None:
-    seen = liveness_of_due(
+    seen = probe_result_of_scheduled(
         last_active_ms, recorded_ms=CUTOFF_MS, activity_resolution_ms=DurationMs(2_000)
     )
     assert seen is expected

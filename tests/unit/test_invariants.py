@@ -4,17 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from hangup.core.invariants import (
-    AuditedConnection,
-    Ghost,
-    broken_about_connection,
-    is_orphaned,
-)
-from hangup.core.model import Connection, DurationMs, EpochMs, Session
+from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.sessions.invariants import Ghost, StoredConnection, broken_about_connection, is_orphaned
+from hangup.sessions.model import Session
 from hangup.testing import START_MS
 
 CLAIM_MS = DurationMs(60_000)
-AUDITED = AuditedConnection(connection=Connection(connection_id="c"), claim_expires_ms=START_MS)
+AUDITED = StoredConnection(connection=Connection(connection_id="c"), claim_expires_ms=START_MS)
 SESSION = Session(
     session_id="s",
     is_active=False,

@@ -4,15 +4,16 @@ from typing import Any
 
 import pytest
 
-from hangup.aws.items import (
+from hangup.aws.schema import (
     connection_from_item,
     connection_to_item,
     number,
     session_from_item,
     string,
 )
+from hangup.core.connection import Connection, EpochMs
 from hangup.core.limits import MIN_PLAUSIBLE_EPOCH_MS
-from hangup.core.model import Connection, EpochMs, Role, Session
+from hangup.sessions.model import Role, Session
 
 NOW_MS = EpochMs(1_700_000_000_000)
 LISTENER = Connection(

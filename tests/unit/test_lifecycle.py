@@ -5,15 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from hangup.core.model import Connection, DurationMs, EpochMs, JoinRequest, Role, Session
+from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.errors import BackendError, CleanupIncomplete
-from hangup.lifecycle import Activity, join
-from hangup.ports import JoinOutcome, LeaveOutcome
-from hangup.testing import InMemoryWorld
-from tests.unit.cleanup import cleanup_of
+from hangup.idle.activity import Activity
+from hangup.sessions.lifecycle import join
+from hangup.sessions.model import JoinOutcome, JoinRequest, LeaveOutcome, Role, Session
+from hangup.testing import FakeAws
+from tests.support.cleanup import cleanup_of
 
 
-class World(InMemoryWorld):
+class World(FakeAws):
     """The fakes, and the use cases on them."""
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from hangup.local.deploy import packaged_template
 from hangup.local.template import code_buckets, prepared, reserved_concurrency
-from tests.infra.templates import Resources
+from tests.support.templates import Resources
 
 
 @pytest.fixture(params=[False, True], ids=["inline", "precise"])

@@ -2,12 +2,10 @@
 
 import pytest
 
-from hangup.core.invariants import (
-    Kind,
-    UnreadableSession,
-)
-from hangup.core.model import Connection, EpochMs, Role
-from tests.unit.check_world import (
+from hangup.core.connection import Connection, EpochMs
+from hangup.sessions.invariants import Kind, UnreadableSession
+from hangup.sessions.model import Role
+from tests.support.check_world import (
     World,
     count_too_high,
     ended_and_forgotten,
@@ -18,7 +16,7 @@ from tests.unit.check_world import (
     lost_listeners,
     no_speaker,
 )
-from tests.unit.cleanup import CLAIM_MS
+from tests.support.cleanup import CLAIM_MS
 
 
 @pytest.fixture

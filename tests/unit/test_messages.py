@@ -1,16 +1,11 @@
 """The exact shape of every message and of the synthetic disconnect event."""
 
-from hangup.core.messages import (
-    GatewayAddress,
-    connection_timeout,
-    disconnect_event,
-    heartbeat_ack,
-    message_ack,
-    session_ended,
-)
-from hangup.core.model import Connection, DurationMs, EpochMs, Role
-from hangup.core.requests import parse_disconnect
-from tests.events.recorded import recorded
+from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.events import GatewayAddress, disconnect_event, parse_disconnect
+from hangup.core.messages import connection_timeout
+from hangup.sessions.messages import heartbeat_ack, message_ack, session_ended
+from hangup.sessions.model import Role
+from tests.support.recorded import recorded
 
 NOW_MS = EpochMs(1_699_500_000_000)
 ADDRESS = GatewayAddress(

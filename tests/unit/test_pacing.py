@@ -2,7 +2,7 @@
 
 import pytest
 
-from hangup.core.model import EpochMs
+from hangup.core.connection import EpochMs
 from hangup.core.pacing import Pace, close_functions
 
 NOW_MS = EpochMs(1_700_000_000_000)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hangup.cli import main
+from hangup.cli.app import main
 from hangup.planner.prices import packaged_prices_text
-from tests.unit.cloudformation_stub import assert_one_sentence
-from tests.unit.test_docs import README, ROOT
+from tests.support.cloudformation_stub import assert_one_sentence
+from tests.support.documents import README, ROOT
 
 SVG = "{http://www.w3.org/2000/svg}"
 

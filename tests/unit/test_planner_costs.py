@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from hangup import sweep
-from hangup.aws import clients, interleaving
-from hangup.aws.calls import REPORT_MS
+from hangup.aws import clients
 from hangup.core import limits
-from hangup.core.segments import SCAN_MARGIN_MS
+from hangup.core.timing import REPORT_MS, SCAN_MARGIN_MS
+from hangup.idle import sweep
 from hangup.planner.assumptions import (
     BATCH_SIZE,
     CONCURRENCY,
@@ -25,7 +24,7 @@ from hangup.planner.fleet import Fleet
 from hangup.planner.plan import make_plan
 from hangup.planner.prices import packaged_prices
 from hangup.planner.topology import advise
-from tests.unit.test_docs import README, table
+from tests.support.documents import README, table
 
 PRICES = packaged_prices()
 COLUMNS = (1_000, 10_000, 100_000, 1_000_000)

@@ -15,7 +15,7 @@ from hangup.planner.prices import (
     packaged_prices_text,
     parse_prices,
 )
-from tests.unit.test_docs import ROOT
+from tests.support.documents import ROOT
 
 Change = Callable[[dict[str, Any]], object]
 

@@ -6,9 +6,8 @@ from itertools import product
 
 import pytest
 
-from hangup.core import due
+from hangup.core.connection import DurationMs, TimeoutReason
 from hangup.core.limits import MAX_QUEUE_BATCH, MAX_SEGMENTS
-from hangup.core.model import DurationMs, Role, TimeoutReason
 from hangup.core.pacing import close_functions
 from hangup.core.report import ClosesReport, SweepReport
 from hangup.local.deploy import packaged_template
@@ -20,8 +19,9 @@ from hangup.planner.prices import packaged_prices
 from hangup.planner.queueing import estimate_queue
 from hangup.planner.quotas import quotas
 from hangup.planner.topology import advise
-from tests.infra.templates import Resources
-from tests.unit.test_docs import ROOT
+from hangup.sessions.model import Role
+from tests.support.documents import ROOT
+from tests.support.templates import Resources
 
 PRECISE = Fleet(precise=True)
 PRICES = packaged_prices()
@@ -259,7 +259,7 @@ class TestConstants:
             closes=everything,
             queued=int(precise),
             queue_failures=int(precise),
-            adopted=1,
+            clocks_started=1,
             unreadable=1,
             held=False,
             complete=False,

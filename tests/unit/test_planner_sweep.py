@@ -19,7 +19,7 @@ from hangup.planner.lateness import (
 from hangup.planner.plan import make_plan
 from hangup.planner.prices import packaged_prices
 from hangup.planner.quotas import STAGE_REQUESTS_PER_SECOND, Quota, quotas
-from tests.infra.templates import Resources
+from tests.support.templates import Resources
 
 FLEET = Fleet()
 MILLION = Fleet(connections=1_000_000)

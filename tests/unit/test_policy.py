@@ -2,8 +2,8 @@
 
 import pytest
 
-from hangup.core.model import Connection, DurationMs, EpochMs
-from hangup.core.policy import Adopt, Close, IdlePolicy, Keep, Unreadable, decide
+from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.policy import Close, IdlePolicy, Keep, StartClock, Unreadable, decide
 
 SEEN_MS = EpochMs(1_700_000_000_000)
 POLICY = IdlePolicy(idle_timeout_ms=DurationMs(120_000), activity_resolution_ms=DurationMs(0))
@@ -67,7 +67,7 @@ def test_the_connect_stands_in_for_an_activity_that_never_was(
 
 
 def test_adopts_a_record_without_times() -> None:
-    assert decide(active(None), POLICY, SEEN_MS) == Adopt()
+    assert decide(active(None), POLICY, SEEN_MS) == StartClock()
 
 
 def test_leaves_a_record_alone_whose_only_time_is_malformed() -> None:

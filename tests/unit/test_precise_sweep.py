@@ -6,18 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from hangup.core.due import LOOK_AHEAD_S
-from hangup.core.model import Connection, DurationMs, EpochMs, Role
+from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.policy import IdlePolicy
-from hangup.core.segments import SegmentGroup
+from hangup.core.shards import Shard
+from hangup.core.timing import LOOK_AHEAD_S, STOP_MARGIN_MS
 from hangup.errors import InvalidRequest, SweepFailed
 from hangup.handlers import timeout_handler
 from hangup.ports import ScanPage
-from hangup.sweep import STOP_MARGIN_MS
 from hangup.testing import InMemoryConnections
-from tests.unit.aws_stub import AwsStub
-from tests.unit.precise_world import PreciseWorld
-from tests.unit.test_timeout_handler import IDLE_TIMEOUT_MS, PLENTY_MS, TICK, Context, World
+from tests.support.aws_stub import AwsStub
+from tests.support.idle_world import IDLE_TIMEOUT_MS, PLENTY_MS, TICK, Context, World
+from tests.support.precise_world import PreciseWorld
 
 IDLE_TIMEOUT_S = IDLE_TIMEOUT_MS // 1000
 
@@ -55,7 +54,7 @@ class TestQueueing:
     ) -> None:
         world.connect("c1", silent_s=IDLE_TIMEOUT_S - until_deadline_s)
         assert world.run()["queued"] == queued
-        assert len(world.due_queue) == queued
+        assert len(world.close_queue) == queued
 
     def test_closes_a_silent_client_the_moment_that_it_is_idle(self, world: PreciseWorld) -> None:
         world.connect("c1", silent_s=60.4)
@@ -87,7 +86,7 @@ class TestQueueing:
         ((event, fields),) = [
             (event, fields) for _, event, fields in world.log.lines if "connectionIds" in fields
         ]
-        assert event == "queueing connections that are idle or fall due"
+        assert event == "scheduling the closes of connections that are idle or due"
         assert fields["count"] == 15
 
     def test_counts_what_it_queued_and_nothing_that_others_count(self, world: PreciseWorld) -> None:
@@ -97,7 +96,7 @@ class TestQueueing:
             ("ConnectionsChecked", 1),
             ("IdleConnectionsDetected", 0),
             ("ConnectionsClosed", 0),
-            ("DueQueued", 1),
+            ("ClosesScheduled", 1),
         ]
         world.metrics.counts.clear()
         world.deliver()
@@ -113,11 +112,11 @@ class TestQueueing:
     ) -> None:
         crowd(world, 3, silent_s=121)
         world.faults.fail("SendMessage")
-        with pytest.raises(SweepFailed, match="1 of 3 connections that it found idle are left"):
+        with pytest.raises(SweepFailed, match="left 1 of 3 idle connections to the next one"):
             world.run()
-        assert len(world.due_queue) == 2
+        assert len(world.close_queue) == 2
         assert world.metrics.total("QueueFailures") == 1
-        assert world.metrics.total("DueQueued") == 2
+        assert world.metrics.total("ClosesScheduled") == 2
         assert "queueing failed" in world.log.events("error")
         assert world.run()["queued"] == 3
 
@@ -126,7 +125,7 @@ class TestQueueing:
         world.faults.fail("SendMessageBatch")
         with pytest.raises(SweepFailed, match="10 of 25"):
             world.run()
-        assert len(world.due_queue) == 15
+        assert len(world.close_queue) == 15
 
     def test_without_time_it_queues_no_more_and_says_so(self, world: PreciseWorld) -> None:
         crowd(world, 15, silent_s=121)
@@ -137,10 +136,10 @@ class TestQueueing:
         )
         assert (report.queued, report.complete) == (10, False)
 
-    def test_a_record_without_times_is_adopted_as_ever(self, world: PreciseWorld) -> None:
+    def test_starts_the_clock_of_a_record_without_times(self, world: PreciseWorld) -> None:
         world.connections.put(Connection(connection_id="c1"))
         counts = world.run()
-        assert (counts["adopted"], counts["queued"]) == (1, 0)
+        assert (counts["clocksStarted"], counts["queued"]) == (1, 0)
 
     def test_keeps_a_candidate_that_is_not_due(self, world: PreciseWorld) -> None:
         class Unfiltered(InMemoryConnections):
@@ -151,7 +150,7 @@ class TestQueueing:
 
         unfiltered = Unfiltered()
         unfiltered.put(world.connect("c1", silent_s=1))
-        world.sweep = replace(world.sweep, connections=unfiltered)
+        world.sweep = replace(world.sweep, closer=replace(world.closer, connections=unfiltered))
         assert world.run()["queued"] == 0
 
 
@@ -164,7 +163,7 @@ class TestGuard:
             world.gateway.active_ms[connection_id] = EpochMs(world.clock.ms - 30_000)
         counts = world.run()
         assert (counts["held"], counts["queued"]) == (True, 0)
-        assert len(world.due_queue) == 0
+        assert len(world.close_queue) == 0
         assert world.metrics.total("SweepsHeld") == 1
 
     def test_many_that_pause_for_long_are_queued_where_the_path_works(
@@ -255,19 +254,19 @@ class TestGuard:
         assert (report.queued, report.held) == (20, False)
 
 
-class TestGroups:
-    @pytest.mark.parametrize("groups", [1, 2, 3, 7, 20])
-    def test_together_they_check_every_connection_once(self, groups: int) -> None:
+class TestShards:
+    @pytest.mark.parametrize("shards", [1, 2, 3, 7, 20])
+    def test_together_they_check_every_connection_once(self, shards: int) -> None:
         world = World()
         crowd(world, 100, silent_s=1)
         for n in range(20):
             world.connect(f"idle{n}", silent_s=300)
         checked = closed = 0
-        for index in range(groups):
+        for index in range(shards):
             report = world.sweep.check_and_close_idle_connections(
                 time_left_ms=lambda: PLENTY_MS,
                 correlation_id="tick-1",
-                group=SegmentGroup(index=index, of=groups),
+                shard=Shard(index=index, of=shards),
             )
             checked += report.checked
             closed += report.closed
@@ -275,18 +274,18 @@ class TestGroups:
         assert (checked, closed) == (120, 20)
         assert len(world.gateway.open_ids) == 100
 
-    @pytest.mark.parametrize(("size", "groups"), [(60, 3), (360, 20)])
+    @pytest.mark.parametrize(("size", "shards"), [(60, 3), (360, 20)])
     def test_each_alone_obeys_the_guard_however_little_it_reads(
-        self, size: int, groups: int
+        self, size: int, shards: int
     ) -> None:
         world = World()
         for connection in crowd(world, size, silent_s=300):
             world.gateway.active_ms[connection.connection_id] = EpochMs(world.clock.ms)
-        for index in range(groups):
+        for index in range(shards):
             report = world.sweep.check_and_close_idle_connections(
                 time_left_ms=lambda: PLENTY_MS,
                 correlation_id="tick-1",
-                group=SegmentGroup(index=index, of=groups),
+                shard=Shard(index=index, of=shards),
             )
             assert (report.held, report.closed) == (True, 0)
         assert len(world.gateway.open_ids) == size
@@ -303,7 +302,7 @@ class TestGroups:
             world.sweep.check_and_close_idle_connections(
                 time_left_ms=lambda: PLENTY_MS,
                 correlation_id=str(minute),
-                group=SegmentGroup(index=2, of=3),
+                shard=Shard(index=2, of=3),
             )
             assert sorted(reads, key=int) == ["8", "9", "10", "11"]
             first_read.add(reads[0])
@@ -318,7 +317,7 @@ class TestLambdaHandler:
         self, aws: AwsStub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         url = "https://sqs.us-east-1.amazonaws.com/111122223333/due"
-        monkeypatch.setenv("DUE_QUEUE_URL", url)
+        monkeypatch.setenv("CLOSE_QUEUE_URL", url)
         monkeypatch.setenv("SCAN_SEGMENTS", "1")
         item = {"connectionId": {"S": "c1="}, "lastActivityTime": {"N": "1700000000000"}}
         aws.answer("Scan", {"Items": [item], "Count": 1, "ScannedCount": 7})
@@ -332,7 +331,7 @@ class TestLambdaHandler:
         assert json.loads(entry["MessageBody"]) == {
             "connectionId": "c1=",
             "sessionId": None,
-            "role": str(Role.UNKNOWN),
+            "role": None,
             "connectedAt": None,
             "lastActivityTime": 1700000000000,
             "noticedAt": None,
@@ -342,7 +341,7 @@ class TestLambdaHandler:
         assert aws.calls("PostToConnection") == aws.calls("DeleteConnection") == []
 
     def test_reads_the_part_that_the_event_names(self, aws: AwsStub) -> None:
-        timeout_handler.lambda_handler({**TICK, "group": 2, "groups": 5}, Context())
+        timeout_handler.lambda_handler({**TICK, "shard": 2, "shards": 5}, Context())
         scans = aws.calls("Scan")
         assert sorted(scan["Segment"] for scan in scans) == list(range(32, 48))
         assert {scan["TotalSegments"] for scan in scans} == {80}
@@ -356,19 +355,19 @@ class TestLambdaHandler:
     @pytest.mark.parametrize(
         ("part", "complaint"),
         [
-            ({"group": 0}, "groups must be a whole number from 1 to 62500, not None"),
-            ({"group": 0, "groups": 0}, "groups must be"),
-            ({"group": 0, "groups": 62_501}, "groups must be"),
-            ({"group": 0, "groups": "4"}, "groups must be"),
-            ({"group": 0, "groups": True}, "groups must be"),
+            ({"shard": 0}, "shards must be a whole number from 1 to 62500, not None"),
+            ({"shard": 0, "shards": 0}, "shards must be"),
+            ({"shard": 0, "shards": 62_501}, "shards must be"),
+            ({"shard": 0, "shards": "4"}, "shards must be"),
+            ({"shard": 0, "shards": True}, "shards must be"),
             (
-                {"groups": 4},
-                "group must be a whole number from 0 to 3, since groups is 4, not None",
+                {"shards": 4},
+                "shard must be a whole number from 0 to 3, since shards is 4, not None",
             ),
-            ({"group": 4, "groups": 4}, "group must be"),
-            ({"group": -1, "groups": 4}, "group must be"),
-            ({"group": 1.0, "groups": 4}, "group must be"),
-            ({"group": False, "groups": 4}, "group must be"),
+            ({"shard": 4, "shards": 4}, "shard must be"),
+            ({"shard": -1, "shards": 4}, "shard must be"),
+            ({"shard": 1.0, "shards": 4}, "shard must be"),
+            ({"shard": False, "shards": 4}, "shard must be"),
         ],
     )
     def test_refuses_a_part_that_is_none_and_names_it(

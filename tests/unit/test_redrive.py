@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from hangup.core.messages import GatewayAddress, disconnect_event
-from hangup.core.model import Connection, JsonObject
+from hangup.core.connection import Connection, JsonObject
+from hangup.core.events import GatewayAddress, disconnect_event
 from hangup.errors import BackendError
-from hangup.redrive import Redrive
-from hangup.testing import START_MS, InMemoryWorld
+from hangup.sessions.redrive import Redrive
+from hangup.testing import START_MS, FakeAws
 
 ADDRESS = GatewayAddress(domain_name="example.com", stage="prod", api_id="a1")
 
@@ -18,7 +18,7 @@ def event(number: int) -> JsonObject:
     return disconnect_event(connection, ADDRESS, now_ms=START_MS, correlation_id="sweep-1")
 
 
-class World(InMemoryWorld):
+class World(FakeAws):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.said: list[str] = []

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from hangup.core.model import DurationMs, Role, TimeoutReason
-from hangup.core.report import ClosesReport, Count, Durations, SweepReport
+from hangup.core.connection import DurationMs, TimeoutReason
+from hangup.core.report import ClosesReport, Count, Durations, SweepReport, metric_role
+from hangup.sessions.model import Role
 
 NO_CLOSES = ClosesReport(
     timeouts={},
@@ -21,7 +22,7 @@ CLOSES = replace(
         (Role.SPEAKER, TimeoutReason.IDLE_TIMEOUT): 1,
         (Role.LISTENER, TimeoutReason.IDLE_TIMEOUT): 4,
         (Role.LISTENER, TimeoutReason.GONE): 2,
-        (Role.UNKNOWN, TimeoutReason.GONE): 1,
+        ("unknown", TimeoutReason.GONE): 1,
     },
     lateness_ms=tuple(map(DurationMs, (700, 12, 3_000, 12, 1))),
     claims_lost=1,
@@ -31,23 +32,25 @@ CLOSES = replace(
 )
 QUIET = SweepReport(
     checked=0,
-    idle=0,
+    found=0,
+    precise=False,
     closes=NO_CLOSES,
     queued=0,
     queue_failures=0,
-    adopted=0,
+    clocks_started=0,
     unreadable=0,
+    failed_segments=0,
     held=False,
     complete=True,
 )
 BUSY = replace(
     QUIET,
     checked=100,
-    idle=14,
+    found=22,
     closes=CLOSES,
     queued=8,
     queue_failures=9,
-    adopted=6,
+    clocks_started=6,
     unreadable=7,
     complete=False,
 )
@@ -74,7 +77,7 @@ def test_closed_includes_the_gone_and_timeouts_tell_them_apart_by_role_and_reaso
         ("ClaimsLost",): 1,
         ("NoticesFailed",): 2,
         ("CloseFailures",): 5,
-        ("DueQueued",): 8,
+        ("ClosesScheduled",): 8,
         ("QueueFailures",): 9,
         ("RecordsUnreadable",): 7,
         ("SweepsIncomplete",): 1,
@@ -110,7 +113,7 @@ def test_the_answer_has_every_count() -> None:
         "handoverFailures": 3,
         "queued": 8,
         "queueFailures": 9,
-        "adopted": 6,
+        "clocksStarted": 6,
         "unreadable": 7,
         "held": False,
         "complete": False,
@@ -120,6 +123,33 @@ def test_the_answer_has_every_count() -> None:
 def test_a_held_sweep_is_a_metric_of_its_own_and_not_one_that_ran_out_of_time() -> None:
     held = replace(QUIET, held=True, complete=False)
     assert held.metrics()[3:] == [Count(name="SweepsHeld", value=1)]
+
+
+@pytest.mark.parametrize(
+    ("role", "dimension"),
+    [("speaker", "speaker"), ("moderator", "other"), ("", "other"), (None, "unknown")],
+)
+def test_only_roles_that_the_configuration_names_have_a_metric_of_their_own(
+    role: str | None, dimension: str
+) -> None:
+    assert metric_role(role, named=frozenset({"speaker", "listener"})) == dimension
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"failed_segments": 1}, "could not read 1 of 16 segments"),
+        ({"found": 9, "queued": 2}, "left 7 of 9 idle connections to the next one"),
+        (
+            {"failed_segments": 2, "found": 1},
+            "could not read 2 of 16 segments and left 1 of 1 idle connections to the next one",
+        ),
+        ({}, "could not start the clocks of some records"),
+    ],
+)
+def test_says_what_failed_and_nothing_that_did_not(changes: dict[str, int], words: str) -> None:
+    report = replace(QUIET, **changes)  # type: ignore[arg-type]
+    assert report.what_failed(16) == words
 
 
 def test_lateness_is_one_metric_with_every_value_and_none_without_a_close() -> None:

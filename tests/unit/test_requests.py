@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from hangup.core.events import parse_disconnect, route_of
 from hangup.core.limits import MAX_CONNECTION_ID_LENGTH, MAX_MESSAGE_BYTES
-from hangup.core.model import JoinRequest, Role
-from hangup.core.requests import parse_disconnect, parse_join, parse_message, route_of
 from hangup.errors import InvalidRequest
-from tests.events.recorded import CONNECTION_ID, recorded
+from hangup.sessions.model import JoinRequest, Role
+from hangup.sessions.requests import parse_join, parse_message
+from tests.support.recorded import CONNECTION_ID, recorded
 
 ODD_SESSION_IDS = [
     None,

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
-from hangup.core.model import DurationMs
+from hangup.core.connection import DurationMs
 from hangup.core.report import Count, Durations
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from examples.chat import routes
-from hangup.activity import tracks_activity
-from hangup.core.model import DurationMs
-from hangup.testing import START_MS, InMemoryWorld
-from tests.events.recorded import CONNECTION_ID, recorded
-from tests.unit.test_docs import README
+from hangup.core.connection import DurationMs
+from hangup.handlers.tracks_activity import tracks_activity
+from hangup.testing import START_MS, FakeAws
+from tests.support.documents import README
+from tests.support.recorded import CONNECTION_ID, recorded
 
 
 @tracks_activity
@@ -31,7 +31,7 @@ def test_a_decorated_handler_records_in_the_world_and_no_longer_than_it_is_told_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CONNECTIONS_TABLE", "x")  # malformed: to be read after the world is left
-    world = InMemoryWorld()
+    world = FakeAws()
     world.add_connection(CONNECTION_ID)
     now_ms = world.clock.advance(seconds=7)
     with world.recording():
@@ -44,7 +44,7 @@ def test_a_decorated_handler_records_in_the_world_and_no_longer_than_it_is_told_
 
 
 def test_coalesces_when_told_to() -> None:
-    world = InMemoryWorld()
+    world = FakeAws()
     world.add_connection(CONNECTION_ID)
     with world.recording(resolution_s=10):
         handler(recorded("message"), None)
@@ -56,7 +56,7 @@ def test_coalesces_when_told_to() -> None:
 
 
 def test_a_sweep_closes_after_the_timeout_and_not_at_it() -> None:
-    world = InMemoryWorld()
+    world = FakeAws()
     world.add_connection("c1")
     world.clock.advance(seconds=120)
     assert world.run_sweep().closes.closed == 0

@@ -5,83 +5,23 @@ entry point itself, with botocore, against a stub of AWS on loopback.
 """
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from hangup.closer import Closer, Ended, Pacer
-from hangup.config import gateway_address
-from hangup.core.guard import DEFAULT_GUARD
-from hangup.core.model import Connection, DurationMs, EpochMs, Role
-from hangup.core.pacing import Pace
-from hangup.core.policy import IdlePolicy
-from hangup.core.segments import SCAN_MARGIN_MS, SEGMENTS_AT_ONCE, segments_from
+from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.outcomes import CloseOutcome, CloseStatus
+from hangup.core.shards import segments_from
+from hangup.core.timing import SCAN_MARGIN_MS, SEGMENTS_AT_ONCE, STOP_MARGIN_MS
 from hangup.errors import BackendError, ConfigurationError, SweepFailed
 from hangup.handlers import timeout_handler
-from hangup.ports import CloseOutcome, ScanPage
-from hangup.sweep import STOP_MARGIN_MS, Sweep
-from hangup.testing import START_MS, InMemoryConnections, InMemoryWorld
-from tests.unit.aws_stub import AwsStub
-
-IDLE_TIMEOUT_MS = DurationMs(120_000)
-ADDRESS = gateway_address("https://abc123.execute-api.eu-west-1.amazonaws.com/prod")
-PLENTY_MS = DurationMs(60_000)
-
-
-class World(InMemoryWorld):
-    """The fakes, and the closer and the sweep on them."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.closer = Closer(
-            connections=self.connections,
-            gateway=self.gateway,
-            functions=self.functions,
-            clock=self.clock,
-            log=self.log,
-            address=ADDRESS,
-            claim_ms=DurationMs(60_000),
-            pacer=Pacer(clock=self.clock, pace=Pace(0)),
-        )
-        self.sweep = Sweep(
-            connections=self.connections,
-            gateway=self.gateway,
-            closer=self.closer,
-            metrics=self.metrics,
-            clock=self.clock,
-            log=self.log,
-            policy=IdlePolicy(
-                idle_timeout_ms=IDLE_TIMEOUT_MS, activity_resolution_ms=DurationMs(0)
-            ),
-            guard=DEFAULT_GUARD,
-            total_segments=2,
-            parallel_map=map,
-        )
-
-    def connect(
-        self, connection_id: str, *, silent_s: float, role: Role = Role.LISTENER
-    ) -> Connection:
-        """Put a connection on record, with an open socket, that was silent for so long."""
-        now_ms = self.clock.now_ms()
-        connection = Connection(
-            connection_id=connection_id,
-            session_id="s1",
-            role=role,
-            connected_at_ms=EpochMs(now_ms - 600_000),
-            last_activity_ms=EpochMs(now_ms - round(silent_s * 1000)),
-        )
-        self.connections.put(connection)
-        self.gateway.open(connection_id)
-        return connection
-
-    def run(self) -> dict[str, object]:
-        """Sweep once, with plenty of time, and return the counts."""
-        report = self.sweep.check_and_close_idle_connections(
-            time_left_ms=lambda: PLENTY_MS, correlation_id="tick-1"
-        )
-        return report.as_json()
+from hangup.ports import ScanPage
+from hangup.sessions.model import Role
+from hangup.testing import START_MS, InMemoryConnections
+from tests.support.aws_stub import AwsStub
+from tests.support.idle_world import PLENTY_MS, TICK, Context, World
 
 
 @pytest.fixture
@@ -155,7 +95,7 @@ class TestCloseConnection:
     def test_leaves_a_failed_close_unclaimed_and_sends_no_second_notice(self, world: World) -> None:
         world.connect("c1", silent_s=121)
         world.faults.fail("DeleteConnection")
-        with pytest.raises(SweepFailed, match="1 of 1 connections that it found idle are left"):
+        with pytest.raises(SweepFailed, match="left 1 of 1 idle connections to the next one"):
             world.run()
         assert world.functions.events == []
         world.clock.advance(seconds=1)
@@ -193,7 +133,7 @@ class TestCloseConnection:
         )
         outcome = world.closer.close_idle_connection(connection, correlation_id="tick-1")
         assert outcome is not None
-        assert outcome.ended is Ended.CLAIM_LOST
+        assert outcome.status is CloseStatus.CLAIM_LOST
         assert world.gateway.open_ids == {"c1"}
         assert world.gateway.sent == {}
 
@@ -312,9 +252,9 @@ class TestCheckAndCloseIdleConnections:
 
         unfiltered = Unfiltered()
         unfiltered.put(world.connect("c1", silent_s=120))
-        report = replace(world.sweep, connections=unfiltered).check_and_close_idle_connections(
-            time_left_ms=lambda: PLENTY_MS, correlation_id="tick-1"
-        )
+        report = world.make_sweep(
+            closer=replace(world.closer, connections=unfiltered), total_segments=2
+        ).check_and_close_idle_connections(time_left_ms=lambda: PLENTY_MS, correlation_id="tick-1")
         assert (report.checked, report.idle) == (2, 0)
         assert world.gateway.open_ids == {"c1"}
 
@@ -331,26 +271,26 @@ class TestCheckAndCloseIdleConnections:
         )
         assert world.run()["gone"] == 1
 
-    def test_adopts_a_record_without_times_and_closes_it_a_timeout_later(
+    def test_starts_the_clock_of_a_record_without_times_and_closes_it_a_timeout_later(
         self, world: World
     ) -> None:
         world.connections.put(Connection(connection_id="c1"))
         world.gateway.open("c1")
-        assert world.run()["adopted"] == 1
+        assert world.run()["clocksStarted"] == 1
         world.clock.advance(seconds=120)
         assert world.run()["idle"] == 0
         world.clock.advance(seconds=0.001)
         assert world.run()["closed"] == 1
 
-    def test_adopts_only_while_there_is_time(self, world: World) -> None:
+    def test_starts_clocks_only_while_there_is_time(self, world: World) -> None:
         for number in range(10):
             world.connections.put(Connection(connection_id=f"c{number}"))
         # For a page, for none further of the four readers, to begin, and for three of them.
-        left = iter([PLENTY_MS, *[STOP_MARGIN_MS] * 8])
+        left = iter([PLENTY_MS, *[STOP_MARGIN_MS] * 7])
         report = world.sweep.check_and_close_idle_connections(
             time_left_ms=lambda: next(left, DurationMs(STOP_MARGIN_MS - 1)), correlation_id="t"
         )
-        assert (report.adopted, report.complete) == (3, False)
+        assert (report.clocks_started, report.complete) == (3, False)
 
     def test_a_time_far_in_the_future_is_left_alone_and_counted(self, world: World) -> None:
         world.connections.put(
@@ -361,7 +301,7 @@ class TestCheckAndCloseIdleConnections:
         )
         assert world.run()["unreadable"] == 1
 
-    def test_goes_on_after_an_adoption_that_failed(self, world: World) -> None:
+    def test_goes_on_after_a_clock_that_could_not_be_started(self, world: World) -> None:
         world.connections.put(Connection(connection_id="a"))
         world.connect("c1", silent_s=121)
         world.faults.before = lambda operation, key: (
@@ -370,7 +310,7 @@ class TestCheckAndCloseIdleConnections:
         with pytest.raises(SweepFailed):
             world.run()
         assert world.gateway.open_ids == set()
-        assert "adoption failed" in world.log.events("error")
+        assert "clock not started" in world.log.events("error")
 
     def test_leaves_malformed_records_alone_and_says_how_many(self, world: World) -> None:
         for number in range(30):
@@ -381,9 +321,11 @@ class TestCheckAndCloseIdleConnections:
         counts = world.run()
         assert (counts["unreadable"], counts["closed"]) == (30, 1)
         assert world.metrics.total("RecordsUnreadable") == 30
-        lines = [fields for level, _, fields in world.log.lines if level == "warning"]
-        named = [fields["connectionIds"] for fields in lines]
-        assert sum(len(ids) for ids in named if isinstance(ids, list)) == 30
+        (line,) = [fields for level, _, fields in world.log.lines if level == "warning"]
+        assert line["count"] == 30
+        ids = line["connectionIds"]
+        assert isinstance(ids, list)
+        assert len(set(ids)) == 20
 
     def test_a_failure_of_one_connection_does_not_stop_the_others(self, world: World) -> None:
         for number in range(5):
@@ -397,7 +339,7 @@ class TestCheckAndCloseIdleConnections:
         world.connect("speaker", silent_s=121, role=Role.SPEAKER)
         world.connect("listener", silent_s=121)
         world.connect("ghost", silent_s=121)
-        world.connect("odd", silent_s=121, role=Role.UNKNOWN)
+        world.connect("odd", silent_s=121, role=None)
         world.gateway.open_ids.remove("ghost")
         world.run()
         total = world.metrics.total
@@ -434,7 +376,7 @@ class TestCheckAndCloseIdleConnections:
         unread = {connection.connection_id for page in pages for connection in page.candidates}
         world.faults.fail("Scan")
         with pytest.raises(
-            SweepFailed, match=f" 0 of {80 - len(unread)} .* 1 segments .*: Scan failed"
+            SweepFailed, match="the sweep could not read 1 of 8 segments; first error: Scan failed"
         ):
             world.run()
         assert 0 < len(unread) < 80
@@ -456,7 +398,10 @@ class TestCheckAndCloseIdleConnections:
                 left_ms[0] = DurationMs(STOP_MARGIN_MS - 1)
 
         world.faults.before = end_with_the_reading
-        with pytest.raises(SweepFailed, match=r"the sweep met errors: (\d+) of \1 connections"):
+        with pytest.raises(
+            SweepFailed,
+            match=r"could not read 1 of 8 segments and left (\d+) of \1 idle connections",
+        ):
             world.sweep.check_and_close_idle_connections(
                 time_left_ms=lambda: left_ms[0], correlation_id="t"
             )
@@ -471,10 +416,9 @@ class TestCheckAndCloseIdleConnections:
                 PLENTY_MS,
                 SCAN_MARGIN_MS,
                 *[DurationMs(SCAN_MARGIN_MS - 1)] * 4,  # each reader asks
-                STOP_MARGIN_MS,  # to act on the batch
-                *[STOP_MARGIN_MS] * 2,  # for the guard, since the table was not seen whole
+                STOP_MARGIN_MS,  # to ask the guard
+                *[STOP_MARGIN_MS] * 2,  # for its questions, since the table was not read whole
                 STOP_MARGIN_MS,  # after it
-                STOP_MARGIN_MS,  # to read on meanwhile
                 STOP_MARGIN_MS,  # when it is its turn to be closed
             ]
         )
@@ -515,20 +459,6 @@ class TestCheckAndCloseIdleConnections:
         assert world.gateway.open_ids == {"c1"}
 
 
-@dataclass
-class Context:
-    """What the handler uses of Lambda's context."""
-
-    aws_request_id: str = "request-1"
-    remaining_ms: Callable[[], int] = field(default=lambda: 60_000)
-
-    def get_remaining_time_in_millis(self) -> int:
-        return self.remaining_ms()
-
-
-TICK = {"id": "event-1", "source": "aws.events", "detail-type": "Scheduled Event"}
-
-
 class TestLambdaHandler:
     """The Lambda entry point, on a stub of AWS."""
 
@@ -560,7 +490,7 @@ class TestLambdaHandler:
             "handoverFailures": 0,
             "queued": 0,
             "queueFailures": 0,
-            "adopted": 0,
+            "clocksStarted": 0,
             "unreadable": 0,
             "held": False,
             "complete": True,
@@ -633,5 +563,5 @@ class TestLambdaHandler:
         aws.answer("Scan", {"Items": [], "Count": 0, "ScannedCount": 0})
         timeout_handler.lambda_handler(TICK, Context())
         cutoff_ms = int(aws.calls("Scan")[0]["ExpressionAttributeValues"][":cutoff"]["N"])
-        now_ms = timeout_handler._sweep().clock.now_ms()
+        now_ms = timeout_handler._sweep().closer.clock.now_ms()
         assert 120_000 <= now_ms - cutoff_ms < 150_000

@@ -7,9 +7,10 @@ from typing import Any
 import jwt
 import pytest
 
-from hangup.core.model import DurationMs, EpochMs, JoinRequest, Role
+from hangup.core.connection import DurationMs, EpochMs
 from hangup.errors import ConfigurationError, InvalidRequest
-from hangup.tokens import AUDIENCE, authorise_join, mint_join_token
+from hangup.sessions.model import JoinRequest, Role
+from hangup.sessions.tokens import AUDIENCE, authorise_join, mint_join_token
 
 SECRET = "a-secret-of-32-bytes-or-more-0123456789"
 NOW_MS = EpochMs(1_700_000_000_000)

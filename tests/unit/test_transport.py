@@ -30,10 +30,10 @@ from botocore.exceptions import (
 )
 from botocore.httpsession import get_cert_path
 
-from hangup.aws import transport as module
-from hangup.aws.interleaving import Interleaved
-from hangup.aws.transport import Answer, Transport
-from tests.unit.http_server import OK, Request, Server, serving
+from hangup.aws.http import transport as module
+from hangup.aws.http.loop import Interleaved
+from hangup.aws.http.transport import Answer, Transport
+from tests.support.http_server import OK, Request, Server, serving
 
 KEYS = Credentials("AKIDEXAMPLE", "a-secret", "a-session-token=+/")
 

@@ -4,15 +4,16 @@ from typing import Any
 
 import pytest
 
-from hangup.aws.audit import DynamoDbAudit
-from hangup.aws.calls import Calls
 from hangup.aws.clients import dynamodb_client, sqs_client
+from hangup.aws.consistency import DynamoDbConsistencyStore
 from hangup.aws.queues import SqsDeadLetters
-from hangup.core.invariants import AuditedConnection, UnreadableSession
-from hangup.core.model import Connection, EpochMs, Role, Session
+from hangup.aws.retries import Calls
+from hangup.core.connection import Connection, EpochMs
 from hangup.errors import BackendError
-from hangup.ports import DeadLetter
-from tests.unit.aws_stub import AwsStub
+from hangup.sessions.invariants import StoredConnection, UnreadableSession
+from hangup.sessions.model import Role, Session
+from hangup.sessions.ports import DeadLetter
+from tests.support.aws_stub import AwsStub
 
 NOW_MS = EpochMs(1_700_000_000_000)
 CONNECTION = {
@@ -22,7 +23,7 @@ CONNECTION = {
     "connectedAt": {"N": str(NOW_MS)},
     "claimExpiresAt": {"N": str(NOW_MS + 1)},
 }
-AUDITED = AuditedConnection(
+AUDITED = StoredConnection(
     connection=Connection(
         connection_id="c1", session_id="s1", role=Role.LISTENER, connected_at_ms=NOW_MS
     ),
@@ -39,8 +40,8 @@ LETTER = DeadLetter(message_id="m1", receipt="r1", body="{}")
 
 
 @pytest.fixture
-def audit(aws: AwsStub, calls: Calls) -> DynamoDbAudit:
-    return DynamoDbAudit(
+def audit(aws: AwsStub, calls: Calls) -> DynamoDbConsistencyStore:
+    return DynamoDbConsistencyStore(
         dynamodb_client(), calls, connections_table="connections", sessions_table="sessions"
     )
 
@@ -51,7 +52,9 @@ def letters(aws: AwsStub, calls: Calls) -> SqsDeadLetters:
 
 
 class TestAudit:
-    def test_reads_every_page_consistently(self, aws: AwsStub, audit: DynamoDbAudit) -> None:
+    def test_reads_every_page_consistently(
+        self, aws: AwsStub, audit: DynamoDbConsistencyStore
+    ) -> None:
         key = {"connectionId": {"S": "c1"}}
         plain = {"connectionId": {"S": "c2"}}
         aws.answer(
@@ -61,14 +64,16 @@ class TestAudit:
         )
         assert list(audit.connection_pages()) == [
             [AUDITED],
-            [AuditedConnection(connection=Connection(connection_id="c2"), claim_expires_ms=None)],
+            [StoredConnection(connection=Connection(connection_id="c2"), claim_expires_ms=None)],
         ]
         first, second = aws.calls("Scan")
         assert first["ConsistentRead"] is True
         assert second == {**first, "ExclusiveStartKey": key}
         assert "claimExpiresAt" in first["ProjectionExpression"]
 
-    def test_tells_sessions_from_other_records(self, aws: AwsStub, audit: DynamoDbAudit) -> None:
+    def test_tells_sessions_from_other_records(
+        self, aws: AwsStub, audit: DynamoDbConsistencyStore
+    ) -> None:
         odd = [
             {"sessionId": {"S": "s2"}},
             {**SESSION, "sessionId": {"S": "s3"}, "listenerCount": {"N": "1.5"}},
@@ -97,21 +102,21 @@ class TestAudit:
     def test_reads_one_record(
         self,
         aws: AwsStub,
-        audit: DynamoDbAudit,
+        audit: DynamoDbConsistencyStore,
         item: dict[str, Any],
-        expected: AuditedConnection | None,
+        expected: StoredConnection | None,
     ) -> None:
         aws.answer("GetItem", item)
         assert audit.connection("c1") == expected
         assert aws.calls("GetItem")[0]["ConsistentRead"] is True
 
-    def test_reads_one_session(self, aws: AwsStub, audit: DynamoDbAudit) -> None:
+    def test_reads_one_session(self, aws: AwsStub, audit: DynamoDbConsistencyStore) -> None:
         aws.answer("GetItem", {}, {"Item": SESSION})
         assert audit.session("s1") is None
         assert isinstance(audit.session("s1"), Session)
 
     def test_writes_a_count_only_over_the_one_that_was_seen(
-        self, aws: AwsStub, audit: DynamoDbAudit
+        self, aws: AwsStub, audit: DynamoDbConsistencyStore
     ) -> None:
         aws.answer("UpdateItem", {})
         assert audit.correct_count("s1", seen=5, correct=2)
@@ -123,26 +128,34 @@ class TestAudit:
             ":correct": {"N": "2"},
         }
 
-    def test_drops_only_the_claim_that_was_seen(self, aws: AwsStub, audit: DynamoDbAudit) -> None:
+    def test_drops_only_the_claim_that_was_seen(
+        self, aws: AwsStub, audit: DynamoDbConsistencyStore
+    ) -> None:
         aws.answer("UpdateItem", {})
         assert audit.drop_claim("c1", seen_ms=NOW_MS)
         (update,) = aws.calls("UpdateItem")
         assert update["TableName"] == "connections"
         assert update["ConditionExpression"] == "claimExpiresAt = :seen"
 
-    def test_says_when_something_else_was_there(self, aws: AwsStub, audit: DynamoDbAudit) -> None:
+    def test_says_when_something_else_was_there(
+        self, aws: AwsStub, audit: DynamoDbConsistencyStore
+    ) -> None:
         aws.fail("UpdateItem", status=400, code="ConditionalCheckFailedException")
         assert not audit.correct_count("s1", seen=5, correct=2)
         assert not audit.drop_claim("c1", seen_ms=NOW_MS)
 
-    def test_names_a_table_with_another_key(self, aws: AwsStub, audit: DynamoDbAudit) -> None:
+    def test_names_a_table_with_another_key(
+        self, aws: AwsStub, audit: DynamoDbConsistencyStore
+    ) -> None:
         aws.answer("Scan", {"Items": [{"id": {"S": "c1"}}], "Count": 1, "ScannedCount": 1})
         with pytest.raises(BackendError, match="table connections must have the partition key con"):
             list(audit.connection_pages())
         with pytest.raises(BackendError, match="table sessions must have the partition key sessio"):
             list(audit.session_pages())
 
-    def test_any_other_refusal_is_an_error(self, aws: AwsStub, audit: DynamoDbAudit) -> None:
+    def test_any_other_refusal_is_an_error(
+        self, aws: AwsStub, audit: DynamoDbConsistencyStore
+    ) -> None:
         aws.fail("UpdateItem", status=400, code="AccessDeniedException")
         with pytest.raises(
             BackendError, match=r"UpdateItem failed with AccessDenied.* \(table connections\)"

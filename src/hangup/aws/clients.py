@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from botocore.config import Config
 from botocore.session import Session
 
+from hangup.core.timing import CONNECT_S, READ_S, THREADS
+
 if TYPE_CHECKING:
     from mypy_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -21,10 +23,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 __all__ = [
-    "CLOSES_IN_FLIGHT",
-    "CONCURRENCY",
-    "CONNECT_S",
-    "READ_S",
     "cloudformation_client",
     "dynamodb_client",
     "lambda_client",
@@ -35,25 +33,12 @@ __all__ = [
     "sqs_client",
 ]
 
-CONCURRENCY: Final = 8
-"""Calls in flight at once: more threads than this only contend for the interpreter's lock."""
-
-CLOSES_IN_FLIGHT: Final = 64
-"""They wait for answers, nearly all of the time: at 60 ms for the four calls of a close that is
-1,000 closes a second. More of them take less CPU time each, since more answers come at once; but
-where CPU time is short, each then waits longer between its claim and its close."""
-
-CONNECT_S: Final = 1
-READ_S: Final = 3
-"""``calls.ATTEMPT_MS`` is their sum. A page of a scan, the slowest call there is, takes DynamoDB
-well below a second."""
-
 _CONFIG: Final = Config(
     connect_timeout=CONNECT_S,
     read_timeout=READ_S,
     retries={"mode": "standard", "total_max_attempts": 1},
     # Nobody has more threads; a connection that finds no room in the pool is thrown away.
-    max_pool_connections=CONCURRENCY,
+    max_pool_connections=THREADS,
 )
 
 Made = TypeVar("Made")

@@ -5,19 +5,20 @@ from functools import partial
 from os import urandom
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from hangup.aws.calls import AnsweredError, Calls
 from hangup.aws.errors import Table
-from hangup.aws.items import (
+from hangup.aws.retries import AnsweredError, Calls
+from hangup.aws.schema import (
     CONNECTION_PROJECTION,
     PROJECTION_NAMES,
     connection_from_item,
     number,
     string,
 )
+from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.limits import MAX_CLOCK_LEAD_MS
-from hangup.core.model import Connection, DurationMs, EpochMs
-from hangup.core.segments import SCAN_MARGIN_MS
-from hangup.ports import ActivityOutcome, ScanPage
+from hangup.core.outcomes import ActivityOutcome
+from hangup.core.timing import SCAN_MARGIN_MS
+from hangup.ports import ScanPage
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
         UpdateItemInputTypeDef,
     )
 
-    from hangup.aws.direct import DirectDynamoDb
+    from hangup.aws.http.services import DirectDynamoDb
 
 __all__ = ["DynamoDbConnections"]
 
@@ -139,7 +140,7 @@ class DynamoDbConnections:
             values = {":noticed": number(noticed_at_ms)}
         self._update(connection.connection_id, update=update, condition=_EXISTS, values=values)
 
-    def adopt(self, connection_id: str, *, now_ms: EpochMs) -> bool:
+    def start_clock(self, connection_id: str, *, now_ms: EpochMs) -> bool:
         """Start the clock of a record without times; return False if it has one by now."""
         refused = self._update(
             connection_id,

@@ -24,7 +24,7 @@ __all__ = ["Kind", "Table", "cancellation_codes", "error_code", "kind_of"]
 class Kind(Enum):
     """What an error means to whoever called."""
 
-    BUSY = auto()
+    RETRYABLE = auto()
     CONFLICT = auto()
     REFUSED = auto()
 
@@ -57,27 +57,27 @@ class Table(NamedTuple):
 # SQS API references, and the codes that botocore's standard retry mode takes for throttling.
 _KINDS: Final = {
     # SQS has two names for an error, the older one for those who knew its query protocol.
-    "AWS.SimpleQueueService.RequestThrottled": Kind.BUSY,
-    "InternalError": Kind.BUSY,
-    "InternalFailure": Kind.BUSY,
-    "InternalServerError": Kind.BUSY,
-    "InternalServiceError": Kind.BUSY,
-    "InternalServerException": Kind.BUSY,
-    "LimitExceededException": Kind.BUSY,
-    "MalformedAnswer": Kind.BUSY,  # ours, for a success that cannot be read (``direct``)
-    "ProvisionedThroughputExceeded": Kind.BUSY,
-    "ProvisionedThroughputExceededException": Kind.BUSY,
-    "RequestLimitExceeded": Kind.BUSY,
-    "RequestThrottled": Kind.BUSY,
-    "RequestTimeout": Kind.BUSY,
-    "ServiceException": Kind.BUSY,
-    "ServiceUnavailable": Kind.BUSY,
-    "ServiceUnavailableException": Kind.BUSY,
-    "ThrottledException": Kind.BUSY,
-    "Throttling": Kind.BUSY,
-    "ThrottlingError": Kind.BUSY,
-    "ThrottlingException": Kind.BUSY,
-    "TooManyRequestsException": Kind.BUSY,
+    "AWS.SimpleQueueService.RequestThrottled": Kind.RETRYABLE,
+    "InternalError": Kind.RETRYABLE,
+    "InternalFailure": Kind.RETRYABLE,
+    "InternalServerError": Kind.RETRYABLE,
+    "InternalServiceError": Kind.RETRYABLE,
+    "InternalServerException": Kind.RETRYABLE,
+    "LimitExceededException": Kind.RETRYABLE,
+    "MalformedAnswer": Kind.RETRYABLE,  # ours, for a success that cannot be read (``direct``)
+    "ProvisionedThroughputExceeded": Kind.RETRYABLE,
+    "ProvisionedThroughputExceededException": Kind.RETRYABLE,
+    "RequestLimitExceeded": Kind.RETRYABLE,
+    "RequestThrottled": Kind.RETRYABLE,
+    "RequestTimeout": Kind.RETRYABLE,
+    "ServiceException": Kind.RETRYABLE,
+    "ServiceUnavailable": Kind.RETRYABLE,
+    "ServiceUnavailableException": Kind.RETRYABLE,
+    "ThrottledException": Kind.RETRYABLE,
+    "Throttling": Kind.RETRYABLE,
+    "ThrottlingError": Kind.RETRYABLE,
+    "ThrottlingException": Kind.RETRYABLE,
+    "TooManyRequestsException": Kind.RETRYABLE,
     "TransactionConflict": Kind.CONFLICT,
     "TransactionConflictException": Kind.CONFLICT,
     "TransactionInProgressException": Kind.CONFLICT,
@@ -98,7 +98,7 @@ def kind_of(error: ClientError) -> Kind:
         return _kind_of_cancellation(cancellation_codes(error))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     busy = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
-    return _KINDS.get(code, Kind.BUSY if busy else Kind.REFUSED)
+    return _KINDS.get(code, Kind.RETRYABLE if busy else Kind.REFUSED)
 
 
 def error_code(error: ClientError) -> str:
@@ -115,7 +115,7 @@ def cancellation_codes(error: ClientError) -> list[str]:
 def _kind_of_cancellation(codes: list[str]) -> Kind:
     # A conflict outweighs the other reasons: without it they may turn out otherwise.
     kinds = {_KINDS.get(code, Kind.REFUSED) for code in codes if code != "None"}
-    for kind in (Kind.CONFLICT, Kind.BUSY):
+    for kind in (Kind.CONFLICT, Kind.RETRYABLE):
         if kind in kinds:
             return kind
     return Kind.REFUSED

@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from hangup.aws.calls import Calls
-from hangup.aws.wire import to_json
-from hangup.core.model import JsonObject
+from hangup.aws.http.json import to_json
+from hangup.aws.retries import Calls
+from hangup.core.connection import JsonObject
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
-    from hangup.aws.direct import DirectLambda
+    from hangup.aws.http.services import DirectLambda
 
 __all__ = ["LambdaFunctions"]
 

@@ -2,16 +2,16 @@
 
 from typing import TYPE_CHECKING, Final
 
-from hangup.aws.calls import Calls
-from hangup.aws.wire import to_json
-from hangup.core.model import EpochMs, JsonObject
+from hangup.aws.http.json import to_json
+from hangup.aws.retries import Calls
+from hangup.core.connection import EpochMs, JsonObject
+from hangup.core.outcomes import CloseOutcome, PostOutcome
 from hangup.errors import BackendError
-from hangup.ports import CloseOutcome, PostOutcome
 
 if TYPE_CHECKING:
     from mypy_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient
 
-    from hangup.aws.direct import DirectManagementApi
+    from hangup.aws.http.services import DirectManagementApi
 
 __all__ = ["ManagementApiGateway"]
 

@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError
 
-from hangup.aws.calls import Calls
-from hangup.core.due import Due, as_message, delay_s
+from hangup.aws.retries import Calls
 from hangup.core.limits import MAX_QUEUE_BATCH
+from hangup.core.scheduled_close import ScheduledClose, as_message, delay_s
 from hangup.errors import BackendError
-from hangup.ports import Clock, DeadLetter, NotQueued
+from hangup.ports import Clock, NotQueued
+from hangup.sessions.ports import DeadLetter
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import BatchResultErrorEntryTypeDef
 
-    from hangup.aws.direct import DirectSqs
+    from hangup.aws.http.services import DirectSqs
 
-__all__ = ["SqsDeadLetters", "SqsDueQueue"]
+__all__ = ["SqsDeadLetters", "SqsCloseQueue"]
 
 _WAIT_S: Final = 1
 """With any wait SQS asks all its servers, so that an empty answer means an empty queue. Short,
@@ -75,8 +76,8 @@ class SqsDeadLetters:
         )
 
 
-class SqsDueQueue:
-    """``DueQueue`` on an SQS standard queue."""
+class SqsCloseQueue:
+    """``CloseQueue`` on an SQS standard queue."""
 
     def __init__(
         self, client: "SQSClient | DirectSqs", calls: Calls, clock: Clock, queue_url: str
@@ -86,10 +87,10 @@ class SqsDueQueue:
         self._clock = clock
         self._queue_url = queue_url
 
-    def send(self, dues: Sequence[Due]) -> NotQueued | None:
+    def send(self, closes: Sequence[ScheduledClose]) -> NotQueued | None:
         """Queue up to ten, each with the delay that it has at the time; return what is left."""
         # By its place: an id is for this request, and may hold less than a connection id does.
-        left = {str(place): due for place, due in enumerate(dues)}
+        left = {str(place): due for place, due in enumerate(closes)}
 
         def send() -> None:
             refused = self._send_batch(left)
@@ -101,7 +102,7 @@ class SqsDueQueue:
         try:
             self._calls("SendMessageBatch", send)
         except BackendError as error:
-            return NotQueued(dues=list(left.values()), error=error)
+            return NotQueued(closes=list(left.values()), error=error)
         return None
 
     def postpone(self, receipt: str, *, delay_s: int) -> None:
@@ -113,7 +114,9 @@ class SqsDueQueue:
             ),
         )
 
-    def _send_batch(self, dues: Mapping[str, Due]) -> "dict[str, BatchResultErrorEntryTypeDef]":
+    def _send_batch(
+        self, closes: Mapping[str, ScheduledClose]
+    ) -> "dict[str, BatchResultErrorEntryTypeDef]":
         now_ms = self._clock.now_ms()
         answer = self._client.send_message_batch(
             QueueUrl=self._queue_url,
@@ -123,7 +126,7 @@ class SqsDueQueue:
                     "MessageBody": as_message(due),
                     "DelaySeconds": delay_s(due.deadline_ms, now_ms=now_ms),
                 }
-                for place, due in dues.items()
+                for place, due in closes.items()
             ],
         )
         return {entry["Id"]: entry for entry in answer.get("Failed", [])}

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Final
 
-from hangup.aws.calls import Calls
-from hangup.core.model import DurationMs, EpochMs
+from hangup.aws.retries import Calls
+from hangup.core.connection import DurationMs, EpochMs
 from hangup.errors import BackendError
 
 if TYPE_CHECKING:

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from functools import partial
 from os import urandom
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, assert_never
 from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
-from hangup.aws.calls import AnsweredError, Calls
 from hangup.aws.errors import Table, cancellation_codes
-from hangup.aws.items import (
+from hangup.aws.retries import AnsweredError, Calls
+from hangup.aws.schema import (
     PROJECTION_NAMES,
     connection_from_item,
     connection_to_item,
@@ -19,8 +19,8 @@ from hangup.aws.items import (
     session_from_item,
     string,
 )
-from hangup.core.model import Connection, EpochMs, Role, Session
-from hangup.ports import EndRefusal, JoinOutcome, LeaveOutcome
+from hangup.core.connection import Connection, EpochMs
+from hangup.sessions.model import EndRefusal, JoinOutcome, LeaveOutcome, Role, Session, role_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -53,6 +53,16 @@ _ENDING: Final = (
     "SET isActive = :false, endedAt = if_not_exists(endedAt, :now),"
     " expiresAt = if_not_exists(expiresAt, :expires)"
 )
+
+
+_REFUSED_JOIN: Final = {
+    Role.SPEAKER: JoinOutcome.SPEAKER_PRESENT,
+    Role.LISTENER: JoinOutcome.SESSION_NOT_ACTIVE,
+}
+_LEFT: Final = {
+    Role.SPEAKER: LeaveOutcome.SESSION_ENDED,
+    Role.LISTENER: LeaveOutcome.LISTENER_LEFT,
+}
 
 
 class _Reason(StrEnum):
@@ -169,10 +179,8 @@ class DynamoDbSessions:
                 # An id that is taken: this very join took effect before, for API Gateway does not
                 # give an id twice. That holds whatever the session's own condition says by now.
                 return JoinOutcome.JOINED
-            case _ if connection.role is Role.SPEAKER:
-                return JoinOutcome.SPEAKER_PRESENT
             case _:
-                return JoinOutcome.SESSION_NOT_ACTIVE
+                return _REFUSED_JOIN[_role_in_session(connection)]
 
     def leave(self, connection: Connection, *, now_ms: EpochMs) -> LeaveOutcome:
         """Remove the record and settle the session in one transaction."""
@@ -185,11 +193,7 @@ class DynamoDbSessions:
         if settle is not None:
             match self._transact([{"Delete": delete}, {"Update": settle}]):
                 case []:
-                    return (
-                        LeaveOutcome.SESSION_ENDED
-                        if connection.role is Role.SPEAKER
-                        else LeaveOutcome.LISTENER_LEFT
-                    )
+                    return _LEFT[_role_in_session(connection)]
                 case [_Reason.CONDITION_FAILED, _]:
                     return LeaveOutcome.ALREADY_LEFT
                 case _:
@@ -200,47 +204,55 @@ class DynamoDbSessions:
         return LeaveOutcome.SESSION_UNTOUCHED if removed else LeaveOutcome.ALREADY_LEFT
 
     def _joining(self, connection: Connection) -> "UpdateTypeDef":
-        if connection.role is Role.LISTENER:
-            return self._session_update(
-                connection,
-                update="SET listenerCount = listenerCount + :one",
-                condition="isActive = :true",
-                values={":one": number(1), ":true": {"BOOL": True}},
-            )
-        return self._session_update(
-            connection,
-            # Started again, a session keeps its count: listeners of before may still be leaving.
-            update=(
-                "SET isActive = :true, speakerConnectionId = :speaker, startedAt = :now,"
-                " listenerCount = if_not_exists(listenerCount, :zero)"
-                " REMOVE endedAt, expiresAt, claimExpiresAt, claimToken"
-            ),
-            condition="attribute_not_exists(sessionId) OR isActive = :false",
-            values={
-                ":true": {"BOOL": True},
-                ":false": {"BOOL": False},
-                ":speaker": string(connection.connection_id),
-                ":now": number(connection.connected_at_ms or 0),
-                ":zero": number(0),
-            },
-        )
+        match _role_in_session(connection):
+            case Role.LISTENER:
+                return self._session_update(
+                    connection,
+                    update="SET listenerCount = listenerCount + :one",
+                    condition="isActive = :true",
+                    values={":one": number(1), ":true": {"BOOL": True}},
+                )
+            case Role.SPEAKER:
+                return self._session_update(
+                    connection,
+                    # Started again, a session keeps its count: earlier listeners may be leaving.
+                    update=(
+                        "SET isActive = :true, speakerConnectionId = :speaker, startedAt = :now,"
+                        " listenerCount = if_not_exists(listenerCount, :zero)"
+                        " REMOVE endedAt, expiresAt, claimExpiresAt, claimToken"
+                    ),
+                    condition="attribute_not_exists(sessionId) OR isActive = :false",
+                    values={
+                        ":true": {"BOOL": True},
+                        ":false": {"BOOL": False},
+                        ":speaker": string(connection.connection_id),
+                        ":now": number(connection.connected_at_ms or 0),
+                        ":zero": number(0),
+                    },
+                )
+            case unexpected:
+                assert_never(unexpected)
 
     def _leaving(self, connection: Connection, now_ms: EpochMs) -> "UpdateTypeDef | None":
-        if connection.session_id is None or connection.role is Role.UNKNOWN:
-            return None
-        if connection.role is Role.LISTENER:
-            return self._session_update(
-                connection,
-                update="SET listenerCount = listenerCount - :one",
-                condition="listenerCount > :zero",
-                values={":one": number(1), ":zero": number(0)},
-            )
-        return self._session_update(
-            connection,
-            update=f"{_ENDING} REMOVE claimExpiresAt, claimToken",
-            condition=_IS_ITS_SPEAKER,
-            values=_ending_values(connection, now_ms),
-        )
+        match role_of(connection):
+            case None:
+                return None
+            case Role.LISTENER:
+                return self._session_update(
+                    connection,
+                    update="SET listenerCount = listenerCount - :one",
+                    condition="listenerCount > :zero",
+                    values={":one": number(1), ":zero": number(0)},
+                )
+            case Role.SPEAKER:
+                return self._session_update(
+                    connection,
+                    update=f"{_ENDING} REMOVE claimExpiresAt, claimToken",
+                    condition=_IS_ITS_SPEAKER,
+                    values=_ending_values(connection, now_ms),
+                )
+            case unexpected:
+                assert_never(unexpected)
 
     def _session_update(
         self,
@@ -292,6 +304,14 @@ class DynamoDbSessions:
                 return reasons
             raise
         return codes
+
+
+def _role_in_session(connection: Connection) -> Role:
+    """Return the role of a connection that joins or leaves a session. Raises ``ValueError``."""
+    role = role_of(connection)
+    if role is None:
+        raise ValueError(f"a connection with role {connection.role!r} is in no session")
+    return role
 
 
 def _ending_values(

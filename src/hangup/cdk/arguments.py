@@ -11,8 +11,8 @@ import aws_cdk as cdk
 from aws_cdk import aws_dynamodb as dynamodb
 
 from hangup.config import LOG_LEVELS
-from hangup.core.due import LOOK_AHEAD_S
 from hangup.core.limits import MAX_CONNECTION_S
+from hangup.core.timing import LOOK_AHEAD_S
 
 __all__ = [
     "as_text",

@@ -76,7 +76,7 @@ class DueCloses(Construct):
             environment={
                 **environment,
                 "CLOSES_PER_SECOND": str(closes_per_second),
-                "DUE_QUEUE_URL": self.queue.queue_url,
+                "CLOSE_QUEUE_URL": self.queue.queue_url,
                 "PACE_SHARED_BY": str(functions),
             },
             grants=[

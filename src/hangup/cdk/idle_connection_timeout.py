@@ -149,7 +149,7 @@ class IdleConnectionTimeout(Construct):
                 ],
                 log_retention=log_retention,
             )
-            environment["DUE_QUEUE_URL"] = self.due_closes.queue.queue_url
+            environment["CLOSE_QUEUE_URL"] = self.due_closes.queue.queue_url
             grants = [
                 # GetItem is for the guard, UpdateItem for records without a time.
                 allow(

@@ -163,7 +163,7 @@ class HangupStack(cdk.Stack):
                 "SessionsTable": self._sessions.table_name,
                 "JoinSecretArn": self._join_secret_arn,
                 "ConnectFunction": connect.function.function_name,
-                "HeartbeatFunction": heartbeat.function.function_name,
+                "MessageFunction": heartbeat.function.function_name,
                 "DisconnectFunction": disconnect.function.function_name,
                 "TimeoutFunction": timeout.function.function_name,
                 "SweepRule": timeout.rule.rule_name,
@@ -174,7 +174,7 @@ class HangupStack(cdk.Stack):
             self._outputs(
                 {
                     "CloseFunction": timeout.due_closes.function.function_name,
-                    "DueQueueUrl": timeout.due_closes.queue.queue_url,
+                    "CloseQueueUrl": timeout.due_closes.queue.queue_url,
                     "FailedClosesQueueUrl": timeout.due_closes.failed_closes.queue_url,
                 }
             )
@@ -258,7 +258,7 @@ class HangupStack(cdk.Stack):
     def _heartbeat_handler(self) -> HandlerFunction:
         return self._handler(
             "HeartbeatHandler",
-            "heartbeat_handler",
+            "message_handler",
             "Record that a client is there",
             timeout_s=_ROUTE_TIMEOUT_S,
             environment={

@@ -1,14 +1,15 @@
 """The mass-close guard: nobody is disconnected because a table stopped being written.
 
 1. A sweep is suspicious when more than a share of all connections seen, and at least a number of
-   them, look idle at once, or would be queued because they fall due soon.
-2. A suspicious sweep asks API Gateway about a sample of those.
-3. It goes on only if each of the sample is gone, or was silent by API Gateway's own account.
-   Anything else, an answer that could not be had included, holds the sweep: it closes nothing.
-4. What is due soon was active a while ago, and is silent *since*: that API Gateway knows of no
-   activity later than the recorded one shows that activity is being recorded.
+   them, look idle at once, or are due before the next sweep.
+2. A suspicious sweep probes a sample of them: it asks API Gateway when each was last active.
+3. It goes on only if each of the sample is gone, or was quiet by API Gateway's own account. Any
+   other answer, and none at all, holds the sweep: it closes nothing.
+4. A connection that is due soon was active a while ago, and is quiet *since*: API Gateway knows of no
+   activity later than the recorded one, so activity is being recorded.
 
-Holding costs a minute's delay, going on wrongly cuts everybody off: so one doubt is enough.
+To hold costs a minute's delay; to go on wrongly cuts everybody off. So one doubt is enough.
+The guard is a heuristic: a sample may miss what affects few connections.
 """
 
 from collections import Counter
@@ -17,25 +18,25 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from hangup.core.model import Connection, DurationMs, EpochMs
+from hangup.core.connection import Connection, DurationMs, EpochMs
 
 __all__ = [
     "DEFAULT_GUARD",
     "GuardPolicy",
     "Hold",
-    "Liveness",
+    "ProbeResult",
     "judge",
-    "liveness",
-    "liveness_of_due",
+    "probe_result",
+    "probe_result_of_scheduled",
 ]
 
 _RECORDING_MS: Final = DurationMs(5_000)
-"""How much later than the recorded activity API Gateway's own may be: the answer to a heartbeat,
-whole seconds, two clocks, and a recording that waits for a cold start. Clients speak less often."""
+"""How much later than the recorded activity API Gateway's may be: whole seconds, two clocks, the
+answer to a heartbeat, and a cold start before the write. Clients speak less often."""
 
 
-class Liveness(StrEnum):
-    """What API Gateway says about a connection that looks idle."""
+class ProbeResult(StrEnum):
+    """What API Gateway answers about a connection that looks idle."""
 
     GONE = "gone"
     QUIET = "quiet"
@@ -45,9 +46,9 @@ class Liveness(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardPolicy:
-    """When to doubt, and how many connections to ask about (all at least 1).
+    """When to probe, and how many connections (all at least 1).
 
-    ``share_percent`` is 1 to 100; 100 never doubts. A sample of 20 misses a broken writer that
+    ``share_percent`` is 1 to 100; 100 never probes. A sample of 20 misses a broken writer that
     affects one connection in ten with a probability of 0.9 ** 20 = 12 %, one that affects every
     other with one in a million.
     """
@@ -57,16 +58,16 @@ class GuardPolicy:
     sample_size: int
 
     def is_suspicious(self, *, idle: int, checked: int, whole_table: bool) -> bool:
-        """Say whether so many idle out of so many checked is unlikely to be true.
+        """Return whether it is unlikely that this many of those checked are idle.
 
-        Few idle ones are no mass close only where the whole table was seen: a scan that broke off
-        has seen a part of what may be many.
+        ``at_least`` counts only where the whole table was read: a scan that broke off may have
+        seen a small part of many.
         """
         enough = idle >= self.at_least or not whole_table
         return enough and idle * 100 > checked * self.share_percent
 
     def sample(self, idle: Sequence[Connection], *, seed: int) -> Sequence[Connection]:
-        """Return connections to ask about, spread evenly over those given.
+        """Return the connections to probe, spread evenly over those given.
 
         A scan returns records in the order of their keys' hash, so that this is a random sample;
         with another ``seed`` it is another one.
@@ -80,37 +81,37 @@ DEFAULT_GUARD: Final = GuardPolicy(share_percent=50, at_least=20, sample_size=20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Close nothing; ``seen`` counts what the sample was, for whoever has to decide."""
+    """Close nothing. ``sample`` counts the answers, for the people who have to decide."""
 
-    seen: dict[str, int]
+    sample: dict[str, int]
 
 
-def liveness(last_active_ms: EpochMs | None, *, cutoff_ms: EpochMs) -> Liveness:
-    """Say what API Gateway's last activity of a connection means; None for one that is gone.
+def probe_result(last_active_ms: EpochMs | None, *, cutoff_ms: EpochMs) -> ProbeResult:
+    """Return what API Gateway's last activity of a connection means; None for one that is gone.
 
-    No public source says whether a message *to* a client counts in it. If it does, a silent
-    client that is being sent things looks active here, and the guard holds: the safe side.
+    No public source says whether a message *to* a client counts as activity there. If it does, a
+    silent client that receives messages looks active here, and the guard holds: the safe side.
     """
     if last_active_ms is None:
-        return Liveness.GONE
-    return Liveness.QUIET if last_active_ms < cutoff_ms else Liveness.ACTIVE
+        return ProbeResult.GONE
+    return ProbeResult.QUIET if last_active_ms < cutoff_ms else ProbeResult.ACTIVE
 
 
-def liveness_of_due(
+def probe_result_of_scheduled(
     last_active_ms: EpochMs | None, *, recorded_ms: EpochMs, activity_resolution_ms: DurationMs
-) -> Liveness:
-    """Say the same of a connection that is due soon, and whose last recorded activity this is.
+) -> ProbeResult:
+    """Return the same for a connection that is due soon and was recorded active at that time.
 
-    With a resolution, activity up to one resolution after the recorded one was not to be recorded.
+    With a resolution, activity up to one resolution after the recorded time is not recorded.
     """
     if last_active_ms is None:
-        return Liveness.GONE
+        return ProbeResult.GONE
     latest_ms = recorded_ms + activity_resolution_ms + _RECORDING_MS
-    return Liveness.QUIET if last_active_ms <= latest_ms else Liveness.ACTIVE
+    return ProbeResult.QUIET if last_active_ms <= latest_ms else ProbeResult.ACTIVE
 
 
-def judge(sample: Sequence[Liveness]) -> Hold | None:
+def judge(sample: Sequence[ProbeResult]) -> Hold | None:
     """Return why to hold, or None if each of the sample is gone or quiet."""
-    if all(seen in (Liveness.GONE, Liveness.QUIET) for seen in sample):
+    if all(seen in (ProbeResult.GONE, ProbeResult.QUIET) for seen in sample):
         return None
-    return Hold(seen={str(kind): count for kind, count in Counter(sample).items()})
+    return Hold(sample={str(kind): count for kind, count in Counter(sample).items()})

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from hangup.core.model import DurationMs, EpochMs
+from hangup.core.connection import DurationMs, EpochMs
 
 __all__ = ["Pace", "close_functions"]
 

@@ -4,12 +4,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from hangup.core.model import DurationMs, Role, TimeoutReason
+from hangup.core.connection import DurationMs, TimeoutReason
+from hangup.core.events import NO_ROLE
 
-__all__ = ["NAMESPACE", "ClosesReport", "Count", "Durations", "Metric", "SweepReport"]
+__all__ = [
+    "NAMESPACE",
+    "OTHER_ROLE",
+    "ClosesReport",
+    "Count",
+    "Durations",
+    "Metric",
+    "SweepReport",
+    "metric_role",
+]
 
 NAMESPACE: Final = "Hangup"
 """The CloudWatch namespace of every metric of Hangup's own."""
+
+OTHER_ROLE: Final = "other"
+"""The ``Role`` of a connection whose role the configuration does not name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +46,26 @@ class Durations:
 Metric = Count | Durations
 
 
+def metric_role(role: str | None, *, named: frozenset[str]) -> str:
+    """Return the ``Role`` dimension of a connection with this label.
+
+    Only roles that the configuration names get a metric of their own: a label may hold anything,
+    and CloudWatch charges for each value.
+    """
+    if role is None:
+        return NO_ROLE
+    return role if role in named else OTHER_ROLE
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosesReport:
     """What became of some connections that were to be closed.
 
-    ``timeouts`` counts those that were closed or found gone, and handed over, by role and reason.
-    ``lateness_ms`` has, for each that was closed, how long after its deadline that was.
+    ``timeouts`` counts those that were closed or found gone, and handed over, by ``metric_role`` and
+    reason. ``lateness_ms`` has, for each that was closed, how long after its deadline that was.
     """
 
-    timeouts: Mapping[tuple[Role, TimeoutReason], int]
+    timeouts: Mapping[tuple[str, TimeoutReason], int]
     lateness_ms: Sequence[DurationMs]
     claims_lost: int
     notices_failed: int
@@ -90,7 +114,7 @@ class ClosesReport:
             Count(
                 name="ConnectionTimeout",
                 value=value,
-                dimensions={"Role": str(role), "Reason": str(reason)},
+                dimensions={"Role": role, "Reason": str(reason)},
             )
             for (role, reason), value in sorted(self.timeouts.items())
         ]
@@ -118,22 +142,33 @@ class ClosesReport:
 class SweepReport:
     """Every count of one sweep.
 
-    ``idle`` counts what the sweep found idle and was to close itself; ``closes`` is what became of
-    it. A sweep with a queue closes nothing: ``queued`` counts what it sent there, idle or due soon,
-    and ``queue_failures`` what could not be sent. ``held`` is True if the guard stopped the sweep.
-    ``complete`` is False if the sweep ended, for whatever reason, before it had seen the whole
-    table (or its part of it) and tried to close, or to queue, everything in it that it should.
+    ``found`` counts what was idle, and ``closes`` is what became of it. A ``precise`` sweep has a
+    queue and closes nothing: it finds what is due soon as well, ``queued`` counts what it sent to
+    the queue, and ``queue_failures`` what could not be sent. ``held`` is True if the guard stopped
+    the sweep. ``complete`` is False if the sweep ended, for whatever reason, before it had seen the
+    whole table, or its shard, and tried to close or to queue everything that it should.
     """
 
     checked: int
-    idle: int
+    found: int
+    precise: bool
     closes: ClosesReport
     queued: int
     queue_failures: int
-    adopted: int
+    clocks_started: int
     unreadable: int
+    failed_segments: int
     held: bool
     complete: bool
+
+    @property
+    def idle(self) -> int:
+        """How many were idle and the sweep's own to close.
+
+        With a queue, the close function counts them, once, in the minute of their close. What a
+        held sweep has not queued is never counted there.
+        """
+        return self.found - self.queued if self.held or not self.precise else 0
 
     @property
     def closed(self) -> int:
@@ -150,10 +185,22 @@ class SweepReport:
         """How many connections a backend error left to the next sweep."""
         return self.closes.failures + self.queue_failures
 
+    def what_failed(self, total_segments: int) -> str:
+        """Return in words what errors kept this sweep from doing."""
+        done = self.queued + self.closed + self.gone + self.closes.claims_lost
+        parts = []
+        if self.failed_segments:
+            parts.append(f"could not read {self.failed_segments} of {total_segments} segments")
+        if self.found > done:
+            parts.append(
+                f"left {self.found - done} of {self.found} idle connections to the next one"
+            )
+        return " and ".join(parts or ["could not start the clocks of some records"])
+
     def metrics(self) -> Sequence[Metric]:
         """Return the sweep's metrics; the contract's three are there even when they are 0."""
         counts = [
-            Count(name="DueQueued", value=self.queued),
+            Count(name="ClosesScheduled", value=self.queued),
             Count(name="QueueFailures", value=self.queue_failures),
             Count(name="RecordsUnreadable", value=self.unreadable),
             Count(name="SweepsHeld", value=int(self.held)),
@@ -175,7 +222,7 @@ class SweepReport:
             **self.closes.as_json(),
             "queued": self.queued,
             "queueFailures": self.queue_failures,
-            "adopted": self.adopted,
+            "clocksStarted": self.clocks_started,
             "unreadable": self.unreadable,
             "held": self.held,
             "complete": self.complete,

@@ -6,16 +6,16 @@ delivered again (``ReportBatchItemFailures``), so that one that fails takes no o
 
 from functools import cache
 
-from hangup.aws.direct import direct_sqs
-from hangup.aws.interleaving import Interleaved
-from hangup.aws.process import Invocation, calls, clock, deadline
-from hangup.aws.queues import SqsDueQueue
+from hangup.aws.http.loop import Loop
+from hangup.aws.http.services import direct_sqs
+from hangup.aws.queues import SqsCloseQueue
+from hangup.aws.runtime import Invocation, calls, clock, deadline
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
 from hangup.config import CloseSettings
 from hangup.core.limits import MAX_QUEUE_BATCH
-from hangup.due import DueConnections, Message
 from hangup.errors import InvalidRequest
-from hangup.handlers.closing import closer_of
+from hangup.handlers.wiring import closer_of
+from hangup.idle.scheduled import Message, ScheduledCloser
 
 __all__ = ["lambda_handler"]
 
@@ -30,9 +30,7 @@ def lambda_handler(event: object, context: Invocation) -> dict[str, list[dict[st
     """
     _log.correlate(context.aws_request_id)
     deadline.start(context.get_remaining_time_in_millis())
-    again = _due_connections().close_due_connections(
-        _messages(event), time_left_ms=deadline.left_ms
-    )
+    again = _scheduled_closer().close_scheduled(_messages(event), time_left_ms=deadline.left_ms)
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in again]}
 
 
@@ -55,13 +53,11 @@ def _message(record: object) -> Message:
 
 
 @cache
-def _due_connections() -> DueConnections:
+def _scheduled_closer() -> ScheduledCloser:
     settings = CloseSettings.from_env()
-    return DueConnections(
+    return ScheduledCloser(
         closer=closer_of(settings, log=_log),
-        queue=SqsDueQueue(direct_sqs(), calls, clock, settings.due_queue_url),
+        queue=SqsCloseQueue(direct_sqs(), calls, clock, settings.close_queue_url),
         metrics=EmfMetrics(),
-        clock=clock,
-        log=_log,
-        parallel_map=Interleaved(MAX_QUEUE_BATCH),
+        concurrent_map=Loop(MAX_QUEUE_BATCH).map,
     )

@@ -4,17 +4,18 @@ from functools import cache
 from typing import NamedTuple
 
 from hangup.aws.clients import dynamodb_client, secrets_client
-from hangup.aws.process import Invocation, calls, clock
+from hangup.aws.runtime import Invocation, calls, clock
 from hangup.aws.secrets import SecretsManagerSecret
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.aws.telemetry import StructuredLog
 from hangup.config import ConnectSettings
-from hangup.core.requests import parse_join, route_of
+from hangup.core.events import route_of
 from hangup.errors import InvalidRequest
-from hangup.handlers.answers import Answer, accept, begin, refuse
-from hangup.lifecycle import join
-from hangup.ports import JoinOutcome
-from hangup.tokens import authorise_join
+from hangup.handlers.responses import Answer, accept, begin, refuse
+from hangup.sessions.lifecycle import join
+from hangup.sessions.model import JoinOutcome
+from hangup.sessions.requests import parse_join
+from hangup.sessions.tokens import authorise_join
 
 __all__ = ["lambda_handler"]
 

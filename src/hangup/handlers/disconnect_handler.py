@@ -6,18 +6,19 @@ API Gateway, the sweep, or both call it for one connection, in any order and any
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-from hangup.aws.clients import CONCURRENCY, dynamodb_client, management_client
+from hangup.aws.clients import dynamodb_client, management_client
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.gateway import ManagementApiGateway
-from hangup.aws.process import Invocation, calls, clock
+from hangup.aws.runtime import Invocation, calls, clock
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.aws.telemetry import StructuredLog
 from hangup.config import DisconnectSettings
-from hangup.core.model import DurationMs
-from hangup.core.requests import parse_disconnect
+from hangup.core.connection import DurationMs
+from hangup.core.events import parse_disconnect
+from hangup.core.timing import THREADS
 from hangup.errors import InvalidRequest
-from hangup.handlers.answers import Answer, accept, begin, refuse
-from hangup.lifecycle import Cleanup
+from hangup.handlers.responses import Answer, accept, begin, refuse
+from hangup.sessions.lifecycle import Cleanup
 
 __all__ = ["lambda_handler"]
 
@@ -58,6 +59,6 @@ def _cleanup() -> Cleanup:
         gateway=ManagementApiGateway(management_client(settings.endpoint), calls),
         clock=clock,
         log=_log,
-        parallel_map=ThreadPoolExecutor(CONCURRENCY).map,
+        concurrent_map=ThreadPoolExecutor(THREADS).map,
         claim_ms=_CLAIM_MS,
     )

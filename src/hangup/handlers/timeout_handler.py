@@ -2,27 +2,27 @@
 
 EventBridge calls it once a minute; it may also be invoked by hand, with any event. The event
 ``{"overrideGuard": true}`` closes what looks idle even if the mass-close guard would hold the
-sweep. ``{"group": 0, "groups": 4}`` reads the first of four parts of the table, and an event
+sweep. ``{"shard": 0, "shards": 4}`` reads the first of four shards of the table, and an event
 without these two all of it. It returns the sweep's counts, and raises if a backend error left
 connections to the next sweep.
 """
 
 from functools import cache
 
-from hangup.aws.clients import CLOSES_IN_FLIGHT
-from hangup.aws.direct import direct_sqs
-from hangup.aws.interleaving import Interleaved
-from hangup.aws.process import Invocation, calls, clock, deadline
-from hangup.aws.queues import SqsDueQueue
+from hangup.aws.http.loop import Loop
+from hangup.aws.http.services import direct_sqs
+from hangup.aws.queues import SqsCloseQueue
+from hangup.aws.runtime import Invocation, calls, clock, deadline
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
 from hangup.config import TimeoutSettings
+from hangup.core.connection import JsonObject
 from hangup.core.limits import MAX_SCAN_SEGMENTS
-from hangup.core.model import JsonObject
-from hangup.core.segments import WHOLE_TABLE, SegmentGroup
+from hangup.core.shards import WHOLE_TABLE, Shard
+from hangup.core.timing import CLOSES_IN_FLIGHT
 from hangup.errors import InvalidRequest
-from hangup.handlers.answers import plain_id
-from hangup.handlers.closing import closer_of
-from hangup.sweep import Sweep
+from hangup.handlers.responses import plain_id
+from hangup.handlers.wiring import closer_of
+from hangup.idle.sweep import Sweep
 
 __all__ = ["lambda_handler"]
 
@@ -46,44 +46,40 @@ def lambda_handler(event: object, context: Invocation) -> dict[str, object]:
         time_left_ms=deadline.left_ms,
         correlation_id=correlation_id,
         override_guard=event.get("overrideGuard") is True,
-        group=_group(event, most=MAX_SCAN_SEGMENTS // sweep.total_segments),
+        shard=_shard(event, most=MAX_SCAN_SEGMENTS // sweep.total_segments),
     )
     return report.as_json()
 
 
-def _group(event: JsonObject, *, most: int) -> SegmentGroup:
+def _shard(event: JsonObject, *, most: int) -> Shard:
     """Return the part of the table that the event names, of ``most`` parts at most."""
-    if "group" not in event and "groups" not in event:
+    if "shard" not in event and "shards" not in event:
         return WHOLE_TABLE
-    index, of = event.get("group"), event.get("groups")
+    index, of = event.get("shard"), event.get("shards")
     # By its type, because True is a whole number for Python.
     if type(of) is not int or not 1 <= of <= most:
-        raise InvalidRequest(400, f"groups must be a whole number from 1 to {most}, not {of!r}")
+        raise InvalidRequest(400, f"shards must be a whole number from 1 to {most}, not {of!r}")
     if type(index) is not int or not 0 <= index < of:
         raise InvalidRequest(
             400,
-            f"group must be a whole number from 0 to {of - 1}, since groups is {of}, not {index!r}",
+            f"shard must be a whole number from 0 to {of - 1}, since shards is {of}, not {index!r}",
         )
-    return SegmentGroup(index=index, of=of)
+    return Shard(index=index, of=of)
 
 
 @cache
 def _sweep() -> Sweep:
     settings = TimeoutSettings.from_env()
     closer = closer_of(settings, log=_log)
-    due_queue = None
-    if settings.due_queue_url:
-        due_queue = SqsDueQueue(direct_sqs(), calls, clock, settings.due_queue_url)
+    close_queue = None
+    if settings.close_queue_url:
+        close_queue = SqsCloseQueue(direct_sqs(), calls, clock, settings.close_queue_url)
     return Sweep(
-        connections=closer.connections,
-        gateway=closer.gateway,
         closer=closer,
         metrics=EmfMetrics(),
-        clock=clock,
-        log=_log,
         policy=settings.policy,
         guard=settings.guard,
         total_segments=settings.total_segments,
-        parallel_map=Interleaved(CLOSES_IN_FLIGHT),
-        due_queue=due_queue,
+        concurrency=Loop(CLOSES_IN_FLIGHT),
+        close_queue=close_queue,
     )

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from hangup.core.model import Role
 from hangup.errors import LocalStackError
 from hangup.local.deploy import Deployment, deploy, packaged_template
 from hangup.local.engine import Engine
 from hangup.local.participants import Participant
 from hangup.local.verdict import Check, Observation, verdict
+from hangup.sessions.model import Role
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -177,7 +177,7 @@ async def _sweep_until_quiet(stage: _Stage) -> Sequence[Mapping[str, Any]]:
 
 
 def _found(stack: Deployment, counts: Mapping[str, Any]) -> str:
-    if stack.due_queue_url:
+    if stack.close_queue_url:
         return f"{counts['queued']} queued until their deadline"
     return f"{counts['idle']} idle for more than {IDLE_TIMEOUT_S} s, {counts['closed']} closed"
 

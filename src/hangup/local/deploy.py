@@ -53,7 +53,7 @@ class Deployment:
     sweep_rule: str
     failed_cleanups_queue_url: str
     close_function: str
-    due_queue_url: str
+    close_queue_url: str
     failed_closes_queue_url: str
 
 
@@ -121,11 +121,11 @@ def _deployment(engine: Engine, outputs: Mapping[str, str]) -> Deployment:
         timeout_function=outputs.get("TimeoutFunction", ""),
         disconnect_function=outputs.get("DisconnectFunction", ""),
         connect_function=outputs.get("ConnectFunction", ""),
-        heartbeat_function=outputs.get("HeartbeatFunction", ""),
+        heartbeat_function=outputs.get("MessageFunction", ""),
         sweep_rule=outputs.get("SweepRule", ""),
         failed_cleanups_queue_url=outputs.get("FailedCleanupsQueueUrl", ""),
         close_function=outputs.get("CloseFunction", ""),
-        due_queue_url=outputs.get("DueQueueUrl", ""),
+        close_queue_url=outputs.get("CloseQueueUrl", ""),
         failed_closes_queue_url=outputs.get("FailedClosesQueueUrl", ""),
     )
 

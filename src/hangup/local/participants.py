@@ -12,8 +12,9 @@ from urllib.parse import urlencode
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from hangup.core.model import DurationMs, EpochMs, Role
-from hangup.tokens import mint_join_token
+from hangup.core.connection import DurationMs, EpochMs
+from hangup.sessions.model import Role
+from hangup.sessions.tokens import mint_join_token
 
 __all__ = ["Participant", "join_url"]
 

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from hangup.aws.stack import DeployedStack, stack_outputs
-from hangup.core.due import LOOK_AHEAD_S
-from hangup.core.model import DurationMs, EpochMs, Role
+from hangup.aws.deployment import DeployedStack, stack_outputs
+from hangup.core.connection import DurationMs, EpochMs
+from hangup.core.timing import LOOK_AHEAD_S
 from hangup.errors import BackendError, LocalStackError
 from hangup.local.client import client
 from hangup.local.deploy import Deployment, deploy, packaged_template
 from hangup.local.engine import HOST, Engine, answers
 from hangup.local.feed import Feed
 from hangup.local.participants import join_url
-from hangup.tokens import mint_join_token
+from hangup.sessions.model import Role
+from hangup.sessions.tokens import mint_join_token
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -170,7 +171,7 @@ def _welcome(
         lifetime_ms=DurationMs(_TOKEN_HOURS * 3_600_000),
     )
     url = join_url(stack.web_socket_url, session_id=_SESSION, role=Role.SPEAKER, token=token)
-    how = " and a queue for what falls due" if stack.due_queue_url else ""
+    how = " and a queue for what falls due" if stack.close_queue_url else ""
     yield f"Up: idle timeout {idle_timeout_s} s, one sweep a minute{how}. Ctrl-C stops it."
     if how and idle_timeout_s < LOOK_AHEAD_S:
         yield f"Below {LOOK_AHEAD_S} s a close may be late by a minute: no sweep was there before."

@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from hangup.aws.connections import DynamoDbConnections
-from hangup.aws.items import session_from_item
-from hangup.aws.process import calls
-from hangup.core.model import Connection, Role, Session, TimeoutReason
+from hangup.aws.runtime import calls
+from hangup.aws.schema import session_from_item
+from hangup.core.connection import Connection, TimeoutReason
 from hangup.core.report import NAMESPACE
 from hangup.local.deploy import Deployment
 from hangup.local.engine import Engine
 from hangup.local.participants import Participant
+from hangup.sessions.model import Role, Session
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -116,7 +117,7 @@ def verdict(engine: Engine, stack: Deployment, seen: Observation) -> list[Check]
             )
             for role, count in by_role.items()
         ),
-        *(_of_queue(metrics, seen) if stack.due_queue_url else _of_sweeps(metrics, seen)),
+        *(_of_queue(metrics, seen) if stack.close_queue_url else _of_sweeps(metrics, seen)),
     ]
 
 
@@ -134,9 +135,9 @@ def _of_queue(metrics: "Metrics", seen: Observation) -> list[Check]:
     closed = len(seen.silent)
     return [
         Check(
-            text="metrics ConnectionsChecked and DueQueued add up to the sweeps' own",
+            text="metrics ConnectionsChecked and ClosesScheduled add up to the sweeps' own",
             holds=_add_up(metrics, seen, "ConnectionsChecked", "checked")
-            and _add_up(metrics, seen, "DueQueued", "queued"),
+            and _add_up(metrics, seen, "ClosesScheduled", "queued"),
         ),
         Check(
             text=f"metric IdleConnectionsDetected says {closed}",

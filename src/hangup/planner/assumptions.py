@@ -6,8 +6,8 @@ function has. *derived*: from a documented limit. *assumed*: nobody has said; an
 
 from typing import Final
 
-from hangup.core import due as core_due
 from hangup.core import limits
+from hangup.core import timing as core_due
 
 MONTH_S: Final = 30 * 86_400
 """A month is 30 days."""
@@ -62,28 +62,28 @@ CONCURRENCY: Final = 64
 """Closes in flight. ``hangup.aws.clients.CLOSES_IN_FLIGHT``."""
 
 QUEUE_CONCURRENCY: Final = 16
-"""Requests to the queue in flight: each is in its first wait. ``hangup.aws.interleaving``."""
+"""Requests to the queue in flight: each is in its first wait. ``hangup.aws.http.loop``."""
 
 BATCH_SIZE: Final = 1_000
-"""Idle connections gathered before some are closed. ``hangup.sweep.BATCH_SIZE``."""
+"""Idle connections gathered before some are closed. ``hangup.idle.sweep.BATCH_SIZE``."""
 
 INVOCATION_S: Final = 60
 """Time limit of the timeout function."""
 
 SCAN_BUDGET_S: Final = 44.0
-"""After this no page is read. ``hangup.core.segments.SCAN_MARGIN_MS`` before the time limit,
-less ``hangup.aws.calls.REPORT_MS``."""
+"""After this no page is read. ``hangup.core.shards.SCAN_MARGIN_MS`` before the time limit,
+less ``hangup.aws.retries.REPORT_MS``."""
 
 SWEEP_BUDGET_S: Final = 49.0
-"""After this no close is started. ``hangup.sweep.STOP_MARGIN_MS`` before the time limit,
-less ``hangup.aws.calls.REPORT_MS``."""
+"""After this no close is started. ``hangup.idle.sweep.STOP_MARGIN_MS`` before the time limit,
+less ``hangup.aws.retries.REPORT_MS``."""
 
 METRICS: Final = 16
 """Custom metrics of an inline sweep at most: those of ``SweepReport.metrics`` where no count is 0.
 Each role and reason of ``ConnectionTimeout`` is a metric of its own."""
 
 PRECISE_METRICS: Final = 2
-"""Custom metrics more with ``precise``: ``DueQueued`` and ``QueueFailures``. The close function's
+"""Custom metrics more with ``precise``: ``ClosesScheduled`` and ``QueueFailures``. The close function's
 are those of an inline sweep."""
 
 ALARMS: Final = 5
@@ -96,7 +96,7 @@ MAX_SEGMENTS: Final = limits.MAX_SEGMENTS
 """Sweeps side by side at most: the bound of ``segments`` in ``hangup.cdk``."""
 
 LOOK_AHEAD_S: Final = float(core_due.LOOK_AHEAD_S)
-"""What falls due within this is queued. ``hangup.core.due.LOOK_AHEAD_S``."""
+"""What falls due within this is queued. ``hangup.core.timing.LOOK_AHEAD_S``."""
 
 PRECISE_INTERVAL_S: Final = 60
 """The look-ahead is made for sweeps that come this often, or more often."""
@@ -120,7 +120,7 @@ DELIVERY_S: Final = 0.06
 the function, look at the record. Assumed: no source says."""
 
 ROUNDED_S: Final = 1.0
-"""Delays are whole seconds, so a message comes up to this early. ``hangup.core.due.delay_s``."""
+"""Delays are whole seconds, so a message comes up to this early. ``hangup.core.scheduled_close.delay_s``."""
 
 POLLERS: Final = 5
 """Receivers of an event source mapping. Lambda developer guide, Amazon SQS event source mappings:

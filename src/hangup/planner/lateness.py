@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hangup.core.pacing import Pace
-from hangup.core.segments import SEGMENTS_AT_ONCE
+from hangup.core.timing import SEGMENTS_AT_ONCE
 from hangup.planner.assumptions import (
     BATCH_SIZE,
     CLOSE_LATENCY_MS,

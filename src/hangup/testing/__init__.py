@@ -12,35 +12,37 @@ The fakes keep to the same contract suite as the adapters (``tests/contract``), 
 holds against DynamoDB. They are no stores: everything is lost with the object.
 """
 
+from hangup.testing.close_queue import InMemoryCloseQueue, Received
 from hangup.testing.connections import InMemoryConnections
-from hangup.testing.due import InMemoryDueQueue, Received
+from hangup.testing.consistency import InMemoryConsistencyStore, InMemoryDeadLetters
+from hangup.testing.fake_aws import FakeAws
 from hangup.testing.faults import Faults, Observer
-from hangup.testing.outside import (
+from hangup.testing.services import (
     START_MS,
     FakeClock,
     InMemoryFunctions,
     InMemoryGateway,
     RecordingLog,
     RecordingMetrics,
+    Sequential,
 )
 from hangup.testing.sessions import InMemorySessions
-from hangup.testing.upkeep import InMemoryAudit, InMemoryDeadLetters
-from hangup.testing.world import InMemoryWorld
 
 __all__ = [
     "START_MS",
     "FakeClock",
     "Faults",
-    "InMemoryAudit",
+    "InMemoryConsistencyStore",
     "InMemoryConnections",
     "InMemoryDeadLetters",
-    "InMemoryDueQueue",
+    "InMemoryCloseQueue",
     "InMemoryFunctions",
     "InMemoryGateway",
     "InMemorySessions",
-    "InMemoryWorld",
+    "FakeAws",
     "Observer",
     "Received",
     "RecordingLog",
     "RecordingMetrics",
+    "Sequential",
 ]

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from zlib import crc32
 
+from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.limits import MAX_CLOCK_LEAD_MS
-from hangup.core.model import Connection, DurationMs, EpochMs
-from hangup.ports import ActivityOutcome, ScanPage
+from hangup.core.outcomes import ActivityOutcome
+from hangup.ports import ScanPage
 from hangup.testing.faults import Faults, aws_call
 
 __all__ = ["InMemoryConnections"]
@@ -89,7 +90,7 @@ class InMemoryConnections:
                 record.connection = replace(record.connection, noticed_at_ms=noticed_at_ms)
 
     @aws_call("UpdateItem")
-    def adopt(self, connection_id: str, *, now_ms: EpochMs) -> bool:
+    def start_clock(self, connection_id: str, *, now_ms: EpochMs) -> bool:
         """Start the clock of a record without times."""
         record = self.records.get(connection_id)
         if record is None or record.connection.malformed:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from threading import Lock
+from typing import assert_never
 
-from hangup.core.model import Connection, EpochMs, Role, Session
-from hangup.ports import EndRefusal, JoinOutcome, LeaveOutcome
+from hangup.core.connection import Connection, EpochMs
+from hangup.sessions.model import EndRefusal, JoinOutcome, LeaveOutcome, Role, Session, role_of
 from hangup.testing.connections import InMemoryConnections
 from hangup.testing.faults import Faults, aws_call
 
@@ -34,7 +35,7 @@ class InMemorySessions:
                 record.connection
                 for record in self._connections.records.values()
                 if record.connection.session_id == session_id
-                and record.connection.role is Role.LISTENER
+                and role_of(record.connection) is Role.LISTENER
             ]
         yield from found
 
@@ -69,21 +70,26 @@ class InMemorySessions:
             return JoinOutcome.JOINED
         session_id = connection.session_id or ""
         session = self.sessions.get(session_id)
-        if connection.role is Role.LISTENER:
-            if session is None or not session.is_active:
-                return JoinOutcome.SESSION_NOT_ACTIVE
-            session = replace(session, listener_count=session.listener_count + 1)
-        else:
-            if session is not None and session.is_active:
-                return JoinOutcome.SPEAKER_PRESENT
-            self._claims.pop(session_id, None)
-            session = Session(
-                session_id=session_id,
-                is_active=True,
-                speaker_connection_id=connection.connection_id,
-                listener_count=session.listener_count if session else 0,
-                started_at_ms=connection.connected_at_ms or EpochMs(0),
-            )
+        match role_of(connection):
+            case Role.LISTENER:
+                if session is None or not session.is_active:
+                    return JoinOutcome.SESSION_NOT_ACTIVE
+                session = replace(session, listener_count=session.listener_count + 1)
+            case Role.SPEAKER:
+                if session is not None and session.is_active:
+                    return JoinOutcome.SPEAKER_PRESENT
+                self._claims.pop(session_id, None)
+                session = Session(
+                    session_id=session_id,
+                    is_active=True,
+                    speaker_connection_id=connection.connection_id,
+                    listener_count=session.listener_count if session else 0,
+                    started_at_ms=connection.connected_at_ms or EpochMs(0),
+                )
+            case None:
+                raise ValueError(f"a connection with role {connection.role!r} is in no session")
+            case unexpected:
+                assert_never(unexpected)
         self.sessions[session_id] = session
         self._connections.put(connection)
         return JoinOutcome.JOINED
@@ -92,18 +98,20 @@ class InMemorySessions:
         if self._connections.records.pop(connection.connection_id, None) is None:
             return LeaveOutcome.ALREADY_LEFT
         session = self.sessions.get(connection.session_id or "")
-        if session is not None:
-            if connection.role is Role.LISTENER and session.listener_count > 0:
+        if session is None:
+            return LeaveOutcome.SESSION_UNTOUCHED
+        match role_of(connection):
+            case Role.LISTENER if session.listener_count > 0:
                 self.sessions[session.session_id] = replace(
                     session, listener_count=session.listener_count - 1
                 )
                 return LeaveOutcome.LISTENER_LEFT
-            speaks = session.speaker_connection_id == connection.connection_id
-            if connection.role is Role.SPEAKER and speaks:
+            case Role.SPEAKER if session.speaker_connection_id == connection.connection_id:
                 self._end(session, now_ms)
                 self._claims.pop(session.session_id, None)
                 return LeaveOutcome.SESSION_ENDED
-        return LeaveOutcome.SESSION_UNTOUCHED
+            case _:
+                return LeaveOutcome.SESSION_UNTOUCHED
 
     def _end(self, session: Session, now_ms: EpochMs) -> Session:
         ended_at_ms = now_ms if session.ended_at_ms is None else session.ended_at_ms

@@ -1,0 +1,104 @@
+"""A deployed reference stack, found by its name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hangup.aws.clients import (
+    cloudformation_client,
+    dynamodb_client,
+    lambda_client,
+    management_client,
+    secrets_client,
+    sqs_client,
+)
+from hangup.aws.runtime import calls, clock
+from hangup.aws.secrets import SecretsManagerSecret
+from hangup.errors import BackendError
+
+if TYPE_CHECKING:
+    from mypy_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_sqs import SQSClient
+
+__all__ = [
+    "DeployedStack",
+    "StackOutputs",
+    "deployed_join_secret",
+    "deployed_stack",
+    "stack_outputs",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackOutputs:
+    """What a stack says about itself."""
+
+    stack_name: str
+    values: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> str:
+        """Return one output. Raises ``BackendError`` if the stack has none of that name."""
+        if name not in self.values:
+            raise BackendError(
+                "DescribeStacks",
+                "NoSuchOutput",
+                f"stack {self.stack_name} has no output {name}: it is not the reference stack, or "
+                "an older one",
+                retryable=False,
+            )
+        return self.values[name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployedStack:
+    """A reference stack's outputs, and clients for what is in it."""
+
+    outputs: StackOutputs
+    dynamodb: "DynamoDBClient"
+    functions: "LambdaClient"
+    management: "ApiGatewayManagementApiClient"
+    queues: "SQSClient"
+
+
+def stack_outputs(client: "CloudFormationClient | None", stack_name: str) -> StackOutputs:
+    """Return a stack's outputs, with ``client`` or with the caller's AWS credentials.
+
+    Raises ``BackendError`` if the stack cannot be described.
+    """
+    stacks = calls(
+        "DescribeStacks",
+        # Made here, so that a missing Region is an error like any other.
+        lambda: (client or cloudformation_client()).describe_stacks(StackName=stack_name)["Stacks"],
+    )
+    outputs = stacks[0].get("Outputs", [])
+    return StackOutputs(
+        stack_name=stack_name, values={o["OutputKey"]: o["OutputValue"] for o in outputs}
+    )
+
+
+def deployed_stack(stack_name: str) -> DeployedStack:
+    """Return the reference stack on AWS, with the caller's credentials.
+
+    Raises ``BackendError`` if the stack cannot be described or is no reference stack.
+    """
+    outputs = stack_outputs(None, stack_name)
+    return DeployedStack(
+        outputs=outputs,
+        dynamodb=dynamodb_client(),
+        functions=lambda_client(),
+        management=management_client(outputs["ManagementEndpoint"]),
+        queues=sqs_client(),
+    )
+
+
+def deployed_join_secret(stack_name: str) -> str:
+    """Return the join secret of the reference stack, with the caller's AWS credentials.
+
+    Raises ``BackendError`` if the stack cannot be described, is no reference stack, or its secret
+    cannot be read.
+    """
+    arn = stack_outputs(None, stack_name)["JoinSecretArn"]
+    return SecretsManagerSecret(secrets_client(), calls, arn).value(clock.now_ms())

@@ -1,0 +1,169 @@
+"""Signed HTTPS requests through libcurl, which brings HTTP, TLS and the pool of connections.
+
+All calls of a sweep go this way: one costs a fraction of the CPU time that it costs through
+botocore (docs/decisions/0001-libcurl-for-closes.md). ``calls`` has the retries.
+
+What got no answer raises what botocore raises for it, so that callers need not know the difference.
+"""
+
+import io
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import pycurl
+from botocore.exceptions import (
+    BotoCoreError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from hangup.aws.http.loop import perform
+from hangup.aws.http.signing import Headers, Signer
+from hangup.core.timing import CONNECT_S, READ_S
+
+if TYPE_CHECKING:
+    from botocore.credentials import Credentials
+
+__all__ = ["Answer", "Transport"]
+
+_REST_S: Final = 5
+"""A connection that rested for longer is not used again. Servers close what rests, and a function
+that was frozen in between does not hear of it; a sweep's calls follow one another much faster."""
+
+_UNREACHED: Final = {
+    pycurl.E_COULDNT_CONNECT,
+    pycurl.E_COULDNT_RESOLVE_HOST,
+    pycurl.E_COULDNT_RESOLVE_PROXY,
+}
+_UNTRUSTED: Final = {
+    pycurl.E_PEER_FAILED_VERIFICATION,
+    pycurl.E_SSL_CACERT_BADFILE,
+    pycurl.E_SSL_CONNECT_ERROR,
+}
+
+
+class Answer(NamedTuple):
+    """What a server answered, whatever its status; ``head`` has the lines before the body."""
+
+    status: int
+    head: Sequence[bytes]
+    body: bytes
+
+    def header(self, name: str) -> str:
+        """Return the value of a header, whatever the case of its name; empty if there is none."""
+        for line in self.head:
+            found, _, value = line.decode("latin-1").partition(":")
+            if found.lower() == name.lower():
+                return value.strip()
+        return ""
+
+
+class Transport:
+    """Requests to one service, safe to use from several threads.
+
+    ``url`` is the service's endpoint, whose path comes before that of each request. ``service`` is
+    its name in signatures. ``credentials`` (None: requests raise ``NoCredentialsError``) are asked
+    anew for every request, so that they may be refreshed at any time. ``ca_file`` has the
+    certificates, as PEM, that a server's must come from. ``HTTPS_PROXY`` and its kin are libcurl's
+    to read. A child of a fork needs a new process.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        service: str,
+        region: str,
+        credentials: "Credentials | None",
+        ca_file: str,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._signer = Signer(service=service, region=region, endpoint=self._url)
+        self._credentials = credentials
+        self._ca_file = ca_file
+        # By method, and whether there is a body. Taken from the end, so that few do the work.
+        self._resting: dict[tuple[str, bool], list[_Exchange]] = defaultdict(list)
+
+    def send(self, method: str, path: str, *, headers: Headers = (), body: bytes = b"") -> Answer:
+        """Send one request, and return its answer.
+
+        ``path`` is percent-encoded but for ``@``, and has no query. Raises what botocore raises:
+        ``NoCredentialsError``, ``CredentialRetrievalError``, ``SSLError``,
+        ``EndpointConnectionError``, ``ConnectTimeoutError``; and ``ConnectionClosedError`` or
+        ``ReadTimeoutError`` if the request may have taken effect.
+        One without a body may be sent again by libcurl itself, where a connection that rested turns
+        out to be closed; one with a body never is.
+        """
+        if self._credentials is None:
+            raise NoCredentialsError
+        keys = self._credentials.get_frozen_credentials()
+        head = self._signer.lines(method, path, headers, body, keys=keys, now_s=int(time.time()))
+        resting = self._resting[method, bool(body)]
+        exchange = resting.pop() if resting else _Exchange(method, self._ca_file, bool(body))
+        try:
+            answer = exchange.run(self._url + path, head, body)
+        except pycurl.error as error:
+            # Not from libcurl's own: a traceback would show what is left out there.
+            raise self._as_botocores(error, exchange) from None
+        resting.append(exchange)
+        return answer
+
+    def _as_botocores(self, error: pycurl.error, exchange: "_Exchange") -> BotoCoreError:
+        code = error.args[0]
+        if "Unsupported proxy" in str(error):  # and then its URL as a whole, with the password
+            error = pycurl.error(code, "the proxy that the environment names cannot be used")
+        kind: type[BotoCoreError] = ConnectionClosedError
+        if code in _UNREACHED:
+            kind = EndpointConnectionError
+        elif code in _UNTRUSTED:
+            kind = SSLError
+        elif code == pycurl.E_OPERATION_TIMEDOUT:
+            kind = ReadTimeoutError if exchange.is_sent else ConnectTimeoutError
+        return kind(endpoint_url=self._url, error=error)
+
+
+class _Exchange:
+    """A request and its answer, again and again: libcurl keeps what does not change."""
+
+    def __init__(self, method: str, ca_file: str, has_body: bool) -> None:
+        self._head: list[bytes] = []
+        self._body: list[bytes] = []
+        self._curl = curl = pycurl.Curl()
+        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+        curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+        curl.setopt(pycurl.CAINFO, ca_file)
+        curl.setopt(pycurl.NOSIGNAL, 1)
+        curl.setopt(pycurl.CONNECTTIMEOUT_MS, round(CONNECT_S * 1000))
+        curl.setopt(pycurl.TIMEOUT_MS, round((CONNECT_S + READ_S) * 1000))
+        curl.setopt(pycurl.MAXAGE_CONN, _REST_S)
+        curl.setopt(pycurl.USERAGENT, "hangup")
+        curl.setopt(pycurl.POST if has_body else pycurl.HTTPGET, 1)
+        curl.setopt(pycurl.CUSTOMREQUEST, method)
+        curl.setopt(pycurl.HEADERFUNCTION, self._head.append)
+        curl.setopt(pycurl.WRITEFUNCTION, self._body.append)
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether anything of the last request was sent."""
+        return bool(self._curl.getinfo(pycurl.REQUEST_SIZE))
+
+    def run(self, url: str, head: list[str], body: bytes) -> Answer:
+        curl = self._curl
+        curl.setopt(pycurl.URL, url)
+        # Without a value: none of libcurl's own.
+        curl.setopt(pycurl.HTTPHEADER, ["Content-Type:", *head])
+        if body:
+            curl.setopt(pycurl.POSTFIELDSIZE, len(body))
+            # Read once. What it has as a whole, libcurl may send twice by itself: see ``send``.
+            curl.setopt(pycurl.READFUNCTION, io.BytesIO(body).read)
+        perform(curl)
+        answer = Answer(curl.getinfo(pycurl.RESPONSE_CODE), self._head[:], b"".join(self._body))
+        self._head.clear()
+        self._body.clear()
+        return answer

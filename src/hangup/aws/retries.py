@@ -1,0 +1,137 @@
+"""Calls to AWS with retries that fit the error and the time that is left.
+
+What may succeed later (``errors.Kind`` BUSY and CONFLICT, and no answer at all) is tried again
+with capped exponential backoff and full jitter, as long as the invocation has time for another
+attempt. botocore's own retries are off: they know no deadline.
+"""
+
+import random
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+)
+
+from hangup.aws.errors import Kind, Table, error_code, kind_of
+from hangup.core.connection import DurationMs
+from hangup.core.timing import ATTEMPT_MS, REPORT_MS
+from hangup.errors import BackendError
+from hangup.ports import Clock
+
+__all__ = ["AnsweredError", "Calls", "Deadline"]
+
+_FIRST_PAUSE_MS: Final = 50
+_LONGEST_PAUSE_MS: Final = 2_000
+_MAX_ATTEMPTS: Final = 6
+"""At most 1.6 s of pauses, and half of that in the mean: after that another layer (the next sweep,
+Lambda, the client) tries again."""
+
+_FOR_GOOD: Final = (ParamValidationError, NoCredentialsError, NoRegionError)
+_UNSENT: Final = (CredentialRetrievalError, EndpointConnectionError, ConnectTimeoutError)
+
+Result = TypeVar("Result")
+
+
+class AnsweredError(BackendError):
+    """A ``BackendError`` that AWS answered; ``answer`` is its ``ClientError``."""
+
+    def __init__(
+        self, operation: str, answer: ClientError, *, retryable: bool, table: Table | None = None
+    ) -> None:
+        message = answer.response.get("Error", {}).get("Message", "")
+        if table is not None:
+            message = table.explain(message)
+        super().__init__(operation, error_code(answer), message, retryable=retryable)
+        self.answer = answer
+
+
+class Deadline:
+    """Until when an invocation may go on. One per process: it serves one invocation at a time."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ends_at_ms: int | None = None
+
+    def start(self, remaining_ms: int | None) -> None:
+        """Begin an invocation that has this long; None for one without an end."""
+        if remaining_ms is None:
+            self._ends_at_ms = None
+        else:
+            # Not by the wall clock: it may be set while the invocation goes on.
+            self._ends_at_ms = self._clock.monotonic_ms() + remaining_ms - REPORT_MS
+
+    def left_ms(self) -> DurationMs:
+        """Return how long calls may go on; an hour if the invocation has no end."""
+        if self._ends_at_ms is None:
+            return DurationMs(3_600_000)
+        return DurationMs(self._ends_at_ms - self._clock.monotonic_ms())
+
+
+class Calls:
+    """Makes the calls of one process; safe to use from several threads."""
+
+    def __init__(
+        self, clock: Clock, deadline: Deadline, *, max_attempts: int = _MAX_ATTEMPTS
+    ) -> None:
+        self._clock = clock
+        self._deadline = deadline
+        self._max_attempts = max_attempts
+
+    def __call__(  # noqa: PLR0913 - what calls differ in
+        self,
+        operation: str,
+        call: Callable[[], Result],
+        *,
+        table: Table | None = None,
+        max_attempts: int | None = None,
+        repeat_unanswered: bool = True,
+        repeat_until_ms: DurationMs = ATTEMPT_MS,
+    ) -> Result:
+        """Return what ``call`` returns. Raises ``BackendError`` (``AnsweredError`` if AWS said so).
+
+        ``table`` is the one that it is about: an error that AWS answers names it. ``call`` is made
+        up to ``max_attempts`` times (None: as often as these calls are by default), and not again
+        with less than ``repeat_until_ms`` (at least ``ATTEMPT_MS``) left. It must be safe to repeat
+        after an attempt that took effect and was not answered, unless ``repeat_unanswered`` is
+        False.
+        """
+        max_attempts = max_attempts or self._max_attempts
+        for attempt in range(max_attempts):
+            if self._deadline.left_ms() < ATTEMPT_MS:
+                # A call that hangs now would take the report, and the whole invocation, with it.
+                raise BackendError(
+                    operation, "NoTimeLeft", "the invocation is about to end", retryable=True
+                )
+            try:
+                return call()
+            except ClientError as error:
+                repeated = retryable = kind_of(error) is not Kind.REFUSED
+                failure: BackendError = AnsweredError(
+                    operation, error, retryable=retryable, table=table
+                )
+                failure.__cause__ = error
+            except BotoCoreError as error:
+                # No answer: a connection that broke, timed out or was never made.
+                retryable = not isinstance(error, _FOR_GOOD)
+                repeated = retryable and (repeat_unanswered or isinstance(error, _UNSENT))
+                name = type(error).__name__
+                reason = error.kwargs.get("error")
+                message = f"{error} ({reason})" if reason else str(error)
+                failure = BackendError(operation, name, message, retryable=retryable)
+                failure.__cause__ = error
+            # Full jitter avoids synchronised retries; not security-sensitive.
+            longest_ms = min(_FIRST_PAUSE_MS << attempt, _LONGEST_PAUSE_MS)
+            pause_ms = DurationMs(random.randint(0, longest_ms))  # noqa: S311
+            last = attempt + 1 == max_attempts
+            if last or not repeated or self._deadline.left_ms() < pause_ms + repeat_until_ms:
+                raise failure
+            self._clock.sleep(pause_ms)
+        raise AssertionError("max_attempts is at least 1")

@@ -1,0 +1,122 @@
+"""Closes that are scheduled: when each message of the queue comes, and what it carries.
+
+1. A sweep looks ahead: what is idle before the sweep after it is *due*.
+2. It looks ahead for a sweep's interval and a margin, because the next sweep may start late and may
+   reach a connection later than this one did. So two sweeps look ahead into some of the same
+   seconds. What both queue is closed once, by the claim.
+3. Delays are whole seconds, rounded down: a message comes up to a second before the connection is
+   idle, and the close function waits for that moment. Rounded up, each close would be that late.
+4. A message carries all that a close needs. What the client said since makes the claim fail.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from hangup.core.connection import Connection, DurationMs, EpochMs, is_epoch_ms
+from hangup.core.limits import MAX_QUEUE_DELAY_S
+from hangup.errors import InvalidRequest
+
+__all__ = ["ScheduledClose", "as_message", "delay_s", "parse_scheduled_close", "wait_ms"]
+
+_MAX_LABEL_LENGTH: Final = 1_024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduledClose:
+    """A connection as a sweep saw it, and the last millisecond at which it is not idle."""
+
+    connection: Connection
+    deadline_ms: EpochMs
+    correlation_id: str
+
+
+def wait_ms(deadline_ms: EpochMs, *, now_ms: EpochMs) -> DurationMs:
+    """Return how long until the connection is idle, if it stays silent; 0 if it is by now."""
+    return DurationMs(max(0, deadline_ms + 1 - now_ms))
+
+
+def delay_s(deadline_ms: EpochMs, *, now_ms: EpochMs) -> int:
+    """Return the delay of a message in whole seconds, rounded down, 0 to 900.
+
+    After it the connection is idle, or will be in less than a second. A message whose deadline is
+    further away than a queue can wait comes early, and is queued again.
+    """
+    return min(wait_ms(deadline_ms, now_ms=now_ms) // 1000, MAX_QUEUE_DELAY_S)
+
+
+def as_message(close: ScheduledClose) -> str:
+    """Return the message that carries it: a JSON object, times in epoch milliseconds.
+
+    It has less than 20 KB, so that ten fit in a request: longer labels than sessions and roles
+    have are left out.
+    """
+    connection = close.connection
+    return json.dumps(
+        {
+            "connectionId": connection.connection_id,
+            "sessionId": _short(connection.session_id),
+            "role": _short(connection.role),
+            "connectedAt": connection.connected_at_ms,
+            "lastActivityTime": connection.last_activity_ms,
+            "noticedAt": connection.noticed_at_ms,
+            "deadline": close.deadline_ms,
+            "correlationId": close.correlation_id,
+        },
+        separators=(",", ":"),
+    )
+
+
+def parse_scheduled_close(body: object) -> ScheduledClose:
+    """Return what a message carries. Raises ``InvalidRequest`` (400) naming what is malformed."""
+    message = _object(body)
+    connection_id, role = message.get("connectionId"), message.get("role")
+    session_id, correlation_id = message.get("sessionId"), message.get("correlationId")
+    # Any text: API Gateway says of an id that is none of its own that it is gone.
+    if not isinstance(connection_id, str) or not connection_id:
+        raise InvalidRequest(400, "connectionId is missing or malformed")
+    if role is not None and not isinstance(role, str):
+        raise InvalidRequest(400, "role is malformed")
+    if session_id is not None and not isinstance(session_id, str):
+        raise InvalidRequest(400, "sessionId is malformed")
+    if not isinstance(correlation_id, str):
+        raise InvalidRequest(400, "correlationId is missing or malformed")
+    connection = Connection(
+        connection_id=connection_id,
+        session_id=session_id,
+        role=role,
+        connected_at_ms=_time(message, "connectedAt"),
+        last_activity_ms=_time(message, "lastActivityTime"),
+        noticed_at_ms=_time(message, "noticedAt"),
+    )
+    deadline_ms = _time(message, "deadline")
+    if deadline_ms is None or connection.last_seen_ms is None:
+        raise InvalidRequest(400, "the deadline, or the activity that it counts from, is missing")
+    if deadline_ms <= connection.last_seen_ms:
+        raise InvalidRequest(400, "deadline is not after the last activity")
+    return ScheduledClose(
+        connection=connection, deadline_ms=deadline_ms, correlation_id=correlation_id
+    )
+
+
+def _short(label: str | None) -> str | None:
+    return label if label is None or len(label) <= _MAX_LABEL_LENGTH else None
+
+
+def _object(body: object) -> dict[str, object]:
+    try:
+        message = json.loads(body) if isinstance(body, str) else None
+    except (ValueError, RecursionError):
+        message = None
+    if not isinstance(message, dict):
+        raise InvalidRequest(400, "the message is not a JSON object")
+    return message
+
+
+def _time(message: dict[str, object], name: str) -> EpochMs | None:
+    value = message.get(name)
+    if value is None:
+        return None
+    if not is_epoch_ms(value):
+        raise InvalidRequest(400, f"{name} is not a plausible number of epoch milliseconds")
+    return EpochMs(value)

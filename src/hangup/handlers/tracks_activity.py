@@ -1,0 +1,107 @@
+"""Count every message as activity, whichever route it comes in by.
+
+    from hangup import tracks_activity
+
+    @tracks_activity
+    def lambda_handler(event, context):
+        ...
+
+The function needs ``CONNECTIONS_TABLE`` in its environment and ``dynamodb:UpdateItem`` on that
+table; ``ACTIVITY_RESOLUTION_SECONDS`` is optional.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, wraps
+from typing import Final, NamedTuple, TypeVar
+
+from hangup.aws.clients import dynamodb_client
+from hangup.aws.connections import DynamoDbConnections
+from hangup.aws.retries import Calls
+from hangup.aws.runtime import clock, deadline
+from hangup.aws.telemetry import StructuredLog
+from hangup.config import ActivitySettings
+from hangup.core.connection import DurationMs
+from hangup.core.events import route_of
+from hangup.core.outcomes import ActivityOutcome
+from hangup.errors import BackendError, InvalidRequest
+from hangup.ports import Clock, ConnectionsRepository
+
+__all__ = ["Recorder", "recording_by", "tracks_activity"]
+
+Event = TypeVar("Event")
+Context = TypeVar("Context")
+Answer = TypeVar("Answer")
+
+_log = StructuredLog("tracks_activity")
+
+_NOT_FROM_THE_CLIENT: Final = ("$connect", "$disconnect")
+"""A function behind all routes gets these too, and the sweep's hand-over."""
+
+_ATTEMPTS: Final = 2
+"""The user's handler waits meanwhile, and the client's next message is recorded anyway."""
+
+
+class Recorder(NamedTuple):
+    """Where activity is recorded, by which clock, and at most once in how long."""
+
+    connections: ConnectionsRepository
+    clock: Clock
+    resolution_ms: DurationMs
+
+
+_instead: list[Recorder] = []
+
+
+@contextmanager
+def recording_by(recorder: Recorder) -> Iterator[None]:
+    """Record by this for now, in place of what the environment says: for ``hangup.testing``."""
+    _instead.append(recorder)
+    try:
+        yield
+    finally:
+        _instead.pop()
+
+
+def tracks_activity(
+    handler: Callable[[Event, Context], Answer],
+) -> Callable[[Event, Context], Answer]:
+    """Record that the client is there, then call the handler with the same event.
+
+    The activity is recorded first, so that a handler that fails does not make its client look
+    idle. It is one conditional write, which never moves time back and never makes a record. If it
+    fails, or the connection has no record, that is logged and the handler is called all the same.
+    """
+
+    @wraps(handler)
+    def record_and_handle(event: Event, context: Context) -> Answer:
+        _record(event, context)
+        return handler(event, context)
+
+    return record_and_handle
+
+
+def _record(event: object, context: object) -> None:
+    remaining_ms = getattr(context, "get_remaining_time_in_millis", None)
+    deadline.start(remaining_ms() if callable(remaining_ms) else None)
+    try:
+        connection_id, route_key = route_of(event)
+        if route_key in _NOT_FROM_THE_CLIENT:
+            return
+        recorder = _instead[-1] if _instead else _recorder()
+        outcome = recorder.connections.record_activity(
+            connection_id, now_ms=recorder.clock.now_ms(), resolution_ms=recorder.resolution_ms
+        )
+    except (BackendError, InvalidRequest) as error:
+        _log.error("activity not recorded", reason=str(error))
+    else:
+        if outcome is ActivityOutcome.NO_RECORD:
+            _log.warning("activity of an orphan: no record", connectionId=connection_id)
+
+
+@cache
+def _recorder() -> Recorder:
+    settings = ActivitySettings.from_env()
+    calls = Calls(clock, deadline, max_attempts=_ATTEMPTS)
+    connections = DynamoDbConnections(dynamodb_client(), calls, settings.connections_table)
+    return Recorder(connections, clock, settings.resolution_ms)

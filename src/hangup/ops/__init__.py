@@ -1,0 +1,1 @@
+"""What people ask of a deployment. It returns values; ``hangup.cli`` prints them."""

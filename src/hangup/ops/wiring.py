@@ -1,0 +1,94 @@
+"""Check and redrive, wired to a deployed stack for whoever looks after it.
+
+Both run with the caller's credentials. They need, beside CloudFormation's DescribeStacks:
+
+| | |
+|---|---|
+| check | Scan, GetItem on both tables; Query on the index; GetConnection |
+| check with mending | UpdateItem, DeleteItem on both tables; PostToConnection, DeleteConnection |
+| redrive | ReceiveMessage, DeleteMessage, ChangeMessageVisibility; Invoke |
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from hangup.aws.connections import DynamoDbConnections
+from hangup.aws.consistency import DynamoDbConsistencyStore
+from hangup.aws.deployment import DeployedStack
+from hangup.aws.functions import LambdaFunctions
+from hangup.aws.gateway import ManagementApiGateway
+from hangup.aws.queues import SqsDeadLetters
+from hangup.aws.runtime import calls, clock
+from hangup.aws.sessions import DynamoDbSessions
+from hangup.core.connection import DurationMs
+from hangup.core.timing import THREADS
+from hangup.ports import Log
+from hangup.sessions.check import PAUSE_MS, Check
+from hangup.sessions.lifecycle import Cleanup
+from hangup.sessions.redrive import Redrive
+from hangup.sessions.repair import Repair
+
+__all__ = ["check_of", "redrive_of"]
+
+_CLAIM_MS = DurationMs(60_000)
+"""How long the functions of the reference stack claim for: their time limit."""
+
+
+@contextmanager
+def check_of(
+    stack: DeployedStack,
+    *,
+    log: Log,
+    progress: Callable[[str], None],
+    pause_ms: DurationMs = PAUSE_MS,
+) -> Iterator[Check]:
+    """Yield a check of the stack, with threads that end with the context."""
+    connections_table = stack.outputs["ConnectionsTable"]
+    sessions_table = stack.outputs["SessionsTable"]
+    store = DynamoDbConsistencyStore(
+        stack.dynamodb, calls, connections_table=connections_table, sessions_table=sessions_table
+    )
+    sessions = DynamoDbSessions(
+        stack.dynamodb, calls, connections_table=connections_table, sessions_table=sessions_table
+    )
+    gateway = ManagementApiGateway(stack.management, calls)
+    with ThreadPoolExecutor(THREADS) as threads:
+        yield Check(
+            store=store,
+            sessions=sessions,
+            gateway=gateway,
+            mending=Repair(
+                store=store,
+                sessions=sessions,
+                gateway=gateway,
+                cleanup=Cleanup(
+                    connections=DynamoDbConnections(stack.dynamodb, calls, connections_table),
+                    sessions=sessions,
+                    gateway=gateway,
+                    clock=clock,
+                    log=log,
+                    concurrent_map=threads.map,
+                    claim_ms=_CLAIM_MS,
+                ),
+                clock=clock,
+                log=log,
+                concurrent_map=threads.map,
+            ),
+            clock=clock,
+            concurrent_map=threads.map,
+            progress=progress,
+            claim_ms=_CLAIM_MS,
+            pause_ms=pause_ms,
+        )
+
+
+def redrive_of(stack: DeployedStack, *, say: Callable[[str], None]) -> Redrive:
+    """Return a redrive of the stack's failed cleanups."""
+    return Redrive(
+        letters=SqsDeadLetters(stack.queues, calls, stack.outputs["FailedCleanupsQueueUrl"]),
+        functions=LambdaFunctions(
+            stack.functions, calls, disconnect_function=stack.outputs["DisconnectFunction"]
+        ),
+        say=say,
+    )

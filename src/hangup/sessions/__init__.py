@@ -1,0 +1,1 @@
+"""The reference application: sessions with one speaker and its listeners."""

@@ -1,0 +1,85 @@
+"""Sessions, the roles in them, and what can become of joining, ending and leaving one."""
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
+
+from hangup.core.connection import Connection, EpochMs
+
+__all__ = [
+    "EndRefusal",
+    "JoinOutcome",
+    "JoinRequest",
+    "LeaveOutcome",
+    "Role",
+    "Session",
+    "role_of",
+]
+
+
+class Role(StrEnum):
+    """What a connection is in its session. Every use matches all members."""
+
+    SPEAKER = "speaker"
+    LISTENER = "listener"
+
+
+def role_of(connection: Connection) -> Role | None:
+    """Return the connection's role in a session.
+
+    ``None`` for any other label, and for a record that names no session: such a connection is in
+    no session, and none changes when it leaves.
+    """
+    if connection.session_id is None or connection.role not in list(Role):
+        return None
+    return Role(connection.role)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One speaker and its listeners. ``ended_at_ms`` is ``None`` while the session is active."""
+
+    session_id: str
+    is_active: bool
+    speaker_connection_id: str
+    listener_count: int
+    started_at_ms: EpochMs
+    ended_at_ms: EpochMs | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinRequest:
+    """A validated request to join: which session, as what, and a listener's language."""
+
+    session_id: str
+    role: Role
+    target_language: str | None = None
+
+
+class JoinOutcome(Enum):
+    """What became of a join. Only ``JOINED`` wrote anything."""
+
+    JOINED = auto()
+    SESSION_NOT_ACTIVE = auto()
+    SPEAKER_PRESENT = auto()
+
+
+class EndRefusal(Enum):
+    """Why a session was not ended by a call that asked for it."""
+
+    NOT_ITS_SPEAKER = auto()
+    """The session is missing, or has another speaker."""
+    BEING_ENDED = auto()
+    """Another invocation is closing its listeners right now."""
+
+
+class LeaveOutcome(Enum):
+    """What became of a cleanup: who removed the record, and what that did to the session."""
+
+    LISTENER_LEFT = auto()
+    SESSION_ENDED = auto()
+    SESSION_UNTOUCHED = auto()
+    """The record is removed; its session is missing, has another speaker, or counts nobody."""
+    ALREADY_LEFT = auto()
+    """Somebody else removed the record: nothing was done."""
+    LEFT_TO_ANOTHER = auto()
+    """Another invocation is ending the session, and will remove the record."""

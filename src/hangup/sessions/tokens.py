@@ -1,0 +1,71 @@
+"""Join tokens: signed, expiring, for one session and one role (JWT, HS256)."""
+
+from typing import Final
+
+import jwt
+
+from hangup.core.connection import DurationMs, EpochMs
+from hangup.errors import ConfigurationError, InvalidRequest
+from hangup.sessions.model import JoinRequest, Role
+
+__all__ = ["AUDIENCE", "authorise_join", "mint_join_token"]
+
+AUDIENCE: Final = "hangup-join"
+_ALGORITHM: Final = "HS256"
+_MIN_SECRET_BYTES: Final = 32
+"""HS256 keys shorter than its hash are weak. RFC 7518, section 3.2."""
+_CLAIMS: Final = ("aud", "exp", "iat", "sessionId", "role")
+
+
+def mint_join_token(
+    *, session_id: str, role: Role, secret: str, now_ms: EpochMs, lifetime_ms: DurationMs
+) -> str:
+    """Return a token that lets its bearer join as ``role`` until ``lifetime_ms`` from now."""
+    claims = {
+        "aud": AUDIENCE,
+        "iat": now_ms // 1000,
+        "exp": (now_ms + lifetime_ms) // 1000,
+        "sessionId": session_id,
+        "role": str(role),
+    }
+    return jwt.encode(claims, _checked(secret), algorithm=_ALGORITHM)
+
+
+def authorise_join(token: object, request: JoinRequest, *, secret: str, now_ms: EpochMs) -> None:
+    """Return if the token lets its bearer join as asked; raise ``InvalidRequest`` if not.
+
+    401 for a token that is missing, malformed, forged or expired; 403 for a genuine token of
+    another session or role. At exactly its expiry a token is expired.
+    """
+    if not isinstance(token, str) or not token:
+        raise InvalidRequest(401, "a join token is required")
+    try:
+        claims = jwt.decode(
+            token,
+            _checked(secret),
+            algorithms=[_ALGORITHM],
+            audience=AUDIENCE,
+            # The time is compared below, with the time that was passed in.
+            options={
+                "require": list(_CLAIMS),
+                "verify_exp": False,
+                "verify_iat": False,
+                "verify_nbf": False,
+            },
+        )
+    except (jwt.InvalidTokenError, RecursionError, UnicodeError):
+        raise InvalidRequest(401, "the join token is not valid") from None
+    expires_s = claims["exp"]
+    # bool is an int in Python, and a token's number may be any JSON number.
+    if isinstance(expires_s, bool) or not isinstance(expires_s, int):
+        raise InvalidRequest(401, "the join token is not valid")
+    if now_ms >= expires_s * 1000:
+        raise InvalidRequest(401, "the join token has expired")
+    if (claims["sessionId"], claims["role"]) != (request.session_id, request.role):
+        raise InvalidRequest(403, "the join token is for another session or role")
+
+
+def _checked(secret: str) -> str:
+    if len(secret.encode()) < _MIN_SECRET_BYTES:
+        raise ConfigurationError(f"the join secret must have at least {_MIN_SECRET_BYTES} bytes")
+    return secret

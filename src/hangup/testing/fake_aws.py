@@ -1,0 +1,125 @@
+"""All fakes as one world, and what an application's own tests do in it."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from hangup.core.connection import Connection, DurationMs
+from hangup.core.events import GatewayAddress
+from hangup.core.guard import DEFAULT_GUARD
+from hangup.core.pacing import Pace
+from hangup.core.policy import IdlePolicy
+from hangup.core.report import SweepReport
+from hangup.idle.closer import Closer
+from hangup.idle.pacer import Pacer
+from hangup.idle.sweep import Sweep
+from hangup.testing.close_queue import InMemoryCloseQueue
+from hangup.testing.connections import InMemoryConnections
+from hangup.testing.consistency import InMemoryConsistencyStore, InMemoryDeadLetters
+from hangup.testing.faults import Faults
+from hangup.testing.services import (
+    FakeClock,
+    InMemoryFunctions,
+    InMemoryGateway,
+    RecordingLog,
+    RecordingMetrics,
+    Sequential,
+)
+from hangup.testing.sessions import InMemorySessions
+
+__all__ = ["FakeAws"]
+
+_ADDRESS = GatewayAddress(
+    domain_name="a1b2c3.execute-api.us-east-1.amazonaws.com", stage="test", api_id="a1b2c3"
+)
+_A_MINUTE = DurationMs(60_000)
+
+
+@dataclass(slots=True)
+class FakeAws:
+    """All fakes, wired to one another and to one set of faults."""
+
+    faults: Faults = field(default_factory=Faults)
+    clock: FakeClock = field(default_factory=FakeClock)
+    metrics: RecordingMetrics = field(default_factory=RecordingMetrics)
+    log: RecordingLog = field(default_factory=RecordingLog)
+    connections: InMemoryConnections = field(init=False)
+    sessions: InMemorySessions = field(init=False)
+    gateway: InMemoryGateway = field(init=False)
+    functions: InMemoryFunctions = field(init=False)
+    store: InMemoryConsistencyStore = field(init=False)
+    dead_letters: InMemoryDeadLetters = field(init=False)
+    close_queue: InMemoryCloseQueue = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.connections = InMemoryConnections(self.faults)
+        self.sessions = InMemorySessions(self.connections, self.faults)
+        self.gateway = InMemoryGateway(self.faults)
+        self.functions = InMemoryFunctions(self.faults)
+        self.store = InMemoryConsistencyStore(self.connections, self.sessions, self.faults)
+        self.dead_letters = InMemoryDeadLetters(self.faults)
+        self.close_queue = InMemoryCloseQueue(self.clock, self.faults)
+
+    def add_connection(self, connection_id: str) -> None:
+        """Open a socket, and put it on record as an application's ``$connect`` does: now."""
+        self.gateway.open(connection_id)
+        self.connections.put(
+            Connection(connection_id=connection_id, connected_at_ms=self.clock.now_ms())
+        )
+
+    def record_of(self, connection_id: str) -> Connection | None:
+        """Return the record of a connection, ``None`` if there is none."""
+        record = self.connections.records.get(connection_id)
+        return None if record is None else record.connection
+
+    def recording(self, *, resolution_s: int = 0) -> AbstractContextManager[None]:
+        """Let handlers under ``@tracks_activity`` record in this world, as a context manager.
+
+        ``resolution_s`` is what ``ACTIVITY_RESOLUTION_SECONDS`` would be, seconds.
+        """
+        # Here, because it loads botocore, and most tests of the rules need none.
+        from hangup.handlers.tracks_activity import Recorder, recording_by  # noqa: PLC0415
+
+        return recording_by(Recorder(self.connections, self.clock, DurationMs(resolution_s * 1000)))
+
+    def make_closer(self, **overrides: Any) -> Closer:  # noqa: ANN401 - fields of Closer
+        """Return a closer on these fakes, without a pace. ``overrides`` are its fields."""
+        fields: dict[str, Any] = {
+            "connections": self.connections,
+            "gateway": self.gateway,
+            "functions": self.functions,
+            "clock": self.clock,
+            "log": self.log,
+            "address": _ADDRESS,
+            "pacer": Pacer(clock=self.clock, pace=Pace(0)),
+            "metric_roles": frozenset(("speaker", "listener")),
+        }
+        return Closer(**(fields | overrides))
+
+    def make_sweep(self, *, idle_timeout_s: int = 120, **overrides: Any) -> Sweep:  # noqa: ANN401 - fields of Sweep
+        """Return a sweep on these fakes, with the construct's defaults and without a pace.
+
+        ``idle_timeout_s`` is in seconds, 1 or more. ``overrides`` are the sweep's fields.
+        """
+        policy = IdlePolicy(
+            idle_timeout_ms=DurationMs(idle_timeout_s * 1000), activity_resolution_ms=DurationMs(0)
+        )
+        fields: dict[str, Any] = {
+            "closer": self.make_closer(),
+            "metrics": self.metrics,
+            "policy": policy,
+            "guard": DEFAULT_GUARD,
+            "total_segments": 1,
+            "concurrency": Sequential(),
+        }
+        return Sweep(**(fields | overrides))
+
+    def run_sweep(self, *, idle_timeout_s: int = 120) -> SweepReport:
+        """Run one sweep with the construct's defaults and without a pace; return its counts.
+
+        ``idle_timeout_s`` is in seconds, 1 or more. What it hands over to the disconnect handler is
+        in ``functions.events``, in order. Raises SweepFailed if a planned fault left work.
+        """
+        return self.make_sweep(idle_timeout_s=idle_timeout_s).check_and_close_idle_connections(
+            time_left_ms=lambda: _A_MINUTE, correlation_id="sweep"
+        )

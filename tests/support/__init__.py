@@ -1,0 +1,1 @@
+"""What tests share. Tests import this, and no other tests."""

@@ -1,0 +1,176 @@
+"""A stack in memory, the check on it, and the ways in which it breaks."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from hangup.core.connection import DurationMs, EpochMs
+from hangup.sessions.check import PAUSE_MS, Check, CheckReport
+from hangup.sessions.invariants import (
+    ExpiredClaim,
+    Ghost,
+    LostListeners,
+    OrphanedSession,
+    Violation,
+    WrongCount,
+)
+from hangup.sessions.lifecycle import join
+from hangup.sessions.model import JoinOutcome, JoinRequest, Role, Session
+from hangup.sessions.repair import Repair
+from hangup.testing import START_MS, FakeAws
+from tests.support.cleanup import CLAIM_MS, cleanup_of
+
+
+class World(FakeAws):
+    """The fakes, the check on them, and what goes wrong in them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.said: list[str] = []
+        self.check = Check(
+            audit=self.audit,
+            sessions=self.sessions,
+            gateway=self.gateway,
+            mending=Repair(
+                audit=self.audit,
+                sessions=self.sessions,
+                gateway=self.gateway,
+                cleanup=cleanup_of(self),
+                clock=self.clock,
+                log=self.log,
+                concurrent_map=map,
+            ),
+            clock=self.clock,
+            concurrent_map=map,
+            progress=self.said.append,
+            claim_ms=CLAIM_MS,
+        )
+
+    def join(self, connection_id: str, role: Role, session_id: str = "s1") -> None:
+        self.gateway.open(connection_id)
+        request = JoinRequest(session_id=session_id, role=role)
+        outcome = join(request, connection_id, sessions=self.sessions, now_ms=self.clock.now_ms())
+        assert outcome is JoinOutcome.JOINED
+
+    def leave(self, connection_id: str) -> None:
+        """Let a client leave and be cleaned up after."""
+        self.gateway.open_ids.discard(connection_id)
+        self.check.mending.cleanup.disconnect(connection_id)
+
+    def vanish(self, connection_id: str) -> None:
+        """Let a client leave without a word to anybody."""
+        self.gateway.open_ids.discard(connection_id)
+
+    def lose_record(self, connection_id: str) -> None:
+        """Remove a record and nothing else, as DynamoDB's TTL does."""
+        del self.connections.records[connection_id]
+
+    def change_session(self, **changes: object) -> None:
+        self.sessions.sessions["s1"] = replace(self.session, **changes)  # type: ignore[arg-type]
+
+    def claim(self, connection_id: str, *, expired_ms_ago: int) -> None:
+        record = self.connections.records[connection_id]
+        record.claim_expires_ms = EpochMs(self.clock.now_ms() - expired_ms_ago)
+
+    def during_pause(self, happens: Callable[[], object]) -> None:
+        """Let something happen between the first look and the second."""
+        sleep = self.clock.sleep
+        waiting = [happens]
+
+        def sleep_and_more(duration_ms: DurationMs) -> None:
+            sleep(duration_ms)
+            if waiting:
+                waiting.pop()()
+
+        # The clock is the one thing that a check waits with.
+        object.__setattr__(self.check, "clock", _Clock(self.clock.now_ms, sleep_and_more))
+
+    def mend(self) -> CheckReport:
+        report, self.tried = self.check.mend(self.check.find())
+        return report
+
+    @property
+    def session(self) -> Session:
+        return self.sessions.sessions["s1"]
+
+
+class _Clock:
+    def __init__(self, now_ms: Callable[[], EpochMs], sleep: Callable[[DurationMs], None]) -> None:
+        self.now_ms = now_ms
+        self.sleep = sleep
+
+
+def in_order() -> World:
+    """Return a session with a speaker and two listeners."""
+    world = World()
+    world.join("speaker", Role.SPEAKER)
+    world.join("l1", Role.LISTENER)
+    world.join("l2", Role.LISTENER)
+    return world
+
+
+def ghost(world: World) -> Violation:
+    world.vanish("l1")
+    return Ghost(world.connections.records["l1"].connection)
+
+
+def ghost_speaker(world: World) -> Violation:
+    world.vanish("speaker")
+    return Ghost(world.connections.records["speaker"].connection)
+
+
+def expired_claim(world: World) -> Violation:
+    world.claim("l1", expired_ms_ago=120_001)
+    return ExpiredClaim("l1", EpochMs(START_MS - 120_001), DurationMs(120_001 + PAUSE_MS))
+
+
+def no_speaker(world: World) -> Violation:
+    world.lose_record("speaker")
+    return OrphanedSession(world.session)
+
+
+def ended_with_listeners(world: World) -> Violation:
+    world.lose_record("speaker")
+    world.change_session(is_active=False, ended_at_ms=world.clock.now_ms())
+    return OrphanedSession(world.session)
+
+
+def ended_and_forgotten(world: World) -> Violation:
+    world.change_session(is_active=False, ended_at_ms=EpochMs(START_MS - 60_001))
+    return OrphanedSession(world.session)
+
+
+def lost_listeners(world: World) -> Violation:
+    world.lose_record("speaker")
+    world.vanish("speaker")
+    del world.sessions.sessions["s1"]
+    return LostListeners("s1")
+
+
+def count_too_high(world: World) -> Violation:
+    world.change_session(listener_count=5)
+    return WrongCount("s1", 5, 2)
+
+
+def count_too_low(world: World) -> Violation:
+    world.change_session(listener_count=0)
+    return WrongCount("s1", 0, 2)
+
+
+def listener_lost_to_ttl(world: World) -> Violation:
+    world.lose_record("l1")
+    world.vanish("l1")
+    return WrongCount("s1", 2, 1)
+
+
+BREAKAGES = [
+    ghost,
+    ghost_speaker,
+    expired_claim,
+    no_speaker,
+    ended_with_listeners,
+    ended_and_forgotten,
+    lost_listeners,
+    count_too_high,
+    count_too_low,
+    listener_lost_to_ttl,
+]

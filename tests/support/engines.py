@@ -1,0 +1,99 @@
+"""The engines that the contract suite runs on.
+
+``fake`` is always there; ``ministack`` and ``dynamodb-local`` are integration tests. DynamoDB Local
+alone is skipped, with the reason, where the machine cannot run it.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from botocore.credentials import Credentials
+
+from hangup.aws.http.services import DirectDynamoDb
+from hangup.aws.http.transport import Transport
+from hangup.local.client import REGION, ROOT, client
+from hangup.local.engine import Engine
+from tests.support.dynamodb_local import DynamoDbLocal, Unavailable
+from tests.support.stores import DynamoDbStore, InMemoryStore, Store
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+ENGINES = [
+    pytest.param("ministack", marks=pytest.mark.integration),
+    pytest.param("dynamodb_local", marks=pytest.mark.integration, id="dynamodb-local"),
+]
+"""The fixtures of the real engines, which are clients."""
+
+REAL = [
+    pytest.param(
+        (*engine.values, direct),
+        marks=engine.marks,
+        id=f"{engine.id or engine.values[0]}{', direct' * direct}",
+    )
+    for engine in ENGINES
+    for direct in (False, True)
+]
+"""Each engine, with calls through botocore and through the sweep's own transport."""
+
+DYNAMODB_LOCAL = [param for param in REAL if str(param.id).startswith("dynamodb-local")]
+"""The same without MiniStack, for what that refuses."""
+
+
+@pytest.fixture(scope="session")
+def ministack() -> Iterator["DynamoDBClient"]:
+    """DynamoDB as MiniStack has it."""
+    with Engine.start(enforce_iam=False) as engine:
+        yield engine.client("dynamodb")
+
+
+@pytest.fixture(scope="session")
+def dynamodb_local() -> Iterator["DynamoDBClient"]:
+    """AWS's own local engine."""
+    try:
+        engine = DynamoDbLocal.start()
+    except Unavailable as error:
+        pytest.skip(str(error))
+    with engine:
+        yield client("dynamodb", engine.endpoint)
+
+
+@pytest.fixture(params=["fake", *REAL])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Both repositories, empty, on each engine in turn."""
+    if request.param == "fake":
+        yield InMemoryStore()
+    else:
+        yield from _tables(request)
+
+
+@pytest.fixture(params=REAL)
+def tables(request: pytest.FixtureRequest) -> Iterator[DynamoDbStore]:
+    """The same for what only a table can hold: attributes of every type."""
+    yield from _tables(request)
+
+
+def direct_to(client: "DynamoDBClient") -> DirectDynamoDb:
+    """Return what calls the engine of ``client`` in the sweep's way."""
+    transport = transport_to(client.meta.endpoint_url, service="dynamodb")
+    return DirectDynamoDb(lambda: transport)
+
+
+def transport_to(url: str, *, service: str) -> Transport:
+    """Return the sweep's own transport to a service of an engine."""
+    return Transport(
+        url,
+        service=service,
+        region=REGION,
+        credentials=Credentials(ROOT.access_key_id, ROOT.secret_access_key),
+        ca_file="unused: the engines speak HTTP",
+    )
+
+
+def _tables(request: pytest.FixtureRequest) -> Iterator[DynamoDbStore]:
+    engine, direct = request.param
+    client: DynamoDBClient = request.getfixturevalue(engine)
+    tables = DynamoDbStore(client, direct_to(client) if direct else None)
+    yield tables
+    tables.drop()

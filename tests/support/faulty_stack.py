@@ -1,0 +1,206 @@
+"""The handlers in this process, MiniStack behind microburst, real WebSocket clients."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from hangup.aws.connections import DynamoDbConnections
+from hangup.aws.deployment import DeployedStack, StackOutputs
+from hangup.aws.runtime import calls, deadline
+from hangup.aws.sessions import DynamoDbSessions
+from hangup.aws.telemetry import StructuredLog
+from hangup.core.connection import Connection, DurationMs
+from hangup.handlers import (
+    close_handler,
+    connect_handler,
+    disconnect_handler,
+    message_handler,
+    timeout_handler,
+)
+from hangup.local.client import REGION
+from hangup.local.deploy import deploy
+from hangup.local.engine import Engine
+from hangup.ops.wiring import check_of
+from hangup.sessions.check import CheckReport
+from hangup.sessions.model import Role
+from tests.support.lambda_process import log_to_current_stdout
+from tests.support.local_stack import Stack
+from tests.support.proxy import Proxy, fault_proxy
+
+IDLE_TIMEOUT_S = 120
+
+_log = StructuredLog("tests")
+
+
+@dataclass(frozen=True)
+class Context:
+    """Lambda's context of an invocation with plenty of time."""
+
+    aws_request_id: str = "request-1"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
+
+
+@dataclass(frozen=True)
+class Site(Stack):
+    """The stack, with the proxy before it."""
+
+    proxy: Proxy
+
+    def handle(self, handler: ModuleType, event: object) -> Any:
+        """Run a handler in this process, its calls through the proxy."""
+        try:
+            return handler.lambda_handler(event, Context())
+        finally:
+            deadline.start(None)  # the calls of other tests have no end
+
+    def send_functions_through_the_proxy(self) -> None:
+        """Have the deployed functions, too, make their calls through the proxy."""
+        functions = self.engine.client("lambda")
+        for name in (
+            self.deployed.connect_function,
+            self.deployed.heartbeat_function,
+            self.deployed.disconnect_function,
+        ):
+            configuration = functions.get_function_configuration(FunctionName=name)
+            variables = {
+                **configuration["Environment"]["Variables"],
+                "AWS_ENDPOINT_URL": self.proxy.endpoint,
+            }
+            if "API_GATEWAY_ENDPOINT" in variables:
+                variables["API_GATEWAY_ENDPOINT"] = f"{self.proxy.endpoint}/prod"
+            functions.update_function_configuration(
+                FunctionName=name, Environment={"Variables": variables}
+            )
+
+    def make_idle(self, connection: Connection) -> None:
+        """Move the last recorded activity back by three timeouts."""
+        past_ms = time.time_ns() // 1_000_000 - 3 * IDLE_TIMEOUT_S * 1000
+        self.engine.client("dynamodb").update_item(
+            TableName=self.deployed.connections_table,
+            Key={"connectionId": {"S": connection.connection_id}},
+            UpdateExpression="SET lastActivityTime = :past",
+            ConditionExpression="attribute_exists(connectionId)",
+            ExpressionAttributeValues={":past": {"N": str(past_ms)}},
+        )
+
+    def let_claims_expire(self) -> None:
+        """Do what a minute does."""
+        dynamodb = self.engine.client("dynamodb")
+        for table, key in (
+            (self.deployed.connections_table, "connectionId"),
+            (self.deployed.sessions_table, "sessionId"),
+        ):
+            for item in dynamodb.scan(TableName=table)["Items"]:
+                if "claimExpiresAt" in item:
+                    # A cleanup may be under way: what it removes must not come back.
+                    with suppress(dynamodb.exceptions.ConditionalCheckFailedException):
+                        dynamodb.update_item(
+                            TableName=table,
+                            Key={key: item[key]},
+                            UpdateExpression="REMOVE claimExpiresAt",
+                            ConditionExpression="attribute_exists(claimExpiresAt)",
+                        )
+
+    def check(self) -> CheckReport:
+        """Do what ``hangup check`` does, around the proxy."""
+        client = self.engine.client
+        stack = DeployedStack(
+            outputs=StackOutputs(stack_name="Hangup", values=self.deployed.outputs),
+            dynamodb=client("dynamodb"),
+            functions=client("lambda"),
+            management=client(
+                "apigatewaymanagementapi", endpoint_url=self.deployed.management_endpoint
+            ),
+            queues=client("sqs"),
+        )
+        with check_of(
+            stack, log=_log, progress=lambda _line: None, pause_ms=DurationMs(1_000)
+        ) as check:
+            return check.find()
+
+    def records(self, session_id: str) -> list[Connection]:
+        """Return the session's connection records."""
+        return [c for c in self.connections.scan_all_connections() if c.session_id == session_id]
+
+    def record(self, session_id: str, role: Role) -> Connection:
+        """Return the only record of this role."""
+        (found,) = [c for c in self.records(session_id) if c.role is role]
+        return found
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[Stack, Proxy]]:
+    # Without IAM: a signature names the host, and the proxy's is another than MiniStack's. The
+    # roles are tried in tests/integration.
+    with Engine.start(enforce_iam=False) as engine:
+        deployed = deploy(engine)
+        engine.client("events").disable_rule(Name=deployed.sweep_rule)
+        dynamodb = engine.client("dynamodb")
+        secret = engine.client("secretsmanager").get_secret_value(
+            SecretId=deployed.join_secret_arn
+        )["SecretString"]
+        stack = Stack(
+            engine=engine,
+            deployed=deployed,
+            secret=secret,
+            connections=DynamoDbConnections(dynamodb, calls, deployed.connections_table),
+            sessions=DynamoDbSessions(
+                dynamodb,
+                calls,
+                connections_table=deployed.connections_table,
+                sessions_table=deployed.sessions_table,
+            ),
+        )
+        with fault_proxy(engine.port, deployed.api_id) as proxy:
+            yield stack, proxy
+
+
+@pytest.fixture
+def site(running: tuple[Stack, Proxy], monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    stack, proxy = running
+    for name, value in {
+        "AWS_ENDPOINT_URL": proxy.endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": REGION,
+        "API_GATEWAY_ENDPOINT": f"{proxy.endpoint}/prod",
+        "CONNECTIONS_TABLE": stack.deployed.connections_table,
+        "SESSIONS_TABLE": stack.deployed.sessions_table,
+        "DISCONNECT_HANDLER_FUNCTION": stack.deployed.disconnect_function,
+        "JOIN_SECRET_ARN": stack.deployed.join_secret_arn,
+        "CONNECTION_IDLE_TIMEOUT_SECONDS": str(IDLE_TIMEOUT_S),
+        "SCAN_SEGMENTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    log_to_current_stdout()
+    start_cold()
+    proxy.plan()
+    yield Site(**{name: getattr(stack, name) for name in Stack.__annotations__}, proxy=proxy)
+    proxy.plan()
+    start_cold()
+
+
+def start_cold() -> None:
+    """Forget what the handlers keep between invocations: their settings, clients, the secret."""
+    kept: list[Callable[[], None]] = [
+        close_handler._scheduled_closer.cache_clear,
+        connect_handler._parts.cache_clear,
+        disconnect_handler._cleanup.cache_clear,
+        message_handler._activity.cache_clear,
+        timeout_handler._sweep.cache_clear,
+    ]
+    for forget in kept:
+        forget()
+
+
+def event_of(route_key: str, connection: Connection, **members: object) -> dict[str, object]:
+    """Return API Gateway's event of a route, as far as the handlers read it."""
+    context = {"routeKey": route_key, "connectionId": connection.connection_id}
+    return {"requestContext": context, **members}

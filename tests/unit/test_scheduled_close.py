@@ -1,0 +1,109 @@
+"""The message about a connection that falls due: what it carries, and what is refused."""
+
+import json
+
+import pytest
+
+from hangup.core.connection import Connection, EpochMs
+from hangup.core.limits import MAX_QUEUE_DELAY_S
+from hangup.core.scheduled_close import (
+    ScheduledClose,
+    as_message,
+    delay_s,
+    parse_scheduled_close,
+    wait_ms,
+)
+from hangup.errors import InvalidRequest
+from hangup.sessions.model import Role
+
+NOW_MS = EpochMs(1_700_000_000_000)
+DUE = ScheduledClose(
+    connection=Connection(
+        connection_id="L0SM9cOFvHcCIhw=",
+        session_id="s1",
+        role=Role.LISTENER,
+        connected_at_ms=EpochMs(NOW_MS - 600_000),
+        last_activity_ms=EpochMs(NOW_MS - 100_000),
+        noticed_at_ms=EpochMs(NOW_MS - 300_000),
+    ),
+    deadline_ms=EpochMs(NOW_MS + 20_000),
+    correlation_id="tick-1",
+)
+
+
+@pytest.mark.parametrize(
+    ("until_ms", "seconds"),
+    [
+        (-60_000, 0),
+        (-1, 0),
+        (0, 0),
+        (998, 0),
+        (999, 1),  # the millisecond after the deadline it is idle
+        (1_998, 1),
+        (1_999, 2),
+        (899_999, 900),
+        (3_600_000, MAX_QUEUE_DELAY_S),
+    ],
+)
+def test_a_delay_is_the_whole_seconds_until_it_is_idle(until_ms: int, seconds: int) -> None:
+    assert delay_s(EpochMs(NOW_MS + until_ms), now_ms=NOW_MS) == seconds
+
+
+@pytest.mark.parametrize(("until_ms", "wait"), [(-2, 0), (-1, 0), (0, 1), (700, 701)])
+def test_waits_until_the_millisecond_after_the_deadline(until_ms: int, wait: int) -> None:
+    assert wait_ms(EpochMs(NOW_MS + until_ms), now_ms=NOW_MS) == wait
+
+
+def test_carries_all_that_a_close_needs() -> None:
+    assert parse_scheduled_close(as_message(DUE)) == DUE
+
+
+def message(**changes: object) -> str:
+    return json.dumps({**json.loads(as_message(DUE)), **changes})
+
+
+def test_what_a_record_may_lack_may_be_missing() -> None:
+    parsed = parse_scheduled_close(message(sessionId=None, lastActivityTime=None, noticedAt=None))
+    assert parsed.connection.last_seen_ms == DUE.connection.connected_at_ms
+    assert parsed.connection.session_id is None
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        (None, "the message is not a JSON object"),
+        (b"{}", "the message is not a JSON object"),
+        ("", "the message is not a JSON object"),
+        ("[]", "the message is not a JSON object"),
+        ("{" * 100_000, "the message is not a JSON object"),
+        (message(connectionId=None), "connectionId is missing or malformed"),
+        (message(connectionId=""), "connectionId is missing or malformed"),
+        (message(connectionId=7), "connectionId is missing or malformed"),
+        (message(role=7), "role is malformed"),
+        (message(role=["speaker"]), "role is malformed"),
+        (message(sessionId=7), "sessionId is malformed"),
+        (message(correlationId=None), "correlationId is missing or malformed"),
+        (message(connectedAt="soon"), "connectedAt is not a plausible"),
+        (message(lastActivityTime=1_700_000_000), "lastActivityTime is not a plausible"),
+        (message(lastActivityTime=True), "lastActivityTime is not a plausible"),
+        (message(noticedAt=1.5e12), "noticedAt is not a plausible"),
+        (message(deadline=10**15), "deadline is not a plausible"),
+        (message(deadline=None), "the deadline, or the activity"),
+        (message(connectedAt=None, lastActivityTime=None), "the deadline, or the activity"),
+        (message(deadline=NOW_MS - 100_000), "deadline is not after the last activity"),
+    ],
+)
+def test_refuses_a_message_that_is_none_and_says_why(body: object, complaint: str) -> None:
+    with pytest.raises(InvalidRequest, match=complaint):
+        parse_scheduled_close(body)
+
+
+@pytest.mark.parametrize("length", [1_024, 1_025])
+def test_leaves_out_an_id_that_no_session_has(length: int) -> None:
+    connection = Connection(
+        connection_id="c1=", session_id="s" * length, connected_at_ms=EpochMs(NOW_MS - 1)
+    )
+    parsed = parse_scheduled_close(
+        as_message(ScheduledClose(connection=connection, deadline_ms=NOW_MS, correlation_id=""))
+    )
+    assert (parsed.connection.session_id is None) is (length > 1_024)
