@@ -22,7 +22,6 @@ from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.model import DurationMs, EpochMs, Role
 from hangup.core.requests import parse_join
 from hangup.errors import BackendError, ConfigurationError, HangupError, LocalStackError
-from hangup.planner.chart import as_png, as_svg, require_png
 from hangup.planner.options import DESCRIPTION, EPILOG, add_options, fleet_of
 from hangup.planner.plan import as_json, make_plan
 from hangup.planner.prices import PriceList, packaged_prices, packaged_prices_text, parse_prices
@@ -302,17 +301,7 @@ def _plan(options: argparse.Namespace) -> int:
         _say(packaged_prices_text().removesuffix("\n"))
         return 0
     fleet = fleet_of(options)
-    chart: Path | None = options.chart
-    is_png = chart is not None and chart.suffix.lower() == ".png"
-    if is_png:
-        require_png()
     plan = make_plan(fleet, _prices(options.prices))
-    if chart is not None:
-        try:
-            chart.write_bytes(as_png(plan) if is_png else as_svg(plan).encode())
-        except OSError as error:
-            raise ConfigurationError(f"the chart cannot be written: {error}") from error
-        _say_aside(f"drawn: {chart}")
     _say(json.dumps(as_json(plan), indent=2) if options.json else as_text(plan))
     return 0
 

@@ -7,7 +7,6 @@ from dataclasses import fields, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hangup.planner.chart import as_svg
 from hangup.planner.costs import Group, Kind, by_kind, costs, subtotal_usd
 from hangup.planner.fleet import Fleet
 from hangup.planner.lateness import estimate_sweep
@@ -69,4 +68,3 @@ def test_a_plan_is_json_whatever_the_prices(fleet: Fleet, prices: Prices) -> Non
     # Raises for what JSON has no number for.
     json.dumps(as_json(plan), allow_nan=False)
     assert as_text(plan)
-    assert as_svg(plan)

@@ -1,10 +1,8 @@
 """``hangup plan``: its options, its table, its JSON and its charts."""
 
-import importlib.util
 import json
 import re
 import signal
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +12,6 @@ from hangup.cli import main
 from hangup.planner.prices import packaged_prices_text
 from tests.unit.cloudformation_stub import assert_one_sentence
 from tests.unit.test_docs import README, ROOT
-
-SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +38,6 @@ class TestText:
             "A CLOSE COMES",
             "TOPOLOGY",
             "QUOTAS",
-            "WHAT ELSE",
             "One sweep",
         ):
             assert part in out
@@ -176,7 +171,7 @@ def priced(folder: Path, usd: str) -> Path:
 
 
 class TestOwnPrices:
-    def test_a_bill_of_nothing_is_printed_and_drawn(
+    def test_a_bill_of_nothing_is_printed(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path
     ) -> None:
         free = ("--prices", str(priced(tmp_path, "0")))
@@ -184,9 +179,6 @@ class TestOwnPrices:
             out = printed(capsys, *free, *options)
             assert "all of it 0.00" in out
             assert "and costs no more (0.00% of the bill)" in out
-        file = tmp_path / "plan.svg"
-        assert main(["plan", *free, "--chart", str(file)]) == 0
-        assert "nan" not in file.read_text()
 
     def test_one_price_is_enough_and_is_named(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -205,91 +197,6 @@ class TestOwnPrices:
         assert own == {"names": ["logs"], "region": "us-east-1", "as_of": "2027-01-05"}
 
 
-class TestChart:
-    def test_svg_has_the_bill_and_the_lateness(
-        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
-    ) -> None:
-        file = tmp_path / "plan.svg"
-        assert main(["plan", "--chart", str(file)]) == 0
-        assert str(file) in capsys.readouterr().err
-        root = ET.fromstring(file.read_text())  # noqa: S314 - written a line above
-        texts = [element.text for element in root.iter(f"{SVG}text")]
-        assert "activity writes" in texts
-        assert any(text and text.startswith("p99: ") for text in texts)
-        ticks = [text for text in texts if text and re.fullmatch(r"[0-9.]+ s", text)]
-        assert ticks == [f"{seconds} s" for seconds in range(0, 80, 10)]
-        (line,) = root.iter(f"{SVG}polyline")
-        heights = [float(point.split(",")[1]) for point in line.attrib["points"].split()]
-        assert heights == sorted(heights, reverse=True)
-        # The paper, a bar for each item, and two square marks, there and in the legend.
-        assert len(list(root.iter(f"{SVG}rect"))) == 1 + 12 + 2 * 2
-
-    @pytest.mark.parametrize(
-        "options",
-        [
-            (),
-            ("--precise",),
-            ("--connections", "500", "--precise"),
-            ("--connections", "3000000", "--page-latency-ms", "60000"),
-            ("--connections", "300000", "--idle-timeout", "60", "--precise", "--idle-share", "1"),
-        ],
-    )
-    def test_every_mark_is_on_the_curve_and_no_label_is(
-        self, options: tuple[str, ...], tmp_path: Path
-    ) -> None:
-        file = tmp_path / "plan.svg"
-        assert main(["plan", *options, "--chart", str(file)]) == 0
-        root = ET.fromstring(file.read_text())  # noqa: S314 - written a line above
-        (line,) = root.iter(f"{SVG}polyline")
-        points = [
-            (float(x), float(y))
-            for x, y in (point.split(",") for point in line.attrib["points"].split())
-        ]
-        mark, _ = root.iter(f"{SVG}circle")
-        centre = float(mark.attrib["cx"]), float(mark.attrib["cy"])
-        # Up to what a percentile of so steep a curve is rounded by.
-        assert any(abs(x - centre[0]) < 1 and abs(y - centre[1]) < 6 for x, y in points)
-        labels = [
-            float(text.attrib["x"])
-            for text in root.iter(f"{SVG}text")
-            if re.match(r"p[0-9]+: ", text.text or "")
-        ]
-        assert len(labels) == 3
-        assert max(x for x, _ in points) < min(labels)
-
-    def test_svg_of_precise_has_the_queue_and_parts_of_seconds(self, tmp_path: Path) -> None:
-        file = tmp_path / "plan.svg"
-        assert main(["plan", "--precise", "--chart", str(file)]) == 0
-        root = ET.fromstring(file.read_text())  # noqa: S314 - written a line above
-        texts = [element.text for element in root.iter(f"{SVG}text")]
-        assert "queue of due connections" in texts
-        ticks = [text for text in texts if text and re.fullmatch(r"[0-9.]+ s", text)]
-        assert ticks == ["0 s", "0.2 s", "0.4 s", "0.6 s", "0.8 s", "1 s", "1.2 s"]
-
-    def test_png_without_matplotlib_is_one_sentence(
-        self,
-        capsys: pytest.CaptureFixture[str],
-        monkeypatch: pytest.MonkeyPatch,
-        tmp_path: Path,
-    ) -> None:
-        monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-        file = tmp_path / "plan.png"
-        assert main(["plan", "--chart", str(file)]) == 1
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert_one_sentence(err)
-        assert "pip install 'hangup[plan]'" in err
-        assert not file.exists()
-
-    @pytest.mark.skipif(
-        importlib.util.find_spec("matplotlib") is None, reason="matplotlib is an extra"
-    )
-    def test_png_with_matplotlib_is_a_png(self, tmp_path: Path) -> None:
-        file = tmp_path / "plan.PNG"
-        assert main(["plan", "--chart", str(file)]) == 0
-        assert file.read_bytes().startswith(b"\x89PNG")
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -299,7 +206,6 @@ class TestChart:
         (["--precise", "--sweep-interval", "120"], "precise sweeps look 75 s ahead"),
         (["--idle-closes-per-hour", "50001"], "50,001 idle closes an hour are more than the"),
         (["--prices", "nowhere/prices.json"], "nowhere/prices.json"),
-        (["--chart", "nowhere/plan.svg"], "nowhere/plan.svg"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(
@@ -344,7 +250,6 @@ def test_all_that_end_may_fall_silent() -> None:
         ["--lifetime", "7201"],
         ["--message-bytes", "131073"],
         ["--closes-per-second", "1001"],
-        ["--chart", "plan.jpg"],
         ["--page-latency-ms", "inf"],
     ],
 )

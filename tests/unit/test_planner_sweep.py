@@ -7,7 +7,6 @@ import pytest
 
 from hangup.errors import ConfigurationError
 from hangup.local.deploy import packaged_template
-from hangup.planner.alternatives import Alternative
 from hangup.planner.fleet import Fleet
 from hangup.planner.lateness import (
     Distribution,
@@ -16,8 +15,6 @@ from hangup.planner.lateness import (
     lateness,
     silence_at_close,
 )
-from hangup.planner.plan import make_plan
-from hangup.planner.prices import packaged_prices
 from hangup.planner.quotas import STAGE_REQUESTS_PER_SECOND, Quota, quotas
 from tests.infra.templates import Resources
 
@@ -202,61 +199,6 @@ class TestQuotas:
         shares = [quota.share for quota in found if quota.reached_at is None]
         assert found[0].reached_at is not None
         assert max(shares) > 1 > found[0].share
-
-
-class TestAlternatives:
-    def test_an_index_costs_more_than_everything_that_hangup_adds(self) -> None:
-        ways = {way.name: way for way in make_plan(MILLION, packaged_prices()).alternatives}
-        hangup = ways["Hangup: scan every sweep"].usd
-        assert ways["index on the activity time"].usd > 100 * hangup
-        assert ways["a schedule per connection"].usd > 50 * hangup
-        assert ways["Step Functions loop"].usd > 1_000 * hangup
-        assert ways["nothing"].usd == 0
-
-    def test_an_index_is_paid_by_the_entry_whatever_the_record(self) -> None:
-        def index(fleet: Fleet) -> Alternative:
-            return make_plan(fleet, packaged_prices()).alternatives[1]
-
-        # Two units of an index of keys for each heartbeat, two for each that comes and goes.
-        writes = 2 * 1_000_000 * (1 / 30 + 1 / 7_200) * 2_592_000
-        silent = replace(MILLION, idle_share=0)
-        assert index(silent).usd == pytest.approx(writes * 0.625e-6 + 5.30, abs=1)
-        large = replace(silent, record_bytes=5_000)
-        assert index(large).usd == pytest.approx(index(silent).usd)
-        assert "full at 14,937 connections" in index(large).catch
-
-    def test_an_index_is_not_moved_by_what_a_resolution_refuses(self) -> None:
-        coalesced = replace(MILLION, resolution_s=60)
-        index = make_plan(coalesced, packaged_prices()).alternatives[1]
-        assert index.usd == pytest.approx(54_000, rel=0.02)
-        assert "for one heartbeat in 2" in index.catch
-
-    def test_the_other_ways_are_the_same_with_precise(self) -> None:
-        inline, precise = (
-            make_plan(replace(MILLION, precise=precise), packaged_prices()).alternatives
-            for precise in (False, True)
-        )
-        for one, other in zip(inline[1:], precise[1:], strict=True):
-            assert (one.name, one.late, one.catch) == (other.name, other.late, other.catch)
-            assert one.usd == pytest.approx(other.usd)
-        assert inline[1].late == "up to 66 s"
-
-    @pytest.mark.parametrize(
-        ("idle_timeout_s", "late"),
-        [
-            (120, "480 s, or up to 7,080 s"),
-            (599, "1 s, or up to 6,601 s"),
-            (600, "early, or up to 6,600 s"),
-            (7_199, "early, or up to 1 s"),
-            (7_200, "never late"),
-        ],
-    )
-    def test_nothing_is_late_by_api_gateways_own_timeouts(
-        self, idle_timeout_s: int, late: str
-    ) -> None:
-        fleet = replace(MILLION, idle_timeout_s=idle_timeout_s)
-        *_, nothing = make_plan(fleet, packaged_prices()).alternatives
-        assert nothing.late == late
 
 
 @pytest.mark.parametrize(

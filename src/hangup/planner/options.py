@@ -27,7 +27,6 @@ examples:
   hangup plan --connections 1000000
   hangup plan --connections 50000 --heartbeat 20 --idle-timeout 60 --idle-closes-per-hour 900
   hangup plan --connections 1000000 --json | jq .lateness_s
-  hangup plan --chart plan.svg
   hangup plan --print-prices > prices.json   # edit it, then:
   hangup plan --prices prices.json
 """
@@ -63,13 +62,6 @@ def _sweep_interval(text: str) -> int:
     if seconds % _SWEEP_STEP_S:
         raise argparse.ArgumentTypeError(f"{text!r} is no multiple of {_SWEEP_STEP_S} seconds")
     return seconds
-
-
-def _chart(text: str) -> Path:
-    path = Path(text)
-    if path.suffix.lower() not in {".svg", ".png"}:
-        raise argparse.ArgumentTypeError(f"{text!r} must end with .svg or .png")
-    return path
 
 
 _Option = tuple[str, str, str, Callable[[str], float], str]
@@ -208,13 +200,6 @@ def _add_output(output: argparse._ArgumentGroup) -> None:
         "--print-prices", action="store_true", help="print the built-in price file, and stop"
     )
     output.add_argument("--json", action="store_true", help="print the plan as one JSON object")
-    output.add_argument(
-        "--chart",
-        type=_chart,
-        metavar="FILE",
-        help="also draw the bill by item and the lateness: .svg, or .png where matplotlib is"
-        " installed",
-    )
 
 
 def fleet_of(options: argparse.Namespace) -> Fleet:

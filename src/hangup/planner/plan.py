@@ -3,7 +3,6 @@
 from dataclasses import asdict, dataclass
 
 from hangup.planner import assumptions
-from hangup.planner.alternatives import Alternative, alternatives
 from hangup.planner.costs import Group, Item, by_kind, costs, subtotal_usd
 from hangup.planner.fleet import Fleet
 from hangup.planner.lateness import (
@@ -34,7 +33,6 @@ class Plan:
     silence: Distribution
     advice: Advice
     quotas: tuple[Quota, ...]
-    alternatives: tuple[Alternative, ...]
 
     @property
     def total_usd(self) -> float:
@@ -56,7 +54,6 @@ def make_plan(fleet: Fleet, prices: PriceList) -> Plan:
         silence=silence_at_close(fleet, late),
         advice=advise(fleet, prices.prices),
         quotas=quotas(fleet, sweep),
-        alternatives=alternatives(fleet, items, late, prices.prices),
     )
 
 
@@ -100,7 +97,6 @@ def as_json(plan: Plan) -> dict[str, object]:
         "lateness_s": _percentiles(plan.late),
         "silence_at_close_s": _percentiles(plan.silence),
         "quotas": [{**asdict(quota), "share": quota.share} for quota in plan.quotas],
-        "alternatives": [asdict(alternative) for alternative in plan.alternatives],
     }
 
 

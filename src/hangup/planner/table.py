@@ -25,7 +25,6 @@ def as_text(plan: Plan) -> str:
         _lateness(plan),
         _topology(plan),
         _quotas(plan),
-        _alternatives(plan),
     ]
     return "\n\n".join("\n".join(lines) for lines in parts)
 
@@ -206,14 +205,6 @@ def _quotas(plan: Plan) -> list[str]:
         ),
         f"First: {first.name}, {verdict}.",
     ]
-
-
-def _alternatives(plan: Plan) -> list[str]:
-    lines = [f"WHAT ELSE, {plan.prices.currency} for 30 days on top of being there"]
-    rows = [(f"  {a.name}", _usd(a.usd), a.late) for a in plan.alternatives]
-    for row, alternative in zip(_aligned(rows, right=(1,)), plan.alternatives, strict=True):
-        lines += [row, *(f"      {line}" for line in wrap(alternative.catch, _WIDTH - 6))]
-    return lines
 
 
 def _aligned(rows: Sequence[Row], *, right: Sequence[int]) -> list[str]:
