@@ -1,38 +1,47 @@
-"""Everything that ``hangup plan`` says, as values."""
+"""The plan of a fleet: its bill, its quotas, and both topologies compared."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 
-from hangup.planner import assumptions
-from hangup.planner.costs import Group, Item, by_kind, costs, subtotal_usd
+from hangup.core.due import LOOK_AHEAD_S
+from hangup.core.limits import MAX_SEGMENTS
+from hangup.planner.assumptions import PRECISE_INTERVAL_S
+from hangup.planner.costs import Group, Item, costs, subtotal_usd
 from hangup.planner.fleet import Fleet
-from hangup.planner.lateness import (
-    Distribution,
-    SweepEstimate,
+from hangup.planner.model import (
+    Percentiles,
+    Queue,
+    Sweep,
     estimate_sweep,
-    lateness,
-    silence_at_close,
+    inline_lateness_s,
+    simulate_queue,
 )
-from hangup.planner.prices import PriceList
+from hangup.planner.prices import PriceList, Prices
 from hangup.planner.quotas import Quota, quotas
-from hangup.planner.topology import Advice, Topology, advise
 
-__all__ = ["PERCENTILES", "Plan", "as_json", "as_seconds", "make_plan"]
+__all__ = ["WORTH_SHARE", "Plan", "Topology", "make_plan"]
 
-PERCENTILES = (50, 95, 99)
+WORTH_SHARE = 0.01
+"""Of the whole bill: precise is recommended if it adds no more than this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A fleet, and what follows from it at these prices."""
+class Topology:
+    """One way to deploy Hangup for a fleet; inline, ``queue`` is None.
 
-    fleet: Fleet
-    prices: PriceList
+    ``late_s`` is how long after its deadline a connection is closed, None if the sweeps or the
+    close functions fall further and further behind.
+    """
+
+    name: str
+    sweep: Sweep
+    queue: Queue | None
+    late_s: Percentiles | None
     items: tuple[Item, ...]
-    sweep: SweepEstimate
-    late: Distribution
-    silence: Distribution
-    advice: Advice
-    quotas: tuple[Quota, ...]
+
+    @property
+    def added_usd(self) -> float:
+        """What Hangup adds to the bill, dollars a month."""
+        return subtotal_usd(self.items, Group.ADDED)
 
     @property
     def total_usd(self) -> float:
@@ -40,111 +49,107 @@ class Plan:
         return sum(item.usd for item in self.items)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A fleet, and what follows from it at these prices.
+
+    ``topologies`` are inline and, if sweeps come often enough for it, precise; ``planned`` is the
+    one that the fleet asks for. ``because`` says why one of them is ``recommended``.
+    """
+
+    fleet: Fleet
+    prices: PriceList
+    topologies: tuple[Topology, ...]
+    planned: Topology
+    recommended: Topology
+    because: str
+    quotas: tuple[Quota, ...]
+
+
 def make_plan(fleet: Fleet, prices: PriceList) -> Plan:
     """Return the plan of a fleet."""
-    sweep = estimate_sweep(fleet)
-    late = lateness(fleet, sweep)
-    items = costs(fleet, sweep, prices.prices)
+    inline = _topology(replace(fleet, precise=False), prices.prices)
+    recommended, because = (
+        inline,
+        (
+            f"precise looks {LOOK_AHEAD_S} s ahead and needs a sweep every {PRECISE_INTERVAL_S} s, not"
+            f" every {fleet.sweep_interval_s:g} s"
+        ),
+    )
+    topologies = (inline,)
+    if fleet.sweep_interval_s <= PRECISE_INTERVAL_S:
+        ahead = replace(fleet, precise=True)
+        queue = simulate_queue(ahead, estimate_sweep(ahead))
+        precise = _topology(ahead, prices.prices, queue)
+        recommended, because = _advise(fleet, inline, precise, queue)
+        topologies = (inline, precise)
+    planned = topologies[-1] if fleet.precise else inline
     return Plan(
         fleet=fleet,
         prices=prices,
-        items=items,
-        sweep=sweep,
-        late=late,
-        silence=silence_at_close(fleet, late),
-        advice=advise(fleet, prices.prices),
-        quotas=quotas(fleet, sweep),
+        topologies=topologies,
+        planned=planned,
+        recommended=recommended,
+        because=because,
+        quotas=quotas(fleet, planned.queue),
     )
 
 
-def as_seconds(seconds: float) -> str:
-    """Return a lateness as text: below a second in hundredths, above in tenths."""
-    return f"{seconds:,.1f}" if seconds >= 1 else f"{seconds:.2f}"
+def _topology(fleet: Fleet, prices: Prices, queue: Queue | None = None) -> Topology:
+    sweep = estimate_sweep(fleet)
+    return Topology(
+        name="inline" if queue is None else "precise",
+        sweep=sweep,
+        queue=queue,
+        late_s=inline_lateness_s(fleet, sweep) if queue is None else queue.late_s,
+        items=costs(fleet, sweep, queue, prices),
+    )
 
 
-def as_json(plan: Plan) -> dict[str, object]:
-    """Return the plan as one JSON object; names carry their units."""
-    sweep = plan.sweep
-    return {
-        "fleet": asdict(plan.fleet),
-        "costs": {
-            "currency": plan.prices.currency,
-            "region": plan.prices.region,
-            "as_of": plan.prices.as_of,
-            "month_days": assumptions.MONTH_S // 86_400,
-            "own_prices": None if plan.prices.own is None else asdict(plan.prices.own),
-            "items": [_item(item) for item in plan.items],
-            "subtotals": {str(group): subtotal_usd(plan.items, group) for group in Group},
-            "by_kind": {str(kind): usd for kind, usd in by_kind(plan.items).items()},
-            "total": plan.total_usd,
-        },
-        "sweep": {
-            "pages": sweep.pages,
-            "closes": sweep.closes,
-            "queued": sweep.found if plan.fleet.precise else 0.0,
-            "single_invocation_s": sweep.single.duration_s,
-            "one_invocation_is_enough": sweep.one_is_enough,
-            "segments": sweep.segments,
-            "segments_are_enough": sweep.fits,
-            "scan_s": sweep.scan_s,
-            "close_or_queue_s": sweep.act_s,
-            "duration_s": sweep.duration_s,
-            "per_second_at_most": 1000 / sweep.interval_ms,
-            "limited_by": sweep.limited_by,
-            "per_invocation_at_most": sweep.found_at_most,
-        },
-        "topology": _advice(plan.advice),
-        "lateness_s": _percentiles(plan.late),
-        "silence_at_close_s": _percentiles(plan.silence),
-        "quotas": [{**asdict(quota), "share": quota.share} for quota in plan.quotas],
-    }
-
-
-def _item(item: Item) -> dict[str, object]:
-    return {
-        "name": item.name,
-        "group": str(item.group),
-        "quantity": item.quantity,
-        "unit": item.unit,
-        "usd": item.usd,
-        "by_kind": {str(kind): usd for kind, usd in item.charges.items()},
-    }
-
-
-def _advice(advice: Advice) -> dict[str, object]:
-    queue = advice.queue
-    return {
-        "recommended": advice.taken.name,
-        "segments": advice.taken.sweep.segments,
-        "because": advice.why,
-        "inline": _topology(advice.inline),
-        "precise": None if advice.precise is None else _topology(advice.precise),
-        "queue": None
-        if queue is None
-        else {
-            "messages_of_closes_per_sweep": queue.closing,
-            "messages_of_live_per_sweep": queue.live,
-            "messages_per_second": queue.messages_per_second,
-            "messages_per_second_at_most": queue.messages_per_second_at_most,
-            "limited_by": queue.limited_by,
-            "keeps_up": queue.keeps_up,
-            "messages_per_invocation": queue.batch,
-            "requests_per_month": queue.requests_per_month,
-        },
-    }
-
-
-def _topology(topology: Topology) -> dict[str, object]:
-    return {
-        "lateness_s": _percentiles(topology.late),
-        "keeps_up": topology.keeps_up,
-        "segments": topology.sweep.segments,
-        "segments_are_enough": topology.sweep.fits,
-        "added_usd": topology.adds_usd,
-        "total_usd": topology.total_usd,
-    }
-
-
-def _percentiles(distribution: Distribution) -> dict[str, float]:
-    found = {f"p{percent}": distribution.percentile_s(percent) for percent in PERCENTILES}
-    return {**found, "max": distribution.max_s}
+def _advise(
+    fleet: Fleet, inline: Topology, precise: Topology, queue: Queue
+) -> tuple[Topology, str]:
+    """Return the topology to take, and the first reason that holds."""
+    as_well = "" if inline.sweep.fits else "; inline sweeps fall behind as well"
+    more_usd = precise.added_usd - inline.added_usd
+    # Nothing is no share of a bill of nothing.
+    share = more_usd / inline.total_usd if inline.total_usd else 0.0
+    earlier = "the median close comes {:,.0f} s earlier".format(
+        inline.late_s["p50"] - precise.late_s["p50"] if inline.late_s and precise.late_s else 0
+    )
+    reasons = (
+        (
+            fleet.idle_timeout_s < LOOK_AHEAD_S,
+            inline,
+            f"precise needs an idle timeout of at least {LOOK_AHEAD_S} s, not"
+            f" {fleet.idle_timeout_s:g} s, to queue a connection before its deadline",
+        ),
+        (
+            not queue.keeps_up,
+            inline,
+            f"{queue.per_second:,.0f} messages a second are more than the"
+            f" {queue.per_second_at_most:,.0f} that {queue.functions} close functions can take"
+            f" (limited by {queue.limited_by}){as_well}",
+        ),
+        (
+            not precise.sweep.fits,
+            inline,
+            f"not even {MAX_SEGMENTS} precise sweeps in parallel can queue every connection",
+        ),
+        (
+            not inline.sweep.fits,
+            precise,
+            f"not even {MAX_SEGMENTS} inline sweeps in parallel can close every idle connection",
+        ),
+        (
+            share <= WORTH_SHARE,
+            precise,
+            f"{earlier} for {more_usd:,.2f} more a month ({share:.2%} of the bill)",
+        ),
+    )
+    otherwise = (
+        f"precise costs {more_usd:,.2f} more a month, over {WORTH_SHARE:.0%} of the bill; take it"
+        f" if seconds matter: {earlier}"
+    )
+    found = ((topology, why) for holds, topology, why in reasons if holds)
+    return next(found, (inline, otherwise))

@@ -36,8 +36,6 @@ class Prices:
     metrics: float
     alarms: float
     queue_requests: float
-    schedules: float
-    state_transitions: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +156,7 @@ def _number(value: object, where: str, *, may_be_0: bool) -> float:
 
 
 def _text(value: object, where: str) -> str:
-    """Return the text, which can be printed anywhere: in a terminal, in JSON and in SVG."""
+    """Return the text, which can be printed anywhere: in a terminal and in JSON."""
     if not (isinstance(value, str) and value.isprintable() and 0 < len(value) <= _LONGEST_TEXT):
         raise ConfigurationError(f"{where} must be a text of 1 to {_LONGEST_TEXT} characters")
     return value
