@@ -35,8 +35,7 @@ class TestText:
         for part in (
             "COST",
             "SWEEP",
-            "A CLOSE COMES",
-            "TOPOLOGY",
+            "CLOSE DELAY",
             "QUOTAS",
             "One sweep",
         ):
@@ -50,28 +49,28 @@ class TestText:
         assert len({len(line) for line in bill}) == 1
 
     def test_says_how_many_sweeps_it_takes(self, capsys: pytest.CaptureFixture[str]) -> None:
-        out = printed(capsys, "--connections", "9000000")
-        assert "One sweep takes too long, 2 side by side do not: segments=2" in out
-        assert "falls behind" in out
+        out = printed(capsys, "--connections", "8000000")
+        assert "One sweep takes too long: run 2 in parallel (shards=2)" in out
+        assert "With one, sweeps fall behind." in out
         out = printed(capsys, "--connections", "4000000", "--precise")
-        assert "2 side by side do not: segments=2" in out
-        assert "what it comes to last is late by more" in out
+        assert "run 2 in parallel (shards=2)" in out
+        assert "connections it queues last are closed late" in out
 
     def test_says_when_no_number_of_sweeps_is_enough(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:
         crowd = ("--connections", "200000", "--idle-share", "1", "--lifetime", "300")
         out = printed(capsys, *crowd)
-        assert "Not even 20 sweeps side by side can read and close it all" in out
+        assert "20 sweeps in parallel cannot read and close everything" in out
         assert "Take inline" in out
         assert "833 messages a second are more than the 182" in out
-        assert "inline sweeps fall behind as well" in out
-        assert "closes come later and later" in printed(capsys, *crowd, "--precise")
+        assert "inline falls behind: closes come later and later" in out
+        assert "precise falls behind: closes come later and later" in out
 
     def test_recommends_a_topology_and_says_why(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = printed(capsys, "--connections", "1000000")
-        assert "Take precise (precise=True, segments=1): the median close comes 37 s earlier" in out
-        assert "Take inline (precise=False, segments=1): precise needs an idle timeout" in printed(
+        assert "Take precise (precise=True, shards=1): the median close comes 37 s earlier" in out
+        assert "Take inline (precise=False, shards=1): precise needs an idle timeout" in printed(
             capsys, "--idle-timeout", "74"
         )
 
@@ -82,17 +81,18 @@ class TestText:
         inline = json.loads(capsys.readouterr().out)
         main(["plan", "--json", "--precise"])
         precise = json.loads(capsys.readouterr().out)
-        assert inline["topology"] == precise["topology"]
+        assert inline["topologies"] == precise["topologies"]
+        assert inline["recommended"] == precise["recommended"]
         for plan, name in ((inline, "inline"), (precise, "precise")):
-            topology = plan["topology"][name]
-            assert topology["lateness_s"] == plan["lateness_s"]
+            topology = plan["topologies"][name]
+            assert topology["shards"] == plan["sweep"]["shards"]
             assert topology["total_usd"] == plan["costs"]["total"]
 
     def test_says_whom_long_pauses_would_queue(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert "merely between two" not in printed(capsys)
+        assert "between two heartbeats" not in printed(capsys)
         out = printed(capsys, "--heartbeat", "60")
-        assert re.search(r" precise - - - [\d,.]+ 3 ", out)
-        assert "Precise would queue 24,958 connections in each sweep" in out
+        assert re.search(r" precise - - - - [\d,.]+ 3 ", out)
+        assert "With precise a sweep also queues 24,958 connections" in out
 
     def test_says_that_a_resolution_saves_no_write(
         self, capsys: pytest.CaptureFixture[str]
@@ -123,7 +123,9 @@ class TestJson:
         assert main(["plan", "--json"]) == 0
         plan = json.loads(capsys.readouterr().out)
         assert plan["fleet"]["connections"] == 100_000
-        assert plan["lateness_s"]["p50"] < plan["lateness_s"]["p99"] < plan["lateness_s"]["max"]
+        for topology in plan["topologies"].values():
+            late_s = topology["lateness_s"]
+            assert late_s["p50"] < late_s["p95"] < late_s["p99"] < late_s["max"]
         total = sum(item["usd"] for item in plan["costs"]["items"])
         assert plan["costs"]["total"] == pytest.approx(total)
         assert plan["quotas"][0]["share"] > 0
@@ -177,8 +179,8 @@ class TestOwnPrices:
         free = ("--prices", str(priced(tmp_path, "0")))
         for options in ((), ("--precise",), ("--idle-share", "0")):
             out = printed(capsys, *free, *options)
-            assert "all of it 0.00" in out
-            assert "and costs no more (0.00% of the bill)" in out
+            assert "total 0.00" in out
+            assert "earlier for 0.00 more a month" in out
 
     def test_one_price_is_enough_and_is_named(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -189,8 +191,8 @@ class TestOwnPrices:
         text = json.dumps({"as_of": "2027-01-05", "prices": {"logs": logs}})
         file.write_text(text, encoding="utf-8-sig")
         out = printed(capsys, "--prices", str(file))
-        assert "list prices of 2026-11-24, no free tier) Of 2027-01-05, us-east-1, from" in out
-        assert "from your file: logs." in out
+        assert "list prices of 2026-11-24, no free tier) From your file" in out
+        assert "From your file of 2027-01-05, us-east-1: logs." in out
         assert "heartbeat logs 4,493 GB 4,492.80" in out
         main(["plan", "--json", "--prices", str(file)])
         own = json.loads(capsys.readouterr().out)["costs"]["own_prices"]
@@ -200,7 +202,7 @@ class TestOwnPrices:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--heartbeat", "120"], "the heartbeat must be the shorter"),
+        (["--heartbeat", "120"], "the idle timeout of 120 s must be longer"),
         (["--activity-resolution", "120"], "must be below the idle timeout"),
         (["--lifetime", "60"], "a lifetime of 60 s"),
         (["--precise", "--sweep-interval", "120"], "precise sweeps look 75 s ahead"),
@@ -249,6 +251,7 @@ def test_all_that_end_may_fall_silent() -> None:
         ["--sweep-interval", "90"],
         ["--lifetime", "7201"],
         ["--message-bytes", "131073"],
+        ["--record-bytes", "409601"],
         ["--closes-per-second", "1001"],
         ["--page-latency-ms", "inf"],
     ],

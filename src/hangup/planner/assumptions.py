@@ -21,6 +21,9 @@ like one that takes effect: coalescing activity writes saves none of them."""
 PAGE_BYTES: Final = 1_048_576
 """What one page of a Scan reads at most. DynamoDB API reference, Scan."""
 
+MAX_CONNECTIONS: Final = 1_000_000_000
+"""What the planner takes at most."""
+
 MAX_RECORD_BYTES: Final = 409_600
 """DynamoDB developer guide, quotas: largest item."""
 

@@ -18,6 +18,7 @@ from hangup.planner.assumptions import (
     HEARTBEAT_S,
     MEMORY_GB,
     MESSAGE_TIER,
+    MESSAGE_UNIT_BYTES,
     METRICS,
     MONTH_S,
     PRECISE_ALARMS,
@@ -62,22 +63,21 @@ _Row = tuple[str, float, str, float]
 def costs(fleet: Fleet, sweep: Sweep, queue: Queue | None, prices: Prices) -> tuple[Item, ...]:
     """Return the bill of 30 days; with ``precise`` there is a queue."""
     heartbeats = fleet.heartbeats_per_second * MONTH_S
-    ends = fleet.ends_per_second * MONTH_S
+    ends, sweeps = fleet.ends_per_second * MONTH_S, MONTH_S / fleet.sweep_interval_s
     closes = fleet.idle_closes_per_second * MONTH_S
-    talk = heartbeats * (fleet.message_units + 1)
+    talk = heartbeats * (math.ceil(fleet.message_bytes / MESSAGE_UNIT_BYTES) + 1)
     talk_usd = messages_usd(prices, talk)
     notice_usd = (messages_usd(prices, talk + closes) - talk_usd) / closes if closes else 0.0
     # A close runs the disconnect function twice.
     cleanup_log = (2 * ends + closes) * CLEANUP_LOG_BYTES
     # An eventually consistent read of 4 KB is half a unit.
     parts = sweep.shards * fleet.scan_segments
-    scan_units = parts * math.ceil(fleet.table_bytes / parts / READ_UNIT_BYTES) / 2
-    scan_units *= fleet.sweeps_per_month
+    scan_units = parts * math.ceil(fleet.table_bytes / parts / READ_UNIT_BYTES) / 2 * sweeps
     write_usd, read_usd, log_usd = prices.dynamodb_writes, prices.dynamodb_reads, prices.logs
     join_usd = _cleanup_usd(fleet, prices)
     leave_usd = join_usd + _look_usd(fleet, prices)
     a_close_usd = close_usd(fleet, prices, notice_usd=notice_usd)
-    runs = sweep.shards * fleet.sweeps_per_month
+    runs = sweep.shards * sweeps
     sweep_usd = lambda_usd(prices, sweep.duration_s)
     minutes, minute_usd = fleet.connections * MONTH_S / 60, prices.connection_minutes
     watching_usd = METRICS * prices.metrics + ALARMS * prices.alarms
@@ -118,7 +118,7 @@ def _precise(fleet: Fleet, queue: Queue, prices: Prices) -> list[_Row]:
     invocations = messages / queue.batch
     # Sweeps send ten at once, or all they have; each invocation has a receive and a delete.
     per_sweep = queue.per_second * fleet.sweep_interval_s
-    sends = max(per_sweep / MAX_QUEUE_BATCH, min(1.0, per_sweep)) * fleet.sweeps_per_month
+    sends = max(per_sweep / MAX_QUEUE_BATCH, min(1.0, per_sweep)) / fleet.sweep_interval_s * MONTH_S
     requests = sends + 2 * invocations + EMPTY_RECEIVES_PER_SECOND * MONTH_S
     log_gb = invocations * CLOSE_LOG_BYTES / 1e9
     run_usd = lambda_usd(prices, queue.batch_s)

@@ -165,7 +165,7 @@ def queued_per_sweep(fleet: Fleet) -> tuple[float, float]:
     ahead_s = min(float(LOOK_AHEAD_S), fleet.grace_s)
     silent = fleet.idle_closes_per_second * max(fleet.sweep_interval_s, ahead_s)
     talking = max(0.0, fleet.connections - fleet.idle_closes_per_second * fleet.grace_s)
-    recorded_every_s = fleet.heartbeats_per_write * fleet.heartbeat_s
+    recorded_every_s = fleet.heartbeats_per_recorded_time * fleet.heartbeat_s
     due_s = max(0.0, recorded_every_s - (fleet.grace_s - ahead_s))
     return silent, talking * due_s / recorded_every_s
 

@@ -1,4 +1,4 @@
-"""The plan of a fleet: its bill, its quotas, and both topologies compared."""
+"""The plan of a fleet: both topologies, which one to take, and the quotas."""
 
 from dataclasses import dataclass, replace
 
@@ -18,9 +18,9 @@ from hangup.planner.model import (
 from hangup.planner.prices import PriceList, Prices
 from hangup.planner.quotas import Quota, quotas
 
-__all__ = ["WORTH_SHARE", "Plan", "Topology", "make_plan"]
+__all__ = ["Plan", "Topology", "make_plan"]
 
-WORTH_SHARE = 0.01
+_WORTH_SHARE = 0.01
 """Of the whole bill: precise is recommended if it adds no more than this."""
 
 
@@ -28,8 +28,8 @@ WORTH_SHARE = 0.01
 class Topology:
     """One way to deploy Hangup for a fleet; inline, ``queue`` is None.
 
-    ``late_s`` is how long after its deadline a connection is closed, None if the sweeps or the
-    close functions fall further and further behind.
+    ``late_s`` is how long after its deadline a connection is closed, None if sweeps or close
+    functions fall further and further behind. ``added_usd`` is what Hangup adds to the bill.
     """
 
     name: str
@@ -37,16 +37,8 @@ class Topology:
     queue: Queue | None
     late_s: Percentiles | None
     items: tuple[Item, ...]
-
-    @property
-    def added_usd(self) -> float:
-        """What Hangup adds to the bill, dollars a month."""
-        return subtotal_usd(self.items, Group.ADDED)
-
-    @property
-    def total_usd(self) -> float:
-        """The whole bill, dollars a month."""
-        return sum(item.usd for item in self.items)
+    added_usd: float
+    total_usd: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,22 +60,10 @@ class Plan:
 
 def make_plan(fleet: Fleet, prices: PriceList) -> Plan:
     """Return the plan of a fleet."""
-    inline = _topology(replace(fleet, precise=False), prices.prices)
-    recommended, because = (
-        inline,
-        (
-            f"precise looks {LOOK_AHEAD_S} s ahead and needs a sweep every {PRECISE_INTERVAL_S} s, not"
-            f" every {fleet.sweep_interval_s:g} s"
-        ),
-    )
-    topologies = (inline,)
-    if fleet.sweep_interval_s <= PRECISE_INTERVAL_S:
-        ahead = replace(fleet, precise=True)
-        queue = simulate_queue(ahead, estimate_sweep(ahead))
-        precise = _topology(ahead, prices.prices, queue)
-        recommended, because = _advise(fleet, inline, precise, queue)
-        topologies = (inline, precise)
-    planned = topologies[-1] if fleet.precise else inline
+    kinds = (False, True) if fleet.sweep_interval_s <= PRECISE_INTERVAL_S else (False,)
+    topologies = tuple(_topology(replace(fleet, precise=kind), prices.prices) for kind in kinds)
+    planned = topologies[fleet.precise]
+    recommended, because = _advise(fleet, *topologies)
     return Plan(
         fleet=fleet,
         prices=prices,
@@ -95,61 +75,44 @@ def make_plan(fleet: Fleet, prices: PriceList) -> Plan:
     )
 
 
-def _topology(fleet: Fleet, prices: Prices, queue: Queue | None = None) -> Topology:
+def _topology(fleet: Fleet, prices: Prices) -> Topology:
     sweep = estimate_sweep(fleet)
+    queue = simulate_queue(fleet, sweep) if fleet.precise else None
+    items = costs(fleet, sweep, queue, prices)
     return Topology(
-        name="inline" if queue is None else "precise",
+        name="precise" if queue else "inline",
         sweep=sweep,
         queue=queue,
-        late_s=inline_lateness_s(fleet, sweep) if queue is None else queue.late_s,
-        items=costs(fleet, sweep, queue, prices),
+        late_s=queue.late_s if queue else inline_lateness_s(fleet, sweep),
+        items=items,
+        added_usd=subtotal_usd(items, Group.ADDED),
+        total_usd=sum(item.usd for item in items),
     )
 
 
 def _advise(
-    fleet: Fleet, inline: Topology, precise: Topology, queue: Queue
+    fleet: Fleet, inline: Topology, precise: Topology | None = None
 ) -> tuple[Topology, str]:
-    """Return the topology to take, and the first reason that holds."""
-    as_well = "" if inline.sweep.fits else "; inline sweeps fall behind as well"
-    more_usd = precise.added_usd - inline.added_usd
-    # Nothing is no share of a bill of nothing.
-    share = more_usd / inline.total_usd if inline.total_usd else 0.0
-    earlier = "the median close comes {:,.0f} s earlier".format(
-        inline.late_s["p50"] - precise.late_s["p50"] if inline.late_s and precise.late_s else 0
+    """Return the topology to take, and why: the first reason that holds."""
+    if precise is None or precise.queue is None:
+        return inline, f"precise needs a sweep every {PRECISE_INTERVAL_S} s"
+    queue, more_usd = precise.queue, precise.added_usd - inline.added_usd
+    earlier = "closes come earlier"
+    if inline.late_s and precise.late_s:
+        earlier_s = inline.late_s["p50"] - precise.late_s["p50"]
+        earlier = f"the median close comes {earlier_s:,.0f} s earlier"
+    too_short = f"precise needs an idle timeout of at least {LOOK_AHEAD_S} s"
+    too_many = (
+        f"{queue.per_second:,.0f} messages a second are more than the"
+        f" {queue.per_second_at_most:,.0f} that {queue.functions} close functions can take"
     )
+    worth_it = f"{earlier} for {more_usd:,.2f} more a month"
     reasons = (
-        (
-            fleet.idle_timeout_s < LOOK_AHEAD_S,
-            inline,
-            f"precise needs an idle timeout of at least {LOOK_AHEAD_S} s, not"
-            f" {fleet.idle_timeout_s:g} s, to queue a connection before its deadline",
-        ),
-        (
-            not queue.keeps_up,
-            inline,
-            f"{queue.per_second:,.0f} messages a second are more than the"
-            f" {queue.per_second_at_most:,.0f} that {queue.functions} close functions can take"
-            f" (limited by {queue.limited_by}){as_well}",
-        ),
-        (
-            not precise.sweep.fits,
-            inline,
-            f"not even {MAX_SEGMENTS} precise sweeps in parallel can queue every connection",
-        ),
-        (
-            not inline.sweep.fits,
-            precise,
-            f"not even {MAX_SEGMENTS} inline sweeps in parallel can close every idle connection",
-        ),
-        (
-            share <= WORTH_SHARE,
-            precise,
-            f"{earlier} for {more_usd:,.2f} more a month ({share:.2%} of the bill)",
-        ),
+        (fleet.idle_timeout_s < LOOK_AHEAD_S, inline, too_short),
+        (not queue.keeps_up, inline, too_many),
+        (not precise.sweep.fits, inline, f"{MAX_SEGMENTS} precise sweeps cannot queue everything"),
+        (not inline.sweep.fits, precise, f"{MAX_SEGMENTS} inline sweeps cannot close everything"),
+        (more_usd <= _WORTH_SHARE * inline.total_usd, precise, worth_it),
+        (True, inline, f"precise adds over {_WORTH_SHARE:.0%} to the bill; with it {worth_it}"),
     )
-    otherwise = (
-        f"precise costs {more_usd:,.2f} more a month, over {WORTH_SHARE:.0%} of the bill; take it"
-        f" if seconds matter: {earlier}"
-    )
-    found = ((topology, why) for holds, topology, why in reasons if holds)
-    return next(found, (inline, otherwise))
+    return next((topology, why) for holds, topology, why in reasons if holds)

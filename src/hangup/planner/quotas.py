@@ -8,18 +8,27 @@ from bisect import bisect_left
 from dataclasses import dataclass, replace
 
 from hangup.core.limits import MAX_CONNECTION_S
-from hangup.planner.assumptions import CLEANUP_S, HEARTBEAT_S, SCAN_BUDGET_S, SWEEP_BUDGET_S
-from hangup.planner.fleet import MAX_CONNECTIONS, Fleet
+from hangup.planner.assumptions import (
+    CLEANUP_S,
+    HEARTBEAT_S,
+    MAX_CONNECTIONS,
+    SCAN_BUDGET_S,
+    SWEEP_BUDGET_S,
+)
+from hangup.planner.fleet import Fleet
 from hangup.planner.model import Queue, sweep_of
 
 __all__ = ["STAGE_REQUESTS_PER_SECOND", "Quota", "quotas"]
 
-NEW_CONNECTIONS_PER_SECOND = 500
-ACCOUNT_REQUESTS_PER_SECOND = 10_000
 STAGE_REQUESTS_PER_SECOND = 5_000
-LAMBDA_CONCURRENCY = 1_000
-LAMBDA_REQUESTS_PER_SECOND = 10 * LAMBDA_CONCURRENCY
-TABLE_UNITS_PER_SECOND = 40_000
+"""``hangup.cdk``: the throttle of the reference stack."""
+
+_GATEWAY = "API Gateway developer guide, quotas"
+_LAMBDA = "Lambda developer guide, quotas"
+_DYNAMODB = "DynamoDB developer guide, quotas"
+_NEW_CONNECTIONS_PER_SECOND = 500
+_LAMBDA_CONCURRENCY = 1_000
+_LAMBDA_REQUESTS_PER_SECOND = 10 * _LAMBDA_CONCURRENCY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,66 +61,28 @@ def quotas(fleet: Fleet, queue: Queue | None) -> tuple[Quota, ...]:
     heartbeats, ends = fleet.heartbeats_per_second, fleet.ends_per_second
     closes = fleet.idle_closes_per_second
     # A close has a notice and a delete, and runs the disconnect function twice.
-    cleanups = 2 * ends + closes
-    invocations = heartbeats + cleanups + (queue.per_second / queue.batch if queue else 0)
-    gateway, functions = "API Gateway developer guide, quotas", "Lambda developer guide, quotas"
-    rows = [
-        (
-            "requests to the API, account",
-            heartbeats + ends + 2 * closes,
-            ACCOUNT_REQUESTS_PER_SECOND,
-            "a second",
-            gateway,
-        ),
-        (
-            "Lambda requests, account",
-            invocations,
-            LAMBDA_REQUESTS_PER_SECOND,
-            "a second",
-            f"{functions}: ten a second for each unit of concurrency",
-        ),
-        (
-            "heartbeats, joins, leaves at once",
-            heartbeats * HEARTBEAT_S + cleanups * CLEANUP_S,
-            LAMBDA_CONCURRENCY,
-            "",
-            f"{functions}: concurrent executions",
-        ),
-        ("new connections", ends, NEW_CONNECTIONS_PER_SECOND, "a second", gateway),
-        (
-            "live connections",
-            fleet.connections,
-            NEW_CONNECTIONS_PER_SECOND * MAX_CONNECTION_S,
-            "",
-            f"{gateway}: 500 new ones a second for 2 hours",
-        ),
-        (
-            "activity writes, one table",
-            heartbeats * fleet.write_units,
-            TABLE_UNITS_PER_SECOND,
-            "units a second",
-            "DynamoDB developer guide, quotas: on-demand table",
-        ),
+    calls, cleanups = heartbeats + ends + 2 * closes, 2 * ends + closes
+    runs = heartbeats + cleanups + (queue.per_second / queue.batch if queue else 0)
+    busy = heartbeats * HEARTBEAT_S + cleanups * CLEANUP_S
+    writes = heartbeats * fleet.write_units
+    stage, live = STAGE_REQUESTS_PER_SECOND, _NEW_CONNECTIONS_PER_SECOND * MAX_CONNECTION_S
+    rate, new = "a second", f"{_GATEWAY}: 500 new ones a second for 2 hours"
+    per_concurrency = f"{_LAMBDA}: ten a second for each unit of concurrency"
+    rows: list[tuple[str, float, float, str, str]] = [
+        ("API Gateway requests", calls, 10_000, rate, _GATEWAY),
+        ("Lambda requests", runs, _LAMBDA_REQUESTS_PER_SECOND, rate, per_concurrency),
+        ("Lambda functions at once", busy, _LAMBDA_CONCURRENCY, "", f"{_LAMBDA}: concurrency"),
+        ("new connections", ends, _NEW_CONNECTIONS_PER_SECOND, rate, _GATEWAY),
+        ("live connections", fleet.connections, live, "", new),
+        ("activity writes, one table", writes, 40_000, f"units {rate}", _DYNAMODB),
     ]
-    ours = [
-        (
-            "requests, reference stage",
-            heartbeats + ends,
-            STAGE_REQUESTS_PER_SECOND,
-            "a second",
-            "hangup.cdk: the throttle of the reference stack",
-        )
+    ours: list[tuple[str, float, float, str, str]] = [
+        ("requests, reference stage", heartbeats + ends, stage, rate, "the stage's throttle")
     ]
     if queue is not None and queue.per_second:
-        ours.append(
-            (
-                "messages to close functions",
-                queue.per_second,
-                queue.per_second_at_most,
-                "a second",
-                f"{queue.functions} functions at once at most, limited by {queue.limited_by}",
-            )
-        )
+        functions = f"{queue.functions} functions at once at most, limited by {queue.limited_by}"
+        most = queue.per_second_at_most
+        ours.append(("messages to close functions", queue.per_second, most, rate, functions))
     found = [
         Quota(
             name=name,
@@ -119,11 +90,10 @@ def quotas(fleet: Fleet, queue: Queue | None) -> tuple[Quota, ...]:
             limit=limit,
             unit=unit,
             reached_at=int(fleet.connections * limit / load),
-            ours=(row in ours),
+            ours=number >= len(rows),
             source=source,
         )
-        for row in (*rows, *ours)
-        for name, load, limit, unit, source in (row,)
+        for number, (name, load, limit, unit, source) in enumerate([*rows, *ours])
     ]
     return tuple(sorted([*found, _sweep(fleet)], key=lambda quota: (quota.ours, -quota.share)))
 
@@ -138,12 +108,9 @@ def _sweep(fleet: Fleet) -> Quota:
         return not sweep_of(replace(fleet, connections=connections), shards=1).fits
 
     one = sweep_of(fleet, shards=1)
-    # Whichever of the two limits is met first.
-    load, limit = max(
-        (one.duration_s, SWEEP_BUDGET_S),
-        (one.read_by_s, SCAN_BUDGET_S),
-        key=lambda time_s: time_s[0] / time_s[1],
-    )
+    # Whichever of its two limits it meets first.
+    times_s = (one.duration_s, SWEEP_BUDGET_S), (one.read_by_s, SCAN_BUDGET_S)
+    load, limit = max(times_s, key=lambda time_s: time_s[0] / time_s[1])
     return Quota(
         name="sweep, one invocation",
         load=load,

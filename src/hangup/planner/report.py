@@ -15,15 +15,10 @@ __all__ = ["as_json", "as_text"]
 _WIDTH = 100
 
 
-def as_text(plan: Plan) -> str:
-    """Return the whole plan, lines of at most 100 characters where the numbers allow it."""
-    parts = (_fleet(plan), _costs(plan), _sweep(plan), _delay(plan), _quotas(plan))
-    return "\n\n".join("\n".join(lines) for lines in parts)
-
-
 def as_json(plan: Plan) -> dict[str, object]:
     """Return the plan as one JSON object; names carry their units."""
-    prices, items = plan.prices, plan.planned.items
+    prices, planned, sweep = plan.prices, plan.planned, plan.planned.sweep
+    own = {"names": prices.own, "region": prices.own_region, "as_of": prices.own_as_of}
     return {
         "fleet": asdict(plan.fleet),
         "costs": {
@@ -31,35 +26,37 @@ def as_json(plan: Plan) -> dict[str, object]:
             "region": prices.region,
             "as_of": prices.as_of,
             "month_days": MONTH_S // 86_400,
-            "own_prices": prices.own and asdict(prices.own),
-            "items": [asdict(item) for item in items],
-            "subtotals": {str(group): subtotal_usd(items, group) for group in Group},
-            "total": plan.planned.total_usd,
+            "own_prices": own if prices.own else None,
+            "items": [asdict(item) for item in planned.items],
+            "subtotals": {str(group): subtotal_usd(planned.items, group) for group in Group},
+            "total": planned.total_usd,
         },
         "sweep": {
+            **asdict(sweep),
+            "duration_s": sweep.duration_s,
+            "fits": sweep.fits,
             "closes": plan.fleet.closes_per_sweep,
             "one_invocation_s": sweep_of(plan.fleet, shards=1).duration_s,
-            **asdict(plan.planned.sweep),
-            "duration_s": plan.planned.sweep.duration_s,
-            "fits": plan.planned.sweep.fits,
         },
         "topologies": {
             topology.name: {
                 "lateness_s": topology.late_s,
                 "shards": topology.sweep.shards,
+                "queue": topology.queue and asdict(topology.queue),
                 "added_usd": topology.added_usd,
                 "total_usd": topology.total_usd,
-                "queue": topology.queue and asdict(topology.queue),
             }
             for topology in plan.topologies
         },
-        "recommended": {
-            "topology": plan.recommended.name,
-            "shards": plan.recommended.sweep.shards,
-            "because": plan.because,
-        },
+        "recommended": {"topology": plan.recommended.name, "because": plan.because},
         "quotas": [{**asdict(quota), "share": quota.share} for quota in plan.quotas],
     }
+
+
+def as_text(plan: Plan) -> str:
+    """Return the whole plan, lines of at most 100 characters where the numbers allow it."""
+    parts = (_fleet(plan), _costs(plan), _sweep(plan), _delay(plan), _quotas(plan))
+    return "\n\n".join("\n".join(lines) for lines in parts)
 
 
 def _fleet(plan: Plan) -> list[str]:
@@ -75,98 +72,85 @@ def _fleet(plan: Plan) -> list[str]:
 
 
 def _costs(plan: Plan) -> list[str]:
-    prices, own = plan.prices, plan.prices.own
-    lines = [
-        f"COST, {prices.currency} for 30 days ({prices.region}, list prices of {prices.as_of}, no"
-        " free tier)"
-    ]
-    if own is not None:
-        names = ", ".join(own.names)
-        lines += wrap(f"From your file of {own.as_of}, {own.region}: {names}.", _WIDTH)
+    prices, items = plan.prices, plan.planned.items
+    where = f"{prices.region}, list prices of {prices.as_of}, no free tier"
+    lines = [f"COST, {prices.currency} for 30 days ({where})"]
+    if prices.own:
+        source = f"your file of {prices.own_as_of}, {prices.own_region}"
+        lines += wrap(f"From {source}: {', '.join(prices.own)}.", _WIDTH)
     rows = []
     for group in Group:
-        for item in plan.planned.items:
-            if item.group is group:
-                quantity = f"{item.quantity:,.0f} {item.unit}" if item.unit else ""
-                rows.append((f"  {item.name}", quantity, f"{item.usd:,.2f}"))
-        rows.append((f"{group}", "", f"{subtotal_usd(plan.planned.items, group):,.2f}"))
+        rows += [
+            (f"  {item.name}", f"{item.quantity:,.0f} {item.unit}" if item.unit else "", f"{item.usd:,.2f}")
+            for item in items
+            if item.group is group
+        ]
+        rows.append((f"{group}", "", f"{subtotal_usd(items, group):,.2f}"))
     rows.append(("total", "", f"{plan.planned.total_usd:,.2f}"))
     lines += _aligned(rows, right=(1, 2))
-    if plan.fleet.heartbeats_per_write > 1:
-        lines += wrap(
-            f"An activity resolution of {plan.fleet.resolution_s:g} s saves no write unit: DynamoDB"
-            " charges a write whose condition is false like one that takes effect.",
-            _WIDTH,
-        )
+    if plan.fleet.heartbeats_per_recorded_time > 1:
+        lines.append("An activity resolution saves no write unit: DynamoDB charges refused writes.")
     return lines
 
 
 def _sweep(plan: Plan) -> list[str]:
     sweep, one = plan.planned.sweep, sweep_of(plan.fleet, shards=1)
     verb = "queue" if sweep.precise else "close"
-    at_most = f"{1000 / sweep.interval_ms:,.0f}"
+    speed = f"{1000 / sweep.interval_ms:,.0f}", f"limited by {sweep.limited_by}"
     rows = [
         ("  pages of 1 MB", f"{sweep.pages:,}", ""),
-        ("  closes per sweep", f"{plan.fleet.closes_per_sweep:,.1f}", ""),
-        ("  queued per sweep", f"{sweep.found:,.1f}", ""),
-        (f"  {verb}d a second at most", at_most, f"limited by {sweep.limited_by}"),
+        (f"  connections to {verb}", f"{sweep.found:,.1f}", ""),
+        (f"  {verb}d a second at most", *speed),
         ("  one invocation takes", f"{one.duration_s:,.1f} s", f"of at most {sweep.budget_s:g} s"),
     ]
-    if not sweep.precise:
-        del rows[2]
     verdict = "One sweep is enough: shards=1."
     if not sweep.fits:
         verdict = (
-            f"Not even {MAX_SEGMENTS} sweeps in parallel can read and {verb} everything: sweeps"
-            " fall behind, and closes come later and later."
+            f"{MAX_SEGMENTS} sweeps in parallel cannot read and {verb} everything: they fall"
+            " behind, and closes come later and later."
         )
     elif sweep.shards > 1:
-        with_one = (
-            "the connections it queues last are closed late" if one.fits else "it falls behind"
-        )
+        late = "connections it queues last are closed late" if one.fits else "sweeps fall behind"
         verdict = (
-            f"One sweep takes too long: run {sweep.shards} in parallel (shards={sweep.shards},"
-            f" {sweep.duration_s:.1f} s each). Cost and delay here are for {sweep.shards}; with"
-            f" one, {with_one}."
+            f"One sweep takes too long: run {sweep.shards} in parallel (shards={sweep.shards}),"
+            f" {sweep.duration_s:.1f} s each. With one, {late}."
         )
     return ["SWEEP, on average", *_aligned(rows, right=(1,)), *wrap(verdict, _WIDTH)]
 
 
 def _delay(plan: Plan) -> list[str]:
-    rows = [("", "p50", "p95", "p99", "max", "adds", "shards")]
+    names = ("p50", "p95", "p99", "max")
+    rows: list[tuple[str, ...]] = [("", *names, "adds", "shards")]
+    notes = []
     for topology in plan.topologies:
-        late_s = topology.late_s or dict.fromkeys(rows[0][1:5])
-        seconds = ["-" if value is None else _seconds(value) for value in late_s.values()]
-        shards = f"{topology.sweep.shards}" if topology.sweep.fits else "-"
-        rows.append((f"  {topology.name}", *seconds, f"{topology.added_usd:,.2f}", shards))
-    lines = [
-        f"CLOSE DELAY, seconds after the deadline, and what it adds, {plan.prices.currency} for 30"
-        " days",
-        *_aligned(rows, right=range(1, 7)),
-    ]
-    if any(topology.late_s is None for topology in plan.topologies):
-        lines.append("-: sweeps or close functions fall behind, and closes come later and later.")
-    for topology in plan.topologies:
-        if topology.queue is not None and topology.queue.live:
-            lines += wrap(
-                f"With precise, each sweep also queues {topology.queue.live:,.0f} connections whose"
-                " clients are between two heartbeats.",
-                _WIDTH,
+        late_s, queue = topology.late_s, topology.queue
+        delays = [_seconds(late_s[name]) if late_s else "-" for name in names]
+        adds, shards = f"{topology.added_usd:,.2f}", f"{topology.sweep.shards}"
+        rows.append((f"  {topology.name}", *delays, adds, shards))
+        if not late_s:
+            notes.append(f"{topology.name} falls behind: closes come later and later.")
+        if queue and queue.live:
+            notes.append(
+                f"With precise a sweep also queues {queue.live:,.0f} connections whose clients are"
+                " between two heartbeats."
             )
     taken = plan.recommended
     arguments = f"precise={taken.queue is not None}, shards={taken.sweep.shards}"
-    return [*lines, *wrap(f"Take {taken.name} ({arguments}): {plan.because}.", _WIDTH)]
+    notes.append(f"Take {taken.name} ({arguments}): {plan.because}.")
+    header = f"CLOSE DELAY, seconds after the deadline; adds {plan.prices.currency} for 30 days"
+    table = _aligned(rows, right=range(1, 7))
+    return [header, *table, *(line for note in notes for line in wrap(note, _WIDTH))]
 
 
 def _quotas(plan: Plan) -> list[str]:
-    rows = [("", "load", "limit", "", "used", "reached at")]
+    rows = [("", "load", "limit", "", "used", "connections")]
     for quota in plan.quotas:
-        load, limit = (f"{each:,.{0 if each >= 10 else 1}f}" for each in (quota.load, quota.limit))
         name = f"  {quota.name} (ours)" if quota.ours else f"  {quota.name}"
+        load, limit = _rounded(quota.load), _rounded(quota.limit)
         rows.append((name, load, limit, quota.unit, f"{quota.share:.0%}", f"{quota.reached_at:,}"))
     first = plan.quotas[0]
     return [
-        "QUOTAS, those of AWS first; reached at this number of connections",
+        "QUOTAS of AWS, and with how many connections each is reached",
         *_aligned(rows, right=(1, 2, 4, 5)),
         "(ours): set by Hangup, not by AWS. The stage is part of the reference stack only.",
         f"First: {first.name}, {'exceeded' if first.share > 1 else f'{first.share:.0%} used'}.",
@@ -177,12 +161,16 @@ def _seconds(value: float) -> str:
     return f"{value:,.1f}" if value >= 1 else f"{value:.2f}"
 
 
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:,.1f}"  # noqa: PLR2004 - digits worth showing
+
+
 def _aligned(rows: Sequence[Sequence[str]], *, right: Collection[int]) -> list[str]:
     """Return the rows with their columns aligned, those in ``right`` to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            cell.rjust(width) if column in right else cell.ljust(width)
+            f"{cell:{'>' if column in right else '<'}{width}}"
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
