@@ -130,6 +130,18 @@ class TestJson:
         assert plan["costs"]["total"] == pytest.approx(total)
         assert plan["quotas"][0]["share"] > 0
 
+    def test_says_how_many_close_functions_there_are(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        main(["plan", "--json", "--precise", "--closes-per-second", "1000"])
+        plan = json.loads(capsys.readouterr().out)
+        (source,) = (
+            quota["source"]
+            for quota in plan["quotas"]
+            if quota["name"] == "messages to close functions"
+        )
+        assert source == "7 functions at once at most, limited by pace"
+
     def test_closes_per_hour_are_another_way_to_say_the_share(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -19,6 +19,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from hangup.core.due import LOOK_AHEAD_S
 from hangup.core.limits import MAX_QUEUE_BATCH, MAX_SEGMENTS
@@ -44,7 +45,7 @@ from hangup.planner.fleet import Fleet
 __all__ = ["Percentiles", "Queue", "Sweep", "estimate_sweep", "inline_lateness_s", "simulate_queue"]
 
 Percentiles = Mapping[str, float]
-"""Seconds by name: ``p50``, ``p95``, ``p99`` and ``max``."""
+"""Seconds by name: ``mean``, ``p50``, ``p95``, ``p99`` and ``max``."""
 
 _PERCENTS = (50, 95, 99)
 _SAMPLES = 5_000
@@ -295,4 +296,4 @@ def _close(
 def _percentiles(seconds: Sequence[float]) -> Percentiles:
     ordered = sorted(seconds)
     found = {f"p{percent}": ordered[len(ordered) * percent // 100] for percent in _PERCENTS}
-    return {**found, "max": ordered[-1]}
+    return {"mean": fmean(ordered), **found, "max": ordered[-1]}

@@ -81,7 +81,11 @@ def _costs(plan: Plan) -> list[str]:
     rows = []
     for group in Group:
         rows += [
-            (f"  {item.name}", f"{item.quantity:,.0f} {item.unit}" if item.unit else "", f"{item.usd:,.2f}")
+            (
+                f"  {item.name}",
+                f"{item.quantity:,.0f} {item.unit}" if item.unit else "",
+                f"{item.usd:,.2f}",
+            )
             for item in items
             if item.group is group
         ]
@@ -125,8 +129,8 @@ def _delay(plan: Plan) -> list[str]:
     for topology in plan.topologies:
         late_s, queue = topology.late_s, topology.queue
         delays = [_seconds(late_s[name]) if late_s else "-" for name in names]
-        adds, shards = f"{topology.added_usd:,.2f}", f"{topology.sweep.shards}"
-        rows.append((f"  {topology.name}", *delays, adds, shards))
+        added, shards = f"{topology.added_usd:,.2f}", f"{topology.sweep.shards}"
+        rows.append((f"  {topology.name}", *delays, added, shards))
         if not late_s:
             notes.append(f"{topology.name} falls behind: closes come later and later.")
         if queue and queue.live:
@@ -137,7 +141,8 @@ def _delay(plan: Plan) -> list[str]:
     taken = plan.recommended
     arguments = f"precise={taken.queue is not None}, shards={taken.sweep.shards}"
     notes.append(f"Take {taken.name} ({arguments}): {plan.because}.")
-    header = f"CLOSE DELAY, seconds after the deadline; adds {plan.prices.currency} for 30 days"
+    adds = f"what Hangup adds ({plan.prices.currency} for 30 days)"
+    header = f"CLOSE DELAY in seconds after the deadline, and {adds}"
     table = _aligned(rows, right=range(1, 7))
     return [header, *table, *(line for note in notes for line in wrap(note, _WIDTH))]
 
@@ -150,7 +155,7 @@ def _quotas(plan: Plan) -> list[str]:
         rows.append((name, load, limit, quota.unit, f"{quota.share:.0%}", f"{quota.reached_at:,}"))
     first = plan.quotas[0]
     return [
-        "QUOTAS of AWS, and with how many connections each is reached",
+        "QUOTAS of AWS, and the number of connections that reaches each",
         *_aligned(rows, right=(1, 2, 4, 5)),
         "(ours): set by Hangup, not by AWS. The stage is part of the reference stack only.",
         f"First: {first.name}, {'exceeded' if first.share > 1 else f'{first.share:.0%} used'}.",
