@@ -55,8 +55,7 @@ PAGE_LATENCY_MS: Final = 50.0
 
 PAGE_CPU_MS: Final = 1.2
 """CPU of our side for one page, on the safe side. Measured: 0.5 to 0.6 ms, from 0.07 to 0.09 s for
-a million records of which ten are idle (``growth_check_cpu_1m`` of ``benchmarks/results.json``).
-Those have 137 bytes and come in 143 pages of 7,000, so a page is nearly as full as it can be."""
+a million records in 143 pages (``growth_check_cpu_1m`` of ``benchmarks/results.json``)."""
 
 CLOSE_CPU_MS: Final = 1.0
 """CPU of one close: claim, notice, delete, hand-over, on the safe side. Measured with TLS at the

@@ -74,31 +74,29 @@ def costs(fleet: Fleet, sweep: Sweep, queue: Queue | None, prices: Prices) -> tu
     parts = sweep.shards * fleet.scan_segments
     scan_units = parts * math.ceil(fleet.table_bytes / parts / READ_UNIT_BYTES) / 2 * sweeps
     write_usd, read_usd, log_usd = prices.dynamodb_writes, prices.dynamodb_reads, prices.logs
-    join_usd = _cleanup_usd(fleet, prices)
-    leave_usd = join_usd + _look_usd(fleet, prices)
+    join_usd, look_usd = _cleanup_usd(fleet, prices), _look_usd(fleet, prices)
     a_close_usd = close_usd(fleet, prices, notice_usd=notice_usd)
-    runs = sweep.shards * sweeps
+    minutes = fleet.connections * MONTH_S / 60
+    metrics = METRICS + (PRECISE_METRICS if queue else 0)
+    alarms = ALARMS + (PRECISE_ALARMS if queue else 0)
+    watching_usd = metrics * prices.metrics + alarms * prices.alarms
     sweep_usd = lambda_usd(prices, sweep.duration_s)
-    minutes, minute_usd = fleet.connections * MONTH_S / 60, prices.connection_minutes
-    watching_usd = METRICS * prices.metrics + ALARMS * prices.alarms
-    if queue is not None:
-        watching_usd += PRECISE_METRICS * prices.metrics + PRECISE_ALARMS * prices.alarms
     rows: dict[Group, list[_Row]] = {
         Group.THERE: [
             ("heartbeats and their answers", talk, "messages", talk_usd / talk),
             ("activity writes", heartbeats * fleet.write_units, "write units", write_usd),
             ("heartbeat function", heartbeats, "invocations", lambda_usd(prices, HEARTBEAT_S)),
             ("heartbeat logs", heartbeats * HEARTBEAT_LOG_BYTES / 1e9, "GB", log_usd * 1e9),
-            ("connection minutes", minutes, "minutes", minute_usd),
+            ("connection minutes", minutes, "minutes", prices.connection_minutes),
         ],
         Group.COMING_AND_GOING: [
             ("joins", ends, "joins", join_usd),
-            ("leaves by the client", ends - closes, "leaves", leave_usd),
+            ("leaves by the client", ends - closes, "leaves", join_usd + look_usd),
             ("logs of joins and cleanups", cleanup_log / 1e9, "GB", log_usd * 1e9),
         ],
         Group.ADDED: [
             ("sweep: reading the table", scan_units, "read units", read_usd),
-            ("sweep: function", runs, "invocations", sweep_usd),
+            ("sweep: function", sweep.shards * sweeps, "invocations", sweep_usd),
             ("closes, with notice and cleanup", closes, "closes", a_close_usd),
             ("metrics and alarms, at most", 1, "", watching_usd),
         ],

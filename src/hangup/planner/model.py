@@ -19,7 +19,6 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from hangup.core.due import LOOK_AHEAD_S
 from hangup.core.limits import MAX_QUEUE_BATCH, MAX_SEGMENTS
@@ -187,9 +186,9 @@ class Queue:
     """What the close functions get from the queue with ``precise``, on average.
 
     ``functions`` close at once at most. ``silent`` and ``live`` are the connections that one sweep
-    queues; each takes a turn of the functions here, though live ones take none: so
-    ``per_second_at_most`` is on the safe side. An invocation gets ``batch`` messages and runs for
-    ``batch_s``. ``late_s`` is how late closes are, None if they fall further and further behind.
+    queues. ``per_second_at_most`` counts a turn for each, which live ones do not take: it is on the
+    safe side. An invocation gets ``batch`` messages and runs for ``batch_s``. ``late_s`` is how
+    late closes are, None if they fall further and further behind.
     """
 
     functions: int
@@ -296,4 +295,4 @@ def _close(
 def _percentiles(seconds: Sequence[float]) -> Percentiles:
     ordered = sorted(seconds)
     found = {f"p{percent}": ordered[len(ordered) * percent // 100] for percent in _PERCENTS}
-    return {"mean": fmean(ordered), **found, "max": ordered[-1]}
+    return {"mean": sum(ordered) / len(ordered), **found, "max": ordered[-1]}

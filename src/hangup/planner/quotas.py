@@ -23,9 +23,6 @@ __all__ = ["STAGE_REQUESTS_PER_SECOND", "Quota", "quotas"]
 STAGE_REQUESTS_PER_SECOND = 5_000
 """``hangup.cdk``: the throttle of the reference stack."""
 
-_GATEWAY = "API Gateway developer guide, quotas"
-_LAMBDA = "Lambda developer guide, quotas"
-_DYNAMODB = "DynamoDB developer guide, quotas"
 _NEW_CONNECTIONS_PER_SECOND = 500
 _LAMBDA_CONCURRENCY = 1_000
 _LAMBDA_REQUESTS_PER_SECOND = 10 * _LAMBDA_CONCURRENCY
@@ -66,23 +63,25 @@ def quotas(fleet: Fleet, queue: Queue | None) -> tuple[Quota, ...]:
     busy = heartbeats * HEARTBEAT_S + cleanups * CLEANUP_S
     writes = heartbeats * fleet.write_units
     stage, live = STAGE_REQUESTS_PER_SECOND, _NEW_CONNECTIONS_PER_SECOND * MAX_CONNECTION_S
-    rate, new = "a second", f"{_GATEWAY}: 500 new ones a second for 2 hours"
-    per_concurrency = f"{_LAMBDA}: ten a second for each unit of concurrency"
+    rate, guide = "a second", "developer guide, quotas"
+    gateway, functions = f"API Gateway {guide}", f"Lambda {guide}"
+    new = f"{gateway}: 500 new ones a second for 2 hours"
+    per_concurrency = f"{functions}: ten a second for each unit of concurrency"
     rows: list[tuple[str, float, float, str, str]] = [
-        ("API Gateway requests", calls, 10_000, rate, _GATEWAY),
+        ("API Gateway requests", calls, 10_000, rate, gateway),
         ("Lambda requests", runs, _LAMBDA_REQUESTS_PER_SECOND, rate, per_concurrency),
-        ("Lambda functions at once", busy, _LAMBDA_CONCURRENCY, "", f"{_LAMBDA}: concurrency"),
-        ("new connections", ends, _NEW_CONNECTIONS_PER_SECOND, rate, _GATEWAY),
+        ("Lambda functions at once", busy, _LAMBDA_CONCURRENCY, "", f"{functions}: concurrency"),
+        ("new connections", ends, _NEW_CONNECTIONS_PER_SECOND, rate, gateway),
         ("live connections", fleet.connections, live, "", new),
-        ("activity writes, one table", writes, 40_000, f"units {rate}", _DYNAMODB),
+        ("activity writes, one table", writes, 40_000, f"units {rate}", f"DynamoDB {guide}"),
     ]
     ours: list[tuple[str, float, float, str, str]] = [
         ("requests, reference stage", heartbeats + ends, stage, rate, "the stage's throttle")
     ]
     if queue is not None and queue.per_second:
-        functions = f"{queue.functions} functions at once at most, limited by {queue.limited_by}"
+        closing = f"{queue.functions} functions at once at most, limited by {queue.limited_by}"
         most = queue.per_second_at_most
-        ours.append(("messages to close functions", queue.per_second, most, rate, functions))
+        ours.append(("messages to close functions", queue.per_second, most, rate, closing))
     found = [
         Quota(
             name=name,

@@ -80,15 +80,9 @@ def _costs(plan: Plan) -> list[str]:
         lines += wrap(f"From {source}: {', '.join(prices.own)}.", _WIDTH)
     rows = []
     for group in Group:
-        rows += [
-            (
-                f"  {item.name}",
-                f"{item.quantity:,.0f} {item.unit}" if item.unit else "",
-                f"{item.usd:,.2f}",
-            )
-            for item in items
-            if item.group is group
-        ]
+        for item in (item for item in items if item.group is group):
+            quantity = f"{item.quantity:,.0f} {item.unit}" if item.unit else ""
+            rows.append((f"  {item.name}", quantity, f"{item.usd:,.2f}"))
         rows.append((f"{group}", "", f"{subtotal_usd(items, group):,.2f}"))
     rows.append(("total", "", f"{plan.planned.total_usd:,.2f}"))
     lines += _aligned(rows, right=(1, 2))
