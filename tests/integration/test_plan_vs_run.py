@@ -1,4 +1,4 @@
-"""The simulation's lateness against real clients on the local stack, swept every second."""
+"""The plan's lateness against real clients on the local stack, swept every second."""
 
 import asyncio
 import random
@@ -9,8 +9,15 @@ from typing import Any
 import pytest
 
 from hangup.local.participants import Participant
+from hangup.planner.assumptions import VCPU_SHARE
 from hangup.planner.fleet import Fleet
-from hangup.planner.simulation import Simulated, simulate
+from hangup.planner.model import (
+    Percentiles,
+    Sweep,
+    estimate_sweep,
+    inline_lateness_s,
+    simulate_queue,
+)
 from hangup.sessions.model import Role
 from tests.support.local_stack import IDLE_TIMEOUT_S, Stack
 
@@ -35,7 +42,7 @@ SLACK_S = 1.5
 """For the latest one: a sweep that a busy machine starts or finishes late."""
 
 
-def simulated(*, precise: bool) -> Simulated:
+def planned(*, precise: bool) -> tuple[Sweep, Percentiles]:
     fleet = Fleet(
         connections=CLIENTS,
         heartbeat_s=HEARTBEAT_S,
@@ -43,15 +50,16 @@ def simulated(*, precise: bool) -> Simulated:
         sweep_interval_s=SWEEP_INTERVAL_S,
         lifetime_s=30,
         idle_share=1,
+        page_latency_ms=PAGE_MS,
+        # A whole vCPU, where the planner counts with a share of one.
+        close_cpu_ms=CLOSE_INTERVAL_MS * VCPU_SHARE,
+        closes_per_second=0,
         precise=precise,
     )
-    return simulate(
-        fleet,
-        page_ms=PAGE_MS,
-        close_interval_ms=CLOSE_INTERVAL_MS,
-        sweeps=600,
-        draw=random.Random(5).random,  # noqa: S311 - seeded on purpose
-    )
+    sweep = estimate_sweep(fleet)
+    late_s = simulate_queue(fleet, sweep).late_s if precise else inline_lateness_s(fleet, sweep)
+    assert late_s is not None
+    return sweep, late_s
 
 
 async def sweep_every_second(
@@ -84,36 +92,31 @@ async def fall_silent(client: Participant, *, wait_s: float) -> float:
     return (int(str(notice["timestamp"])) - last_ms) / 1000 - IDLE_TIMEOUT_S
 
 
-def test_closes_are_as_late_as_simulated(stack: Stack) -> None:
+def test_closes_are_as_late_as_planned(stack: Stack) -> None:
     late, counts = play(stack)
-    expected = simulated(precise=False)
+    _, expected = planned(precise=False)
     assert sum(int(count["closed"]) for count in counts) == CLIENTS
     assert_as_late(late, expected, mean_within_s=TOLERANCE_S)
 
 
-def test_precise_closes_are_as_late_as_simulated(precise_stack: Stack) -> None:
+def test_precise_closes_are_as_late_as_planned(precise_stack: Stack) -> None:
     # The first invocation of each function takes its time to start.
     precise_stack.sweep()
     late, counts = play(precise_stack)
-    expected = simulated(precise=True)
+    sweep, expected = planned(precise=True)
     assert sum(int(count["closed"]) for count in counts) == 0
     # With so short a timeout every sweep queues everybody.
     queued = [int(count["queued"]) for count in counts]
-    assert max(queued) == pytest.approx(max(expected.queued_per_sweep), abs=2)
-    assert statistics.median(late) == pytest.approx(
-        statistics.median(expected.lateness_s), abs=PRECISE_MEDIAN_TOLERANCE_S
-    )
+    assert max(queued) == pytest.approx(sweep.found, abs=2)
+    assert statistics.median(late) == pytest.approx(expected["p50"], abs=PRECISE_MEDIAN_TOLERANCE_S)
     assert_as_late(late, expected, mean_within_s=PRECISE_TOLERANCE_S)
 
 
-def assert_as_late(late: list[float], expected: Simulated, *, mean_within_s: float) -> None:
-    assert expected.closed_while_talking == 0
+def assert_as_late(late: list[float], expected: Percentiles, *, mean_within_s: float) -> None:
     assert len(late) == CLIENTS
     assert min(late) > 0
-    assert max(late) < max(expected.lateness_s) + SLACK_S
-    assert statistics.mean(late) == pytest.approx(
-        statistics.mean(expected.lateness_s), abs=mean_within_s
-    )
+    assert max(late) < expected["max"] + SLACK_S
+    assert statistics.mean(late) == pytest.approx(expected["mean"], abs=mean_within_s)
 
 
 def play(stack: Stack) -> tuple[list[float], list[Mapping[str, Any]]]:

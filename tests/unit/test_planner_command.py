@@ -1,10 +1,8 @@
 """``hangup plan``: its options, its table, its JSON and its charts."""
 
-import importlib.util
 import json
 import re
 import signal
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +12,6 @@ from hangup.cli.app import main
 from hangup.planner.prices import packaged_prices_text
 from tests.support.cloudformation_stub import assert_one_sentence
 from tests.support.documents import README, ROOT
-
-SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(autouse=True)
@@ -39,10 +35,8 @@ class TestText:
         for part in (
             "COST",
             "SWEEP",
-            "A CLOSE COMES",
-            "TOPOLOGY",
+            "CLOSE DELAY",
             "QUOTAS",
-            "WHAT ELSE",
             "One sweep",
         ):
             assert part in out
@@ -55,28 +49,28 @@ class TestText:
         assert len({len(line) for line in bill}) == 1
 
     def test_says_how_many_sweeps_it_takes(self, capsys: pytest.CaptureFixture[str]) -> None:
-        out = printed(capsys, "--connections", "9000000")
-        assert "One sweep takes too long, 2 side by side do not: segments=2" in out
-        assert "falls behind" in out
+        out = printed(capsys, "--connections", "8000000")
+        assert "One sweep takes too long: run 2 in parallel (shards=2)" in out
+        assert "With one, sweeps fall behind." in out
         out = printed(capsys, "--connections", "4000000", "--precise")
-        assert "2 side by side do not: segments=2" in out
-        assert "what it comes to last is late by more" in out
+        assert "run 2 in parallel (shards=2)" in out
+        assert "connections it queues last are closed late" in out
 
     def test_says_when_no_number_of_sweeps_is_enough(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:
         crowd = ("--connections", "200000", "--idle-share", "1", "--lifetime", "300")
         out = printed(capsys, *crowd)
-        assert "Not even 20 sweeps side by side can read and close it all" in out
+        assert "20 sweeps in parallel cannot read and close everything" in out
         assert "Take inline" in out
         assert "833 messages a second are more than the 182" in out
-        assert "inline sweeps fall behind as well" in out
-        assert "closes come later and later" in printed(capsys, *crowd, "--precise")
+        assert "inline falls behind: closes come later and later" in out
+        assert "precise falls behind: closes come later and later" in out
 
     def test_recommends_a_topology_and_says_why(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = printed(capsys, "--connections", "1000000")
-        assert "Take precise (precise=True, segments=1): the median close comes 37 s earlier" in out
-        assert "Take inline (precise=False, segments=1): precise needs an idle timeout" in printed(
+        assert "Take precise (precise=True, shards=1): the median close comes 37 s earlier" in out
+        assert "Take inline (precise=False, shards=1): precise needs an idle timeout" in printed(
             capsys, "--idle-timeout", "74"
         )
 
@@ -87,17 +81,18 @@ class TestText:
         inline = json.loads(capsys.readouterr().out)
         main(["plan", "--json", "--precise"])
         precise = json.loads(capsys.readouterr().out)
-        assert inline["topology"] == precise["topology"]
+        assert inline["topologies"] == precise["topologies"]
+        assert inline["recommended"] == precise["recommended"]
         for plan, name in ((inline, "inline"), (precise, "precise")):
-            topology = plan["topology"][name]
-            assert topology["lateness_s"] == plan["lateness_s"]
+            topology = plan["topologies"][name]
+            assert topology["shards"] == plan["sweep"]["shards"]
             assert topology["total_usd"] == plan["costs"]["total"]
 
     def test_says_whom_long_pauses_would_queue(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert "merely between two" not in printed(capsys)
+        assert "between two heartbeats" not in printed(capsys)
         out = printed(capsys, "--heartbeat", "60")
-        assert re.search(r" precise - - - [\d,.]+ 3 ", out)
-        assert "Precise would queue 24,958 connections in each sweep" in out
+        assert re.search(r" precise - - - - [\d,.]+ 3 ", out)
+        assert "With precise a sweep also queues 24,958 connections" in out
 
     def test_says_that_a_resolution_saves_no_write(
         self, capsys: pytest.CaptureFixture[str]
@@ -128,10 +123,24 @@ class TestJson:
         assert main(["plan", "--json"]) == 0
         plan = json.loads(capsys.readouterr().out)
         assert plan["fleet"]["connections"] == 100_000
-        assert plan["lateness_s"]["p50"] < plan["lateness_s"]["p99"] < plan["lateness_s"]["max"]
+        for topology in plan["topologies"].values():
+            late_s = topology["lateness_s"]
+            assert late_s["p50"] < late_s["p95"] < late_s["p99"] < late_s["max"]
         total = sum(item["usd"] for item in plan["costs"]["items"])
         assert plan["costs"]["total"] == pytest.approx(total)
         assert plan["quotas"][0]["share"] > 0
+
+    def test_says_how_many_close_functions_there_are(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        main(["plan", "--json", "--precise", "--closes-per-second", "1000"])
+        plan = json.loads(capsys.readouterr().out)
+        (source,) = (
+            quota["source"]
+            for quota in plan["quotas"]
+            if quota["name"] == "messages to close functions"
+        )
+        assert source == "7 functions at once at most, limited by pace"
 
     def test_closes_per_hour_are_another_way_to_say_the_share(
         self, capsys: pytest.CaptureFixture[str]
@@ -176,17 +185,14 @@ def priced(folder: Path, usd: str) -> Path:
 
 
 class TestOwnPrices:
-    def test_a_bill_of_nothing_is_printed_and_drawn(
+    def test_a_bill_of_nothing_is_printed(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path
     ) -> None:
         free = ("--prices", str(priced(tmp_path, "0")))
         for options in ((), ("--precise",), ("--idle-share", "0")):
             out = printed(capsys, *free, *options)
-            assert "all of it 0.00" in out
-            assert "and costs no more (0.00% of the bill)" in out
-        file = tmp_path / "plan.svg"
-        assert main(["plan", *free, "--chart", str(file)]) == 0
-        assert "nan" not in file.read_text()
+            assert "total 0.00" in out
+            assert "earlier for 0.00 more a month" in out
 
     def test_one_price_is_enough_and_is_named(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -197,109 +203,23 @@ class TestOwnPrices:
         text = json.dumps({"as_of": "2027-01-05", "prices": {"logs": logs}})
         file.write_text(text, encoding="utf-8-sig")
         out = printed(capsys, "--prices", str(file))
-        assert "list prices of 2026-11-24, no free tier) Of 2027-01-05, us-east-1, from" in out
-        assert "from your file: logs." in out
+        assert "list prices of 2026-11-24, no free tier) From your file" in out
+        assert "From your file of 2027-01-05, us-east-1: logs." in out
         assert "heartbeat logs 4,493 GB 4,492.80" in out
         main(["plan", "--json", "--prices", str(file)])
         own = json.loads(capsys.readouterr().out)["costs"]["own_prices"]
         assert own == {"names": ["logs"], "region": "us-east-1", "as_of": "2027-01-05"}
 
 
-class TestChart:
-    def test_svg_has_the_bill_and_the_lateness(
-        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
-    ) -> None:
-        file = tmp_path / "plan.svg"
-        assert main(["plan", "--chart", str(file)]) == 0
-        assert str(file) in capsys.readouterr().err
-        root = ET.fromstring(file.read_text())  # noqa: S314 - written a line above
-        texts = [element.text for element in root.iter(f"{SVG}text")]
-        assert "activity writes" in texts
-        assert any(text and text.startswith("p99: ") for text in texts)
-        ticks = [text for text in texts if text and re.fullmatch(r"[0-9.]+ s", text)]
-        assert ticks == [f"{seconds} s" for seconds in range(0, 80, 10)]
-        (line,) = root.iter(f"{SVG}polyline")
-        heights = [float(point.split(",")[1]) for point in line.attrib["points"].split()]
-        assert heights == sorted(heights, reverse=True)
-        # The paper, a bar for each item, and two square marks, there and in the legend.
-        assert len(list(root.iter(f"{SVG}rect"))) == 1 + 12 + 2 * 2
-
-    @pytest.mark.parametrize(
-        "options",
-        [
-            (),
-            ("--precise",),
-            ("--connections", "500", "--precise"),
-            ("--connections", "3000000", "--page-latency-ms", "60000"),
-            ("--connections", "300000", "--idle-timeout", "60", "--precise", "--idle-share", "1"),
-        ],
-    )
-    def test_every_mark_is_on_the_curve_and_no_label_is(
-        self, options: tuple[str, ...], tmp_path: Path
-    ) -> None:
-        file = tmp_path / "plan.svg"
-        assert main(["plan", *options, "--chart", str(file)]) == 0
-        root = ET.fromstring(file.read_text())  # noqa: S314 - written a line above
-        (line,) = root.iter(f"{SVG}polyline")
-        points = [
-            (float(x), float(y))
-            for x, y in (point.split(",") for point in line.attrib["points"].split())
-        ]
-        mark, _ = root.iter(f"{SVG}circle")
-        centre = float(mark.attrib["cx"]), float(mark.attrib["cy"])
-        # Up to what a percentile of so steep a curve is rounded by.
-        assert any(abs(x - centre[0]) < 1 and abs(y - centre[1]) < 6 for x, y in points)
-        labels = [
-            float(text.attrib["x"])
-            for text in root.iter(f"{SVG}text")
-            if re.match(r"p[0-9]+: ", text.text or "")
-        ]
-        assert len(labels) == 3
-        assert max(x for x, _ in points) < min(labels)
-
-    def test_svg_of_precise_has_the_queue_and_parts_of_seconds(self, tmp_path: Path) -> None:
-        file = tmp_path / "plan.svg"
-        assert main(["plan", "--precise", "--chart", str(file)]) == 0
-        root = ET.fromstring(file.read_text())  # noqa: S314 - written a line above
-        texts = [element.text for element in root.iter(f"{SVG}text")]
-        assert "queue of due connections" in texts
-        ticks = [text for text in texts if text and re.fullmatch(r"[0-9.]+ s", text)]
-        assert ticks == ["0 s", "0.2 s", "0.4 s", "0.6 s", "0.8 s", "1 s", "1.2 s"]
-
-    def test_png_without_matplotlib_is_one_sentence(
-        self,
-        capsys: pytest.CaptureFixture[str],
-        monkeypatch: pytest.MonkeyPatch,
-        tmp_path: Path,
-    ) -> None:
-        monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-        file = tmp_path / "plan.png"
-        assert main(["plan", "--chart", str(file)]) == 1
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert_one_sentence(err)
-        assert "pip install 'hangup[plan]'" in err
-        assert not file.exists()
-
-    @pytest.mark.skipif(
-        importlib.util.find_spec("matplotlib") is None, reason="matplotlib is an extra"
-    )
-    def test_png_with_matplotlib_is_a_png(self, tmp_path: Path) -> None:
-        file = tmp_path / "plan.PNG"
-        assert main(["plan", "--chart", str(file)]) == 0
-        assert file.read_bytes().startswith(b"\x89PNG")
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--heartbeat", "120"], "the heartbeat must be the shorter"),
+        (["--heartbeat", "120"], "the idle timeout of 120 s must be longer"),
         (["--activity-resolution", "120"], "must be below the idle timeout"),
         (["--lifetime", "60"], "a lifetime of 60 s"),
         (["--precise", "--sweep-interval", "120"], "precise sweeps look 75 s ahead"),
         (["--idle-closes-per-hour", "50001"], "50,001 idle closes an hour are more than the"),
         (["--prices", "nowhere/prices.json"], "nowhere/prices.json"),
-        (["--chart", "nowhere/plan.svg"], "nowhere/plan.svg"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(
@@ -343,8 +263,8 @@ def test_all_that_end_may_fall_silent() -> None:
         ["--sweep-interval", "90"],
         ["--lifetime", "7201"],
         ["--message-bytes", "131073"],
+        ["--record-bytes", "409601"],
         ["--closes-per-second", "1001"],
-        ["--chart", "plan.jpg"],
         ["--page-latency-ms", "inf"],
     ],
 )

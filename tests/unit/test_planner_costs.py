@@ -5,26 +5,28 @@ from dataclasses import replace
 
 import pytest
 
-from hangup.aws import clients
-from hangup.core import limits
-from hangup.core.timing import REPORT_MS, SCAN_MARGIN_MS
-from hangup.idle import sweep
+from hangup.aws.http import loop
+from hangup.core.timing import FUNCTION_TIMEOUT_S
 from hangup.planner.assumptions import (
-    BATCH_SIZE,
-    CONCURRENCY,
-    INVOCATION_S,
-    MAX_CONNECTION_S,
+    CLEANUP_S,
+    HEARTBEAT_S,
     MONTH_S,
     QUEUE_CONCURRENCY,
-    SCAN_BUDGET_S,
-    SWEEP_BUDGET_S,
 )
-from hangup.planner.costs import Group, close_usd, messages_usd, subtotal_usd, sweep_function_usd
+from hangup.planner.costs import (
+    Group,
+    Item,
+    close_usd,
+    costs,
+    lambda_usd,
+    messages_usd,
+    subtotal_usd,
+)
 from hangup.planner.fleet import Fleet
+from hangup.planner.model import estimate_sweep
 from hangup.planner.plan import make_plan
 from hangup.planner.prices import packaged_prices
-from hangup.planner.topology import advise
-from tests.support.documents import README, table
+from tests.support.documents import README, ROOT, table
 
 PRICES = packaged_prices()
 COLUMNS = (1_000, 10_000, 100_000, 1_000_000)
@@ -36,6 +38,9 @@ LINES = {
     "heartbeat function": "heartbeat function",
     "heartbeat logs": "heartbeat logs",
     "connection minutes": "connection minutes",
+    "joins": "joins",
+    "leaves by the client": "leaves by the client",
+    "logs of joins and cleanups": "logs of joins and cleanups",
     "sweep: reading the table every minute": "sweep: reading the table",
     "metrics and alarms, at most": "metrics and alarms, at most",
 }
@@ -46,8 +51,12 @@ def readme(line: str) -> list[float]:
     return [float(cell.strip("*").replace(",", "")) for cell in row[1:]]
 
 
+def items_of(fleet: Fleet) -> tuple[Item, ...]:
+    return costs(fleet, estimate_sweep(fleet), None, PRICES.prices)
+
+
 def planned(fleet: Fleet) -> dict[str, float]:
-    return {item.name: item.usd for item in make_plan(fleet, PRICES).items}
+    return {item.name: item.usd for item in items_of(fleet)}
 
 
 def of_size(connections: int) -> Fleet:
@@ -60,14 +69,14 @@ def test_the_readme_has_the_planners_numbers(line: str) -> None:
     assert [round(usd, 2) for usd in ours] == readme(line)
 
 
-def test_the_readme_has_the_planners_subtotal_of_being_there() -> None:
-    plans = [make_plan(of_size(connections), PRICES) for connections in COLUMNS]
-    ours = [round(subtotal_usd(plan.items, Group.THERE), 2) for plan in plans]
-    assert ours == readme("being there, with or without Hangup")
+@pytest.mark.parametrize("group", [Group.THERE, Group.COMING_AND_GOING])
+def test_the_readme_has_the_planners_subtotals(group: Group) -> None:
+    bills = [items_of(of_size(connections)) for connections in COLUMNS]
+    assert [round(subtotal_usd(items, group), 2) for items in bills] == readme(group)
 
 
 def test_the_readmes_upper_bound_of_the_sweep_function_is_the_planners() -> None:
-    bound = sweep_function_usd(README_FLEET, PRICES.prices, invocations=1, duration_s=INVOCATION_S)
+    bound = MONTH_S / 60 * lambda_usd(PRICES.prices, FUNCTION_TIMEOUT_S)
     assert {round(bound, 2)} == set(readme("sweep: function, if it ran all 60 s of every minute"))
     for connections in COLUMNS:
         assert 0 < planned(of_size(connections))["sweep: function"] < bound
@@ -107,8 +116,8 @@ def test_the_readmes_price_table_is_the_planners() -> None:
 def test_the_readmes_price_of_precise_is_the_planners() -> None:
     stated = re.search(r"`precise=True` adds ([$0-9., and]+) a month", README)
     assert stated is not None
-    advices = [advise(of_size(connections), PRICES.prices) for connections in COLUMNS]
-    more = [each.precise.adds_usd - each.inline.adds_usd for each in advices if each.precise]
+    plans = [make_plan(of_size(connections), PRICES).topologies for connections in COLUMNS]
+    more = [precise.added_usd - inline.added_usd for inline, precise in plans]
     assert re.findall(r"\$([\d.]+)", stated[1]) == [f"{usd:.2f}" for usd in more]
     assert f"${PRICES.prices.queue_requests * 1e6:.2f} per million" in README
 
@@ -118,7 +127,32 @@ def test_the_readmes_other_ways_are_the_planners() -> None:
     assert f"${2 * usd['activity writes']:,.0f} a month" in README
     assert f"a ${usd['sweep: reading the table']:,.0f} scan" in README
     assert f"{1_000_000 * MONTH_S / 120 / 1e9:.1f} billion a month" in README
-    assert f"${PRICES.prices.schedules * 1e6:.2f} per million" in README
+
+
+@pytest.mark.parametrize(("column", "connections"), [(1, 100_000), (2, 1_000_000)])
+def test_the_table_of_alternatives_is_a_sum_of_the_planners_prices(
+    column: int, connections: int
+) -> None:
+    document = (ROOT / "docs" / "alternatives.md").read_text()
+    stated = {row[0]: float(row[column].replace(",", "")) for row in table("Way", document)}
+    fleet, prices = of_size(connections), PRICES.prices
+    usd = planned(fleet)
+    # What every way that closes by itself has: the closes, the metrics and alarms.
+    beside = usd["closes, with notice and cleanup"] + usd["metrics and alarms, at most"]
+    checks = connections * MONTH_S / 120
+    check = lambda_usd(prices, HEARTBEAT_S) + prices.dynamodb_reads
+    removed = lambda_usd(prices, CLEANUP_S) * fleet.idle_closes_per_second * MONTH_S
+    assert stated["Hangup: a scan every minute"] == round(
+        subtotal_usd(items_of(fleet), Group.ADDED), 2
+    )
+    schedules = checks * (1e-6 + check) + beside
+    assert stated["one schedule per connection"] == round(schedules, 2)
+    assert stated["a Step Functions loop per connection"] == round(checks * 3 * 25e-6 + beside, 2)
+    assert stated["DynamoDB TTL"] == round(removed, 2)
+    # Two writes for each heartbeat, and two for each connection that comes and goes.
+    writes = 2 * connections * (1 / 30 + 1 / 7_200) * MONTH_S * prices.dynamodb_writes
+    # To that come the queries and the function that closes: some dollars.
+    assert stated["an index on the activity time"] == pytest.approx(writes + beside, rel=0.001)
 
 
 def test_messages_get_cheaper_above_a_billion() -> None:
@@ -129,7 +163,7 @@ def test_messages_get_cheaper_above_a_billion() -> None:
 def test_a_large_message_counts_for_several_and_its_answer_for_one() -> None:
     heartbeats = README_FLEET.connections * MONTH_S / 30
     for size, units in ((32_768, 1), (32_769, 2)):
-        items = make_plan(replace(README_FLEET, message_bytes=size), PRICES).items
+        items = items_of(replace(README_FLEET, message_bytes=size))
         assert items[0].quantity == (units + 1) * heartbeats
 
 
@@ -140,7 +174,7 @@ def test_a_record_above_a_kilobyte_doubles_the_activity_writes() -> None:
 
 def test_a_resolution_saves_no_write() -> None:
     # A write whose condition is false is charged like one that takes effect.
-    coalesced = planned(replace(README_FLEET, resolution_s=60))
+    coalesced = planned(replace(README_FLEET, activity_resolution_s=60))
     assert coalesced["activity writes"] == planned(README_FLEET)["activity writes"]
 
 
@@ -149,18 +183,15 @@ def test_nobody_silent_costs_no_close() -> None:
 
 
 def test_fewer_sweeps_cost_less_and_more_invocations_more() -> None:
-    def usd(fleet: Fleet, invocations: int) -> float:
-        return sweep_function_usd(fleet, PRICES.prices, invocations=invocations, duration_s=2)
+    def usd(fleet: Fleet, shards: int) -> float:
+        sweep = replace(estimate_sweep(README_FLEET), shards=shards, found=0.0)
+        items = costs(fleet, sweep, None, PRICES.prices)
+        return next(item.usd for item in items if item.name == "sweep: function")
 
     one = usd(README_FLEET, 1)
     assert usd(replace(README_FLEET, sweep_interval_s=300), 1) == pytest.approx(one / 5)
     assert usd(README_FLEET, 3) == pytest.approx(3 * one)
 
 
-def test_the_constants_are_those_of_the_product() -> None:
-    assert clients.CLOSES_IN_FLIGHT == CONCURRENCY
-    assert interleaving._FIRST_WAITS == QUEUE_CONCURRENCY
-    assert sweep.BATCH_SIZE == BATCH_SIZE
-    assert INVOCATION_S - (SCAN_MARGIN_MS + REPORT_MS) / 1000 == SCAN_BUDGET_S
-    assert INVOCATION_S - (sweep.STOP_MARGIN_MS + REPORT_MS) / 1000 == SWEEP_BUDGET_S
-    assert limits.MAX_CONNECTION_S == MAX_CONNECTION_S
+def test_requests_to_the_queue_are_limited_as_the_loop_limits_first_waits() -> None:
+    assert loop._FIRST_WAITS == QUEUE_CONCURRENCY

@@ -9,12 +9,7 @@ from typing import Any
 import pytest
 
 from hangup.errors import ConfigurationError
-from hangup.planner.prices import (
-    OwnPrices,
-    packaged_prices,
-    packaged_prices_text,
-    parse_prices,
-)
+from hangup.planner.prices import packaged_prices, packaged_prices_text, parse_prices
 from tests.support.documents import ROOT
 
 Change = Callable[[dict[str, Any]], object]
@@ -113,34 +108,32 @@ def test_a_file_of_one_price_leaves_the_others_as_they_are() -> None:
     shipped, ours = packaged_prices(), parse_prices(text, name="mine.json")
     assert ours.prices == replace(shipped.prices, logs=0.6e-9)
     assert (ours.region, ours.as_of, ours.currency) == ("us-east-1", shipped.as_of, "USD")
-    assert ours.own == OwnPrices(names=("logs",), region="us-east-1", as_of="2027-01-05")
+    assert (ours.own, ours.own_region, ours.own_as_of) == (("logs",), "us-east-1", "2027-01-05")
 
 
 def test_the_file_in_the_documentation_is_one() -> None:
     text = (ROOT / "docs" / "planning.md").read_text().split("```json\n", 1)[1].split("```", 1)[0]
     ours = parse_prices(text, name="mine.json")
-    assert ours.own is not None
-    assert ours.own.names == ("logs",)
+    assert ours.own == ("logs",)
 
 
 def test_a_file_of_one_price_may_be_of_another_region() -> None:
     text = json.dumps({"as_of": "2027-01-05", "region": "eu-west-1", "prices": {"logs": LOGS}})
     ours = parse_prices(text, name="mine.json")
     assert ours.region == "us-east-1"
-    assert ours.own is not None
-    assert ours.own.region == "eu-west-1"
+    assert ours.own_region == "eu-west-1"
 
 
 def test_a_file_of_all_prices_has_its_own_region_date_and_currency() -> None:
     text = changed(lambda d: d.update(region="eu-west-1", as_of="2027-01-05", currency="EUR"))
     ours = parse_prices(text, name="mine.json")
     assert (ours.region, ours.as_of, ours.currency) == ("eu-west-1", "2027-01-05", "EUR")
-    assert ours.own is None
+    assert ours.own == ()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"prices": NaN,}', "7" * 5_000])
 def test_what_is_no_json_is_named(text: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"mine\.json is no JSON"):
+    with pytest.raises(ConfigurationError, match=r"mine\.json is not JSON"):
         parse_prices(text, name="mine.json")
 
 

@@ -7,17 +7,15 @@ import pytest
 
 from hangup.errors import ConfigurationError
 from hangup.local.deploy import packaged_template
-from hangup.planner.alternatives import Alternative
 from hangup.planner.fleet import Fleet
-from hangup.planner.lateness import (
-    Distribution,
-    act_interval_ms,
+from hangup.planner.model import (
+    Percentiles,
+    Sweep,
     estimate_sweep,
-    lateness,
-    silence_at_close,
+    inline_lateness_s,
+    simulate_queue,
+    sweep_of,
 )
-from hangup.planner.plan import make_plan
-from hangup.planner.prices import packaged_prices
 from hangup.planner.quotas import STAGE_REQUESTS_PER_SECOND, Quota, quotas
 from tests.support.templates import Resources
 
@@ -32,7 +30,7 @@ class TestSweep:
         assert estimate_sweep(MILLION).pages == 288
 
     def test_closes_what_fell_silent_since_the_last_one(self) -> None:
-        assert estimate_sweep(FLEET).closes == pytest.approx(100_000 / 7_200 / 10 * 60)
+        assert estimate_sweep(FLEET).found == pytest.approx(100_000 / 7_200 / 10 * 60)
 
     @pytest.mark.parametrize(
         ("changes", "limited_by"),
@@ -45,119 +43,142 @@ class TestSweep:
     def test_the_slowest_of_pace_cpu_and_latency_decides(
         self, changes: dict[str, Any], limited_by: str
     ) -> None:
-        assert act_interval_ms(replace(FLEET, **changes))[1] == limited_by
+        assert estimate_sweep(replace(FLEET, **changes)).limited_by == limited_by
 
     def test_the_pace_is_rounded_as_the_closer_rounds_it(self) -> None:
         fleet = replace(FLEET, close_cpu_ms=0.01, closes_per_second=150)
-        assert act_interval_ms(fleet) == (7, "pace")
+        assert at_intervals(fleet, shards=1) == (7, "pace")
 
     def test_one_invocation_is_enough_until_its_time_is_used_up(self) -> None:
         one = estimate_sweep(MILLION)
-        assert one.one_is_enough
-        assert one.duration_s == one.single.duration_s < 49
-        more = estimate_sweep(Fleet(connections=9_000_000))
-        assert not more.one_is_enough
-        assert more.segments == 2
-        assert more.single.duration_s > 49
+        assert one.fits
+        assert one.shards == 1
+        assert one.duration_s < 49
+        large = Fleet(connections=8_000_000)
+        more = estimate_sweep(large)
+        assert more.shards == 2
+        assert sweep_of(large, shards=1).duration_s > 49
         assert more.fits
         assert more.duration_s < 49
 
     def test_sweeps_side_by_side_share_the_pace(self) -> None:
         fleet = replace(FLEET, close_cpu_ms=0.01, closes_per_second=150)
-        assert act_interval_ms(fleet, segments=3) == (20, "pace")
+        assert at_intervals(fleet, shards=3) == (20, "pace")
 
     def test_no_number_of_sweeps_is_enough_for_more_closes_than_the_pace_allows(self) -> None:
         sweep = estimate_sweep(replace(FLEET, idle_share=1, lifetime_s=300))
-        assert sweep.closes == pytest.approx(20_000)
-        assert (sweep.fits, sweep.segments) == (False, 20)
+        assert sweep.found == pytest.approx(20_000)
+        assert (sweep.fits, sweep.shards) == (False, 20)
 
     def test_a_scan_that_takes_too_long_is_split_even_without_a_close(self) -> None:
-        sweep = estimate_sweep(Fleet(connections=10_900_000, idle_share=0))
-        assert 44 < sweep.single.duration_s < 49
-        assert sweep.segments == 2
+        fleet = Fleet(connections=10_900_000, idle_share=0)
+        assert 44 < sweep_of(fleet, shards=1).duration_s < 49
+        assert estimate_sweep(fleet).shards == 2
 
-    @pytest.mark.parametrize("found", [0.5, 1_000, 1_000.5, 2_000, 2_000.5])
+    @pytest.mark.parametrize("closes", [0.5, 1_000, 1_000.5, 2_000, 2_000.5, 20_000])
     def test_a_sweep_that_reads_longer_than_it_closes_has_a_batch_left_at_most(
-        self, found: float
+        self, closes: float
     ) -> None:
-        sweep = replace(estimate_sweep(MILLION), found=found, interval_ms=2.0)
-        sweep = replace(sweep, slower_beside_closes=1.0)
-        first_s = sweep.scan_s * min(1, 1_000 / found)
-        # Reading takes longer here, and after it a batch at most is left.
-        least_s = max(sweep.scan_s, first_s + sweep.act_s)
-        assert least_s <= sweep.duration_s <= sweep.scan_s + 1_000 * sweep.interval_ms / 1_000
-        assert sweep.read_by_s == pytest.approx(sweep.scan_s)
+        sweep = closing(closes, cpu_ms=0.001)
+        act_s = closes * sweep.interval_ms / 1000
+        assert sweep.limited_by == "latency"
+        assert sweep.scan_s < sweep.duration_s
+        # Beside the closes it reads one segment at a time, a quarter as fast.
+        assert sweep.scan_s <= sweep.read_by_s <= sweep.scan_s + 0.75 * act_s + 0.001
+        assert sweep.duration_s - sweep.read_by_s <= 1_000 * sweep.interval_ms / 1_000 + 0.001
 
-    def test_says_how_many_closes_there_is_time_for(self) -> None:
-        sweep = estimate_sweep(MILLION)
-        most = sweep.found_at_most
-        assert replace(sweep, found=most).fits
-        assert not replace(sweep, found=most + 1).fits
-        first_s = sweep.scan_s * 1_000 / most
-        assert most == pytest.approx((49 - first_s) * 1_000 / sweep.interval_ms, rel=0.01)
-        assert replace(sweep, scan_s=45.0).found_at_most == 0
+    @pytest.mark.parametrize("closes", [1_000.5, 2_000, 6_500])
+    def test_a_sweep_that_closes_longer_than_it_reads_has_read_a_batch_before(
+        self, closes: float
+    ) -> None:
+        sweep = closing(closes, cpu_ms=3)
+        first_s = sweep.scan_s * 1_000 / closes
+        assert sweep.limited_by == "CPU"
+        assert sweep.duration_s == pytest.approx(first_s + closes * sweep.interval_ms / 1000)
 
 
-class TestDistribution:
-    def test_without_an_offset_it_is_even(self) -> None:
-        even = Distribution(60, [0.0])
-        for percent in (1, 50, 95, 99):
-            assert even.percentile_s(percent) == pytest.approx(0.6 * percent)
-        assert even.max_s == 60
-        assert even.share_within(-1) == 0
-        assert even.share_within(61) == 1
+def closing(closes: float, *, cpu_ms: float) -> Sweep:
+    """Return a sweep of a million connections that closes so many of them."""
+    fleet = replace(MILLION, lifetime_s=120, close_cpu_ms=cpu_ms, closes_per_second=0)
+    return sweep_of(replace(fleet, idle_share=closes / 500_000), shards=1)
 
-    def test_offsets_are_equally_likely(self) -> None:
-        assert Distribution(10, [0.0, 100.0]).share_within(50) == 0.5
+
+def at_intervals(fleet: Fleet, *, shards: int) -> tuple[float, str]:
+    sweep = sweep_of(fleet, shards=shards)
+    return sweep.interval_ms, sweep.limited_by
+
+
+def late(fleet: Fleet) -> Percentiles:
+    found = inline_lateness_s(fleet, estimate_sweep(fleet))
+    assert found is not None
+    return found
+
+
+class TestLateness:
+    def test_deadlines_are_even_between_two_sweeps(self) -> None:
+        # One record in one page: nothing but the wait for the sweep, and the time of that page.
+        fleet = Fleet(connections=1, scan_segments=1)
+        found = late(fleet)
+        for percent in (50, 95, 99):
+            assert found[f"p{percent}"] == pytest.approx(0.6 * percent + 0.06, abs=0.02)
+        assert found["max"] == pytest.approx(60.06, abs=0.01)
 
     def test_a_close_is_late_by_a_sweep_interval_and_a_sweep_at_most(self) -> None:
         sweep = estimate_sweep(FLEET)
-        late = lateness(FLEET, sweep)
-        assert 60 < late.max_s <= 60 + sweep.duration_s
-        assert late.percentile_s(50) == pytest.approx(30 + sweep.scan_s + sweep.act_s / 2, abs=1)
+        act_s = sweep.found * sweep.interval_ms / 1000
+        found = late(FLEET)
+        assert 60 < found["max"] <= 60 + sweep.duration_s
+        assert found["p50"] == pytest.approx(30 + sweep.scan_s + act_s / 2, abs=1)
 
     def test_the_readmes_bound_holds_for_a_small_table(self) -> None:
         fleet = Fleet(connections=1_000)
-        assert silence_at_close(fleet, lateness(fleet, estimate_sweep(fleet))).max_s < 181
+        assert fleet.idle_timeout_s + late(fleet)["max"] < 181
 
     def test_a_batch_is_closed_while_the_next_is_gathered(self) -> None:
         fleet = replace(
             MILLION, idle_share=1, close_cpu_ms=0.1, closes_per_second=0, page_latency_ms=200
         )
         sweep = estimate_sweep(fleet)
-        assert sweep.closes > 5_000
-        assert min(lateness(fleet, sweep).offsets_s) < sweep.scan_s / 2
-        assert sweep.duration_s < sweep.scan_s + sweep.act_s
+        assert sweep.found > 5_000
+        assert sweep.acts_after_s(0) < sweep.scan_s / 2
+        assert sweep.duration_s < sweep.scan_s + sweep.found * sweep.interval_ms / 1000
         # No more than a batch of closes is left when all is read.
-        assert sweep.duration_s - sweep.read_by_s <= 1_000 * sweep.interval_ms / 1_000
-
-    def test_a_resolution_makes_closes_later_by_what_it_coalesces(self) -> None:
-        fleet = replace(FLEET, resolution_s=60)
-        late = lateness(fleet, estimate_sweep(fleet))
-        silence = silence_at_close(fleet, late)
-        assert silence.max_s == pytest.approx(120 + 60 + late.max_s)
-        assert min(silence.offsets_s) == pytest.approx(120 + 60 - 30 + min(late.offsets_s))
+        assert sweep.duration_s - sweep.read_by_s <= 1_000 * sweep.interval_ms / 1_000 + 1e-9
 
     def test_nobody_silent_has_a_lateness_all_the_same(self) -> None:
-        fleet = replace(FLEET, idle_share=0)
-        assert lateness(fleet, estimate_sweep(fleet)).max_s > 60
+        assert late(replace(FLEET, idle_share=0))["max"] > 60
+
+    def test_sweeps_that_fall_behind_have_none(self) -> None:
+        fleet = replace(FLEET, idle_share=1, lifetime_s=300)
+        assert inline_lateness_s(fleet, estimate_sweep(fleet)) is None
+
+
+def found_by(fleet: Fleet) -> tuple[Quota, ...]:
+    return quotas(fleet, simulate_queue(fleet, estimate_sweep(fleet)) if fleet.precise else None)
 
 
 def by_name(fleet: Fleet) -> dict[str, Quota]:
-    return {quota.name: quota for quota in quotas(fleet, estimate_sweep(fleet))}
+    return {quota.name: quota for quota in found_by(fleet)}
 
 
 class TestQuotas:
     def test_the_first_is_the_one_that_is_met_first(self) -> None:
-        found = quotas(MILLION, estimate_sweep(MILLION))
-        assert found[0].name == "requests, account"
-        aws = [quota for quota in found if not quota.ours]
-        shares = [quota.share for quota in aws if quota.reached_at is not None]
+        found = found_by(MILLION)
+        assert found[0].name == "Lambda requests"
+        shares = [quota.share for quota in found if not quota.ours]
         assert shares == sorted(shares, reverse=True)
+
+    def test_lambda_takes_ten_requests_a_second_for_each_unit_of_concurrency(self) -> None:
+        found = by_name(replace(MILLION, idle_share=0.5))["Lambda requests"]
+        assert found.limit == 10 * by_name(MILLION)["Lambda functions at once"].limit == 10_000
+        # Heartbeats, joins, and a run of the disconnect function: two where a sweep closes.
+        assert found.load == pytest.approx(1_000_000 / 30 + 1_000_000 / 7_200 * 2.5)
+        precise = by_name(replace(MILLION, idle_share=0.5, precise=True))["Lambda requests"]
+        assert precise.load > found.load
 
     def test_hangups_own_limits_are_marked_and_come_after_those_of_aws(self) -> None:
         fleet = replace(MILLION, precise=True)
-        found = quotas(fleet, estimate_sweep(fleet))
+        found = found_by(fleet)
         assert [quota.name for quota in found[-3:]] == [
             "requests, reference stage",
             "sweep, one invocation",
@@ -167,9 +188,7 @@ class TestQuotas:
         assert found[-3].share > found[0].share
 
     def test_each_is_reached_where_it_says(self) -> None:
-        for quota in quotas(MILLION, estimate_sweep(MILLION)):
-            if quota.reached_at is None:
-                continue
+        for quota in found_by(MILLION):
             at = by_name(replace(MILLION, connections=quota.reached_at))[quota.name]
             above = by_name(replace(MILLION, connections=quota.reached_at + 1_000))[quota.name]
             assert at.share == pytest.approx(1, abs=0.02)
@@ -186,7 +205,7 @@ class TestQuotas:
     def test_the_values_are_those_of_aws(self) -> None:
         limits = {name: quota.limit for name, quota in by_name(MILLION).items()}
         assert limits["new connections"] == 500
-        assert limits["requests, account"] == 10_000
+        assert limits["API Gateway requests"] == 10_000
         assert limits["live connections"] == 3_600_000
         assert limits["sweep, one invocation"] == 49
 
@@ -196,79 +215,14 @@ class TestQuotas:
         settings = stage["DefaultRouteSettings"]
         assert settings["ThrottlingRateLimit"] == STAGE_REQUESTS_PER_SECOND
 
-    def test_what_does_not_grow_is_never_the_first(self) -> None:
-        quick = Fleet(connections=1, page_latency_ms=1)
-        found = quotas(quick, estimate_sweep(quick))
-        shares = [quota.share for quota in found if quota.reached_at is None]
-        assert found[0].reached_at is not None
-        assert max(shares) > 1 > found[0].share
-
-
-class TestAlternatives:
-    def test_an_index_costs_more_than_everything_that_hangup_adds(self) -> None:
-        ways = {way.name: way for way in make_plan(MILLION, packaged_prices()).alternatives}
-        hangup = ways["Hangup: scan every sweep"].usd
-        assert ways["index on the activity time"].usd > 100 * hangup
-        assert ways["a schedule per connection"].usd > 50 * hangup
-        assert ways["Step Functions loop"].usd > 1_000 * hangup
-        assert ways["nothing"].usd == 0
-
-    def test_an_index_is_paid_by_the_entry_whatever_the_record(self) -> None:
-        def index(fleet: Fleet) -> Alternative:
-            return make_plan(fleet, packaged_prices()).alternatives[1]
-
-        # Two units of an index of keys for each heartbeat, two for each that comes and goes.
-        writes = 2 * 1_000_000 * (1 / 30 + 1 / 7_200) * 2_592_000
-        silent = replace(MILLION, idle_share=0)
-        assert index(silent).usd == pytest.approx(writes * 0.625e-6 + 5.30, abs=1)
-        large = replace(silent, record_bytes=5_000)
-        assert index(large).usd == pytest.approx(index(silent).usd)
-        assert "full at 14,937 connections" in index(large).catch
-
-    def test_an_index_is_not_moved_by_what_a_resolution_refuses(self) -> None:
-        coalesced = replace(MILLION, resolution_s=60)
-        index = make_plan(coalesced, packaged_prices()).alternatives[1]
-        assert index.usd == pytest.approx(54_000, rel=0.02)
-        assert "for one heartbeat in 2" in index.catch
-
-    def test_the_other_ways_are_the_same_with_precise(self) -> None:
-        inline, precise = (
-            make_plan(replace(MILLION, precise=precise), packaged_prices()).alternatives
-            for precise in (False, True)
-        )
-        for one, other in zip(inline[1:], precise[1:], strict=True):
-            assert (one.name, one.late, one.catch) == (other.name, other.late, other.catch)
-            assert one.usd == pytest.approx(other.usd)
-        assert inline[1].late == "up to 66 s"
-
-    @pytest.mark.parametrize(
-        ("idle_timeout_s", "late"),
-        [
-            (120, "480 s, or up to 7,080 s"),
-            (599, "1 s, or up to 6,601 s"),
-            (600, "early, or up to 6,600 s"),
-            (7_199, "early, or up to 1 s"),
-            (7_200, "never late"),
-        ],
-    )
-    def test_nothing_is_late_by_api_gateways_own_timeouts(
-        self, idle_timeout_s: int, late: str
-    ) -> None:
-        fleet = replace(MILLION, idle_timeout_s=idle_timeout_s)
-        *_, nothing = make_plan(fleet, packaged_prices()).alternatives
-        assert nothing.late == late
-
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"heartbeat_s": 120}, "the heartbeat must be the shorter"),
-        ({"resolution_s": 120}, "must be below the idle timeout"),
-        ({"lifetime_s": 119}, "a lifetime of 119 s must be from the idle timeout"),
-        ({"lifetime_s": 7_201}, "API Gateway's limit of 7200 s"),
-        ({"idle_share": 1.01}, "idle closes an hour are more than the"),
-        ({"message_bytes": 131_073}, "a message of 131073 bytes"),
-        ({"record_bytes": 409_601}, "a record of 409601 bytes"),
+        ({"heartbeat_s": 120}, "the idle timeout of 120 s must be longer"),
+        ({"activity_resolution_s": 120}, "must be below the idle timeout of 120 s"),
+        ({"lifetime_s": 119}, "a lifetime of 119 s must be at least the idle timeout of 120 s"),
+        ({"precise": True, "sweep_interval_s": 61}, "must come every 60 s, not every 61 s"),
     ],
 )
 def test_a_fleet_that_cannot_be_is_refused(changes: dict[str, Any], says: str) -> None:

@@ -19,13 +19,9 @@ from hangup import __version__
 from hangup.aws.deployment import DeployedStack, deployed_join_secret, deployed_stack
 from hangup.core.connection import DurationMs, EpochMs
 from hangup.core.limits import MAX_CONNECTION_S
-from hangup.errors import BackendError, ConfigurationError, HangupError, LocalStackError
+from hangup.errors import BackendError, HangupError, LocalStackError
 from hangup.ops.wiring import check_of, redrive_of
-from hangup.planner.chart import as_png, as_svg, require_png
-from hangup.planner.options import DESCRIPTION, EPILOG, add_options, fleet_of
-from hangup.planner.plan import as_json, make_plan
-from hangup.planner.prices import PriceList, packaged_prices, packaged_prices_text, parse_prices
-from hangup.planner.table import as_text
+from hangup.planner.command import DESCRIPTION, EPILOG, add_options, plan_text
 from hangup.sessions.check import findings_as_json, in_words
 from hangup.sessions.model import Role
 from hangup.sessions.requests import parse_join
@@ -299,36 +295,8 @@ def _redrive(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    if options.print_prices:
-        _say(packaged_prices_text().removesuffix("\n"))
-        return 0
-    fleet = fleet_of(options)
-    chart: Path | None = options.chart
-    is_png = chart is not None and chart.suffix.lower() == ".png"
-    if is_png:
-        require_png()
-    plan = make_plan(fleet, _prices(options.prices))
-    if chart is not None:
-        try:
-            chart.write_bytes(as_png(plan) if is_png else as_svg(plan).encode())
-        except OSError as error:
-            raise ConfigurationError(f"the chart cannot be written: {error}") from error
-        _say_aside(f"drawn: {chart}")
-    _say(json.dumps(as_json(plan), indent=2) if options.json else as_text(plan))
+    _say(plan_text(options))
     return 0
-
-
-def _prices(file: Path | None) -> PriceList:
-    if file is None:
-        return packaged_prices()
-    try:
-        # With the mark that editors on Windows put first, or without.
-        text = file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigurationError(f"the prices cannot be read: {error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{file} is no UTF-8 text: {error}") from error
-    return parse_prices(text, name=str(file))
 
 
 def _stack(options: argparse.Namespace) -> DeployedStack:

@@ -1,4 +1,6 @@
-"""What a fleet of connections costs, how late its closes are, and which quota ends it.
+"""What a fleet of connections costs, how late its closes are, and which quota it meets first.
 
-Pure: numbers in, numbers and text out. The one thing that is read is the price file of the package.
+``fleet`` holds the values that are planned for, ``model`` the sweep, the queue and the lateness,
+``costs`` the bill, ``quotas`` the limits, ``plan`` puts them together for both topologies,
+``report`` writes them down and ``command`` is ``hangup plan``.
 """

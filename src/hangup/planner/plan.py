@@ -1,154 +1,117 @@
-"""Everything that ``hangup plan`` says, as values."""
+"""The plan of a fleet: both topologies, which one to take, and the quotas."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 
-from hangup.planner import assumptions
-from hangup.planner.alternatives import Alternative, alternatives
-from hangup.planner.costs import Group, Item, by_kind, costs, subtotal_usd
+from hangup.core.limits import MAX_SEGMENTS
+from hangup.core.timing import LOOK_AHEAD_S, SWEEP_INTERVAL_S
+from hangup.planner.costs import Group, Item, costs, subtotal_usd
 from hangup.planner.fleet import Fleet
-from hangup.planner.lateness import (
-    Distribution,
-    SweepEstimate,
+from hangup.planner.model import (
+    Percentiles,
+    Queue,
+    Sweep,
     estimate_sweep,
-    lateness,
-    silence_at_close,
+    inline_lateness_s,
+    simulate_queue,
 )
-from hangup.planner.prices import PriceList
+from hangup.planner.prices import PriceList, Prices
 from hangup.planner.quotas import Quota, quotas
-from hangup.planner.topology import Advice, Topology, advise
 
-__all__ = ["PERCENTILES", "Plan", "as_json", "as_seconds", "make_plan"]
+__all__ = ["Plan", "Topology", "make_plan"]
 
-PERCENTILES = (50, 95, 99)
+_WORTH_SHARE = 0.01
+"""Of the whole bill: precise is recommended if it adds no more than this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """One way to deploy Hangup for a fleet; inline, ``queue`` is None.
+
+    ``late_s`` is how long after its deadline a connection is closed, None if sweeps or close
+    functions fall further and further behind. ``added_usd`` is what Hangup adds to the bill.
+    """
+
+    name: str
+    sweep: Sweep
+    queue: Queue | None
+    late_s: Percentiles | None
+    items: tuple[Item, ...]
+    added_usd: float
+    total_usd: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A fleet, and what follows from it at these prices."""
+    """A fleet, and what follows from it at these prices.
+
+    ``topologies`` are inline and, if sweeps come often enough for it, precise; ``planned`` is the
+    one that the fleet asks for. ``because`` says why one of them is ``recommended``.
+    """
 
     fleet: Fleet
     prices: PriceList
-    items: tuple[Item, ...]
-    sweep: SweepEstimate
-    late: Distribution
-    silence: Distribution
-    advice: Advice
+    topologies: tuple[Topology, ...]
+    planned: Topology
+    recommended: Topology
+    because: str
     quotas: tuple[Quota, ...]
-    alternatives: tuple[Alternative, ...]
-
-    @property
-    def total_usd(self) -> float:
-        """The whole bill, dollars a month."""
-        return sum(item.usd for item in self.items)
 
 
 def make_plan(fleet: Fleet, prices: PriceList) -> Plan:
     """Return the plan of a fleet."""
-    sweep = estimate_sweep(fleet)
-    late = lateness(fleet, sweep)
-    items = costs(fleet, sweep, prices.prices)
+    kinds = (False, True) if fleet.sweep_interval_s <= SWEEP_INTERVAL_S else (False,)
+    topologies = tuple(_topology(replace(fleet, precise=kind), prices.prices) for kind in kinds)
+    planned = topologies[fleet.precise]
+    recommended, because = _advise(fleet, *topologies)
     return Plan(
         fleet=fleet,
         prices=prices,
-        items=items,
-        sweep=sweep,
-        late=late,
-        silence=silence_at_close(fleet, late),
-        advice=advise(fleet, prices.prices),
-        quotas=quotas(fleet, sweep),
-        alternatives=alternatives(fleet, items, late, prices.prices),
+        topologies=topologies,
+        planned=planned,
+        recommended=recommended,
+        because=because,
+        quotas=quotas(fleet, planned.queue),
     )
 
 
-def as_seconds(seconds: float) -> str:
-    """Return a lateness as text: below a second in hundredths, above in tenths."""
-    return f"{seconds:,.1f}" if seconds >= 1 else f"{seconds:.2f}"
+def _topology(fleet: Fleet, prices: Prices) -> Topology:
+    sweep = estimate_sweep(fleet)
+    queue = simulate_queue(fleet, sweep) if fleet.precise else None
+    items = costs(fleet, sweep, queue, prices)
+    return Topology(
+        name="precise" if queue else "inline",
+        sweep=sweep,
+        queue=queue,
+        late_s=queue.late_s if queue else inline_lateness_s(fleet, sweep),
+        items=items,
+        added_usd=subtotal_usd(items, Group.ADDED),
+        total_usd=sum(item.usd for item in items),
+    )
 
 
-def as_json(plan: Plan) -> dict[str, object]:
-    """Return the plan as one JSON object; names carry their units."""
-    sweep = plan.sweep
-    return {
-        "fleet": asdict(plan.fleet),
-        "costs": {
-            "currency": plan.prices.currency,
-            "region": plan.prices.region,
-            "as_of": plan.prices.as_of,
-            "month_days": assumptions.MONTH_S // 86_400,
-            "own_prices": None if plan.prices.own is None else asdict(plan.prices.own),
-            "items": [_item(item) for item in plan.items],
-            "subtotals": {str(group): subtotal_usd(plan.items, group) for group in Group},
-            "by_kind": {str(kind): usd for kind, usd in by_kind(plan.items).items()},
-            "total": plan.total_usd,
-        },
-        "sweep": {
-            "pages": sweep.pages,
-            "closes": sweep.closes,
-            "queued": sweep.found if plan.fleet.precise else 0.0,
-            "single_invocation_s": sweep.single.duration_s,
-            "one_invocation_is_enough": sweep.one_is_enough,
-            "segments": sweep.segments,
-            "segments_are_enough": sweep.fits,
-            "scan_s": sweep.scan_s,
-            "close_or_queue_s": sweep.act_s,
-            "duration_s": sweep.duration_s,
-            "per_second_at_most": 1000 / sweep.interval_ms,
-            "limited_by": sweep.limited_by,
-            "per_invocation_at_most": sweep.found_at_most,
-        },
-        "topology": _advice(plan.advice),
-        "lateness_s": _percentiles(plan.late),
-        "silence_at_close_s": _percentiles(plan.silence),
-        "quotas": [{**asdict(quota), "share": quota.share} for quota in plan.quotas],
-        "alternatives": [asdict(alternative) for alternative in plan.alternatives],
-    }
-
-
-def _item(item: Item) -> dict[str, object]:
-    return {
-        "name": item.name,
-        "group": str(item.group),
-        "quantity": item.quantity,
-        "unit": item.unit,
-        "usd": item.usd,
-        "by_kind": {str(kind): usd for kind, usd in item.charges.items()},
-    }
-
-
-def _advice(advice: Advice) -> dict[str, object]:
-    queue = advice.queue
-    return {
-        "recommended": advice.taken.name,
-        "segments": advice.taken.sweep.segments,
-        "because": advice.why,
-        "inline": _topology(advice.inline),
-        "precise": None if advice.precise is None else _topology(advice.precise),
-        "queue": None
-        if queue is None
-        else {
-            "messages_of_closes_per_sweep": queue.closing,
-            "messages_of_live_per_sweep": queue.live,
-            "messages_per_second": queue.messages_per_second,
-            "messages_per_second_at_most": queue.messages_per_second_at_most,
-            "limited_by": queue.limited_by,
-            "keeps_up": queue.keeps_up,
-            "messages_per_invocation": queue.batch,
-            "requests_per_month": queue.requests_per_month,
-        },
-    }
-
-
-def _topology(topology: Topology) -> dict[str, object]:
-    return {
-        "lateness_s": _percentiles(topology.late),
-        "keeps_up": topology.keeps_up,
-        "segments": topology.sweep.segments,
-        "segments_are_enough": topology.sweep.fits,
-        "added_usd": topology.adds_usd,
-        "total_usd": topology.total_usd,
-    }
-
-
-def _percentiles(distribution: Distribution) -> dict[str, float]:
-    found = {f"p{percent}": distribution.percentile_s(percent) for percent in PERCENTILES}
-    return {**found, "max": distribution.max_s}
+def _advise(
+    fleet: Fleet, inline: Topology, precise: Topology | None = None
+) -> tuple[Topology, str]:
+    """Return the topology to take, and why: the first reason that holds."""
+    if precise is None or precise.queue is None:
+        return inline, f"precise needs a sweep every {SWEEP_INTERVAL_S} s"
+    queue, more_usd = precise.queue, precise.added_usd - inline.added_usd
+    earlier = "closes come earlier"
+    if inline.late_s and precise.late_s:
+        earlier_s = inline.late_s["p50"] - precise.late_s["p50"]
+        earlier = f"the median close comes {earlier_s:,.0f} s earlier"
+    too_short = f"precise needs an idle timeout of at least {LOOK_AHEAD_S} s"
+    too_many = (
+        f"{queue.per_second:,.0f} messages a second are more than the"
+        f" {queue.per_second_at_most:,.0f} that {queue.functions} close functions can take"
+    )
+    worth_it = f"{earlier} for {more_usd:,.2f} more a month"
+    reasons = (
+        (fleet.idle_timeout_s < LOOK_AHEAD_S, inline, too_short),
+        (not queue.keeps_up, inline, too_many),
+        (not precise.sweep.fits, inline, f"{MAX_SEGMENTS} precise sweeps cannot queue everything"),
+        (not inline.sweep.fits, precise, f"{MAX_SEGMENTS} inline sweeps cannot close everything"),
+        (more_usd <= _WORTH_SHARE * inline.total_usd, precise, worth_it),
+        (True, inline, f"precise adds over {_WORTH_SHARE:.0%} to the bill; with it {worth_it}"),
+    )
+    return next((topology, why) for holds, topology, why in reasons if holds)

@@ -1,29 +1,22 @@
 """List prices: those of the package, or a user's own in their place, all or some of them."""
 
 import json
-import math
 import reprlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from importlib import resources
-from typing import Any, Final
+from typing import Any
 
 from hangup.errors import ConfigurationError
 
-__all__ = [
-    "OwnPrices",
-    "PriceList",
-    "Prices",
-    "packaged_prices",
-    "packaged_prices_text",
-    "parse_prices",
-]
+__all__ = ["PriceList", "Prices", "packaged_prices", "packaged_prices_text", "parse_prices"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """US dollars for one of each; ``prices.json`` says what one is, and where its price stands."""
+    """US dollars for one of each; ``prices.json`` has the unit and the source of each price."""
 
     messages_first_billion: float
     messages_above_a_billion: float
@@ -36,38 +29,33 @@ class Prices:
     metrics: float
     alarms: float
     queue_requests: float
-    schedules: float
-    state_transitions: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnPrices:
-    """Which prices a user's file has put in the place of the package's, and where and when."""
-
-    names: tuple[str, ...]
-    region: str
-    as_of: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceList:
-    """Prices, and where and when they held: all but ``own``, if a user has given some of them."""
+    """Prices, and the Region and date of all but ``own``.
+
+    ``own`` are the names of those that a user's file replaced, ``own_region`` and ``own_as_of``
+    where and when they held.
+    """
 
     region: str
     as_of: str
     currency: str
     prices: Prices
-    own: OwnPrices | None = None
+    own: tuple[str, ...] = ()
+    own_region: str = ""
+    own_as_of: str = ""
 
 
-_NAMES: Final = tuple(field.name for field in fields(Prices))
-_ENTRY: Final = ("usd", "per", "unit", "source")
+_NAMES = tuple(field.name for field in fields(Prices))
 
-_MOST_FOR_ONE: Final = 1_000_000.0
-"""US dollars for one of anything: no bill of what the options allow is then too large for a float,
-and nothing that AWS sells by the piece comes near it."""
+_MOST_FOR_ONE = 1_000_000.0
+"""US dollars for one of anything. Far above what AWS sells by the piece, and low enough that no
+bill is too large for a float."""
 
-_LONGEST_TEXT: Final = 200
+_LARGEST = sys.float_info.max
+_LONGEST_TEXT = 200
 
 
 def packaged_prices_text() -> str:
@@ -78,13 +66,8 @@ def packaged_prices_text() -> str:
 def packaged_prices() -> PriceList:
     """Return the package's prices."""
     document = json.loads(packaged_prices_text())
-    prices = {name: _price(entry, f"{name!r}") for name, entry in document["prices"].items()}
-    return PriceList(
-        region=document["region"],
-        as_of=document["as_of"],
-        currency=document["currency"],
-        prices=Prices(**prices),
-    )
+    prices = {name: _price(entry, repr(name)) for name, entry in document.pop("prices").items()}
+    return PriceList(**document, prices=Prices(**prices))
 
 
 def parse_prices(text: str, *, name: str) -> PriceList:
@@ -95,93 +78,78 @@ def parse_prices(text: str, *, name: str) -> PriceList:
     otherwise, and a currency of its own needs all prices.
 
     Raises ``ConfigurationError`` in one sentence that names the keys that are missing or unknown,
-    or the price that is no number.
+    or the price that is not a number.
     """
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        # ValueError: a number of more digits than Python reads is one, as JSONDecodeError is.
-        raise ConfigurationError(f"{name} is no JSON: {error}") from error
-    _require_keys(document, ("as_of", "prices"), name, may_have=("region", "currency"))
+        # ValueError: JSONDecodeError, or a number of more digits than Python reads.
+        raise ConfigurationError(f"{name} is not JSON: {error}") from error
     shipped = packaged_prices()
+    _require_keys(document, ("as_of", "prices"), name, may_have=("region", "currency"))
+    as_of = _text(document["as_of"], f"{name}: 'as_of'")
     region = _text(document.get("region", shipped.region), f"{name}: 'region'")
     currency = _text(document.get("currency", shipped.currency), f"{name}: 'currency'")
-    as_of = _text(document["as_of"], f"{name}: 'as_of'")
-    _require_date(as_of, f"{name}: 'as_of'")
+    try:
+        date.fromisoformat(as_of)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{name}: 'as_of' must be a date like 2026-11-24, not {as_of!r}"
+        ) from error
     entries = _require_keys(document["prices"], (), f"{name}: 'prices'", may_have=_NAMES)
     own = {key: _price(entries[key], f"{name}: {key!r}") for key in _NAMES if key in entries}
+    lacking = [key for key in _NAMES if key not in own]
     if not own:
         raise ConfigurationError(f"{name}: 'prices' has no price")
-    if len(own) == len(_NAMES):
+    if not lacking:
         return PriceList(region=region, as_of=as_of, currency=currency, prices=Prices(**own))
     if currency != shipped.currency:
-        lacking = [key for key in _NAMES if key not in own]
         raise ConfigurationError(
             f"{name}: 'prices' lacks {_listed(lacking)}, which the package has in"
             f" {shipped.currency} only, not in {currency}"
         )
-    return PriceList(
-        region=shipped.region,
-        as_of=shipped.as_of,
-        currency=shipped.currency,
-        prices=Prices(**{**asdict(shipped.prices), **own}),
-        own=OwnPrices(names=tuple(own), region=region, as_of=as_of),
-    )
+    prices = replace(shipped.prices, **own)
+    return replace(shipped, prices=prices, own=tuple(own), own_region=region, own_as_of=as_of)
 
 
 def _price(entry: object, where: str) -> float:
-    checked = _require_keys(entry, _ENTRY, where)
+    checked = _require_keys(entry, ("usd", "per", "unit", "source"), where)
     for key in ("unit", "source"):
         _text(checked[key], f"{where}: {key!r}")
-    usd = _number(checked["usd"], f"{where}: 'usd'", may_be_0=True)
-    per = _number(checked["per"], f"{where}: 'per'", may_be_0=False)
-    each = usd / per
-    if each > _MOST_FOR_ONE:
+    usd, per = (_number(checked[key], f"{where}: {key!r}") for key in ("usd", "per"))
+    if not per:
+        raise ConfigurationError(f"{where}: 'per' must be a number above 0, not 0")
+    if usd / per > _MOST_FOR_ONE:
         raise ConfigurationError(
-            f"{where}: 'usd' / 'per' must be at most {_MOST_FOR_ONE:,.0f}, not {each:g}"
+            f"{where}: 'usd' / 'per' must be at most {_MOST_FOR_ONE:,.0f}, not {usd / per:g}"
         )
-    return each
+    return usd / per
 
 
-def _number(value: object, where: str, *, may_be_0: bool) -> float:
-    number = math.nan
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            # Plus 0: the sum of -0 and it is 0, which prints without a sign.
-            number = float(value) + 0.0
-        except OverflowError:
-            number = math.inf
-    if not 0 <= number < math.inf or not (number or may_be_0):
-        bound = "from 0" if may_be_0 else "above 0"
-        raise ConfigurationError(f"{where} must be a number {bound}, not {reprlib.repr(value)}")
-    return number
+def _number(value: object, where: str) -> float:
+    # True is an int to Python.
+    if not isinstance(value, int | float) or value is True or not 0 <= value <= _LARGEST:
+        raise ConfigurationError(f"{where} must be a number from 0, not {reprlib.repr(value)}")
+    return abs(float(value))
 
 
 def _text(value: object, where: str) -> str:
-    """Return the text, which can be printed anywhere: in a terminal, in JSON and in SVG."""
+    """Return a text that can be printed anywhere: in a terminal and in JSON."""
     if not (isinstance(value, str) and value.isprintable() and 0 < len(value) <= _LONGEST_TEXT):
         raise ConfigurationError(f"{where} must be a text of 1 to {_LONGEST_TEXT} characters")
     return value
 
 
-def _require_date(text: str, where: str) -> None:
-    try:
-        date.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigurationError(f"{where} must be a date like 2026-11-24, not {text!r}") from error
-
-
 def _require_keys(
-    value: object, keys: tuple[str, ...], where: str, *, may_have: tuple[str, ...] = ()
+    value: object, keys: Collection[str], where: str, *, may_have: Collection[str] = ()
 ) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise ConfigurationError(
-            f"{where} must be an object with the keys {_listed(keys or may_have)}"
-        )
+        names = _listed(keys or may_have)
+        raise ConfigurationError(f"{where} must be an object with the keys {names}")
     missing = [key for key in keys if key not in value]
     unknown = [key for key in value if key not in keys and key not in may_have]
-    wrong = [f"lacks {_listed(missing)}"] if missing else []
-    wrong += [f"has the unknown {_listed(unknown)}"] if unknown else []
+    wrong = [f"lacks {_listed(missing)}"] * bool(missing)
+    wrong += [f"has the unknown {_listed(unknown)}"] * bool(unknown)
     if wrong:
         raise ConfigurationError(
             f"{where} {' and '.join(wrong)}; `hangup plan --print-prices` shows what it may hold"
@@ -189,5 +157,5 @@ def _require_keys(
     return value
 
 
-def _listed(keys: list[str] | tuple[str, ...]) -> str:
-    return ", ".join(repr(key) for key in keys)
+def _listed(keys: Collection[str]) -> str:
+    return ", ".join(map(repr, keys))

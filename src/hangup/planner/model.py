@@ -1,0 +1,295 @@
+"""How long a sweep takes, what precise queues, and how late closes are.
+
+Inline, a connection waits from its deadline for the next sweep, and then for its place in it:
+
+1. Deadlines fall evenly between two sweeps, and the scan comes in the order of a hash, so every
+   place in a sweep is equally likely.
+2. A sweep reads four segments at once until it has a batch. It closes the batch while it reads the
+   next one, one segment at a time. The slower of reading and closing sets its speed.
+3. Closes follow one another at the slowest of pace, CPU and latency.
+
+With ``precise`` a sweep queues connections instead, with the delay until their deadline in whole
+seconds. The close functions are simulated, message by message: the delay is rounded down, so a
+message arrives early and its function waits for the deadline; while all functions wait, messages
+lie in the queue. A function takes up to ten at once and closes one after another.
+"""
+
+import heapq
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from hangup.core.limits import MAX_QUEUE_BATCH, MAX_SEGMENTS
+from hangup.core.pacing import Pace, close_functions
+from hangup.core.timing import BATCH_SIZE, CLOSES_IN_FLIGHT, LOOK_AHEAD_S, SEGMENTS_AT_ONCE
+from hangup.planner.assumptions import (
+    CLOSE_LATENCY_MS,
+    DELIVERY_S,
+    PAGE_BYTES,
+    PAGE_CPU_MS,
+    PRECISE_BUDGET_S,
+    QUEUE_CONCURRENCY,
+    QUEUE_CPU_MS,
+    QUEUE_LATENCY_MS,
+    SCAN_BUDGET_S,
+    SWEEP_BUDGET_S,
+    VCPU_SHARE,
+)
+from hangup.planner.fleet import Fleet
+
+__all__ = ["Percentiles", "Queue", "Sweep", "estimate_sweep", "inline_lateness_s", "simulate_queue"]
+
+Percentiles = Mapping[str, float]
+"""Seconds by name: ``mean``, ``p50``, ``p95``, ``p99`` and ``max``."""
+
+_PERCENTS = (50, 95, 99)
+_SAMPLES = 5_000
+_GOLDEN_RATIO = 0.6180339887
+"""Its multiples, less their whole part, are spread evenly from 0 to 1."""
+
+_MOST_MESSAGES = 100_000
+"""Of one simulation, except that it lasts from one sweep to the next at least."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """An average sweep, split evenly over ``shards`` that run at once.
+
+    ``found`` is how many connections all shards together close or, with ``precise``, queue. They
+    follow one another in each shard every ``interval_ms``, limited by ``limited_by``. ``scan_s``
+    is how long a shard reads if it does nothing else. After the first batch a shard gets on by one
+    connection every ``step_ms``, the reading included.
+    """
+
+    precise: bool
+    shards: int
+    pages: int
+    scan_s: float
+    found: float
+    interval_ms: float
+    limited_by: str
+    step_ms: float
+
+    def acts_after_s(self, place: float) -> float:
+        """Return how long after the start a shard acts on the connection at ``place``, 0 to 1."""
+        number = place * self.found / self.shards
+        rest = max(0.0, number - BATCH_SIZE)
+        return self._reads_after_s(rest) + (number - rest) * self.interval_ms / 1000
+
+    def _reads_after_s(self, rest: float) -> float:
+        """Return when a shard has read a first batch, and as many more as ``rest``."""
+        first_share = BATCH_SIZE / max(BATCH_SIZE, self.found / self.shards)
+        return self.scan_s * first_share + rest * self.step_ms / 1000
+
+    @property
+    def duration_s(self) -> float:
+        """How long each shard runs."""
+        return self.acts_after_s(1)
+
+    @property
+    def read_by_s(self) -> float:
+        """How long after the start a shard has read all its pages."""
+        return self._reads_after_s(max(0.0, self.found / self.shards - BATCH_SIZE))
+
+    @property
+    def fits(self) -> bool:
+        """Whether the shards stay within their time limits."""
+        return self.read_by_s <= SCAN_BUDGET_S and self.duration_s <= SWEEP_BUDGET_S
+
+    @property
+    def budget_s(self) -> float:
+        """How long a shard may take; with ``precise`` what it queues later may be late."""
+        return PRECISE_BUDGET_S if self.precise else SWEEP_BUDGET_S
+
+
+def estimate_sweep(fleet: Fleet) -> Sweep:
+    """Return an average sweep of this fleet, in as few shards as stay within their time.
+
+    If even the most cannot, the result has that many and does not fit.
+    """
+    tried = [sweep_of(fleet, shards) for shards in range(1, MAX_SEGMENTS + 1)]
+    fitting = [sweep for sweep in tried if sweep.fits]
+    in_time = [sweep for sweep in fitting if sweep.duration_s <= sweep.budget_s]
+    return (in_time or fitting or tried[-1:])[0]
+
+
+def sweep_of(fleet: Fleet, shards: int) -> Sweep:
+    """Return an average sweep of this fleet in so many shards, whether it has the time or not."""
+    parts = shards * fleet.scan_segments
+    pages = parts * max(1, math.ceil(fleet.table_bytes / parts / PAGE_BYTES))
+    page_cpu_ms = PAGE_CPU_MS / VCPU_SHARE
+    # One segment at a time, and several at once: then the CPU may be what limits it.
+    slow_ms = fleet.page_latency_ms + page_cpu_ms
+    fast_ms = max(page_cpu_ms, slow_ms / min(SEGMENTS_AT_ONCE, fleet.scan_segments))
+    if fleet.precise:
+        found = sum(queued_per_sweep(fleet))
+        interval_ms, limited_by = max(
+            (QUEUE_CPU_MS / VCPU_SHARE, "CPU"),
+            (QUEUE_LATENCY_MS / MAX_QUEUE_BATCH / QUEUE_CONCURRENCY, "latency"),
+        )
+    else:
+        found = fleet.closes_per_sweep
+        interval_ms, limited_by = max(
+            (fleet.close_cpu_ms / VCPU_SHARE, "CPU"),
+            (CLOSE_LATENCY_MS / CLOSES_IN_FLIGHT, "latency"),
+            # The shards share the pace.
+            (float(Pace(fleet.closes_per_second, shared_by=shards).interval_ms), "pace"),
+        )
+    # Pages to read for each connection that is found; what is not read beside it is read after it.
+    pages_each = pages / found if found else 0.0
+    left = max(0.0, pages_each - interval_ms / slow_ms)
+    return Sweep(
+        precise=fleet.precise,
+        shards=shards,
+        pages=pages,
+        scan_s=pages * fast_ms / 1000 / shards,
+        found=found,
+        interval_ms=interval_ms,
+        limited_by=limited_by,
+        step_ms=interval_ms + left * fast_ms,
+    )
+
+
+def queued_per_sweep(fleet: Fleet) -> tuple[float, float]:
+    """Return how many silent and how many live connections a ``precise`` sweep queues.
+
+    The look-ahead is longer than the interval, so two sweeps queue some of the silent ones; the
+    claim lets one message close. A live connection is queued if it would be idle within the
+    look-ahead without its next message. A record's age is even from 0 to the time between two
+    recorded messages.
+    """
+    ahead_s = min(float(LOOK_AHEAD_S), fleet.grace_s)
+    silent = fleet.idle_closes_per_second * max(fleet.sweep_interval_s, ahead_s)
+    talking = max(0.0, fleet.connections - fleet.idle_closes_per_second * fleet.grace_s)
+    recorded_every_s = fleet.heartbeats_per_recorded_time * fleet.heartbeat_s
+    due_s = max(0.0, recorded_every_s - (fleet.grace_s - ahead_s))
+    return silent, talking * due_s / recorded_every_s
+
+
+def inline_lateness_s(fleet: Fleet, sweep: Sweep) -> Percentiles | None:
+    """Return how late closes by sweeps are, seconds; None if sweeps fall behind."""
+    if not sweep.fits:
+        return None
+    samples = [
+        fleet.sweep_interval_s * sample / _SAMPLES + sweep.acts_after_s(sample * _GOLDEN_RATIO % 1)
+        for sample in range(_SAMPLES)
+    ]
+    return {**_percentiles(samples), "max": fleet.sweep_interval_s + sweep.duration_s}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """What the close functions get from the queue with ``precise``, on average.
+
+    ``functions`` close at once at most. ``silent`` and ``live`` are the connections that one sweep
+    queues. ``per_second_at_most`` counts a turn for each, which live ones do not take: it is on the
+    safe side. An invocation gets ``batch`` messages and runs for ``batch_s``. ``late_s`` is how
+    late closes are, None if they fall further and further behind.
+    """
+
+    functions: int
+    silent: float
+    live: float
+    per_second: float
+    per_second_at_most: float
+    limited_by: str
+    batch: float
+    batch_s: float
+    late_s: Percentiles | None
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether the close functions take messages faster than they come."""
+        return self.per_second < self.per_second_at_most
+
+
+def simulate_queue(fleet: Fleet, sweep: Sweep) -> Queue:
+    """Return what close functions do with what this sweep of a ``precise`` fleet queues.
+
+    The simulation draws from a seeded generator: the same fleet has the same result.
+    """
+    functions = close_functions(fleet.closes_per_second)
+    turn_ms = float(Pace(fleet.closes_per_second, shared_by=functions).interval_ms)
+    each_ms, limited_by = max(
+        (fleet.close_cpu_ms / VCPU_SHARE, "CPU"),
+        (CLOSE_LATENCY_MS / MAX_QUEUE_BATCH, "latency"),
+        # A batch takes a turn for itself.
+        (turn_ms * (MAX_QUEUE_BATCH + 1) / MAX_QUEUE_BATCH, "pace"),
+    )
+    silent, live = queued_per_sweep(fleet)
+    per_second = (silent + live) / fleet.sweep_interval_s
+    at_most = functions * 1000 / each_ms
+    # Functions that cannot keep up find ten messages every time.
+    batch, batch_s, late_s = float(MAX_QUEUE_BATCH), MAX_QUEUE_BATCH * each_ms / 1000, None
+    if per_second < at_most and sweep.fits:
+        messages = sorted(_messages(fleet, sweep, live_per_second=live / fleet.sweep_interval_s))
+        batches, billed_s, late = _close(messages, functions=functions, each_s=each_ms / 1000)
+        batch, batch_s, late_s = len(messages) / batches, billed_s / batches, _percentiles(late)
+    return Queue(
+        functions=functions,
+        silent=silent,
+        live=live,
+        per_second=per_second,
+        per_second_at_most=at_most,
+        limited_by=limited_by,
+        batch=batch,
+        batch_s=batch_s,
+        late_s=late_s,
+    )
+
+
+def _messages(
+    fleet: Fleet, sweep: Sweep, *, live_per_second: float
+) -> Iterator[tuple[float, float]]:
+    """Yield when each message arrives, and its deadline: infinity for a live connection."""
+    draw = random.Random(1).random  # noqa: S311 - seeded, so that a plan is the same every time
+    interval_s, ahead_s = fleet.sweep_interval_s, min(float(LOOK_AHEAD_S), fleet.grace_s)
+    # A fleet in which nobody falls silent is planned as if somebody did, very seldom.
+    silent_per_second = max(fleet.idle_closes_per_second, 1e-6)
+    most_s = _MOST_MESSAGES / (silent_per_second + live_per_second)
+    lasts_s = max(interval_s, min(most_s, _SAMPLES / silent_per_second))
+    for _ in range(round(live_per_second * lasts_s)):
+        yield draw() * lasts_s, math.inf
+    for _ in range(max(1, round(silent_per_second * lasts_s))):
+        deadline_s, acts_after_s = draw() * lasts_s, sweep.acts_after_s(draw())
+        first = math.ceil((deadline_s - ahead_s) / interval_s)
+        # Every sweep that starts before the deadline queues it; the next one if there is none.
+        for number in range(first, max(first + 1, math.ceil(deadline_s / interval_s))):
+            queued_s = number * interval_s + acts_after_s
+            yield queued_s + max(0, math.floor(deadline_s - queued_s)) + DELIVERY_S, deadline_s
+
+
+def _close(
+    messages: Sequence[tuple[float, float]], *, functions: int, each_s: float
+) -> tuple[int, float, Sequence[float]]:
+    """Return the number of batches, their billed seconds in all, and how late closes were.
+
+    ``messages`` are in the order of their arrival. A free function takes a message at once, alone;
+    only those that found no free function are taken together.
+    """
+    calls_s = CLOSE_LATENCY_MS / 1000
+    free_s = [-math.inf] * functions
+    done_s: dict[float, float] = {}
+    taken, batches, billed_s = 0, 0, 0.0
+    while taken < len(messages):
+        start_s = turn_s = max(messages[taken][0], free_s[0])
+        batch = messages[taken : taken + MAX_QUEUE_BATCH]
+        deadlines = [d for n, (at_s, d) in enumerate(batch) if at_s < start_s or not n]
+        taken, batches = taken + len(deadlines), batches + 1
+        close_s = start_s
+        for deadline_s in sorted(deadlines):
+            # Live connections, and those that are closed by now, are not waited for.
+            if deadline_s < math.inf and done_s.get(deadline_s, math.inf) > start_s:
+                close_s = max(turn_s, deadline_s)
+                done_s[deadline_s] = min(close_s + calls_s, done_s.get(deadline_s, math.inf))
+                turn_s = close_s + each_s
+        billed_s += close_s + calls_s - start_s
+        heapq.heapreplace(free_s, max(turn_s, start_s + calls_s))
+    return batches, billed_s, [done - deadline_s for deadline_s, done in done_s.items()]
+
+
+def _percentiles(seconds: Sequence[float]) -> Percentiles:
+    ordered = sorted(seconds)
+    found = {f"p{percent}": ordered[len(ordered) * percent // 100] for percent in _PERCENTS}
+    return {"mean": sum(ordered) / len(ordered), **found, "max": ordered[-1]}
