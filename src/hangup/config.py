@@ -91,7 +91,7 @@ class TimeoutSettings:
                 sample_size=DEFAULT_GUARD.sample_size,
             ),
             pace=_pace(env),
-            due_queue_url=_due_queue_url(env) if env.get("DUE_QUEUE_URL") else None,
+            due_queue_url=_due_queue_url(env) if env.get("CLOSE_QUEUE_URL") else None,
         )
 
 
@@ -250,7 +250,7 @@ def _disconnect_function(env: Environment) -> str:
 
 
 def _due_queue_url(env: Environment) -> str:
-    return _matching(env, "DUE_QUEUE_URL", _QUEUE_URL, "the URL of an SQS queue")
+    return _matching(env, "CLOSE_QUEUE_URL", _QUEUE_URL, "the URL of an SQS queue")
 
 
 def _pace(env: Environment) -> Pace:

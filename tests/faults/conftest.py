@@ -20,7 +20,7 @@ from hangup.handlers import (
     close_handler,
     connect_handler,
     disconnect_handler,
-    heartbeat_handler,
+    message_handler,
     timeout_handler,
 )
 from hangup.local.client import REGION
@@ -64,7 +64,7 @@ class Site(Stack):
         functions = self.engine.client("lambda")
         for name in (
             self.deployed.connect_function,
-            self.deployed.heartbeat_function,
+            self.deployed.message_function,
             self.deployed.disconnect_function,
         ):
             configuration = functions.get_function_configuration(FunctionName=name)
@@ -192,7 +192,7 @@ def start_cold() -> None:
         close_handler._due_connections.cache_clear,
         connect_handler._parts.cache_clear,
         disconnect_handler._cleanup.cache_clear,
-        heartbeat_handler._activity.cache_clear,
+        message_handler._activity.cache_clear,
         timeout_handler._sweep.cache_clear,
     ]
     for forget in kept:

@@ -20,7 +20,7 @@ from hangup.handlers import (
     close_handler,
     connect_handler,
     disconnect_handler,
-    heartbeat_handler,
+    message_handler,
     timeout_handler,
 )
 from hangup.local.participants import Participant
@@ -200,7 +200,7 @@ def queue(
 ) -> DelayQueue:
     name = re.sub("[^a-z0-9]+", "-", f"{request.function.__name__} {kind}")
     url = site.engine.client("sqs").create_queue(QueueName=name)["QueueUrl"]
-    monkeypatch.setenv("DUE_QUEUE_URL", url)
+    monkeypatch.setenv("CLOSE_QUEUE_URL", url)
     return DelayQueue(site, url)
 
 
@@ -349,10 +349,10 @@ def test_a_message(site: Site, outcomes: Outcomes, operation: str, kind: str) ->
                 site.make_idle(record)
             event = event_of("heartbeat", record, body='{"action": "heartbeat"}')
             with fault(site, operation, kind):
-                answer = await asyncio.to_thread(answer_of, site, heartbeat_handler, event)
+                answer = await asyncio.to_thread(answer_of, site, message_handler, event)
             if refused := is_refused(answer):
                 assert listener.is_open
-                answer = await asyncio.to_thread(answer_of, site, heartbeat_handler, event)
+                answer = await asyncio.to_thread(answer_of, site, message_handler, event)
             seen = REFUSED_MESSAGE[operation] if refused else RETRIED
             outcomes.saw(MESSAGE[operation], kind, seen)
             assert answer["statusCode"] == (410 if is_orphan else 200)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hangup.cdk.bundle import build_lambda_zip
-from hangup.cdk.bytecode import PYTHON, find_interpreter
+from hangup.cdk.bundle import PYTHON, build_lambda_zip, find_interpreter
 
 pytestmark = pytest.mark.infra
 
@@ -20,7 +19,7 @@ BUDGETS = {
     "close_handler": 403,
     "connect_handler": 412,
     "disconnect_handler": 402,
-    "heartbeat_handler": 400,
+    "message_handler": 400,
     "timeout_handler": 405,
 }
 """How many modules each handler may load, the standard library's included.

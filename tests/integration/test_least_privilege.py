@@ -127,12 +127,12 @@ def as_role_of(stack: Stack, function: str) -> Callable[..., Any]:
 def send(stack: Stack, client: Callable[..., Any]) -> object:
     # Delayed for longer than the stack is there: no test gets to see it.
     return client("sqs").send_message(
-        QueueUrl=stack.deployed.due_queue_url, MessageBody="x", DelaySeconds=900
+        QueueUrl=stack.deployed.close_queue_url, MessageBody="x", DelaySeconds=900
     )
 
 
 def receive(stack: Stack, client: Callable[..., Any]) -> object:
-    return client("sqs").receive_message(QueueUrl=stack.deployed.due_queue_url)
+    return client("sqs").receive_message(QueueUrl=stack.deployed.close_queue_url)
 
 
 PRECISE_DENIED: dict[str, dict[str, Attempt]] = {

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hangup.core.model import DurationMs, EpochMs, Role
-from hangup.handlers import connect_handler, disconnect_handler, heartbeat_handler
+from hangup.handlers import connect_handler, disconnect_handler, message_handler
 from hangup.tokens import mint_join_token
 from tests.events.recorded import recorded
 from tests.property.json_values import ANY_JSON, nearly_right
@@ -18,7 +18,7 @@ from tests.unit.aws_stub import JOIN_SECRET, AwsStub
 
 HANDLERS: dict[str, Callable[[object], dict[str, object]]] = {
     "connect": connect_handler.lambda_handler,
-    "message": heartbeat_handler.lambda_handler,
+    "message": message_handler.lambda_handler,
     "disconnect": disconnect_handler.lambda_handler,
 }
 ODD_EVENTS = ANY_JSON | nearly_right("connect", "message", "disconnect", "scheduled")

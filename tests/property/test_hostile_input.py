@@ -24,7 +24,7 @@ from hangup.handlers import (
     close_handler,
     connect_handler,
     disconnect_handler,
-    heartbeat_handler,
+    message_handler,
     timeout_handler,
 )
 from hangup.tokens import AUDIENCE, mint_join_token
@@ -234,7 +234,7 @@ def test_a_hostile_body_is_refused_in_one_line_and_writes_nothing(
 ) -> None:
     event = recorded("message")
     event["body"] = BODIES[kind]
-    answer = heartbeat_handler.lambda_handler(event)
+    answer = message_handler.lambda_handler(event)
     assert answer["statusCode"] in (400, 413)
     assert aws.writes == []
     out = capsys.readouterr().out
@@ -252,7 +252,7 @@ def test_what_else_a_message_holds_is_neither_read_nor_logged(
     event = recorded("message")
     private = "a private word of the client: 0123456789"
     event["body"] = json.dumps(extra | {"action": "message", "private": private})
-    assert heartbeat_handler.lambda_handler(event)["statusCode"] == 200
+    assert message_handler.lambda_handler(event)["statusCode"] == 200
     assert_clean_lines(capsys.readouterr().out, private)
 
 
@@ -267,7 +267,7 @@ HUGE_PLACES = {
 }
 HANDLERS: dict[str, Callable[[object], Any]] = {
     "connect": connect_handler.lambda_handler,
-    "message": heartbeat_handler.lambda_handler,
+    "message": message_handler.lambda_handler,
     "disconnect": disconnect_handler.lambda_handler,
 }
 
@@ -303,7 +303,7 @@ def test_no_request_id_reaches_a_log_as_a_line_of_its_own(
     event["requestContext"]["requestId"] = text
     event["correlationId"] = text
     event["body"] = '{"action": "heartbeat"}'
-    assert heartbeat_handler.lambda_handler(event)["statusCode"] == 200
+    assert message_handler.lambda_handler(event)["statusCode"] == 200
     out = capsys.readouterr().out
     assert len(out.splitlines()) == 1
     assert len(out) < 1_000
@@ -325,7 +325,7 @@ def test_no_event_makes_a_sweep_do_anything_else(
 @pytest.fixture
 def close(aws: AwsStub, monkeypatch: pytest.MonkeyPatch) -> Callable[[object], Any]:
     """The close handler, with a queue."""
-    monkeypatch.setenv("DUE_QUEUE_URL", f"{aws.endpoint}/due")
+    monkeypatch.setenv("CLOSE_QUEUE_URL", f"{aws.endpoint}/due")
     return lambda event: close_handler.lambda_handler(event, Context())
 
 

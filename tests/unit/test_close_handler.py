@@ -380,7 +380,7 @@ class TestLambdaHandler:
 
     @pytest.fixture(autouse=True)
     def queue(self, aws: AwsStub, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("DUE_QUEUE_URL", QUEUE_URL)
+        monkeypatch.setenv("CLOSE_QUEUE_URL", QUEUE_URL)
         aws.answer("GetItem", {"Item": ITEM})
 
     def test_closes_and_has_nothing_delivered_again(
@@ -459,7 +459,7 @@ class TestLambdaHandler:
             "API_GATEWAY_ENDPOINT",
             "CONNECTIONS_TABLE",
             "DISCONNECT_HANDLER_FUNCTION",
-            "DUE_QUEUE_URL",
+            "CLOSE_QUEUE_URL",
         ],
     )
     def test_fails_naming_the_variable_that_is_missing(

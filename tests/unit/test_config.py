@@ -26,7 +26,7 @@ COMPLETE = {
     "SESSIONS_TABLE": "Hangup-Sessions-1ABC",
     "DISCONNECT_HANDLER_FUNCTION": "arn:aws:lambda:eu-west-1:123456789012:function:disconnect",
     "JOIN_SECRET_ARN": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:Join-AbCdEf",
-    "DUE_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/123456789012/Hangup-Due-1ABC",
+    "CLOSE_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/123456789012/Hangup-Due-1ABC",
 }
 NEEDS: list[tuple[Callable[[dict[str, str]], object], list[str]]] = [
     (
@@ -39,7 +39,7 @@ NEEDS: list[tuple[Callable[[dict[str, str]], object], list[str]]] = [
             "API_GATEWAY_ENDPOINT",
             "CONNECTIONS_TABLE",
             "DISCONNECT_HANDLER_FUNCTION",
-            "DUE_QUEUE_URL",
+            "CLOSE_QUEUE_URL",
         ],
     ),
     (ConnectSettings.from_env, ["CONNECTIONS_TABLE", "SESSIONS_TABLE", "JOIN_SECRET_ARN"]),
@@ -60,7 +60,7 @@ EXPECTS = {
     "SESSIONS_TABLE": TABLE,
     "DISCONNECT_HANDLER_FUNCTION": "the name or ARN of a function",
     "JOIN_SECRET_ARN": "the ARN or name of a Secrets Manager secret",
-    "DUE_QUEUE_URL": "the URL of an SQS queue",
+    "CLOSE_QUEUE_URL": "the URL of an SQS queue",
 }
 MALFORMED = {
     "API_GATEWAY_ENDPOINT": "ftp://abc",
@@ -68,7 +68,7 @@ MALFORMED = {
     "SESSIONS_TABLE": "s",
     "DISCONNECT_HANDLER_FUNCTION": "dis connect",
     "JOIN_SECRET_ARN": "a secret",
-    "DUE_QUEUE_URL": "arn:aws:sqs:eu-west-1:123456789012:due",
+    "CLOSE_QUEUE_URL": "arn:aws:sqs:eu-west-1:123456789012:due",
 }
 EACH_NEED = [(read, name) for read, names in NEEDS for name in names]
 
@@ -148,7 +148,7 @@ def test_a_logger_starts_with_info_where_the_level_is_none(
 
 def test_the_contracts_defaults() -> None:
     settings = TimeoutSettings.from_env(
-        {name: value for name, value in COMPLETE.items() if name != "DUE_QUEUE_URL"}
+        {name: value for name, value in COMPLETE.items() if name != "CLOSE_QUEUE_URL"}
     )
     assert settings.due_queue_url is None
     assert settings.policy.idle_timeout_ms == 120_000
@@ -177,7 +177,7 @@ def test_seconds_come_in_and_milliseconds_leave() -> None:
     assert settings.total_segments == 64
     assert (settings.guard.share_percent, settings.guard.at_least) == (80, 100)
     assert settings.pace == Pace(50, shared_by=4)
-    assert settings.due_queue_url == COMPLETE["DUE_QUEUE_URL"]
+    assert settings.due_queue_url == COMPLETE["CLOSE_QUEUE_URL"]
 
 
 @pytest.mark.parametrize(
@@ -221,15 +221,15 @@ class TestNumbers:
 
 @pytest.mark.parametrize("url", ["", None])
 def test_without_a_queue_the_sweep_closes_by_itself(url: str | None) -> None:
-    env = {name: value for name, value in COMPLETE.items() if name != "DUE_QUEUE_URL"}
+    env = {name: value for name, value in COMPLETE.items() if name != "CLOSE_QUEUE_URL"}
     if url is not None:
-        env["DUE_QUEUE_URL"] = url
+        env["CLOSE_QUEUE_URL"] = url
     assert TimeoutSettings.from_env(env).due_queue_url is None
 
 
 def test_a_malformed_queue_is_no_absent_one() -> None:
-    with pytest.raises(ConfigurationError, match="DUE_QUEUE_URL must be the URL of an SQS queue"):
-        TimeoutSettings.from_env(COMPLETE | {"DUE_QUEUE_URL": "due"})
+    with pytest.raises(ConfigurationError, match="CLOSE_QUEUE_URL must be the URL of an SQS queue"):
+        TimeoutSettings.from_env(COMPLETE | {"CLOSE_QUEUE_URL": "due"})
 
 
 class TestEndpoint:

@@ -35,7 +35,7 @@ SETTINGS: Mapping[str, Callable[[Mapping[str, str]], object]] = {
     "timeout": config.TimeoutSettings.from_env,
     "close": config.CloseSettings.from_env,
     "connect": config.ConnectSettings.from_env,
-    "heartbeat": config.HeartbeatSettings.from_env,
+    "message": config.HeartbeatSettings.from_env,
     "disconnect": config.DisconnectSettings.from_env,
     "`tracks_activity`": config.ActivitySettings.from_env,
 }
@@ -44,7 +44,7 @@ REQUIRED = {
     "CONNECTIONS_TABLE": "connections",
     "SESSIONS_TABLE": "sessions",
     "DISCONNECT_HANDLER_FUNCTION": "disconnect",
-    "DUE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/due",
+    "CLOSE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/due",
     "JOIN_SECRET_ARN": "secret",
 }
 
@@ -317,7 +317,7 @@ def documented_grants(function: str, header: str) -> set[str]:
     return {action for who, actions, _ in rows if who == function for action in code(actions)}
 
 
-@pytest.mark.parametrize("function", ["connect", "heartbeat", "disconnect", "timeout"])
+@pytest.mark.parametrize("function", ["connect", "message", "disconnect", "timeout"])
 def test_the_grants_are_those_of_the_template(function: str) -> None:
     assert documented_grants(function, "Function") == granted(function, precise=False)
 

@@ -318,7 +318,7 @@ class TestLambdaHandler:
         self, aws: AwsStub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         url = "https://sqs.us-east-1.amazonaws.com/111122223333/due"
-        monkeypatch.setenv("DUE_QUEUE_URL", url)
+        monkeypatch.setenv("CLOSE_QUEUE_URL", url)
         monkeypatch.setenv("SCAN_SEGMENTS", "1")
         item = {"connectionId": {"S": "c1="}, "lastActivityTime": {"N": "1700000000000"}}
         aws.answer("Scan", {"Items": [item], "Count": 1, "ScannedCount": 7})

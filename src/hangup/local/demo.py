@@ -177,7 +177,7 @@ async def _sweep_until_quiet(stage: _Stage) -> Sequence[Mapping[str, Any]]:
 
 
 def _found(stack: Deployment, counts: Mapping[str, Any]) -> str:
-    if stack.due_queue_url:
+    if stack.close_queue_url:
         return f"{counts['queued']} queued until their deadline"
     return f"{counts['idle']} idle for more than {IDLE_TIMEOUT_S} s, {counts['closed']} closed"
 

@@ -170,7 +170,7 @@ def _welcome(
         lifetime_ms=DurationMs(_TOKEN_HOURS * 3_600_000),
     )
     url = join_url(stack.web_socket_url, session_id=_SESSION, role=Role.SPEAKER, token=token)
-    how = " and a queue for what falls due" if stack.due_queue_url else ""
+    how = " and a queue for what falls due" if stack.close_queue_url else ""
     yield f"Up: idle timeout {idle_timeout_s} s, one sweep a minute{how}. Ctrl-C stops it."
     if how and idle_timeout_s < LOOK_AHEAD_S:
         yield f"Below {LOOK_AHEAD_S} s a close may be late by a minute: no sweep was there before."

@@ -116,7 +116,7 @@ def verdict(engine: Engine, stack: Deployment, seen: Observation) -> list[Check]
             )
             for role, count in by_role.items()
         ),
-        *(_of_queue(metrics, seen) if stack.due_queue_url else _of_sweeps(metrics, seen)),
+        *(_of_queue(metrics, seen) if stack.close_queue_url else _of_sweeps(metrics, seen)),
     ]
 
 

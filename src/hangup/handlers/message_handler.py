@@ -22,7 +22,7 @@ from hangup.lifecycle import Activity
 
 __all__ = ["lambda_handler"]
 
-_log = StructuredLog("heartbeat_handler")
+_log = StructuredLog("message_handler")
 
 _ACKS: Final = {"heartbeat": heartbeat_ack, "message": message_ack}
 

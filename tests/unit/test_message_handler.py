@@ -1,4 +1,4 @@
-"""The heartbeat handler, which also has the ``$default`` route, on a stub of AWS."""
+"""The message handler, which also has the ``$default`` route, on a stub of AWS."""
 
 import json
 import time
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hangup.errors import BackendError, ConfigurationError
-from hangup.handlers import heartbeat_handler
+from hangup.handlers import message_handler
 from tests.events.recorded import CONNECTION_ID, recorded
 from tests.unit.aws_stub import AwsStub
 
@@ -33,7 +33,7 @@ def test_records_activity_and_acknowledges_it(
     aws: AwsStub, capsys: pytest.CaptureFixture[str], action: str, route: str, ack: str
 ) -> None:
     before_ms = time.time_ns() // 1_000_000
-    answer = heartbeat_handler.lambda_handler(message(json.dumps({"action": action}), route), None)
+    answer = message_handler.lambda_handler(message(json.dumps({"action": action}), route), None)
     assert answer["statusCode"] == 200
     body = json.loads(str(answer["body"]))
     assert body == {"type": ack, "timestamp": body["timestamp"]}
@@ -49,13 +49,13 @@ def test_records_activity_and_acknowledges_it(
 
 def test_activity_that_is_on_record_already_is_acknowledged_too(aws: AwsStub) -> None:
     aws.fail("UpdateItem", status=400, code=REFUSED, Item={"connectionId": {"S": CONNECTION_ID}})
-    assert heartbeat_handler.lambda_handler(message())["statusCode"] == 200
+    assert message_handler.lambda_handler(message())["statusCode"] == 200
     assert aws.calls("DeleteConnection") == []
 
 
 def test_coalesces_writes_when_told_to(aws: AwsStub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACTIVITY_RESOLUTION_SECONDS", "30")
-    heartbeat_handler.lambda_handler(message())
+    message_handler.lambda_handler(message())
     values = aws.calls("UpdateItem")[0]["ExpressionAttributeValues"]
     assert int(values[":now"]["N"]) - int(values[":old"]["N"]) == 30_000
 
@@ -64,7 +64,7 @@ def test_closes_an_orphan_so_that_its_client_comes_back(
     aws: AwsStub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     aws.fail("UpdateItem", status=400, code=REFUSED)
-    answer = heartbeat_handler.lambda_handler(message())
+    answer = message_handler.lambda_handler(message())
     assert answer["statusCode"] == 410
     assert aws.targets("DeleteConnection") == [CONNECTION_ID]
     lines = logged(capsys)
@@ -98,7 +98,7 @@ def test_refuses_with_one_line_and_writes_nothing(
     status: int,
     reason: str,
 ) -> None:
-    answer = heartbeat_handler.lambda_handler(event)
+    answer = message_handler.lambda_handler(event)
     assert answer["statusCode"] == status
     assert reason in json.loads(str(answer["body"]))["message"]
     (line,) = logged(capsys)
@@ -109,7 +109,7 @@ def test_refuses_with_one_line_and_writes_nothing(
 def test_never_logs_what_the_client_said(aws: AwsStub, capsys: pytest.CaptureFixture[str]) -> None:
     for action in ("message", "unheard-of", 'forged\n{"level":"INFO"}'):
         body = json.dumps({"action": action, "text": "private words"})
-        heartbeat_handler.lambda_handler(message(body))
+        message_handler.lambda_handler(message(body))
     said = capsys.readouterr().out
     assert "private words" not in said
     assert "unheard-of" not in said
@@ -119,7 +119,7 @@ def test_never_logs_what_the_client_said(aws: AwsStub, capsys: pytest.CaptureFix
 def test_an_outage_is_an_error(aws: AwsStub) -> None:
     aws.fail("UpdateItem", status=400, code="AccessDeniedException")
     with pytest.raises(BackendError, match="UpdateItem failed"):
-        heartbeat_handler.lambda_handler(message())
+        message_handler.lambda_handler(message())
     assert aws.calls("DeleteConnection") == []
 
 
@@ -129,4 +129,4 @@ def test_an_incomplete_environment_fails_by_name(
 ) -> None:
     monkeypatch.delenv(name)
     with pytest.raises(ConfigurationError, match=f"{name} is not set"):
-        heartbeat_handler.lambda_handler(message())
+        message_handler.lambda_handler(message())
