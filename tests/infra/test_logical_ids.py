@@ -14,14 +14,14 @@ pytestmark = pytest.mark.infra
 COMMITTED = Path(__file__).with_name("logical_ids.json")
 
 WHAT_TO_DO = """
-The names of the {topology} template are not the committed ones.
+The names in the {topology} template are not the committed ones.
 
-no longer there: {gone}
+gone: {gone}
 new: {new}
 
-CloudFormation deletes a resource whose logical ID is gone, a table with its records for one, and
-creates the new one. A parameter or an output that is gone breaks what sets or reads it. If that is
-not what you want, give the construct its old id. If it is, say so in CHANGELOG.md and run:
+CloudFormation deletes a resource whose logical ID is gone (a table with its records, for example) and
+creates a new one. A parameter or an output that is gone breaks what sets or reads it. If you did not
+intend this, restore the construct's id. If you did, describe it in CHANGELOG.md and run:
 
     .venv/bin/python -m tests.infra.test_logical_ids > tests/infra/logical_ids.json
 """

@@ -34,6 +34,12 @@ _MANY_IDLE_A_MINUTE = 10
 _MANY_CLOSED_A_MINUTE = 50
 _SILENT_MINUTES = 5
 
+_HELD_ADVICE = (
+    " So many connections look idle that the recording of activity may be broken, so none was"
+    " closed. Check the function that records activity. If the connections are really idle, invoke"
+    ' the sweep\'s function with {"overrideGuard": true}.'
+)
+
 # Until the next tick comes. It is also the least that AWS accepts.
 _TICK_AGE_S = 60
 
@@ -189,7 +195,7 @@ class IdleConnectionTimeout(Construct):
         self.alarms = (
             self._more_than("ManyIdle", "IdleConnectionsDetected", _MANY_IDLE_A_MINUTE, "Warning"),
             self._more_than("ManyClosed", "ConnectionsClosed", _MANY_CLOSED_A_MINUTE, "Critical"),
-            self._held(),
+            self._more_than("Held", "SweepsHeld", 0, "Critical", advice=_HELD_ADVICE),
             self._no_sweep(shards),
             handler.failure_alarm,
             *self._alarms_about(self.scheduled_closes),
@@ -226,19 +232,6 @@ class IdleConnectionTimeout(Construct):
         # Inline, a failed close fails the sweep. The close function leaves it to the next sweep.
         failing = self._more_than("ClosesFail", "CloseFailures", 0, "Critical")
         return (failing, *scheduled_closes.alarms)
-
-    def _held(self) -> cloudwatch.Alarm:
-        return self._more_than(
-            "Held",
-            "SweepsHeld",
-            0,
-            "Critical",
-            advice=(
-                " So many connections look idle that the recording of activity may be broken, so"
-                " none was closed. Check the function that records activity. If the connections are"
-                ' really idle, invoke the sweep\'s function with {"overrideGuard": true}.'
-            ),
-        )
 
     def _more_than(
         self, construct_id: str, metric_name: str, bound: int, severity: str, *, advice: str = ""

@@ -107,7 +107,7 @@ class HangupStack(cdk.Stack):
             description="Base URL of an AWS emulator; empty on AWS",
         )
         self._connections = self._connections_table()
-        self._sessions = self._sessions_table()
+        self._sessions = self._table("Sessions", "sessionId")
         self._join_secret_arn = self._join_secret()
         # The functions refer to the API, and the routes to the functions. Routes given to the API's
         # constructor would make that a circle, so they are added one by one.
@@ -209,9 +209,6 @@ class HangupStack(cdk.Stack):
             non_key_attributes=["connectedAt"],
         )
         return table
-
-    def _sessions_table(self) -> dynamodb.Table:
-        return self._table("Sessions", "sessionId")
 
     def _table(self, construct_id: str, key: str) -> dynamodb.Table:
         return dynamodb.Table(
