@@ -1,11 +1,11 @@
 # ruff: noqa: INP001 - a script: nothing imports it
-"""The CDK app: build the Lambda zip, synthesise the stack, refresh what the package carries of it.
+"""The CDK app: build the Lambda zip, synthesise the stack, refresh the package's copies.
 
-``python infra/app.py`` writes ``cdk.out``, as the ``cdk`` command does through it, and refreshes
-the package's copies of the lock and of the templates, with and without a queue. Context values
-choose what ``cdk.out`` gets: ``precise`` (``cdk deploy -c precise=true``) the one with a queue,
-``segments`` (``-c segments=4``) as many sweeps a minute. With ``--check`` it changes no copy, and
-exits with 1 if one is out of date.
+``python infra/app.py`` writes ``cdk.out`` (the ``cdk`` command calls it too). It refreshes the
+package's copies of the lock and of the two templates, without and with a queue. Context values
+choose what ``cdk.out`` gets: ``precise`` (``cdk deploy -c precise=true``) adds the queue, and
+``shards`` (``-c shards=4``) is the number of sweeps a minute. With ``--check`` it changes no copy
+and exits with 1 if one is out of date.
 """
 
 import argparse
@@ -14,7 +14,8 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 from hangup.core.limits import MAX_SEGMENTS
@@ -46,19 +47,50 @@ def main() -> None:
 
 
 def _refresh() -> None:
-    _write(_LOCK_COPY, _LOCK.read_text())
-    # The cdk command says where it wants the result, and what was asked of it.
+    # The cdk command sets both: where it wants the result, and what was asked of it.
     outdir = Path(os.environ.get("CDK_OUTDIR", _ROOT / "cdk.out"))
     context = json.loads(os.environ.get("CDK_CONTEXT_JSON") or "{}")
-    precise, segments = _precise(context), _segments(context)
-    template = _template(outdir, precise=precise, segments=segments)
-    for copied, copy in _COPIES.items():
-        if copied != precise or segments != 1:
-            with tempfile.TemporaryDirectory() as aside:
-                template_of_copy = _template(Path(aside), precise=copied)
-        else:
-            template_of_copy = template
-        _write(copy, template_of_copy)
+    precise, shards = _precise(context), _shards(context)
+    for file, text in _copies():
+        if not _is_current(file, text):
+            file.write_text(text)
+    _synthesise(outdir, precise=precise, shards=shards)
+
+
+def _check() -> None:
+    for file, text in _copies():
+        if not _is_current(file, text):
+            sys.exit(f"hangup: {file.relative_to(_ROOT)} is out of date; run: make synth")
+
+
+def _copies() -> Iterator[tuple[Path, str]]:
+    """Yield each copy that the package carries, and the text that it should have."""
+    # First, because the Lambda zip is built from it.
+    yield _LOCK_COPY, _LOCK.read_text()
+    for precise, copy in _COPIES.items():
+        with tempfile.TemporaryDirectory() as outdir:
+            yield copy, _synthesise(Path(outdir), precise=precise)
+
+
+def _is_current(file: Path, text: str) -> bool:
+    return file.exists() and file.read_text() == text
+
+
+def _synthesise(outdir: Path, *, precise: bool, shards: int = 1) -> str:
+    """Write the assembly to ``outdir``; return the template as the package carries it."""
+    # Imported here because CDK starts Node.js, and main says in a sentence that there is none.
+    from hangup.cdk.synthesis import packaged_template, synthesise  # noqa: PLC0415
+
+    return packaged_template(
+        synthesise(outdir=outdir, lambda_zip=_lambda_zip(), precise=precise, shards=shards)
+    )
+
+
+@cache
+def _lambda_zip() -> Path:
+    from hangup.cdk.bundle import build_lambda_zip  # noqa: PLC0415 - likewise
+
+    return build_lambda_zip(_ROOT / "build")
 
 
 def _precise(context: Mapping[str, object]) -> bool:
@@ -68,39 +100,13 @@ def _precise(context: Mapping[str, object]) -> bool:
     return value == "true"
 
 
-def _segments(context: Mapping[str, object]) -> int:
-    value = str(context.get("segments", 1))
+def _shards(context: Mapping[str, object]) -> int:
+    value = str(context.get("shards", 1))
     if not re.fullmatch("[0-9]{1,2}", value, re.ASCII) or not 1 <= int(value) <= MAX_SEGMENTS:
         raise ConfigurationError(
-            f"segments must be a whole number from 1 to {MAX_SEGMENTS}, not {context['segments']!r}"
+            f"shards must be a whole number from 1 to {MAX_SEGMENTS}, not {context['shards']!r}"
         )
     return int(value)
-
-
-def _check() -> None:
-    _compare(_LOCK_COPY, _LOCK.read_text())
-    for precise, copy in _COPIES.items():
-        with tempfile.TemporaryDirectory() as outdir:
-            _compare(copy, _template(Path(outdir), precise=precise))
-
-
-def _template(outdir: Path, *, precise: bool, segments: int = 1) -> str:
-    # Imported here because CDK starts Node.js, and a missing one deserves a sentence from main.
-    from hangup.cdk.synthesis import packaged_template, synthesise  # noqa: PLC0415
-
-    return packaged_template(
-        synthesise(outdir=outdir, build_dir=_ROOT / "build", precise=precise, segments=segments)
-    )
-
-
-def _write(file: Path, text: str) -> None:
-    if not file.exists() or file.read_text() != text:
-        file.write_text(text)
-
-
-def _compare(file: Path, text: str) -> None:
-    if not file.exists() or file.read_text() != text:
-        sys.exit(f"hangup: {file.relative_to(_ROOT)} is out of date; run: make synth")
 
 
 if __name__ == "__main__":

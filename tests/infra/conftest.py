@@ -20,7 +20,7 @@ def lambda_zip() -> Path:
 
 @pytest.fixture(scope="session")
 def template(lambda_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return synthesise(outdir=tmp_path_factory.mktemp("cdk"), build_dir=lambda_zip.parent)
+    return synthesise(outdir=tmp_path_factory.mktemp("cdk"), lambda_zip=lambda_zip)
 
 
 @pytest.fixture(scope="session")
@@ -30,9 +30,7 @@ def resources(template: dict[str, Any]) -> Resources:
 
 @pytest.fixture(scope="session")
 def precise_template(lambda_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return synthesise(
-        outdir=tmp_path_factory.mktemp("cdk"), build_dir=lambda_zip.parent, precise=True
-    )
+    return synthesise(outdir=tmp_path_factory.mktemp("cdk"), lambda_zip=lambda_zip, precise=True)
 
 
 @pytest.fixture(scope="session")

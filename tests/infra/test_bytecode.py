@@ -1,6 +1,5 @@
 """The bytecode in the Lambda zip: for Lambda's Python, the same each time, found by what it is."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -11,8 +10,7 @@ import aws_cdk as cdk
 import pytest
 
 from hangup.cdk import BuildError
-from hangup.cdk.bundle import build_lambda_zip, content_hash
-from hangup.cdk.bytecode import PYTHON, bytecode, find_interpreter
+from hangup.cdk.bundle import PYTHON, build_lambda_zip, content_hash, find_interpreter
 from hangup.cdk.code import code_of
 from tests.support.templates import Resources
 
@@ -54,12 +52,12 @@ def no_interpreter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def sources(tmp_path: Path) -> dict[str, Path]:
-    folder = tmp_path / "sources"
-    folder.mkdir()
-    for name in ("b", "a"):
-        (folder / f"{name}.py").write_text(f"def {name}():\n    return {{'x', 'y', {name!r}}}\n")
-    return {f"pkg/{file.name}": file for file in folder.iterdir()}
+def build_dir(lambda_zip: Path, tmp_path: Path) -> Path:
+    """Return a folder of this test's own, with what the lock pins."""
+    folder = tmp_path / "build"
+    (installed,) = lambda_zip.parent.glob("lambda-dependencies-arm64-*")
+    shutil.copytree(installed, folder / installed.name)
+    return folder
 
 
 def test_is_for_the_python_that_the_functions_run_on(resources: Resources) -> None:
@@ -106,84 +104,39 @@ def test_lambda_s_python_imports_a_handler_without_compiling_anything(
 
 
 def test_holds_the_paths_that_the_files_have_in_lambda(
-    interpreter: str, sources: dict[str, Path], tmp_path: Path
+    lambda_zip: Path, interpreter: str, tmp_path: Path
 ) -> None:
-    compiled = bytecode(sources, tmp_path)
+    with zipfile.ZipFile(lambda_zip) as archive:
+        compiled = [name for name in archive.namelist() if name.endswith(".pyc")]
+        archive.extractall(tmp_path, compiled)
     result = subprocess.run(
-        [interpreter, "-I", "-S", "-c", CODE_NAMES, *map(str, compiled.values())],
+        [interpreter, "-I", "-S", "-c", CODE_NAMES, *(str(tmp_path / name) for name in compiled)],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert sorted(result.stdout.split()) == ["/var/task/pkg/a.py", "/var/task/pkg/b.py"]
-    for file in compiled.values():
-        assert str(tmp_path).encode() not in file.read_bytes()
+    assert result.stdout.split() == [f"/var/task/{source_of(name)}" for name in compiled]
+    for name in compiled:
+        assert str(lambda_zip.parent).encode() not in (tmp_path / name).read_bytes()
 
 
-def test_is_the_same_from_other_folders_at_other_times_under_another_mask(
-    interpreter: str, sources: dict[str, Path], tmp_path: Path
+def test_a_source_that_does_not_compile_stops_the_build_in_one_line(
+    interpreter: str, build_dir: Path
 ) -> None:
-    first = bytecode(sources, made(tmp_path / "first"))
-    for name, source in sources.items():
-        copy = made(tmp_path / "elsewhere") / source.name
-        shutil.copyfile(source, copy)
-        os.utime(copy, (1, 1))
-        sources[name] = copy
-    previous_mask = os.umask(0o077)
-    try:
-        second = bytecode(dict(reversed(sources.items())), made(tmp_path / "second"))
-    finally:
-        os.umask(previous_mask)
-    assert first.keys() == second.keys()
-    for name in first:
-        assert first[name] != second[name]
-        assert first[name].read_bytes() == second[name].read_bytes()
-
-
-def made(folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
-def test_keeps_the_last_result_and_needs_no_interpreter_for_it(
-    interpreter: str,
-    sources: dict[str, Path],
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
-) -> None:
-    first = bytecode(sources, tmp_path)
-    request.getfixturevalue("no_interpreter")
-    assert bytecode(sources, tmp_path) == first
-    assert len(list(tmp_path.glob("lambda-bytecode-*"))) == 1
-
-
-def test_removes_the_result_for_other_sources(
-    interpreter: str, sources: dict[str, Path], tmp_path: Path
-) -> None:
-    before = bytecode(sources, tmp_path)
-    sources["pkg/a.py"].write_text("changed = True\n")
-    after = bytecode(sources, tmp_path)
-    assert not any(file.exists() for file in before.values())
-    assert all(file.is_file() for file in after.values())
-
-
-def test_a_source_that_does_not_compile_stops_the_build_in_one_sentence(
-    interpreter: str, sources: dict[str, Path], tmp_path: Path
-) -> None:
-    sources["pkg/a.py"].write_text("def\n")
+    (installed,) = build_dir.iterdir()
+    (installed / "six.py").write_text("def\n")
     with pytest.raises(BuildError, match="could not compile the Lambda zip's code") as error:
-        bytecode(sources, tmp_path)
+        build_lambda_zip(build_dir)
+    assert '/var/task/six.py", line 1' in str(error.value)
     assert "\n" not in str(error.value)
-    assert not list(tmp_path.glob("*-*")), "an interrupted build left something behind"
+    assert list(build_dir.iterdir()) == [installed], "an interrupted build left something behind"
 
 
 def test_a_build_without_the_interpreter_says_what_that_costs_and_what_to_do(
-    lambda_zip: Path, tmp_path: Path, no_interpreter: None
+    lambda_zip: Path, build_dir: Path, no_interpreter: None
 ) -> None:
-    (installed,) = lambda_zip.parent.glob("lambda-dependencies-arm64-*")
-    shutil.copytree(installed, tmp_path / installed.name)
     with pytest.warns(UserWarning, match=r"no bytecode.*twice as long.*uv python install 3\.13"):
-        built = build_lambda_zip(tmp_path)
+        built = build_lambda_zip(build_dir)
     with zipfile.ZipFile(built) as without, zipfile.ZipFile(lambda_zip) as archive:
         sources = [name for name in archive.namelist() if not name.endswith(".pyc")]
         assert without.namelist() == sources

@@ -1,5 +1,6 @@
 """``infra/app.py``: what ``make synth`` and the cdk command run."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hangup.cdk.bundle import PYTHON, find_interpreter
 from hangup.cdk.synthesis import packaged_template
 
 pytestmark = pytest.mark.infra
@@ -46,11 +48,18 @@ def network_namespace() -> list[str]:
 
 @pytest.fixture
 def offline(tmp_path: Path) -> dict[str, str]:
-    """Return an environment with no ``node`` on the PATH, no index and no way out."""
+    """Return an environment with no ``node`` on the PATH, no package index and no network.
+
+    Only the functions' Python is on the PATH, if this machine has one.
+    """
+    interpreter = find_interpreter()
+    if interpreter:
+        (tmp_path / f"python{PYTHON}").symlink_to(interpreter)
     return {
         "PATH": str(tmp_path),
         "JSII_NODE": "",
-        "PIP_NO_INDEX": "1",
+        "UV_OFFLINE": "1",
+        "UV_NO_CACHE": "1",
         "http_proxy": "http://127.0.0.1:9",
         "https_proxy": "http://127.0.0.1:9",
     }
@@ -112,8 +121,23 @@ def test_the_packaged_template_has_the_same_stack_and_nothing_of_cdk_s_own(
     assert text == packaged_template(template)
     for word in ("BootstrapVersion", "CDKMetadata", "aws:cdk", "cdk-hnb659fds"):
         assert word not in text
-    assert text.count('"S3Bucket": "hangup-assets"') == 4
-    assert text.count('"S3Key": "hangup-lambda.zip"') == 4
+
+
+@pytest.mark.parametrize(("copy", "functions"), [(TEMPLATE_COPY, 4), (PRECISE_COPY, 5)])
+def test_the_packaged_templates_take_their_code_from_a_bucket_that_the_deployer_names(
+    copy: Path, functions: int
+) -> None:
+    packaged = json.loads((ROOT / copy).read_text())
+    codes = [
+        resource["Properties"]["Code"]
+        for resource in packaged["Resources"].values()
+        if resource["Type"] == "AWS::Lambda::Function"
+    ]
+    assert codes == [{"S3Bucket": {"Ref": "CodeBucket"}, "S3Key": {"Ref": "CodeKey"}}] * functions
+    for name in ("CodeBucket", "CodeKey"):
+        parameter = packaged["Parameters"][name]
+        assert parameter["Type"] == "String"
+        assert "Default" not in parameter
 
 
 def test_the_template_for_aws_finds_its_code_where_cdk_uploads_it(
@@ -178,7 +202,7 @@ def test_the_cdk_command_chooses_the_topology_and_both_copies_stay(
 
 
 def test_the_cdk_command_chooses_how_many_sweeps_there_are(checkout: Path, tmp_path: Path) -> None:
-    result = synthesise(checkout, tmp_path, '{"segments": "6"}')
+    result = synthesise(checkout, tmp_path, '{"shards": "6"}')
     assert result.returncode == 0, result.stderr
     (deployed,) = (tmp_path / "out").glob("*.template.json")
     assert deployed.read_text().count('"AWS::Events::Rule"') == 2
@@ -190,10 +214,10 @@ def test_the_cdk_command_chooses_how_many_sweeps_there_are(checkout: Path, tmp_p
     ("context", "message"),
     [
         ('{"precise": "yes"}', "precise must be true or false, not 'yes'"),
-        ('{"segments": "many"}', "segments must be a whole number from 1 to 20, not 'many'"),
-        ('{"segments": "0"}', "segments must be a whole number from 1 to 20, not '0'"),
-        ('{"segments": 21}', "segments must be a whole number from 1 to 20, not 21"),
-        ('{"segments": 2.5}', "segments must be a whole number from 1 to 20, not 2.5"),
+        ('{"shards": "many"}', "shards must be a whole number from 1 to 20, not 'many'"),
+        ('{"shards": "0"}', "shards must be a whole number from 1 to 20, not '0'"),
+        ('{"shards": 21}', "shards must be a whole number from 1 to 20, not 21"),
+        ('{"shards": 2.5}', "shards must be a whole number from 1 to 20, not 2.5"),
     ],
 )
 def test_says_in_one_sentence_what_a_context_value_must_be(

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hangup.cdk.bundle import build_lambda_zip
-from hangup.cdk.bytecode import PYTHON, find_interpreter
+from hangup.cdk.bundle import PYTHON, build_lambda_zip, find_interpreter
 
 pytestmark = pytest.mark.infra
 

@@ -178,7 +178,7 @@ def test_refuses_an_activity_resolution_that_reaches_the_timeout(
         ("closes_per_second", 0, 1_000),
         ("guard_share_percent", 1, 100),
         ("guard_at_least", 1, 10**9),
-        ("segments", 1, 20),
+        ("shards", 1, 20),
     ],
 )
 def test_accepts_what_the_handler_accepts_and_nothing_else(
@@ -259,8 +259,8 @@ def test_takes_tokens_for_what_a_deployment_may_set(lambda_zip: Path) -> None:
     assert environment["CONNECTION_IDLE_TIMEOUT_SECONDS"] == {"Ref": "Seconds"}
     assert environment["ACTIVITY_RESOLUTION_SECONDS"] == {"Ref": "Seconds"}
     assert environment["LOG_LEVEL"] == {"Ref": "Level"}
-    with pytest.raises(ValueError, match=r"segments must be .* not a token"):
-        add_timeout(existing_stack(), lambda_zip, segments=number.value_as_number)
+    with pytest.raises(ValueError, match=r"shards must be .* not a token"):
+        add_timeout(existing_stack(), lambda_zip, shards=number.value_as_number)
 
 
 KEY = dynamodb.Attribute(name="connectionId", type=dynamodb.AttributeType.STRING)

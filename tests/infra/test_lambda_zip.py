@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hangup.cdk import BuildError
-from hangup.cdk.bundle import LOCK, PLATFORMS, build_lambda_zip
-from hangup.cdk.bytecode import PYTHON
+from hangup.cdk import BuildError, bundle
+from hangup.cdk.bundle import LOCK, PLATFORMS, PYTHON, build_lambda_zip
 
 pytestmark = pytest.mark.infra
 
@@ -300,7 +300,7 @@ def test_gives_every_entry_one_time_and_one_mode_in_one_order(lambda_zip: Path) 
     assert names == sorted(names)
 
 
-def test_builds_without_pip_s_help_once_the_lock_is_installed(
+def test_builds_without_an_index_once_the_lock_is_installed(
     lambda_zip: Path, tmp_path: Path, without_index: None
 ) -> None:
     (installed,) = lambda_zip.parent.glob("lambda-dependencies-arm64-*")
@@ -308,31 +308,38 @@ def test_builds_without_pip_s_help_once_the_lock_is_installed(
     assert build_lambda_zip(tmp_path).read_bytes() == lambda_zip.read_bytes()
 
 
-def test_says_in_one_sentence_that_pip_found_no_index(tmp_path: Path, without_index: None) -> None:
-    with pytest.raises(BuildError, match="could not be built, because pip could not") as error:
+def test_says_in_one_line_that_uv_found_no_index(tmp_path: Path, without_index: None) -> None:
+    with pytest.raises(BuildError, match="could not be built, because uv could not") as error:
         build_lambda_zip(tmp_path)
+    assert "the network was disabled" in str(error.value)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir()), "an interrupted build left something behind"
 
 
-def test_says_what_to_do_where_there_is_no_pip(
+def test_says_that_there_is_no_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Found before the real one, and not to be run.
+    (tmp_path / "hidden" / "uv").mkdir(parents=True)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hidden"))
+    (tmp_path / "hidden" / "uv" / "__init__.py").touch()
+    with pytest.raises(BuildError, match="No module named uv"):
+        build_lambda_zip(tmp_path / "build")
+    assert not list((tmp_path / "build").iterdir())
+
+
+def test_refuses_a_package_that_is_not_what_the_lock_pins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pip", None)
-    with pytest.raises(
-        BuildError, match=r"this Python has no pip .*: run .* -m ensurepip"
-    ) as error:
-        build_lambda_zip(tmp_path)
-    assert "index" not in str(error.value)
-    assert not list(tmp_path.iterdir())
+    lock = tmp_path / "lambda.txt"
+    lock.write_text(re.sub("sha256:.{4}", "sha256:0000", LOCK.read_text()))
+    monkeypatch.setattr(bundle, "LOCK", lock)
+    with pytest.raises(BuildError, match="Hash mismatch"):
+        build_lambda_zip(tmp_path / "build")
 
 
 @pytest.fixture
 def without_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_NO_CACHE", "1")
 
 
 def test_installs_what_the_project_s_lock_pins() -> None:

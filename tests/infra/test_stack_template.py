@@ -1,10 +1,14 @@
 """What the reference stack creates on AWS."""
 
+import re
 from typing import Any
 
 import pytest
 from aws_cdk.assertions import Match, Template
 
+from hangup.config import LOG_LEVELS
+from hangup.core.limits import MAX_CONNECTION_S
+from hangup.core.timing import LOOK_AHEAD_S
 from tests.support.templates import Resources, as_list, readable
 
 pytestmark = pytest.mark.infra
@@ -116,7 +120,7 @@ def test_allows_each_role_what_its_handler_calls_and_nothing_else(resources: Res
             "${JoinSecret.Id}": {"secretsmanager:GetSecretValue"},
         },
         "message_handler": {
-            "${HeartbeatHandlerLogs.Arn}": write_logs,
+            "${MessageHandlerLogs.Arn}": write_logs,
             "${Connections.Arn}": {"dynamodb:UpdateItem"},
             f"{CONNECTIONS}DELETE/@connections/*": manage,
         },
@@ -228,8 +232,8 @@ def test_sends_each_route_to_its_handler(resources: Resources) -> None:
         routes[route["RouteKey"]] = readable(integration["IntegrationUri"]).split("/")[-2]
     assert routes == {
         "$connect": "${ConnectHandlerFunction.Arn}",
-        "heartbeat": "${HeartbeatHandlerFunction.Arn}",
-        "$default": "${HeartbeatHandlerFunction.Arn}",
+        "heartbeat": "${MessageHandlerFunction.Arn}",
+        "$default": "${MessageHandlerFunction.Arn}",
         "$disconnect": "${DisconnectHandlerFunction.Arn}",
     }
 
@@ -334,7 +338,7 @@ def test_alarms_on_many_idle_many_closed_a_held_and_no_sweep(
 
 @pytest.mark.parametrize(
     "function",
-    ["ConnectHandler", "HeartbeatHandler", "DisconnectHandler", "IdleTimeoutTimeoutHandler"],
+    ["ConnectHandler", "MessageHandler", "DisconnectHandler", "IdleTimeoutTimeoutHandler"],
 )
 def test_alarms_when_a_handler_fails(stack: Template, function: str) -> None:
     stack.has_resource_properties(
@@ -361,13 +365,42 @@ def test_alarms_when_a_handler_fails(stack: Template, function: str) -> None:
 
 def test_takes_the_timeout_and_an_emulator_as_parameters(template: dict[str, Any]) -> None:
     parameters = template["Parameters"]
-    timeout = parameters["IdleTimeoutSeconds"]
-    assert timeout["Type"] == "Number"
-    assert (timeout["MinValue"], timeout["Default"], timeout["MaxValue"]) == (1, 120, 7_200)
-    assert parameters["ActivityResolutionSeconds"]["Default"] == 0
+    assert parameters["IdleTimeoutSeconds"]["Default"] == "120"
+    assert parameters["ActivityResolutionSeconds"]["Default"] == "0"
     assert parameters["LogLevel"]["Default"] == "INFO"
+    assert parameters["LogLevel"]["AllowedValues"] == list(LOG_LEVELS)
     assert parameters["EmulatorEndpoint"]["Type"] == "String"
     assert parameters["EmulatorEndpoint"]["Default"] == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "precise", "at_least"),
+    [
+        ("IdleTimeoutSeconds", False, 1),
+        ("IdleTimeoutSeconds", True, LOOK_AHEAD_S),
+        ("ActivityResolutionSeconds", False, 0),
+        ("ActivityResolutionSeconds", True, 0),
+    ],
+)
+def test_takes_whole_seconds_up_to_the_life_of_a_connection_and_nothing_else(
+    template: dict[str, Any],
+    precise_template: dict[str, Any],
+    name: str,
+    precise: bool,
+    at_least: int,
+) -> None:
+    parameter = (precise_template if precise else template)["Parameters"][name]
+    # CloudFormation compares a String with its pattern. A Number has none, and may be 90.5.
+    assert parameter["Type"] == "String"
+    pattern = re.compile(parameter["AllowedPattern"], re.ASCII)
+    # Whatever an engine compares: the whole value, or any part of it.
+    for matches in (pattern.fullmatch, pattern.search):
+        accepted = [number for number in range(10_000) if matches(str(number))]
+        assert accepted == list(range(at_least, MAX_CONNECTION_S + 1))
+        for other in ("90.5", "90.0", "-90", "+90", " 90", "0090", "9e1", "90s", "12345", ""):
+            assert not matches(other)
+    bounds = f"must be a whole number from {at_least} to {MAX_CONNECTION_S}"
+    assert parameter["ConstraintDescription"] == bounds
 
 
 def test_says_where_everything_is(template: dict[str, Any]) -> None:
@@ -383,7 +416,7 @@ def test_says_where_everything_is(template: dict[str, Any]) -> None:
         "SessionsTable": "${Sessions}",
         "JoinSecretArn": "${JoinSecret.Id}",
         "ConnectFunction": "${ConnectHandlerFunction}",
-        "MessageFunction": "${HeartbeatHandlerFunction}",
+        "MessageFunction": "${MessageHandlerFunction}",
         "DisconnectFunction": "${DisconnectHandlerFunction}",
         "TimeoutFunction": "${IdleTimeoutTimeoutHandlerFunction}",
         "SweepRule": "${IdleTimeoutEveryMinute}",

@@ -1,4 +1,4 @@
-"""``precise`` and ``segments``: what they add to the template, and what the sweep then lacks."""
+"""``precise`` and ``shards``: what they add to the template, and what the sweep then lacks."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from tests.support.templates import Resources, readable
 pytestmark = pytest.mark.infra
 
 STAGE = "arn:${AWS::Partition}:execute-api:eu-west-1:111122223333:a1b2c3/live/"
-QUEUE = "${IdleTimeoutDueClosesQueue}"
+QUEUE = "${IdleTimeoutScheduledClosesQueue}"
 MANAGE = {"execute-api:ManageConnections"}
 
 
@@ -55,14 +55,14 @@ class TestPrecise:
             "${IdleTimeoutTimeoutHandlerLogs.Arn}": {"logs:CreateLogStream", "logs:PutLogEvents"},
             TABLE_ARN: {"dynamodb:Scan", "dynamodb:GetItem", "dynamodb:UpdateItem"},
             f"{STAGE}GET/@connections/*": MANAGE,
-            "${IdleTimeoutDueClosesQueue.Arn}": {"sqs:SendMessage"},
+            "${IdleTimeoutScheduledClosesQueue.Arn}": {"sqs:SendMessage"},
         }
         environment = due.function("timeout_handler")["Environment"]["Variables"]
         assert readable(environment["CLOSE_QUEUE_URL"]) == QUEUE
 
     def test_the_close_function_may_close_and_not_look_for_whom(self, due: Resources) -> None:
         assert due.grants("close_handler") == {
-            "${IdleTimeoutDueClosesCloseHandlerLogs.Arn}": {
+            "${IdleTimeoutScheduledClosesCloseHandlerLogs.Arn}": {
                 "logs:CreateLogStream",
                 "logs:PutLogEvents",
             },
@@ -70,7 +70,7 @@ class TestPrecise:
             f"{STAGE}POST/@connections/*": MANAGE,
             f"{STAGE}DELETE/@connections/*": MANAGE,
             FUNCTION_ARN: {"lambda:InvokeFunction"},
-            "${IdleTimeoutDueClosesQueue.Arn}": {
+            "${IdleTimeoutScheduledClosesQueue.Arn}": {
                 "sqs:ReceiveMessage",
                 "sqs:DeleteMessage",
                 "sqs:GetQueueAttributes",
@@ -95,8 +95,10 @@ class TestPrecise:
         self, due: Resources
     ) -> None:
         (mapping,) = due.of_type("AWS::Lambda::EventSourceMapping").values()
-        assert readable(mapping["EventSourceArn"]) == "${IdleTimeoutDueClosesQueue.Arn}"
-        assert readable(mapping["FunctionName"]) == "${IdleTimeoutDueClosesCloseHandlerFunction}"
+        assert readable(mapping["EventSourceArn"]) == "${IdleTimeoutScheduledClosesQueue.Arn}"
+        assert (
+            readable(mapping["FunctionName"]) == "${IdleTimeoutScheduledClosesCloseHandlerFunction}"
+        )
         assert {name: mapping[name] for name in mapping if name[-4:] not in ("eArn", "Name")} == {
             "BatchSize": 10,
             "FunctionResponseTypes": ["ReportBatchItemFailures"],
@@ -158,7 +160,7 @@ class TestPrecise:
             for alarm in due.of_type("AWS::CloudWatch::Alarm").values()
             if alarm["MetricName"] == "Errors"
         ]
-        assert "${IdleTimeoutDueClosesCloseHandlerFunction}" in failing
+        assert "${IdleTimeoutScheduledClosesCloseHandlerFunction}" in failing
 
     def test_alarms_when_closes_fail_and_when_none_are_made(self, due: Resources) -> None:
         failures = due.alarm("CloseFailures")
@@ -176,7 +178,9 @@ class TestPrecise:
         assert behind["TreatMissingData"] == "notBreaching"
 
     def test_the_mapping_waits_until_the_function_may_receive(self, due: Resources) -> None:
-        function_id = next(name for name in due.of_type("AWS::Lambda::Function") if "Due" in name)
+        function_id = next(
+            name for name in due.of_type("AWS::Lambda::Function") if "Closes" in name
+        )
         depends_on = due.template["Resources"][function_id]["DependsOn"]
         assert any("RoleDefaultPolicy" in name for name in depends_on)
 
@@ -232,9 +236,9 @@ def rules(resources: Resources) -> list[list[dict[str, Any]]]:
     return [rule["Targets"] for rule in found]
 
 
-class TestSegments:
+class TestShards:
     def test_one_is_the_plain_form(self, lambda_zip: Path) -> None:
-        one = with_timeout(lambda_zip, segments=1)
+        one = with_timeout(lambda_zip, shards=1)
         assert one.template == with_timeout(lambda_zip).template
         ((target,),) = rules(one)
         assert not target.keys() & {"Input", "InputPath", "InputTransformer"}
@@ -243,19 +247,19 @@ class TestSegments:
         assert "PACE_SHARED_BY" not in function["Environment"]["Variables"]
 
     @pytest.mark.parametrize(
-        ("segments", "sizes"), [(2, [2]), (5, [5]), (6, [5, 1]), (20, [5, 5, 5, 5])]
+        ("shards", "sizes"), [(2, [2]), (5, [5]), (6, [5, 1]), (20, [5, 5, 5, 5])]
     )
     def test_has_a_target_for_each_part_in_rules_of_five(
-        self, lambda_zip: Path, segments: int, sizes: list[int]
+        self, lambda_zip: Path, shards: int, sizes: list[int]
     ) -> None:
-        resources = with_timeout(lambda_zip, segments=segments)
+        resources = with_timeout(lambda_zip, shards=shards)
         targets = rules(resources)
         assert sorted(map(len, targets), reverse=True) == sizes
         inputs = [target["InputTransformer"] for rule in targets for target in rule]
         # The tick's own id, so that one id leads through the logs of all parts.
         assert all(one["InputPathsMap"] == {"id": "$.id"} for one in inputs)
         assert sorted(one["InputTemplate"] for one in inputs) == sorted(
-            f'{{"id":<id>,"group":{group},"groups":{segments}}}' for group in range(segments)
+            f'{{"id":<id>,"shard":{shard},"shards":{shards}}}' for shard in range(shards)
         )
         for rule in targets:
             for target in rule:
@@ -264,27 +268,27 @@ class TestSegments:
                     "MaximumRetryAttempts": 0,
                 }
         function = resources.function("timeout_handler")
-        assert function["ReservedConcurrentExecutions"] == segments
-        assert function["Environment"]["Variables"]["PACE_SHARED_BY"] == str(segments)
+        assert function["ReservedConcurrentExecutions"] == shards
+        assert function["Environment"]["Variables"]["PACE_SHARED_BY"] == str(shards)
 
     def test_every_rule_may_invoke_the_function(self, lambda_zip: Path) -> None:
-        resources = with_timeout(lambda_zip, segments=11)
+        resources = with_timeout(lambda_zip, shards=11)
         rule_ids = set(resources.of_type("AWS::Events::Rule"))
         permissions = resources.of_type("AWS::Lambda::Permission").values()
         assert {p["SourceArn"]["Fn::GetAtt"][0] for p in permissions} == rule_ids
 
     def test_rings_when_one_of_them_is_missing(self, lambda_zip: Path) -> None:
-        alarm = with_timeout(lambda_zip, segments=4).alarm("ConnectionsChecked")
+        alarm = with_timeout(lambda_zip, shards=4).alarm("ConnectionsChecked")
         assert (alarm["Statistic"], alarm["Threshold"]) == ("SampleCount", 4)
         assert alarm["ComparisonOperator"] == "LessThanThreshold"
 
     def test_goes_together_with_precise(self, lambda_zip: Path) -> None:
-        both = with_timeout(lambda_zip, segments=4, precise=True)
+        both = with_timeout(lambda_zip, shards=4, precise=True)
         # The sweeps close nothing, so the pace is the close function's to share.
         assert both.function("close_handler")["Environment"]["Variables"]["PACE_SHARED_BY"] == "4"
         assert both.function("timeout_handler")["ReservedConcurrentExecutions"] == 4
 
     def test_shows_its_rules(self, lambda_zip: Path) -> None:
-        timeout = add_timeout(existing_stack(), lambda_zip, segments=6)
+        timeout = add_timeout(existing_stack(), lambda_zip, shards=6)
         assert len(timeout.rules) == 2
         assert timeout.rule is timeout.rules[0]

@@ -70,7 +70,7 @@ DENIED: dict[str, dict[str, Attempt]] = {
         "overwrite a session": put("sessions", "sessionId"),
         "close a socket": close,
     },
-    "heartbeat": {
+    "message": {
         "scan the connections": scan("connections"),
         "make a connection": put("connections", "connectionId"),
         "change a session": update("sessions", "sessionId"),
@@ -93,7 +93,7 @@ DENIED: dict[str, dict[str, Attempt]] = {
 }
 ALLOWED: dict[str, dict[str, Attempt]] = {
     "connect": {"read the join secret": read_secret},
-    "heartbeat": {"close a socket": close},
+    "message": {"close a socket": close},
     "disconnect": {"send to a socket": post, "close a socket": close},
     "timeout": {
         "scan the connections": scan("connections"),

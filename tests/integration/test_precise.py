@@ -139,13 +139,12 @@ def test_a_message_that_cannot_be_read_ends_in_the_queue_of_failed_closes_and_st
         deadline_ms=EpochMs(now_ms() - 57_000),
         correlation_id="by-hand",
     )
+    queue_url = deployed.close_queue_url
     # Five receives are half an hour at the deployed visibility timeout.
-    sqs.set_queue_attributes(
-        QueueUrl=deployed.close_queue_url, Attributes={"VisibilityTimeout": "1"}
-    )
+    sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"VisibilityTimeout": "1"})
     try:
         sqs.send_message_batch(
-            QueueUrl=deployed.close_queue_url,
+            QueueUrl=queue_url,
             Entries=[
                 {"Id": "0", "MessageBody": "rubbish"},
                 {"Id": "1", "MessageBody": as_message(ghost)},
@@ -160,13 +159,9 @@ def test_a_message_that_cannot_be_read_ends_in_the_queue_of_failed_closes_and_st
 
         asyncio.run(eventually(lambda: failed() == ["rubbish"], within_s=20))
     finally:
-        sqs.set_queue_attributes(
-            QueueUrl=deployed.close_queue_url, Attributes={"VisibilityTimeout": "360"}
-        )
+        sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"VisibilityTimeout": "360"})
         sqs.purge_queue(QueueUrl=deployed.failed_closes_queue_url)
-    attributes = sqs.get_queue_attributes(
-        QueueUrl=deployed.close_queue_url, AttributeNames=["All"]
-    )["Attributes"]
+    attributes = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])["Attributes"]
     # Of a connection without a record the claim is lost: done, and not delivered again.
     assert attributes["ApproximateNumberOfMessages"] == "0"
     assert attributes["ApproximateNumberOfMessagesNotVisible"] == "0"

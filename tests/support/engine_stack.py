@@ -60,6 +60,9 @@ def code(handler: str = HANDLER) -> bytes:
     return buffer.getvalue()
 
 
+CODE = {"S3Bucket": {"Ref": "CodeBucket"}, "S3Key": {"Ref": "CodeKey"}}
+
+
 def integration(function: str) -> dict[str, Any]:
     uri = "arn:${AWS::Partition}:apigateway:${AWS::Region}:lambda:path/2015-03-31/functions/"
     return {
@@ -113,7 +116,7 @@ def template() -> dict[str, Any]:
         "Function": {
             "Type": "AWS::Lambda::Function",
             "Properties": {
-                "Code": {"S3Bucket": "hangup-assets", "S3Key": "hangup-lambda.zip"},
+                "Code": CODE,
                 "Runtime": "python3.13",
                 "Handler": "routes.handler",
                 "Timeout": 30,
@@ -124,7 +127,7 @@ def template() -> dict[str, Any]:
         "Single": {
             "Type": "AWS::Lambda::Function",
             "Properties": {
-                "Code": {"S3Bucket": "hangup-assets", "S3Key": "hangup-lambda.zip"},
+                "Code": CODE,
                 "Runtime": "python3.13",
                 "Handler": "routes.handler",
                 "ReservedConcurrentExecutions": 1,
@@ -201,6 +204,7 @@ def template() -> dict[str, Any]:
         "JoinSecretArn": "Secret",
     }
     return {
+        "Parameters": {"CodeBucket": {"Type": "String"}, "CodeKey": {"Type": "String"}},
         "Resources": resources,
         "Outputs": {key: {"Value": {"Ref": value}} for key, value in outputs.items()},
     }

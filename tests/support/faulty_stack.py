@@ -65,7 +65,7 @@ class Site(Stack):
         functions = self.engine.client("lambda")
         for name in (
             self.deployed.connect_function,
-            self.deployed.heartbeat_function,
+            self.deployed.message_function,
             self.deployed.disconnect_function,
         ):
             configuration = functions.get_function_configuration(FunctionName=name)

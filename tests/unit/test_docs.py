@@ -306,7 +306,7 @@ def documented_grants(function: str, header: str) -> set[str]:
     return {action for who, actions, _ in rows if who == function for action in code(actions)}
 
 
-@pytest.mark.parametrize("function", ["connect", "heartbeat", "disconnect", "timeout"])
+@pytest.mark.parametrize("function", ["connect", "message", "disconnect", "timeout"])
 def test_the_grants_are_those_of_the_template(function: str) -> None:
     assert documented_grants(function, "Function") == granted(function, precise=False)
 

@@ -1,8 +1,8 @@
-"""What the construct accepts, so that a stack that synthesises does not fail at every sweep.
+"""Check the construct's arguments, so that a wrong one fails at synthesis and not at each sweep.
 
-Each check raises ValueError, also for a value of another type: it names the argument, says what is
-accepted and shows what was given. A token (a CloudFormation parameter, say) has no value yet. It
-passes where an argument takes one.
+Each check raises ValueError, also for a value of another type. The error names the argument, says
+what is accepted and shows what was given. A token, such as a CloudFormation parameter, has no value
+at synthesis. It passes where an argument may be a token.
 """
 
 from typing import TypeGuard
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _KEY = [("connectionId", "HASH", "S")]
-"""The table's key: name, part, type. No sort key beside it."""
+"""The table's key: name, part, type. There is no sort key."""
 
 
 def as_text(seconds: float | str) -> str:
@@ -34,7 +34,7 @@ def as_text(seconds: float | str) -> str:
 
 
 def check_whole_number(name: str, value: object, *, at_least: int, at_most: int) -> None:
-    """Refuse what is no whole number in these bounds, both included. A token is none."""
+    """Refuse all but a whole number in these bounds, both included. A token is refused too."""
     if not _is_whole_number(value, at_least=at_least, at_most=at_most):
         raise ValueError(
             f"{name} must be a whole number from {at_least} to {at_most}, not {_shown(value)}."
@@ -42,7 +42,7 @@ def check_whole_number(name: str, value: object, *, at_least: int, at_most: int)
 
 
 def check_flag(name: str, value: object) -> None:
-    """Refuse all but True and False: the text "no" would count as yes."""
+    """Refuse all but True and False: the text "no" would count as true."""
     if not isinstance(value, bool):
         raise ValueError(  # noqa: TRY004 - one kind of error for all arguments
             f"{name} must be True or False, not {_shown(value)}."
@@ -50,7 +50,7 @@ def check_flag(name: str, value: object) -> None:
 
 
 def check_log_level(value: object) -> None:
-    """Refuse a level that there is not; a token passes."""
+    """Refuse an unknown log level; a token passes."""
     known = isinstance(value, str) and value.upper() in LOG_LEVELS
     if not known and not cdk.Token.is_unresolved(value):
         raise ValueError(
@@ -59,7 +59,7 @@ def check_log_level(value: object) -> None:
 
 
 def check_seconds(idle_timeout: object, activity_resolution: object, *, precise: bool) -> None:
-    """Refuse a timeout, or a resolution, out of bounds; tokens pass."""
+    """Refuse a timeout or a resolution that is out of bounds; tokens pass."""
     longest = MAX_CONNECTION_S
     if not cdk.Token.is_unresolved(idle_timeout):
         if not _is_whole_number(idle_timeout, at_least=1, at_most=MAX_CONNECTION_S):
@@ -71,9 +71,8 @@ def check_seconds(idle_timeout: object, activity_resolution: object, *, precise:
         if precise and longest < LOOK_AHEAD_S:
             raise ValueError(
                 f"precise=True needs idle_timeout_seconds of at least {LOOK_AHEAD_S}, not"
-                f" {longest}: a connection that was silent for less than a sweep's interval and"
-                " duration may be idle before any sweep has seen it. Take a longer timeout, or"
-                " leave precise out: then a close is late by up to a minute."
+                f" {longest}: with less, a connection may be idle before a sweep has seen it. Use"
+                " a longer timeout, or leave precise out: then closes come up to a minute late."
             )
     if cdk.Token.is_unresolved(activity_resolution):
         return
@@ -85,16 +84,18 @@ def check_seconds(idle_timeout: object, activity_resolution: object, *, precise:
 
 
 def check_construct(name: str, value: object, kind: str, *members: str) -> None:
-    """Refuse what is no construct of this kind (an interface of CDK), made here or imported."""
-    # By its members: CDK's interfaces are not for isinstance.
+    """Refuse all but a construct of this kind, made here or imported.
+
+    ``kind`` is an interface of CDK. It is known by its ``members``: isinstance does not work there.
+    """
     if not all(hasattr(value, member) for member in members):
         raise ValueError(f"{name} must be an {kind}, made here or imported, not {_shown(value)}.")
 
 
 def check_table(name: str, value: object) -> None:
-    """Refuse what is no table of CDK, or one that has another key than Hangup's.
+    """Refuse all but a table of CDK with Hangup's key.
 
-    The key of an imported table cannot be seen: there the first sweep says so.
+    The key of an imported table is unknown here. If it is wrong, the first sweep fails and says so.
     """
     check_construct(name, value, "aws_dynamodb.ITable", "table_name", "table_arn")
     key = _key_of(value)
@@ -123,7 +124,7 @@ def _key_of(table: object) -> list[tuple[str, str, str]] | None:
 
 
 def _is_whole_number(value: object, *, at_least: int, at_most: int) -> TypeGuard[int]:
-    # By its type, because True is a whole number for Python.
+    # By its type: True is an int for Python.
     return type(value) is int and at_least <= value <= at_most
 
 

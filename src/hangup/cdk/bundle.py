@@ -1,8 +1,13 @@
 """Build the Lambda zip: the handlers and what they import, nothing else.
 
-pip installs what ``lambda.txt`` pins (a copy of the project's ``requirements/lambda.txt``, so that
+uv installs what ``lambda.txt`` pins (a copy of the project's ``requirements/lambda.txt``, so that
 an installed package can build the zip too) for Lambda's platform, whatever machine this is. It
 does so once per lock and architecture: a later build with the same lock needs no network.
+
+The zip also holds bytecode, so that a cold start compiles nothing. Bytecode belongs to one minor
+version of Python. uv finds or downloads an interpreter of that version, and the interpreter's own
+``compileall`` writes the bytecode. ``uv pip install --compile-bytecode`` cannot do this: it embeds
+the paths of the build's folder, and it compiles what it installs but not the project's own modules.
 
 The zip is the same byte for byte wherever one machine builds it: entries are sorted, with one
 fixed time and mode. Between machines the compressed bytes may differ with zlib's version and the
@@ -18,32 +23,42 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from importlib.util import find_spec
 from pathlib import Path
 
-from hangup.cdk.bytecode import PYTHON, bytecode
 from hangup.errors import BuildError
 
-__all__ = ["LOCK", "PLATFORMS", "build_lambda_zip", "content_hash"]
+__all__ = ["LOCK", "PLATFORMS", "PYTHON", "build_lambda_zip", "content_hash", "find_interpreter"]
 
 LOCK = Path(__file__).with_name("lambda.txt")
 
-PLATFORMS = {
-    "arm64": ("manylinux2014_aarch64", "manylinux_2_28_aarch64"),
-    "x86_64": ("manylinux2014_x86_64", "manylinux_2_28_x86_64"),
-}
-"""Lambda's architectures, and pip's names for them. Amazon Linux 2023 has a newer glibc (2.34)
-than these wheels ask for (2.17 and 2.28)."""
+PYTHON = "3.13"
+"""The minor version of Python that the functions run on."""
+
+PLATFORMS = {"arm64": "aarch64-manylinux_2_28", "x86_64": "x86_64-manylinux_2_28"}
+"""Lambda's architectures, and uv's names for them. Amazon Linux 2023 has a newer glibc (2.34) than
+these wheels ask for (2.28 or less)."""
 
 _PACKAGE = Path(__file__).parents[1]
+_UV = (sys.executable, "-m", "uv")
 
-# A compiled dependency is taken for Lambda's processor and Python, not for this machine's.
-_PIP_OPTIONS = shlex.split(
-    "--quiet --disable-pip-version-check --no-input --no-compile --require-hashes --no-deps"
-    f" --only-binary :all: --implementation cp --python-version {PYTHON}"
+# A compiled dependency is taken for Lambda's processor and Python, not for this machine's. Files
+# are copied because some are changed afterwards, and uv's cache must not change with them.
+_INSTALL_OPTIONS = shlex.split(
+    "--quiet --require-hashes --no-deps --only-binary :all: --link-mode copy"
+    f" --python-version {PYTHON}"
+)
+
+# The bytecode is loaded without a look at the source (PEP 552), and holds no time of this machine.
+_COMPILE = shlex.split("-I -S -m compileall -q --invalidation-mode unchecked-hash -p /var/task -s")
+
+_NO_INTERPRETER = (
+    f"The Lambda zip has no bytecode, because there is no Python {PYTHON} here and uv could not"
+    " download one: each cold start compiles what it imports and takes about twice as long. Run"
+    f" `uv python install {PYTHON}`, or put python{PYTHON} on the PATH, and build again."
 )
 
 # The AWS services that the handlers call. botocore describes 400 more, in 24 MB.
@@ -54,6 +69,9 @@ _ENDPOINTS = "botocore/data/endpoints.json"
 _KEPT, _LEFT_OUT = True, False
 _RULES: tuple[tuple[str, bool], ...] = (
     ("bin/*", _LEFT_OUT),
+    # uv's own, and the bytecode of this machine's Python where uv is set to write it.
+    (".lock", _LEFT_OUT),
+    ("*__pycache__/*", _LEFT_OUT),
     # The package's name, version and licence, which vulnerability scanners look for.
     ("*.dist-info/METADATA", _KEPT),
     ("*.dist-info/*", _LEFT_OUT),
@@ -102,8 +120,9 @@ _MAGIC_NUMBER_BYTES = 4
 def build_lambda_zip(build_dir: Path | None = None, *, architecture: str = "arm64") -> Path:
     """Build the zip for ``architecture`` in ``build_dir`` (default: ``build``, here).
 
-    ``architecture`` is one of ``PLATFORMS``. Return the zip's path. Raise BuildError for another
-    architecture, if pip cannot install what the lock pins, and if that does not compile.
+    ``architecture`` is one of ``PLATFORMS``. Return the zip's path. Warn if there is no interpreter
+    to compile the bytecode: the zip works without it. Raise BuildError for another architecture, if
+    uv cannot install what the lock pins, and if that does not compile.
     """
     if architecture not in PLATFORMS:
         raise BuildError(f"Lambda runs on {' and '.join(PLATFORMS)}, not on {architecture}.")
@@ -111,10 +130,16 @@ def build_lambda_zip(build_dir: Path | None = None, *, architecture: str = "arm6
     dependencies = _install_dependencies(build_dir, architecture)
     files = {path: file for path, file in _files(dependencies) if _is_kept(path)}
     files |= _handler_modules()
-    files |= bytecode({k: v for k, v in files.items() if k.endswith(".py")}, build_dir)
-    target = build_dir / f"hangup-lambda-{architecture}.zip"
-    _write_zip(target, files)
-    return target
+    # In another folder until it is complete: an interrupted build must not look finished.
+    with tempfile.TemporaryDirectory(prefix="unfinished-", dir=build_dir) as folder:
+        unpacked, unfinished = Path(folder, "unpacked"), Path(folder, "zip")
+        for path, file in files.items():
+            copy = unpacked / path
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+        _compile(unpacked)
+        _write_zip(unfinished, unpacked)
+        return unfinished.replace(build_dir / f"hangup-lambda-{architecture}.zip")
 
 
 def content_hash(lambda_zip: Path) -> str:
@@ -133,54 +158,81 @@ def content_hash(lambda_zip: Path) -> str:
     return digest.hexdigest()
 
 
+def find_interpreter() -> str | None:
+    """Return the path of a CPython of the functions' version; None if there is none to be had.
+
+    uv looks for one among those that run this, that are on the PATH and that it installed. Then it
+    tries to download one, unless its settings (``UV_PYTHON_DOWNLOADS``) forbid that.
+    """
+    command = (f"--python=cpython@{PYTHON}", "python", "-Ic", "import sys; print(sys.executable)")
+    environment = {
+        # A machine without a network must not wait for it: bytecode is optional.
+        "UV_HTTP_CONNECT_TIMEOUT": "5",
+        "UV_HTTP_RETRIES": "0",
+        **os.environ,
+        # Otherwise pyenv's python3.13 fails where another version is active.
+        "PYENV_VERSION": PYTHON,
+    }
+    # Second without those on the PATH: uv stops at one that fails, as pyenv's do without a 3.13.
+    for options in ((), ("--managed-python",)):
+        found = _run([*_UV, "run", "--no-project", *options, *command], environment)
+        if not found.returncode:
+            return found.stdout.strip()
+    return None
+
+
 def _install_dependencies(build_dir: Path, architecture: str) -> Path:
     """Return the folder with what the lock pins, installed on an earlier build or now.
 
     Installing removes what another lock had pinned.
     """
-    options = [*_PIP_OPTIONS, *(f"--platform={name}" for name in PLATFORMS[architecture])]
+    options = [*_INSTALL_OPTIONS, f"--python-platform={PLATFORMS[architecture]}"]
     settings = " ".join([*options, *_SERVICES])
     key = hashlib.sha256(LOCK.read_bytes() + settings.encode()).hexdigest()[:16]
     installed = build_dir / f"lambda-dependencies-{architecture}-{key}"
     if installed.is_dir():
         return installed
     build_dir.mkdir(parents=True, exist_ok=True)
-    # Under another name until it is complete: an interrupted build must not look finished.
-    unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=build_dir))
-    try:
-        _pip_install(unfinished, options)
+    with tempfile.TemporaryDirectory(prefix="unfinished-", dir=build_dir) as folder:
+        unfinished = Path(folder, "installed")
+        result = _run([*_UV, "pip", "install", *options, f"--target={unfinished}", f"-r{LOCK}"])
+        if result.returncode:
+            raise BuildError(
+                f"The Lambda zip could not be built, because uv could not install what {LOCK.name}"
+                " pins. It needs a Python package index, once per lock (UV_DEFAULT_INDEX names"
+                f" another than PyPI). uv says: {_one_line(result)}"
+            )
         _trim_endpoints(unfinished / _ENDPOINTS)
         for previous in build_dir.glob(f"lambda-dependencies-{architecture}-*"):
             shutil.rmtree(previous)
         unfinished.rename(installed)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return installed
 
 
-def _pip_install(target: Path, options: list[str]) -> None:
-    # Asked first: without pip the error below would blame the package index.
-    if find_spec("pip") is None:
-        raise BuildError(
-            "The Lambda zip could not be built, because this Python has no pip (uv installs none"
-            f" into its environments): run {sys.executable} -m ensurepip, or uv pip install pip,"
-            " once."
-        )
-    command = [sys.executable, "-m", "pip", "install", *options]
-    result = subprocess.run(  # noqa: S603 - fixed words and our own paths
-        [*command, "--target", str(target), "--requirement", str(LOCK)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def _compile(folder: Path) -> None:
+    """Add the bytecode of every module in ``folder``, with the paths that they have in Lambda."""
+    interpreter = find_interpreter()
+    if interpreter is None:
+        warnings.warn(_NO_INTERPRETER, stacklevel=3)
+        return
+    # One process and one order: then the same sources give the same bytes.
+    result = _run([interpreter, *_COMPILE, str(folder), str(folder)])
     if result.returncode:
-        errors = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
-        reason = (errors or result.stderr.strip().splitlines() or ["it gave no reason"])[-1]
         raise BuildError(
-            "The Lambda zip could not be built, because pip could not install what "
-            f"{LOCK.name} pins (it needs a Python package index, once per lock): "
-            f"{reason.removeprefix('ERROR: ')}"
+            f"Python {PYTHON} could not compile the Lambda zip's code: {_one_line(result)}"
         )
+
+
+def _run(
+    command: list[str], environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - fixed words and our own paths
+        command, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def _one_line(result: subprocess.CompletedProcess[str]) -> str:
+    return " ".join(f"{result.stdout} {result.stderr}".split())
 
 
 def _trim_endpoints(file: Path) -> None:
@@ -194,10 +246,9 @@ def _trim_endpoints(file: Path) -> None:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name != "__pycache__"]
-        for name in names:
-            file = Path(parent, name)
+    """Yield the path within ``folder`` and the place of each file."""
+    for file in folder.rglob("*"):
+        if file.is_file():
             yield file.relative_to(folder).as_posix(), file
 
 
@@ -243,13 +294,11 @@ def _imported_names(file: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _write_zip(target: Path, files: Mapping[str, Path]) -> None:
-    unfinished = target.with_suffix(".unfinished")
-    with zipfile.ZipFile(unfinished, "w") as archive:
-        for path, file in sorted(files.items()):
+def _write_zip(target: Path, folder: Path) -> None:
+    with zipfile.ZipFile(target, "w") as archive:
+        for path, file in sorted(_files(folder)):
             entry = zipfile.ZipInfo(path, _TIME)
             entry.create_system = _UNIX
             entry.external_attr = _REGULAR_FILE_0644
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, file.read_bytes())
-    unfinished.replace(target)

@@ -9,19 +9,17 @@ from hangup.cdk.bundle import build_lambda_zip, content_hash
 __all__ = ["code_of", "lambda_code"]
 
 
-def lambda_code(
-    architecture: lambda_.Architecture, build_dir: Path | None = None
-) -> lambda_.AssetCode:
-    """Build the zip for ``architecture`` in ``build_dir``, and return it as functions' code.
+def lambda_code(architecture: lambda_.Architecture) -> lambda_.AssetCode:
+    """Build the zip for ``architecture``, and return it as functions' code.
 
     Raise BuildError if it cannot be built.
     """
-    return code_of(build_lambda_zip(build_dir, architecture=architecture.name))
+    return code_of(build_lambda_zip(architecture=architecture.name))
 
 
 def code_of(lambda_zip: Path) -> lambda_.AssetCode:
     """Return a zip as functions' code, named by its content.
 
-    CDK by itself names it by its bytes: another zlib would then be a deployment of the same code.
+    CDK's own name is the hash of the zip's bytes: a different zlib would deploy the same code anew.
     """
     return lambda_.Code.from_asset(str(lambda_zip), asset_hash=content_hash(lambda_zip))

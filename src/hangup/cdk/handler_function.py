@@ -41,12 +41,12 @@ class _QueueDestination:
 class HandlerFunction(Construct):
     """The function of ``hangup.handlers.<handler>``, allowed to do only what ``grants`` says.
 
-    ``code`` must fit ``architecture``. ``timeout_s`` is in seconds (1 to 900).
-    ``asynchronous_event_age_s`` is for a function whose asynchronous events are worthless once they
-    are older than that many seconds (60 to 21,600): Lambda then neither keeps them longer nor tries
-    them again. None leaves Lambda's own rule, two retries within six hours. ``failed_events`` is
-    the queue for asynchronous events that failed for good, with everything needed to send them
-    again.
+    - ``code``: must fit ``architecture``.
+    - ``timeout_s``: seconds, 1 to 900.
+    - ``asynchronous_event_age_s``: seconds, 60 to 21,600. Lambda drops asynchronous events that are
+      older, and does not retry them. None leaves Lambda's own rule: two retries within six hours.
+    - ``failed_events``: the queue for asynchronous events that failed in all retries. Its messages
+      hold everything that is needed to send the events again.
     """
 
     def __init__(  # noqa: PLR0913 - constructs take keywords, as CDK's own do
@@ -71,7 +71,7 @@ class HandlerFunction(Construct):
             self,
             "Logs",
             retention=log_retention,
-            # Logs older than their retention go anyway; without their function nobody reads them.
+            # Nobody reads the logs of a function that is gone.
             removal_policy=cdk.RemovalPolicy.DESTROY,
         )
         role = iam.Role(
@@ -80,7 +80,7 @@ class HandlerFunction(Construct):
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
             description=f"What {handler} may do, and nothing else",
         )
-        # In place of AWSLambdaBasicExecutionRole, which may write to every log group there is.
+        # Not AWSLambdaBasicExecutionRole: it may write to every log group of the account.
         log_group.grant_write(role)
         for statement in grants:
             role.add_to_policy(statement)
@@ -113,13 +113,13 @@ class HandlerFunction(Construct):
         self.failure_alarm = cloudwatch.Alarm(
             self,
             "Fails",
-            alarm_description=f"{handler} failed: its log group says why.",
+            alarm_description=f"{handler} failed. Its log group says why.",
             metric=self.function.metric_errors(
                 statistic=cloudwatch.Stats.SUM, period=cdk.Duration.minutes(1)
             ),
             threshold=0,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
             evaluation_periods=1,
-            # No invocation, no data: silence is no failure.
+            # Without an invocation there is no data, and that is no failure.
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )

@@ -1,4 +1,4 @@
-"""Everything that belongs to the idle timeout alone, as one construct."""
+"""The idle timeout as one construct, for any stack with a WebSocket API."""
 
 from collections.abc import Sequence
 
@@ -22,9 +22,9 @@ from hangup.cdk.arguments import (
     check_whole_number,
 )
 from hangup.cdk.code import lambda_code
-from hangup.cdk.due_closes import DueCloses
 from hangup.cdk.handler_function import HandlerFunction, allow
 from hangup.cdk.management_api import manage_connections, stage_endpoint
+from hangup.cdk.scheduled_closes import ScheduledCloses
 from hangup.core.limits import MAX_RULE_TARGETS, MAX_SEGMENTS
 from hangup.core.report import NAMESPACE
 
@@ -34,7 +34,13 @@ _MANY_IDLE_A_MINUTE = 10
 _MANY_CLOSED_A_MINUTE = 50
 _SILENT_MINUTES = 5
 
-# A tick is worth something until the next one comes. It is also the least that AWS accepts.
+_HELD_ADVICE = (
+    " So many connections look idle that the recording of activity may be broken, so none was"
+    " closed. Check the function that records activity. If the connections are really idle, invoke"
+    ' the sweep\'s function with {"overrideGuard": true}.'
+)
+
+# Until the next tick comes. It is also the least that AWS accepts.
 _TICK_AGE_S = 60
 
 
@@ -42,41 +48,42 @@ class IdleConnectionTimeout(Construct):
     """Close the idle connections of one WebSocket API stage, once a minute.
 
     The construct creates the sweep's function with its role and log group, the EventBridge rule
-    that invokes it, and five alarms; with ``precise`` two queues, a second function and four
-    alarms more. It changes nothing on what it is given, so ``api``, ``stage``,
-    ``connections_table`` and ``disconnect_handler`` may be imported from elsewhere. The table's
-    items need ``connectionId`` (the key, a string, with no sort key), ``connectedAt`` and, after
-    the first message, ``lastActivityTime``, both in epoch milliseconds.
+    that invokes it, and five alarms. With ``precise`` it adds two queues, a second function and
+    four alarms. It does not change what it is given, so ``api``, ``stage``, ``connections_table``
+    and ``disconnect_handler`` may be imported. The table's items need ``connectionId`` (the key, a
+    string, with no sort key), ``connectedAt`` and, after the first message, ``lastActivityTime``,
+    both in epoch milliseconds.
 
-    - ``idle_timeout_seconds``: 1 to 7,200, or a token (a CloudFormation parameter) for it. A
+    - ``idle_timeout_seconds``: 1 to 7,200, or a token such as a CloudFormation parameter. A
       connection is closed when it has been silent for longer.
-    - ``activity_resolution_seconds``: what the recorders of activity use as
-      ``ACTIVITY_RESOLUTION_SECONDS``; below the timeout, or a token. The sweep waits that much
-      longer.
-    - ``log_level``: from which level on log lines are kept: DEBUG, INFO, WARNING, ERROR, CRITICAL,
-      or a token.
-    - ``closes_per_second``: 0 to 1,000. So many closes are started a second at most, by all
-      functions together; 0 does not pace them. API Gateway lets 500 clients a second come back.
-      With ``precise`` it also says how many functions close at once (``core.pacing``).
+    - ``activity_resolution_seconds``: the ``ACTIVITY_RESOLUTION_SECONDS`` of the functions that
+      record activity; below the timeout, or a token. The sweep waits that much longer.
+    - ``log_level``: the lowest level of log lines: DEBUG, INFO, WARNING, ERROR, CRITICAL, or a
+      token.
+    - ``closes_per_second``: 0 to 1,000, for all functions together; 0 is no limit. API Gateway
+      accepts 500 new connections a second, from clients that come back. With ``precise`` it also
+      decides how many functions close at once (``core.pacing``).
     - ``precise``: close a connection at its deadline instead of up to a minute after it. Sweeps
-      look ahead, and a queue with a function of its own closes. The timeout is 75 seconds or more
-      then: with less, some connections would be idle before a sweep has seen them.
-    - ``segments``: 1 to 20 sweeps a minute at the same time, each of a part of the table, for one
+      look ahead, and a queue with a function of its own closes. The timeout must be 75 seconds or
+      more: with less, a connection may be idle before a sweep has seen it.
+    - ``shards``: 1 to 20 sweeps a minute at the same time, each of a part of the table. For a table
       that a single sweep cannot read in time.
-    - ``guard_share_percent`` and ``guard_at_least``: a sweep that finds more than that share of all
-      connections idle (1 to 100; 100 never doubts), and at least that many (1 or more), asks API
-      Gateway about a sample, and closes nothing unless they are gone or quiet there too.
-    - ``management_endpoint``: the ``@connections`` URL, stage included, where it is not the
-      stage's own (an emulator).
+    - ``guard_share_percent`` and ``guard_at_least``: the mass-close guard. It acts when a sweep
+      finds more than that share of all connections idle (1 to 100; 100 turns it off), and at least
+      that many (1 or more). It asks API Gateway about a sample, and the sweep closes nothing unless
+      these connections are gone or quiet there too.
+    - ``management_endpoint``: the ``@connections`` URL with the stage, where it is not the stage's
+      own (an emulator).
     - ``code``: the functions' code; by default the zip that ``hangup.cdk.bundle`` builds.
-    - ``architecture``: the function's processor, ARM_64 by default; ``code`` must fit it.
+    - ``architecture``: the functions' processor, ARM_64 by default; ``code`` must fit it.
     - ``alarm_actions``: what each alarm does when it rings.
-    - ``log_retention``: how long the function's log lines are kept.
+    - ``log_retention``: how long the functions' log lines are kept.
 
-    The metrics have no dimensions that tell two of these apart: use one in an account and Region.
+    Use one construct per account and Region: the metrics of two have no dimension that tells them
+    apart.
 
-    Raise ValueError for an argument of another kind or out of bounds, and for a table with another
-    key (that of an imported one cannot be seen).
+    Raise ValueError for an argument of another type or out of bounds, and for a table with another
+    key (that of an imported table is unknown here).
     """
 
     def __init__(  # noqa: PLR0913 - constructs take keywords, as CDK's own do
@@ -95,7 +102,7 @@ class IdleConnectionTimeout(Construct):
         guard_share_percent: int = 50,
         guard_at_least: int = 20,
         precise: bool = False,
-        segments: int = 1,
+        shards: int = 1,
         management_endpoint: str | None = None,
         code: lambda_.Code | None = None,
         architecture: lambda_.Architecture | None = None,
@@ -109,7 +116,7 @@ class IdleConnectionTimeout(Construct):
         check_whole_number("closes_per_second", closes_per_second, at_least=0, at_most=1_000)
         check_whole_number("guard_share_percent", guard_share_percent, at_least=1, at_most=100)
         check_whole_number("guard_at_least", guard_at_least, at_least=1, at_most=10**9)
-        check_whole_number("segments", segments, at_least=1, at_most=MAX_SEGMENTS)
+        check_whole_number("shards", shards, at_least=1, at_most=MAX_SEGMENTS)
         check_construct("api", api, "aws_apigatewayv2.IWebSocketApi", "api_id")
         check_construct("stage", stage, "aws_apigatewayv2.IWebSocketStage", "stage_name")
         check_table("connections_table", connections_table)
@@ -133,11 +140,11 @@ class IdleConnectionTimeout(Construct):
             "GUARD_AT_LEAST": str(guard_at_least),
         }
         hand_over = allow(["lambda:InvokeFunction"], disconnect_handler.function_arn)
-        self.due_closes: DueCloses | None = None
+        self.scheduled_closes: ScheduledCloses | None = None
         if precise:
-            self.due_closes = DueCloses(
+            self.scheduled_closes = ScheduledCloses(
                 self,
-                "DueCloses",
+                "ScheduledCloses",
                 code=code,
                 architecture=architecture,
                 environment=common,
@@ -149,7 +156,7 @@ class IdleConnectionTimeout(Construct):
                 ],
                 log_retention=log_retention,
             )
-            environment["CLOSE_QUEUE_URL"] = self.due_closes.queue.queue_url
+            environment["CLOSE_QUEUE_URL"] = self.scheduled_closes.queue.queue_url
             grants = [
                 # GetItem is for the guard, UpdateItem for records without a time.
                 allow(
@@ -157,7 +164,7 @@ class IdleConnectionTimeout(Construct):
                     connections_table.table_arn,
                 ),
                 manage_connections(api, stage, ["GET"]),
-                allow(["sqs:SendMessage"], self.due_closes.queue.queue_arn),
+                allow(["sqs:SendMessage"], self.scheduled_closes.queue.queue_arn),
             ]
         else:
             grants = [
@@ -165,8 +172,8 @@ class IdleConnectionTimeout(Construct):
                 manage_connections(api, stage, ["POST", "DELETE", "GET"]),
                 hand_over,
             ]
-        if segments > 1:
-            environment["PACE_SHARED_BY"] = str(segments)
+        if shards > 1:
+            environment["PACE_SHARED_BY"] = str(shards)
         handler = HandlerFunction(
             self,
             "TimeoutHandler",
@@ -178,26 +185,26 @@ class IdleConnectionTimeout(Construct):
             grants=grants,
             timeout_s=60,
             log_retention=log_retention,
-            # Two sweeps of one part at once would only compete for the same claims.
-            reserved_concurrency=segments,
+            # Two sweeps of one shard at once would only compete for the same claims.
+            reserved_concurrency=shards,
             asynchronous_event_age_s=_TICK_AGE_S,
         )
         self.function = handler.function
-        self.rules = self._rules(segments)
+        self.rules = self._rules(shards)
         self.rule = self.rules[0]
         self.alarms = (
             self._more_than("ManyIdle", "IdleConnectionsDetected", _MANY_IDLE_A_MINUTE, "Warning"),
             self._more_than("ManyClosed", "ConnectionsClosed", _MANY_CLOSED_A_MINUTE, "Critical"),
-            self._held(),
-            self._no_sweep(segments),
+            self._more_than("Held", "SweepsHeld", 0, "Critical", advice=_HELD_ADVICE),
+            self._no_sweep(shards),
             handler.failure_alarm,
-            *self._alarms_about(self.due_closes),
+            *self._alarms_about(self.scheduled_closes),
         )
         for alarm in self.alarms:
             alarm.add_alarm_action(*alarm_actions)
 
-    def _rules(self, segments: int) -> tuple[events.Rule, ...]:
-        """Return the rules that start a sweep of each part, as few as have room for them."""
+    def _rules(self, shards: int) -> tuple[events.Rule, ...]:
+        """Return the rules that start a sweep of each shard, as few as the quota allows."""
         return tuple(
             events.Rule(
                 self,
@@ -207,35 +214,24 @@ class IdleConnectionTimeout(Construct):
                 targets=[
                     targets.LambdaFunction(
                         self.function,
-                        event=_part(group, segments) if segments > 1 else None,
+                        event=_event(shard, shards) if shards > 1 else None,
                         retry_attempts=0,
                         max_event_age=cdk.Duration.seconds(_TICK_AGE_S),
                     )
-                    for group in range(first, min(first + MAX_RULE_TARGETS, segments))
+                    for shard in range(first, min(first + MAX_RULE_TARGETS, shards))
                 ],
             )
-            for first in range(0, segments, MAX_RULE_TARGETS)
+            for first in range(0, shards, MAX_RULE_TARGETS)
         )
 
-    def _alarms_about(self, due_closes: DueCloses | None) -> tuple[cloudwatch.Alarm, ...]:
-        if due_closes is None:
+    def _alarms_about(
+        self, scheduled_closes: ScheduledCloses | None
+    ) -> tuple[cloudwatch.Alarm, ...]:
+        if scheduled_closes is None:
             return ()
-        # A sweep that fails to close fails; the close function only leaves it to the next sweep.
+        # Inline, a failed close fails the sweep. The close function leaves it to the next sweep.
         failing = self._more_than("ClosesFail", "CloseFailures", 0, "Critical")
-        return (failing, *due_closes.alarms)
-
-    def _held(self) -> cloudwatch.Alarm:
-        return self._more_than(
-            "Held",
-            "SweepsHeld",
-            0,
-            "Critical",
-            advice=(
-                " So many connections look idle that activity may not be recorded any more, and"
-                " none was closed: find out why the heartbeat function does not write. If they are"
-                ' idle indeed, invoke the sweep\'s function with {"overrideGuard": true}.'
-            ),
-        )
+        return (failing, *scheduled_closes.alarms)
 
     def _more_than(
         self, construct_id: str, metric_name: str, bound: int, severity: str, *, advice: str = ""
@@ -248,22 +244,22 @@ class IdleConnectionTimeout(Construct):
             threshold=bound,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
             evaluation_periods=1,
-            # No data is no sweep, and that has an alarm of its own.
+            # Without a sweep there is no data. That has an alarm of its own.
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
 
-    def _no_sweep(self, segments: int) -> cloudwatch.Alarm:
-        which = "No sweep" if segments == 1 else f"A sweep of one of the {segments} parts never"
+    def _no_sweep(self, shards: int) -> cloudwatch.Alarm:
+        which = "No sweep" if shards == 1 else f"The sweep of one of the {shards} shards never"
         return cloudwatch.Alarm(
             self,
             "NoSweep",
             alarm_description=(
                 f"{which} finished in {_SILENT_MINUTES} minutes: idle connections stay open."
             ),
-            # Every sweep emits this metric, 0 included, so its samples count the sweeps. A sweep
-            # that is late counts in the minute after, but not so for minutes on end.
+            # Every sweep emits this metric, 0 included, so its samples count the sweeps. A late
+            # sweep counts in the minute after, but never for this many minutes in a row.
             metric=_metric("ConnectionsChecked", cloudwatch.Stats.SAMPLE_COUNT),
-            threshold=segments,
+            threshold=shards,
             comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
             evaluation_periods=_SILENT_MINUTES,
             datapoints_to_alarm=_SILENT_MINUTES,
@@ -271,10 +267,10 @@ class IdleConnectionTimeout(Construct):
         )
 
 
-def _part(group: int, groups: int) -> events.RuleTargetInput:
-    """Return the event of one part's sweep: it keeps the tick's id, which correlates its logs."""
+def _event(shard: int, shards: int) -> events.RuleTargetInput:
+    """Return the event of one shard's sweep, with the tick's id, which correlates the logs."""
     return events.RuleTargetInput.from_object(
-        {"id": events.EventField.event_id, "group": group, "groups": groups}
+        {"id": events.EventField.event_id, "shard": shard, "shards": shards}
     )
 
 

@@ -10,7 +10,7 @@ __all__ = ["manage_connections", "stage_endpoint"]
 def stage_endpoint(api: apigatewayv2.IWebSocketApi, stage: apigatewayv2.IWebSocketStage) -> str:
     """Return the URL to which the SDK adds ``/@connections/id``.
 
-    It is ``stage.callback_url``, which CDK does not offer for an imported stage.
+    It equals ``stage.callback_url``, which an imported stage does not have.
     """
     stack = cdk.Stack.of(api)
     host = f"{api.api_id}.execute-api.{stack.region}.{stack.url_suffix}"

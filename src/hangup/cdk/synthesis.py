@@ -6,27 +6,30 @@ from pathlib import Path
 from typing import Any
 
 import aws_cdk as cdk
-from aws_cdk import aws_lambda as lambda_
 
-from hangup.cdk.code import lambda_code
+from hangup.cdk.code import code_of
 from hangup.cdk.stack import HangupStack
 
 __all__ = ["packaged_template", "synthesise"]
 
-_CODE = {"S3Bucket": "hangup-assets", "S3Key": "hangup-lambda.zip"}
+# Without a default: whoever deploys the template names a bucket of their own. S3 bucket names are
+# global, so a fixed name would run the code of whoever owns that bucket.
+_CODE_PARAMETERS = {
+    "CodeBucket": {"Type": "String", "Description": "S3 bucket that holds the Lambda zip"},
+    "CodeKey": {"Type": "String", "Description": "Key of the Lambda zip in that bucket"},
+}
+_CODE = {"S3Bucket": {"Ref": "CodeBucket"}, "S3Key": {"Ref": "CodeKey"}}
 
 
 def synthesise(
-    *, outdir: Path, build_dir: Path, precise: bool = False, segments: int = 1
+    *, outdir: Path, lambda_zip: Path, precise: bool = False, shards: int = 1
 ) -> dict[str, Any]:
     """Write the CDK assembly of the stack to ``outdir``, and return its template.
 
-    ``precise`` and ``segments`` are ``HangupStack``'s. The Lambda zip is built in ``build_dir``
-    first. Raise BuildError if it cannot be.
+    ``precise`` and ``shards`` are ``HangupStack``'s. ``lambda_zip`` is the code, for arm64.
     """
     app = cdk.App(outdir=str(outdir), analytics_reporting=False)
-    code = lambda_code(lambda_.Architecture.ARM_64, build_dir)
-    stack = HangupStack(app, "Hangup", code=code, precise=precise, segments=segments)
+    stack = HangupStack(app, "Hangup", code=code_of(lambda_zip), precise=precise, shards=shards)
     template: dict[str, Any] = app.synth().get_stack_artifact(stack.artifact_id).template
     return template
 
@@ -34,20 +37,17 @@ def synthesise(
 def packaged_template(template: Mapping[str, Any]) -> str:
     """Return the text of the copy of ``template`` that the package carries.
 
-    It runs the stack on a machine without CDK: the same stack, less what changes while the
-    infrastructure does not (the hash of the code, CDK's notes about its own paths) and less what
-    only AWS has (the bootstrap stack of CDK).
+    It is for deployments without CDK. It is the same stack without CDK's notes about its own paths
+    and without CDK's bootstrap stack. The functions' code is at ``CodeBucket`` and ``CodeKey``, so
+    the copy changes only with the infrastructure.
     """
     resources = {
         logical_id: _packaged_resource(resource)
         for logical_id, resource in template["Resources"].items()
         if resource["Type"] != "AWS::CDK::Metadata"
     }
-    parameters = {
-        name: parameter
-        for name, parameter in template["Parameters"].items()
-        if name != "BootstrapVersion"
-    }
+    parameters = {**template["Parameters"], **_CODE_PARAMETERS}
+    del parameters["BootstrapVersion"]
     copy = {**template, "Parameters": parameters, "Resources": resources}
     copy.pop("Rules", None)
     return json.dumps(copy, indent=2, sort_keys=True) + "\n"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Deployment", "deploy", "packaged_template"]
 
 STAGE: Final = "prod"
+CODE_BUCKET: Final = "hangup-assets"
 MAX_DEPLOY_S: Final = 60.0
 POLL_S: Final = 0.05
 MAX_INLINE_TEMPLATE_BYTES: Final = 51_200
@@ -49,7 +50,7 @@ class Deployment:
     timeout_function: str
     disconnect_function: str
     connect_function: str
-    heartbeat_function: str
+    message_function: str
     sweep_rule: str
     failed_cleanups_queue_url: str
     close_function: str
@@ -83,18 +84,22 @@ def deploy(
 ) -> Deployment:
     """Create or update the stack and return once it is complete.
 
-    ``EmulatorEndpoint`` is set to the engine's address unless ``parameters`` has it or the template
-    has no such parameter. ``template`` is the packaged one by default, ``code`` the zip of the
-    installed package. Raise LocalStackError with the resource that failed and its reason.
+    Three parameters are set where the template has them and ``parameters`` does not:
+    ``EmulatorEndpoint`` to the engine's address, ``CodeBucket`` and ``CodeKey`` to where ``code``
+    is uploaded. ``template`` is the packaged one by default, ``code`` the zip of the installed
+    package. Raise LocalStackError with the resource that failed and its reason.
     """
     original = packaged_template() if template is None else template
     code = lambda_zip() if code is None else code
-    prepared = local_template.prepared(original, code_key=object_key(code))
-    for bucket in local_template.code_buckets(prepared):
-        _put(engine, bucket, object_key(code), code)
-    values = dict(parameters or {})
-    if "EmulatorEndpoint" in prepared.get("Parameters", {}):
-        values.setdefault("EmulatorEndpoint", engine.endpoint)
+    prepared = local_template.prepared(original)
+    _put(engine, CODE_BUCKET, object_key(code), code)
+    offered = {
+        "EmulatorEndpoint": engine.endpoint,
+        "CodeBucket": CODE_BUCKET,
+        "CodeKey": object_key(code),
+    }
+    taken = offered.keys() & prepared.get("Parameters", {}).keys()
+    values = {name: offered[name] for name in taken} | dict(parameters or {})
     cloudformation: CloudFormationClient = engine.client("cloudformation")
     _remove_failed_creation(cloudformation, stack_name)
     _create_or_update(engine, cloudformation, stack_name, prepared, values)
@@ -121,7 +126,7 @@ def _deployment(engine: Engine, outputs: Mapping[str, str]) -> Deployment:
         timeout_function=outputs.get("TimeoutFunction", ""),
         disconnect_function=outputs.get("DisconnectFunction", ""),
         connect_function=outputs.get("ConnectFunction", ""),
-        heartbeat_function=outputs.get("MessageFunction", ""),
+        message_function=outputs.get("MessageFunction", ""),
         sweep_rule=outputs.get("SweepRule", ""),
         failed_cleanups_queue_url=outputs.get("FailedCleanupsQueueUrl", ""),
         close_function=outputs.get("CloseFunction", ""),

@@ -47,7 +47,7 @@ class Feed:
         functions: LambdaClient = engine.client("lambda")
         names = (
             stack.connect_function,
-            stack.heartbeat_function,
+            stack.message_function,
             stack.disconnect_function,
             stack.timeout_function,
             *([stack.close_function] if stack.close_function else []),

@@ -1,4 +1,4 @@
-"""The heartbeat handler, which also has the ``$default`` route, on a stub of AWS."""
+"""The message handler, which also has the ``$default`` route, on a stub of AWS."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Closes to the second: the queue of due connections, and the function that closes them."""
+"""Closes to the second: the queue of scheduled closes, and the function that carries them out."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -16,30 +16,31 @@ from hangup.cdk.queues import KEPT_LONGEST, closed_queue, waiting_alarm
 from hangup.core.limits import MAX_QUEUE_BATCH
 from hangup.core.pacing import close_functions
 
-__all__ = ["DueCloses"]
+__all__ = ["ScheduledCloses"]
 
 _TIMEOUT_S: Final = 60
 """No longer than a claim holds (``handlers.closing.CLAIM_MS``)."""
 
-# Lambda developer guide, "Creating and configuring an Amazon SQS event source mapping": six times
-# the function's timeout, and at least five receives before a message is given up.
+# Lambda developer guide, "Creating and configuring an Amazon SQS event source mapping": hidden for
+# six times the function's timeout, and at least five receives before a message is given up.
 _HIDDEN_S: Final = 6 * _TIMEOUT_S
 _RECEIVES: Final = 5
 
 _BEHIND_S: Final = 300
 _BEHIND_MINUTES: Final = 3
-"""Far above the longest delay, which SQS may count or not: a sweep looks 75 seconds ahead."""
+"""Far above the longest delay, 75 seconds: SQS may or may not count it in a message's age."""
 
 _KEPT_HOURS: Final = 1
-"""Longer than all receives take. What is older, a later sweep has queued again."""
+"""Longer than all receives take. By then, a later sweep has queued the close again."""
 
 
-class DueCloses(Construct):
+class ScheduledCloses(Construct):
     """The delay queue, the function behind it, the queue of failed closes, and three alarms.
 
-    ``environment`` is what the close handler reads besides the queue's URL, the pace and its share
-    of that; ``grants`` what it may do besides receiving. ``closes_per_second`` (0 to 1,000, 0 is no
-    limit) says how many functions close at once.
+    - ``environment``: what the close handler reads, without the queue's URL and the pace.
+    - ``closes_per_second``: 0 to 1,000, 0 is no limit. It decides how many functions close at once
+      (``core.pacing``).
+    - ``grants``: what the close handler may do besides receiving messages.
     """
 
     def __init__(  # noqa: PLR0913 - constructs take keywords, as CDK's own do
@@ -97,13 +98,13 @@ class DueCloses(Construct):
         self.function = handler.function
         lambda_.EventSourceMapping(
             self,
-            "Due",
+            "Messages",
             target=self.function,
             event_source_arn=self.queue.queue_arn,
             batch_size=MAX_QUEUE_BATCH,
             max_batching_window=cdk.Duration.seconds(0),
             report_batch_item_failures=True,
-            # Not reserved concurrency: SQS would go on delivering, and count what is throttled.
+            # Not reserved concurrency: then Lambda throttles, and each throttled receive counts.
             max_concurrency=functions,
         )
         self.alarms = (handler.failure_alarm, self._failed(), self._behind())
@@ -114,9 +115,9 @@ class DueCloses(Construct):
             "ClosesFailed",
             self.failed_closes,
             description=(
-                "Critical: messages about due connections could not be dealt with, and wait in the"
-                " queue of failed closes. The close function's log says why. The sweeps go on"
-                " finding what is idle: when the cause is mended, purge that queue."
+                "Critical: scheduled closes failed in all receives and wait in the queue of failed"
+                " closes. Read the close function's log, fix the cause, then purge that queue. No"
+                " replay is needed: the sweeps find the idle connections again."
             ),
         )
 
@@ -125,10 +126,10 @@ class DueCloses(Construct):
             self,
             "ClosesBehind",
             alarm_description=(
-                f"Critical: a due connection has waited in the queue for more than {_BEHIND_S}"
-                " seconds. The close function gets no messages (is its event source mapping"
-                " enabled? is the account throttled?), or more fall due than closes_per_second"
-                " allows."
+                f"Critical: a scheduled close has waited in the queue for more than {_BEHIND_S}"
+                " seconds. Either the close function gets no messages (check its event source"
+                " mapping, and whether the account is throttled), or more closes are scheduled than"
+                " closes_per_second allows."
             ),
             metric=self.queue.metric_approximate_age_of_oldest_message(
                 statistic=cloudwatch.Stats.MAXIMUM, period=cdk.Duration.minutes(1)
