@@ -1,4 +1,4 @@
-"""The queue of failed cleanups, and that of connections that fall due, in SQS."""
+"""Two queues of SQS: cleanups that failed, and scheduled closes."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from hangup.aws.http.services import DirectSqs
 
-__all__ = ["SqsDeadLetters", "SqsCloseQueue"]
+__all__ = ["SqsCloseQueue", "SqsDeadLetters"]
 
 _WAIT_S: Final = 1
 """With any wait SQS asks all its servers, so that an empty answer means an empty queue. Short,
@@ -90,7 +90,7 @@ class SqsCloseQueue:
     def send(self, closes: Sequence[ScheduledClose]) -> NotQueued | None:
         """Queue up to ten, each with the delay that it has at the time; return what is left."""
         # By its place: an id is for this request, and may hold less than a connection id does.
-        left = {str(place): due for place, due in enumerate(closes)}
+        left = {str(place): close for place, close in enumerate(closes)}
 
         def send() -> None:
             refused = self._send_batch(left)
@@ -123,10 +123,10 @@ class SqsCloseQueue:
             Entries=[
                 {
                     "Id": place,
-                    "MessageBody": as_message(due),
-                    "DelaySeconds": delay_s(due.deadline_ms, now_ms=now_ms),
+                    "MessageBody": as_message(close),
+                    "DelaySeconds": delay_s(close.deadline_ms, now_ms=now_ms),
                 }
-                for place, due in closes.items()
+                for place, close in closes.items()
             ],
         )
         return {entry["Id"]: entry for entry in answer.get("Failed", [])}

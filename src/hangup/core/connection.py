@@ -2,12 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import NewType, TypeGuard
 
 from hangup.core.limits import MAX_PLAUSIBLE_EPOCH_MS, MIN_PLAUSIBLE_EPOCH_MS
 
-__all__ = ["Connection", "DurationMs", "EpochMs", "JsonObject", "TimeoutReason", "is_epoch_ms"]
+__all__ = [
+    "Connection",
+    "DurationMs",
+    "EpochMs",
+    "JsonObject",
+    "RecordedTime",
+    "TimeoutReason",
+    "is_epoch_ms",
+]
 
 EpochMs = NewType("EpochMs", int)
 """A point in time: whole milliseconds since 1970-01-01 UTC."""
@@ -26,13 +34,20 @@ class TimeoutReason(StrEnum):
     GONE = "GONE"
 
 
+class RecordedTime(Enum):
+    """The times of a record that decide when it is idle, whatever its table calls them."""
+
+    CONNECTED_AT = auto()
+    LAST_ACTIVITY = auto()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
     """One WebSocket as the connections table has it.
 
     ``session_id`` and ``role`` are labels of the application, ``None`` where the record has none. A
-    time is ``None`` where the record has none. ``malformed`` names the time attributes that hold
-    something else than plausible epoch milliseconds; those times are ``None`` too.
+    time is ``None`` where the record has none. ``malformed`` says which times hold something else
+    than plausible epoch milliseconds; those are ``None`` too.
     ``noticed_at_ms`` is when a sweep that could not finish its close had sent the notice.
     """
 
@@ -43,7 +58,7 @@ class Connection:
     last_activity_ms: EpochMs | None = None
     noticed_at_ms: EpochMs | None = None
     target_language: str | None = None
-    malformed: tuple[str, ...] = ()
+    malformed: tuple[RecordedTime, ...] = ()
 
     @property
     def last_seen_ms(self) -> EpochMs | None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.connection import Connection, DurationMs, EpochMs, RecordedTime
 from hangup.core.limits import MAX_CLOCK_LEAD_MS
 
 __all__ = [
@@ -72,9 +72,9 @@ class StartClock:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """The deciding times are malformed; ``attributes`` names them. Leave the record alone."""
+    """These deciding times are malformed. Leave the record alone."""
 
-    attributes: tuple[str, ...]
+    times: tuple[RecordedTime, ...]
 
 
 Decision = Keep | Close | StartClock | Unreadable
@@ -94,7 +94,7 @@ def decide(connection: Connection, policy: IdlePolicy, now_ms: EpochMs) -> Decis
         # and only the writer of the time be broken.
         return Unreadable(connection.malformed) if connection.malformed else StartClock()
     if last_seen_ms > now_ms + MAX_CLOCK_LEAD_MS:
-        return Unreadable(("lastActivityTime",))
+        return Unreadable((RecordedTime.LAST_ACTIVITY,))
     deadline_ms = policy.deadline_ms(last_seen_ms)
     if now_ms > deadline_ms:
         return Close(DurationMs(now_ms - last_seen_ms))

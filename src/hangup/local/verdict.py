@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.runtime import calls
-from hangup.aws.schema import session_from_item
+from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA
 from hangup.core.connection import Connection, TimeoutReason
 from hangup.core.report import NAMESPACE
 from hangup.local.deploy import Deployment
@@ -230,7 +230,7 @@ class _Tables:
         item = self._client.get_item(
             TableName=self._stack.sessions_table, Key={"sessionId": {"S": session_id}}
         ).get("Item")
-        return None if item is None else session_from_item(item)
+        return None if item is None else DEFAULT_SESSION_SCHEMA.decode(item)
 
 
 class Metrics:

@@ -1,6 +1,6 @@
 """Fakes for tests of Hangup and of code that uses it: everything in memory, nothing patched.
 
-    world = InMemoryWorld()
+    world = FakeAws()
     world.add_connection("c1")
     with world.recording():
         handler(event, context)  # under @tracks_activity: it writes to this world
@@ -30,16 +30,16 @@ from hangup.testing.sessions import InMemorySessions
 
 __all__ = [
     "START_MS",
+    "FakeAws",
     "FakeClock",
     "Faults",
-    "InMemoryConsistencyStore",
-    "InMemoryConnections",
-    "InMemoryDeadLetters",
     "InMemoryCloseQueue",
+    "InMemoryConnections",
+    "InMemoryConsistencyStore",
+    "InMemoryDeadLetters",
     "InMemoryFunctions",
     "InMemoryGateway",
     "InMemorySessions",
-    "FakeAws",
     "Observer",
     "Received",
     "RecordingLog",

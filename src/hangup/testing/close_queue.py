@@ -1,4 +1,4 @@
-"""The queue of due connections, in memory."""
+"""The queue of scheduled closes, in memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,11 +46,11 @@ class InMemoryCloseQueue:
         left, error = [], None
         try:
             with self._faults.call("SendMessageBatch"):
-                for due in closes:
+                for close in closes:
                     try:
-                        self._send(due)
+                        self._send(close)
                     except BackendError as failure:
-                        left.append(due)
+                        left.append(close)
                         error = error or failure
         except BackendError as failure:
             return NotQueued(closes=closes, error=failure)
@@ -88,7 +88,7 @@ class InMemoryCloseQueue:
         """Return how many messages there are, waiting, hidden and delayed."""
         return len(self._waiting)
 
-    def _send(self, due: ScheduledClose) -> None:
-        with self._faults.call("SendMessage", due.connection.connection_id):
+    def _send(self, close: ScheduledClose) -> None:
+        with self._faults.call("SendMessage", close.connection.connection_id):
             now_ms = self._clock.now_ms()
-            self.put(as_message(due), delay_s=delay_s(due.deadline_ms, now_ms=now_ms))
+            self.put(as_message(close), delay_s=delay_s(close.deadline_ms, now_ms=now_ms))

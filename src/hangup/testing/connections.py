@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from zlib import crc32
 
-from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.aws.schema import DEFAULT_SCHEMA, Item, TableSchema
+from hangup.core.connection import Connection, DurationMs, EpochMs, RecordedTime
 from hangup.core.limits import MAX_CLOCK_LEAD_MS
 from hangup.core.outcomes import ActivityOutcome
 from hangup.ports import ScanPage
@@ -20,16 +21,30 @@ class Record:
 
 
 class InMemoryConnections:
-    """``ConnectionsRepository`` in a dictionary; ``page_size`` is records read per scan page."""
+    """``ConnectionsRepository`` in a dictionary; ``page_size`` is records read per scan page.
 
-    def __init__(self, faults: Faults | None = None, *, page_size: int = 100) -> None:
+    ``schema`` says what the attributes of items are called.
+    """
+
+    def __init__(
+        self,
+        faults: Faults | None = None,
+        *,
+        page_size: int = 100,
+        schema: TableSchema = DEFAULT_SCHEMA,
+    ) -> None:
         self.records: dict[str, Record] = {}
         self._faults = faults or Faults()
         self._page_size = page_size
+        self._schema = schema
 
     def put(self, connection: Connection) -> None:
         """Write a record as it is, of whatever shape."""
         self.records[connection.connection_id] = Record(connection)
+
+    def put_item(self, item: Item) -> None:
+        """Write a record as the table would have it: an item in DynamoDB's JSON."""
+        self.put(self._schema.decode(item))
 
     @aws_call("GetItem")
     def get(self, connection_id: str) -> Connection | None:
@@ -69,7 +84,7 @@ class InMemoryConnections:
         now = record.connection
         if (now.last_activity_ms is None) != (connection.last_activity_ms is None):
             return False
-        if now.last_activity_ms is None and "lastActivityTime" in now.malformed:
+        if RecordedTime.LAST_ACTIVITY in now.malformed:
             return False
         if now.last_seen_ms is None or now.last_seen_ms > connection.last_seen_ms:
             return False
@@ -112,8 +127,10 @@ class InMemoryConnections:
         is_plausible = last_ms is not None and last_ms <= now_ms + MAX_CLOCK_LEAD_MS
         if last_ms is not None and is_plausible and now_ms - last_ms < max(resolution_ms, 1):
             return ActivityOutcome.ALREADY_RECORDED
-        malformed = tuple(n for n in record.connection.malformed if n != "lastActivityTime")
-        record.connection = replace(record.connection, last_activity_ms=now_ms, malformed=malformed)
+        malformed = set(record.connection.malformed) - {RecordedTime.LAST_ACTIVITY}
+        record.connection = replace(
+            record.connection, last_activity_ms=now_ms, malformed=tuple(malformed)
+        )
         return ActivityOutcome.RECORDED
 
 

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
 from hangup.core.connection import Connection, DurationMs
 from hangup.core.events import GatewayAddress
 from hangup.core.guard import DEFAULT_GUARD
@@ -37,12 +38,16 @@ _A_MINUTE = DurationMs(60_000)
 
 @dataclass(slots=True)
 class FakeAws:
-    """All fakes, wired to one another and to one set of faults."""
+    """All fakes, wired to one another and to one set of faults.
+
+    ``schema`` says what the items of ``connections.put_item`` are called.
+    """
 
     faults: Faults = field(default_factory=Faults)
     clock: FakeClock = field(default_factory=FakeClock)
     metrics: RecordingMetrics = field(default_factory=RecordingMetrics)
     log: RecordingLog = field(default_factory=RecordingLog)
+    schema: TableSchema = DEFAULT_SCHEMA
     connections: InMemoryConnections = field(init=False)
     sessions: InMemorySessions = field(init=False)
     gateway: InMemoryGateway = field(init=False)
@@ -52,7 +57,7 @@ class FakeAws:
     close_queue: InMemoryCloseQueue = field(init=False)
 
     def __post_init__(self) -> None:
-        self.connections = InMemoryConnections(self.faults)
+        self.connections = InMemoryConnections(self.faults, schema=self.schema)
         self.sessions = InMemorySessions(self.connections, self.faults)
         self.gateway = InMemoryGateway(self.faults)
         self.functions = InMemoryFunctions(self.faults)
