@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.connection import Connection, DurationMs, EpochMs, RecordedTime
 from hangup.core.outcomes import ActivityOutcome
 from hangup.sessions.model import JoinOutcome, Role
 from tests.support.engines import DYNAMODB_LOCAL
@@ -52,11 +52,11 @@ class TestGet:
         store.put(IDLE)
         assert store.connections.get("c2=") is None
 
-    def test_names_malformed_times(self, store: Store) -> None:
-        store.put(replace(SILENT, malformed=("lastActivityTime",)))
+    def test_says_which_times_are_malformed(self, store: Store) -> None:
+        store.put(replace(SILENT, malformed=(RecordedTime.LAST_ACTIVITY,)))
         record = store.connections.get("c1=")
         assert record is not None
-        assert record.malformed == ("lastActivityTime",)
+        assert record.malformed == (RecordedTime.LAST_ACTIVITY,)
 
     def test_returns_what_joined(self, store: Store) -> None:
         speaker = replace(IDLE, role=Role.SPEAKER)
@@ -71,7 +71,7 @@ class TestScanAllConnections:
         assert list(store.connections.scan_all_connections()) == []
 
     def test_yields_every_record_whatever_its_shape(self, store: Store) -> None:
-        odd = replace(TIMELESS, connection_id="c2=", malformed=("connectedAt",))
+        odd = replace(TIMELESS, connection_id="c2=", malformed=(RecordedTime.CONNECTED_AT,))
         store.put(IDLE, odd, replace(TIMELESS, connection_id="c3="))
         found = {c.connection_id for c in store.connections.scan_all_connections()}
         assert found == {"c1=", "c2=", "c3="}
@@ -101,10 +101,14 @@ class TestScanCandidates:
             replace(IDLE, last_activity_ms=EpochMs(NOW_MS - 1)),
             replace(SILENT, connected_at_ms=EpochMs(NOW_MS - 1)),
             TIMELESS,
-            replace(SILENT, malformed=("lastActivityTime",)),
-            replace(SILENT, connected_at_ms=NOW_MS, malformed=("lastActivityTime",)),
-            replace(TIMELESS, malformed=("connectedAt",)),
-            replace(TIMELESS, last_activity_ms=EpochMs(NOW_MS - 1), malformed=("connectedAt",)),
+            replace(SILENT, malformed=(RecordedTime.LAST_ACTIVITY,)),
+            replace(SILENT, connected_at_ms=NOW_MS, malformed=(RecordedTime.LAST_ACTIVITY,)),
+            replace(TIMELESS, malformed=(RecordedTime.CONNECTED_AT,)),
+            replace(
+                TIMELESS,
+                last_activity_ms=EpochMs(NOW_MS - 1),
+                malformed=(RecordedTime.CONNECTED_AT,),
+            ),
         ],
     )
     def test_keeps_what_may_be_idle(self, store: Store, connection: Connection) -> None:
@@ -118,7 +122,10 @@ class TestScanCandidates:
             replace(IDLE, last_activity_ms=EpochMs(NOW_MS + 1)),
             replace(SILENT, connected_at_ms=NOW_MS),
             replace(
-                IDLE, last_activity_ms=NOW_MS, connected_at_ms=None, malformed=("connectedAt",)
+                IDLE,
+                last_activity_ms=NOW_MS,
+                connected_at_ms=None,
+                malformed=(RecordedTime.CONNECTED_AT,),
             ),
         ],
     )
@@ -218,7 +225,7 @@ class TestClaim:
         assert not claim(store, TIMELESS)
 
     def test_is_lost_where_an_activity_was_recorded_that_cannot_be_read(self, store: Store) -> None:
-        store.put(replace(SILENT, malformed=("lastActivityTime",)))
+        store.put(replace(SILENT, malformed=(RecordedTime.LAST_ACTIVITY,)))
         assert not claim(store, SILENT)
 
     def test_is_lost_while_another_holds_it_and_free_again_at_exactly_its_end(
@@ -284,8 +291,8 @@ class TestAdopt:
         [
             IDLE,
             SILENT,
-            replace(TIMELESS, malformed=("connectedAt",)),
-            replace(TIMELESS, malformed=("lastActivityTime",)),
+            replace(TIMELESS, malformed=(RecordedTime.CONNECTED_AT,)),
+            replace(TIMELESS, malformed=(RecordedTime.LAST_ACTIVITY,)),
         ],
     )
     def test_leaves_a_record_with_times_alone(self, store: Store, connection: Connection) -> None:
@@ -305,7 +312,7 @@ class TestRecordActivity:
             IDLE,
             SILENT,
             TIMELESS,
-            replace(SILENT, malformed=("lastActivityTime",)),
+            replace(SILENT, malformed=(RecordedTime.LAST_ACTIVITY,)),
         ],
     )
     def test_moves_the_last_activity_forward_and_nothing_else(
@@ -381,20 +388,27 @@ class TestAttributesOfOtherTypes:
     def test_a_malformed_activity_is_a_candidate_and_heals_when_the_client_speaks(
         self, tables: DynamoDbStore, value: dict[str, object]
     ) -> None:
-        tables.put_items({"connectionId": {"S": "c1="}, "lastActivityTime": value})
+        names = tables.schema.connections
+        tables.put_items({names.connection_id: {"S": "c1="}, names.last_activity: value})
         assert candidates(tables) == {"c1="}
         record = tables.connections.get("c1=")
         assert record is not None
-        assert record.malformed == ("lastActivityTime",)
+        assert record.malformed == (RecordedTime.LAST_ACTIVITY,)
         assert not tables.connections.start_clock("c1=", now_ms=NOW_MS)
         assert be_active(tables, NOW_MS) is ActivityOutcome.RECORDED
-        assert tables.item("c1=")["lastActivityTime"] == {"N": str(NOW_MS)}
+        assert tables.item("c1=")[names.last_activity] == {"N": str(NOW_MS)}
 
-    @pytest.mark.parametrize("attribute", ["lastActivityTime", "connectedAt"])
+    @pytest.mark.parametrize("time", ["last_activity", "connected_at"])
     def test_a_fraction_of_a_millisecond_is_rounded_up_and_can_be_claimed(
-        self, tables: DynamoDbStore, attribute: str
+        self, tables: DynamoDbStore, time: str
     ) -> None:
-        tables.put_items({"connectionId": {"S": "c1="}, attribute: {"N": f"{NOW_MS - 300_001}.5"}})
+        names = tables.schema.connections
+        tables.put_items(
+            {
+                names.connection_id: {"S": "c1="},
+                getattr(names, time): {"N": f"{NOW_MS - 300_001}.5"},
+            }
+        )
         record = tables.connections.get("c1=")
         assert record is not None
         assert record.last_seen_ms == NOW_MS - 300_000
@@ -402,8 +416,9 @@ class TestAttributesOfOtherTypes:
         assert not claim(tables, record)
 
     def test_an_activity_after_a_fraction_wins_over_the_claim(self, tables: DynamoDbStore) -> None:
-        seen = {"connectionId": {"S": "c1="}, "lastActivityTime": {"N": f"{NOW_MS - 300_001}.5"}}
-        tables.put_items(seen)
+        names = tables.schema.connections
+        seen = {"N": f"{NOW_MS - 300_001}.5"}
+        tables.put_items({names.connection_id: {"S": "c1="}, names.last_activity: seen})
         record = tables.connections.get("c1=")
         assert record is not None
         be_active(tables, NOW_MS - 300_000 + 1)
@@ -414,7 +429,8 @@ class TestAttributesOfOtherTypes:
         self, tables: DynamoDbStore, noticed_at: dict[str, object]
     ) -> None:
         tables.put(IDLE)
-        tables.put_items({**tables.item("c1="), "noticedAt": noticed_at})
+        noticed = {tables.schema.connections.noticed_at: noticed_at}
+        tables.put_items(tables.item("c1=") | noticed)
         assert claim(tables, IDLE)
 
     @pytest.mark.parametrize("tables", DYNAMODB_LOCAL, indirect=True)
@@ -423,8 +439,9 @@ class TestAttributesOfOtherTypes:
         self, tables: DynamoDbStore, connection_id: str
     ) -> None:
         half = {"S": "\ud83d"}
-        seen = {"lastActivityTime": {"N": f"{NOW_MS - 300_000}"}, "sessionId": half}
-        tables.put_items({"connectionId": {"S": connection_id}, "nickname": half, **seen})
+        names = tables.schema.connections
+        seen = {names.last_activity: {"N": f"{NOW_MS - 300_000}"}, names.session_id: half}
+        tables.put_items({names.connection_id: {"S": connection_id}, "nickname": half, **seen})
         assert candidates(tables) == {connection_id}
         record = tables.connections.get(connection_id)
         assert record is not None
@@ -433,17 +450,19 @@ class TestAttributesOfOtherTypes:
         assert not claim(tables, record)
 
     def test_a_claim_is_an_attribute_that_a_release_removes(self, tables: DynamoDbStore) -> None:
+        names = tables.schema.connections
         tables.put(IDLE)
         before = tables.item("c1=")
         claim(tables, IDLE)
         claimed = tables.item("c1=")
-        assert claimed.pop("claimToken")["S"]
-        assert claimed == before | {"claimExpiresAt": {"N": str(NOW_MS + CLAIM_MS)}}
+        assert claimed.pop(names.claim_token)["S"]
+        assert claimed == before | {names.claim_expires_at: {"N": str(NOW_MS + CLAIM_MS)}}
         tables.connections.release(IDLE, noticed_at_ms=NOW_MS)
-        assert tables.item("c1=") == before | {"noticedAt": {"N": str(NOW_MS)}}
+        assert tables.item("c1=") == before | {names.noticed_at: {"N": str(NOW_MS)}}
 
     def test_attributes_of_others_stay(self, tables: DynamoDbStore) -> None:
-        others = {"claimedBy": {"S": "somebody"}, "expiresAt": {"N": "1700010800"}}
-        tables.put_items({"connectionId": {"S": "c1="}, **others})
+        names = tables.schema.connections
+        others = {"claimedBy": {"S": "somebody"}, names.expires_at: {"N": "1700010800"}}
+        tables.put_items({names.connection_id: {"S": "c1="}, **others})
         be_active(tables, NOW_MS)
         assert others.items() <= tables.item("c1=").items()

@@ -349,11 +349,26 @@ class TestTables:
     ) -> None:
         start(tables)
         leave(tables, SPEAKER)
+        names = tables.schema
         ended = tables.session_item("s1")
-        assert ended["expiresAt"] == {"N": str(LATER_MS // 1000 + 86_400)}
+        assert ended[names.expires_at] == {"N": str(LATER_MS // 1000 + 86_400)}
         tables.sessions.join(replace(SPEAKER, connection_id="successor="))
         restarted = tables.session_item("s1")
-        assert not {"expiresAt", "endedAt"} & restarted.keys()
+        assert not {names.expires_at, names.ended_at} & restarted.keys()
+
+    def test_what_joins_has_the_names_of_the_schema_alone(self, tables: DynamoDbStore) -> None:
+        start(tables)
+        tables.sessions.join(replace(listener(), target_language="de"))
+        names = tables.schema.connections
+        assert tables.item("l1=").keys() == {
+            names.connection_id,
+            names.session_id,
+            names.role,
+            names.connected_at,
+            names.last_activity,
+            names.expires_at,
+            names.target_language,
+        }
 
     def test_more_listeners_than_fit_one_page_are_all_found(self, tables: DynamoDbStore) -> None:
         # The index holds keys and connectedAt alone, so the ids have to be long.

@@ -12,10 +12,11 @@ from botocore.credentials import Credentials
 
 from hangup.aws.http.services import DirectDynamoDb
 from hangup.aws.http.transport import Transport
+from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, SessionSchema
 from hangup.local.client import REGION, ROOT, client
 from hangup.local.engine import Engine
 from tests.support.dynamodb_local import DynamoDbLocal, Unavailable
-from tests.support.stores import DynamoDbStore, InMemoryStore, Store
+from tests.support.stores import OTHER_SCHEMA, DynamoDbStore, InMemoryStore, Store
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -28,14 +29,25 @@ ENGINES = [
 
 REAL = [
     pytest.param(
-        (*engine.values, direct),
+        (*engine.values, direct, schema),
         marks=engine.marks,
-        id=f"{engine.id or engine.values[0]}{', direct' * direct}",
+        id=f"{engine.id or engine.values[0]}{', direct' * direct}{other_names}",
     )
     for engine in ENGINES
-    for direct in (False, True)
+    for direct, schema, other_names in (
+        (False, DEFAULT_SESSION_SCHEMA, ""),
+        (True, DEFAULT_SESSION_SCHEMA, ""),
+        (True, OTHER_SCHEMA, ", other names"),
+    )
 ]
-"""Each engine, with calls through botocore and through the sweep's own transport."""
+"""Each engine, with calls through botocore and through the sweep's own transport, which also has
+tables whose attributes are called otherwise."""
+
+FAKES = [
+    pytest.param(DEFAULT_SESSION_SCHEMA, id="fake"),
+    pytest.param(OTHER_SCHEMA, id="fake, other names"),
+]
+"""The fake with either kind of names."""
 
 DYNAMODB_LOCAL = [param for param in REAL if str(param.id).startswith("dynamodb-local")]
 """The same without MiniStack, for what that refuses."""
@@ -59,11 +71,11 @@ def dynamodb_local() -> Iterator["DynamoDBClient"]:
         yield client("dynamodb", engine.endpoint)
 
 
-@pytest.fixture(params=["fake", *REAL])
+@pytest.fixture(params=[*FAKES, *REAL])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     """Both repositories, empty, on each engine in turn."""
-    if request.param == "fake":
-        yield InMemoryStore()
+    if isinstance(request.param, SessionSchema):
+        yield InMemoryStore(request.param)
     else:
         yield from _tables(request)
 
@@ -92,8 +104,8 @@ def transport_to(url: str, *, service: str) -> Transport:
 
 
 def _tables(request: pytest.FixtureRequest) -> Iterator[DynamoDbStore]:
-    engine, direct = request.param
+    engine, direct, schema = request.param
     client: DynamoDBClient = request.getfixturevalue(engine)
-    tables = DynamoDbStore(client, direct_to(client) if direct else None)
+    tables = DynamoDbStore(client, direct_to(client) if direct else None, schema)
     yield tables
     tables.drop()

@@ -3,36 +3,75 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import fields
 from importlib.resources import files
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from hangup.aws.clock import SystemClock
-
 from hangup.aws.connections import DynamoDbConnections
+from hangup.aws.consistency import DynamoDbConsistencyStore
 from hangup.aws.http.services import DirectDynamoDb
 from hangup.aws.retries import Calls, Deadline
+from hangup.aws.runtime import SystemClock
+from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
+from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, SessionSchema
 from hangup.aws.sessions import DynamoDbSessions
-from hangup.core.connection import Connection
+from hangup.core.connection import Connection, RecordedTime
 from hangup.ports import ConnectionsRepository
-from hangup.sessions.model import Role, Session
-from hangup.sessions.ports import SessionsRepository
+from hangup.sessions.model import Session
+from hangup.sessions.ports import ConsistencyStore, SessionsRepository
 from hangup.testing import FakeAws
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-__all__ = ["DynamoDbStore", "InMemoryStore", "Store", "at_once", "table_definition"]
+__all__ = [
+    "OTHER_SCHEMA",
+    "DynamoDbStore",
+    "InMemoryStore",
+    "Store",
+    "at_once",
+    "table_definition",
+]
 
 Result = TypeVar("Result")
 Item = dict[str, Any]
+
+OTHER_SCHEMA: Final = SessionSchema(
+    connections=TableSchema(
+        connection_id="key",
+        session_id="session",
+        role="name",
+        connected_at="timestamp",
+        last_activity="last.active-at",
+        noticed_at="status",
+        claim_expires_at="lock",
+        claim_token="token",
+        expires_at="ttl",
+        target_language="language",
+    ),
+    session_id="name",
+    is_active="status",
+    speaker_connection_id="user",
+    listener_count="count",
+    started_at="start",
+    ended_at="end",
+    expires_at="ttl",
+    claim_expires_at="lock",
+    claim_token="token",
+)
+"""No name is as in the default schema. Most are words that DynamoDB reserves; one has a dot."""
 
 _numbers = count(1)
 
 
 class Store(Protocol):
     """The two repositories of one engine, empty at first, and a way around them."""
+
+    @property
+    def schema(self) -> SessionSchema:
+        """What the attributes of both tables are called."""
+        ...
 
     @property
     def connections(self) -> ConnectionsRepository:
@@ -44,8 +83,13 @@ class Store(Protocol):
         """The sessions table."""
         ...
 
+    @property
+    def consistency(self) -> ConsistencyStore:
+        """Both tables, as a check sees them."""
+        ...
+
     def put(self, *connections: Connection) -> None:
-        """Write records of whatever shape; ``malformed`` names times that become a text."""
+        """Write records of whatever shape; the times in ``malformed`` become a text."""
         ...
 
     def put_session(self, session: Session) -> None:
@@ -56,14 +100,16 @@ class Store(Protocol):
 class InMemoryStore:
     """The fakes."""
 
-    def __init__(self) -> None:
-        self._world = FakeAws()
+    def __init__(self, schema: SessionSchema = DEFAULT_SESSION_SCHEMA) -> None:
+        self._world = FakeAws(schema=schema.connections)
+        self.schema = schema
         self.connections = self._world.connections
         self.sessions = self._world.sessions
+        self.consistency = self._world.store
 
     def put(self, *connections: Connection) -> None:
         for connection in connections:
-            self._world.connections.put(connection)
+            self._world.connections.put_item(_item(connection, self.schema.connections))
 
     def put_session(self, session: Session) -> None:
         self._world.sessions.sessions[session.session_id] = session
@@ -72,32 +118,40 @@ class InMemoryStore:
 class DynamoDbStore:
     """Two new tables on an engine that speaks DynamoDB, made as the stack's template says."""
 
-    def __init__(self, client: "DynamoDBClient", direct: DirectDynamoDb | None = None) -> None:
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        direct: DirectDynamoDb | None = None,
+        schema: SessionSchema = DEFAULT_SESSION_SCHEMA,
+    ) -> None:
         self.client = client
+        self.schema = schema
         number = next(_numbers)
         self.connections_table = f"connections-{number}"
         self.sessions_table = f"sessions-{number}"
-        for key, table in (
-            ("connectionId", self.connections_table),
-            ("sessionId", self.sessions_table),
+        tables = {
+            "connections_table": self.connections_table,
+            "sessions_table": self.sessions_table,
+        }
+        for key, table, names in (
+            (DEFAULT_SCHEMA.connection_id, self.connections_table, schema.connections),
+            (DEFAULT_SESSION_SCHEMA.session_id, self.sessions_table, schema),
         ):
-            client.create_table(TableName=table, **table_definition(key))
+            client.create_table(TableName=table, **table_definition(key, names))
         clock = SystemClock()
         calls = Calls(clock, Deadline(clock))
-        self.connections = DynamoDbConnections(direct or client, calls, self.connections_table)
-        self.sessions = DynamoDbSessions(
-            client,
-            calls,
-            connections_table=self.connections_table,
-            sessions_table=self.sessions_table,
+        self.connections = DynamoDbConnections(
+            direct or client, calls, self.connections_table, schema.connections
         )
+        self.sessions = DynamoDbSessions(client, calls, schema=schema, **tables)
+        self.consistency = DynamoDbConsistencyStore(client, calls, schema=schema, **tables)
 
     def drop(self) -> None:
         for table in (self.connections_table, self.sessions_table):
             self.client.delete_table(TableName=table)
 
     def put(self, *connections: Connection) -> None:
-        self.put_items(*map(_item, connections))
+        self.put_items(*(_item(connection, self.schema.connections) for connection in connections))
 
     def put_items(self, *items: Item) -> None:
         """Write connection records as items."""
@@ -113,58 +167,61 @@ class DynamoDbStore:
 
     def item(self, connection_id: str) -> Item:
         """Return a connection record as it is in the table, ``{}`` if there is none."""
-        return self._get(self.connections_table, {"connectionId": {"S": connection_id}})
+        return self._get(self.connections_table, self.schema.connections.key(connection_id))
 
     def session_item(self, session_id: str) -> Item:
         """Return a session as it is in the table, likewise."""
-        return self._get(self.sessions_table, {"sessionId": {"S": session_id}})
+        return self._get(self.sessions_table, self.schema.key(session_id))
 
     def _get(self, table: str, key: Item) -> Item:
         answer = self.client.get_item(TableName=table, Key=key, ConsistentRead=True)
         return dict(answer.get("Item", {}))
 
     def put_session(self, session: Session) -> None:
+        names = self.schema
         item: Item = {
-            "sessionId": {"S": session.session_id},
-            "isActive": {"BOOL": session.is_active},
-            "speakerConnectionId": {"S": session.speaker_connection_id},
-            "listenerCount": {"N": str(session.listener_count)},
-            "startedAt": {"N": str(session.started_at_ms)},
+            names.session_id: {"S": session.session_id},
+            names.is_active: {"BOOL": session.is_active},
+            names.speaker_connection_id: {"S": session.speaker_connection_id},
+            names.listener_count: {"N": str(session.listener_count)},
+            names.started_at: {"N": str(session.started_at_ms)},
         }
         if session.ended_at_ms is not None:
-            item["endedAt"] = {"N": str(session.ended_at_ms)}
+            item[names.ended_at] = {"N": str(session.ended_at_ms)}
         self.client.put_item(TableName=self.sessions_table, Item=item)
 
 
 _MAX_BATCH: Final = 25
 
 
-@dataclass(frozen=True)
-class _Time:
-    attribute: str
-    ms: int | None
+def _item(connection: Connection, names: TableSchema) -> Item:
+    texts = {
+        names.connection_id: connection.connection_id,
+        names.session_id: connection.session_id,
+        names.role: connection.role,
+        names.target_language: connection.target_language,
+    }
+    times = {
+        names.connected_at: connection.connected_at_ms,
+        names.last_activity: connection.last_activity_ms,
+        names.noticed_at: connection.noticed_at_ms,
+    }
+    malformed = {
+        RecordedTime.CONNECTED_AT: names.connected_at,
+        RecordedTime.LAST_ACTIVITY: names.last_activity,
+    }
+    return (
+        {name: {"S": str(text)} for name, text in texts.items() if text is not None}
+        | {name: {"N": str(ms)} for name, ms in times.items() if ms is not None}
+        | {malformed[time]: {"S": "soon"} for time in connection.malformed}
+    )
 
 
-def _item(connection: Connection) -> Item:
-    item: Item = {"connectionId": {"S": connection.connection_id}}
-    if connection.session_id is not None:
-        item["sessionId"] = {"S": connection.session_id}
-    if connection.role is not Role.UNKNOWN:
-        item["role"] = {"S": str(connection.role)}
-    if connection.target_language is not None:
-        item["targetLanguage"] = {"S": connection.target_language}
-    for time in (
-        _Time("connectedAt", connection.connected_at_ms),
-        _Time("lastActivityTime", connection.last_activity_ms),
-        _Time("noticedAt", connection.noticed_at_ms),
-    ):
-        if time.ms is not None:
-            item[time.attribute] = {"N": str(time.ms)}
-    return item | {name: {"S": "soon"} for name in connection.malformed}
+def table_definition(key: str, schema: TableSchema | SessionSchema = DEFAULT_SCHEMA) -> Any:
+    """Return the definition of the table with this key in the synthesised template.
 
-
-def table_definition(key: str) -> Any:
-    """Return the definition of the table with this key in the synthesised template."""
+    Its attributes are then called as ``schema`` says.
+    """
     template = json.loads(files("hangup.local").joinpath("template.json").read_text())
     resources: Mapping[str, Any] = template["Resources"]
     (properties,) = (
@@ -174,7 +231,23 @@ def table_definition(key: str) -> Any:
         and resource["Properties"]["KeySchema"][0]["AttributeName"] == key
     )
     names = ("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema")
-    return {name: properties[name] for name in names if name in properties}
+    definition = {name: properties[name] for name in names if name in properties}
+    default = type(schema)()
+    renamed = {
+        getattr(default, field.name): getattr(schema, field.name) for field in fields(schema)
+    }
+    return _renamed(definition, renamed)
+
+
+def _renamed(value: Any, names: Mapping[Any, Any]) -> Any:
+    """Return a JSON value with other texts for those that are in ``names``."""
+    match value:
+        case dict():
+            return {key: _renamed(inner, names) for key, inner in value.items()}
+        case list():
+            return [_renamed(inner, names) for inner in value]
+        case _:
+            return names.get(value, value)
 
 
 def at_once(actions: Sequence[Callable[[], Result]]) -> list[Result]:
