@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
-from hangup.aws.clock import SystemClock
 
 from benchmarks.records import Idle, connection_id, record_of_table
 from benchmarks.tables import PAGE_RECORDS, Engine, Tables, folder_for_tables, table_name
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.retries import Calls, Deadline
+from hangup.aws.runtime import SystemClock
 from hangup.core.connection import EpochMs
 from hangup.local.client import client
 from tests.support.dynamodb_local import Unavailable

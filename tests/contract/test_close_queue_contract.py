@@ -1,4 +1,4 @@
-"""What the DueQueue port promises: on the fake, and on MiniStack's SQS in real time."""
+"""What the CloseQueue port promises: on the fake, and on MiniStack's SQS in real time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 from uuid import uuid4
 
 import pytest
-from hangup.aws.clock import SystemClock
 
 from hangup.aws.http.services import DirectSqs
 from hangup.aws.queues import SqsCloseQueue
 from hangup.aws.retries import Calls, Deadline
+from hangup.aws.runtime import SystemClock
 from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.scheduled_close import ScheduledClose, parse_scheduled_close
 from hangup.local.engine import Engine
@@ -29,7 +29,7 @@ HIDDEN_S: Final = 3
 class Delivery:
     """A message, and when it came."""
 
-    due: ScheduledClose
+    close: ScheduledClose
     receipt: str
     at_ms: int
 
@@ -63,7 +63,7 @@ class SqsEnds:
         self.clock = SystemClock()
         self._client = client
         self._url = client.create_queue(
-            QueueName=f"due-{uuid4().hex}", Attributes={"VisibilityTimeout": str(HIDDEN_S)}
+            QueueName=f"closes-{uuid4().hex}", Attributes={"VisibilityTimeout": str(HIDDEN_S)}
         )["QueueUrl"]
         calls = Calls(self.clock, Deadline(self.clock))
         self.queue = SqsCloseQueue(direct or client, calls, self.clock, self._url)
@@ -103,7 +103,7 @@ def ends(request: pytest.FixtureRequest) -> Ends:
     return SqsEnds(client, DirectSqs(lambda: transport))
 
 
-def due(ends: Ends, number: int, *, in_ms: int) -> ScheduledClose:
+def close(ends: Ends, number: int, *, in_ms: int) -> ScheduledClose:
     now_ms = ends.clock.now_ms()
     return ScheduledClose(
         connection=Connection(
@@ -129,55 +129,57 @@ def deliveries(ends: Ends, *, within_ms: int) -> list[Delivery]:
 
 
 def test_brings_what_was_sent_as_it_was_sent(ends: Ends) -> None:
-    sent = [due(ends, number, in_ms=-1) for number in range(10)]
+    sent = [close(ends, number, in_ms=-1) for number in range(10)]
     assert ends.queue.send(sent) is None
-    came = [delivery.due for delivery in deliveries(ends, within_ms=1_000)]
+    came = [delivery.close for delivery in deliveries(ends, within_ms=1_000)]
     assert sorted(came, key=lambda d: d.connection.connection_id) == sent
 
 
 def test_brings_each_within_a_second_before_it_is_idle_or_when_it_can(ends: Ends) -> None:
-    sent = [due(ends, number, in_ms=in_ms) for number, in_ms in enumerate((-5_000, 0, 700, 1_999))]
+    sent = [
+        close(ends, number, in_ms=in_ms) for number, in_ms in enumerate((-5_000, 0, 700, 1_999))
+    ]
     assert ends.queue.send(sent) is None
     came = deliveries(ends, within_ms=3_000)
     assert len(came) >= len(sent)
     for delivery in came[: len(sent)]:
-        late_ms = delivery.at_ms - delivery.due.deadline_ms
+        late_ms = delivery.at_ms - delivery.close.deadline_ms
         # The millisecond after the deadline it is idle. The rest is for a machine that has other
         # things to do than to look every 50 ms.
-        assert -1_000 < late_ms <= 1_000 or delivery.due.deadline_ms <= sent[0].deadline_ms
+        assert -1_000 < late_ms <= 1_000 or delivery.close.deadline_ms <= sent[0].deadline_ms
 
 
 def test_a_message_that_was_received_is_hidden_and_comes_again(ends: Ends) -> None:
-    ends.queue.send([due(ends, 1, in_ms=-1)])
+    ends.queue.send([close(ends, 1, in_ms=-1)])
     (first,) = deliveries(ends, within_ms=300)
     assert deliveries(ends, within_ms=1_000) == []
     (again,) = deliveries(ends, within_ms=HIDDEN_S * 1_000)
-    assert again.due == first.due
+    assert again.close == first.close
 
 
 @pytest.mark.parametrize("delay_s", [0, 1])
 def test_a_postponed_message_comes_again_after_its_delay(ends: Ends, delay_s: int) -> None:
-    ends.queue.send([due(ends, 1, in_ms=-1)])
+    ends.queue.send([close(ends, 1, in_ms=-1)])
     (first,) = deliveries(ends, within_ms=300)
     postponed_ms = ends.clock.now_ms()
     ends.queue.postpone(first.receipt, delay_s=delay_s)
     (again,) = deliveries(ends, within_ms=1_800)
-    assert again.due == first.due
+    assert again.close == first.close
     # The engine's clock and ours are one; a few milliseconds are for the way there.
     assert again.at_ms - postponed_ms >= delay_s * 1_000 - 20
 
 
 def test_a_session_of_a_size_that_no_request_holds_stops_no_other(ends: Ends) -> None:
-    sent = [due(ends, number, in_ms=-1) for number in range(10)]
+    sent = [close(ends, number, in_ms=-1) for number in range(10)]
     huge = Connection(
         connection_id="\u2603" * 682,
         session_id="\u2603" * 100_000,
-        role=Role.UNKNOWN,
+        role=None,
         last_activity_ms=EpochMs(ends.clock.now_ms() - 200_000),
     )
     sent[3] = ScheduledClose(
         connection=huge, deadline_ms=sent[3].deadline_ms, correlation_id="tick-1"
     )
     assert ends.queue.send(sent) is None
-    came = {delivery.due.connection.connection_id for delivery in deliveries(ends, within_ms=500)}
+    came = {delivery.close.connection.connection_id for delivery in deliveries(ends, within_ms=500)}
     assert came == {one.connection.connection_id for one in sent}

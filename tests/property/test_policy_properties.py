@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.connection import Connection, DurationMs, EpochMs, RecordedTime
 from hangup.core.policy import Close, IdlePolicy, Keep, StartClock, Unreadable, decide
 
 TIMES = st.integers(1_000_000_000_000, 10**15).map(EpochMs)
@@ -20,7 +20,7 @@ CONNECTIONS = st.builds(
     connection_id=st.just("c1"),
     connected_at_ms=st.none() | TIMES,
     last_activity_ms=st.none() | TIMES,
-    malformed=st.sampled_from([(), ("connectedAt",), ("lastActivityTime",)]),
+    malformed=st.sampled_from([(), (RecordedTime.CONNECTED_AT,), (RecordedTime.LAST_ACTIVITY,)]),
 )
 
 

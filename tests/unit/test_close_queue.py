@@ -17,7 +17,7 @@ from hangup.sessions.model import Role
 from hangup.testing import START_MS, FakeClock
 from tests.support.aws_stub import AwsStub, Call
 
-URL = "https://sqs.us-east-1.amazonaws.com/111122223333/due"
+URL = "https://sqs.us-east-1.amazonaws.com/111122223333/closes"
 
 
 @pytest.fixture(params=["boto3", "direct"])
@@ -28,7 +28,7 @@ def queue(
     return SqsCloseQueue(client, calls, clock, URL)
 
 
-def due(number: int, *, in_ms: int = 10_000) -> ScheduledClose:
+def close(number: int, *, in_ms: int = 10_000) -> ScheduledClose:
     return ScheduledClose(
         connection=Connection(
             connection_id=f"c{number}",
@@ -76,7 +76,7 @@ def test_sends_what_a_close_needs_with_the_delay_to_the_deadline(
     aws: AwsStub, queue: SqsCloseQueue
 ) -> None:
     aws.answer("SendMessageBatch", refusing())
-    assert queue.send([due(1), due(2, in_ms=-5_000)]) is None
+    assert queue.send([close(1), close(2, in_ms=-5_000)]) is None
     (batch,) = aws.calls("SendMessageBatch")
     assert batch["QueueUrl"] == URL
     # A millisecond after the deadline it is idle: ten whole seconds, and that.
@@ -101,7 +101,7 @@ def test_sends_again_only_what_was_refused_with_the_delay_that_is_left(
         return refusing("c2", "c3")(call)
 
     aws.answer("SendMessageBatch", refuse_and_take_long, refusing())
-    assert queue.send([due(1), due(2), due(3)]) is None
+    assert queue.send([close(1), close(2), close(3)]) is None
     assert sent(aws) == [["c1", "c2", "c3"], ["c2", "c3"]]
     again = aws.calls("SendMessageBatch")[1]
     assert {entry["DelaySeconds"] for entry in again["Entries"]} <= {5, 6}
@@ -109,16 +109,16 @@ def test_sends_again_only_what_was_refused_with_the_delay_that_is_left(
 
 def test_says_what_was_refused_every_time(aws: AwsStub, queue: SqsCloseQueue) -> None:
     aws.answer("SendMessageBatch", refusing("c2"))
-    left = queue.send([due(1), due(2)])
+    left = queue.send([close(1), close(2)])
     assert left is not None
-    assert [due.connection.connection_id for due in left.dues] == ["c2"]
+    assert [close.connection.connection_id for close in left.closes] == ["c2"]
     assert (left.error.code, left.error.retryable) == ("InternalError", True)
     assert sent(aws) == [["c1", "c2"], *[["c2"]] * 5]
 
 
 def test_does_not_repeat_what_is_refused_for_good(aws: AwsStub, queue: SqsCloseQueue) -> None:
     aws.answer("SendMessageBatch", refusing("c1", sender_fault=True))
-    left = queue.send([due(1), due(2)])
+    left = queue.send([close(1), close(2)])
     assert left is not None
     assert not left.error.retryable
     assert sent(aws) == [["c1", "c2"]]
@@ -126,21 +126,21 @@ def test_does_not_repeat_what_is_refused_for_good(aws: AwsStub, queue: SqsCloseQ
 
 def test_a_request_that_is_refused_leaves_all_of_it(aws: AwsStub, queue: SqsCloseQueue) -> None:
     aws.fail("SendMessageBatch", status=403, code="AccessDenied")
-    left = queue.send([due(1), due(2)])
+    left = queue.send([close(1), close(2)])
     assert left is not None
-    assert len(left.dues) == 2
+    assert len(left.closes) == 2
     assert left.error.operation == "SendMessageBatch"
 
 
 def test_throttling_is_tried_again(aws: AwsStub, queue: SqsCloseQueue) -> None:
     aws.answer("SendMessageBatch", refusing())
     aws.fail("SendMessageBatch", status=400, code="RequestThrottled", times=2)
-    assert queue.send([due(1)]) is None
+    assert queue.send([close(1)]) is None
 
 
 def test_sends_nothing_without_time(aws: AwsStub, queue: SqsCloseQueue, deadline: Deadline) -> None:
     deadline.start(100)
-    left = queue.send([due(1)])
+    left = queue.send([close(1)])
     assert left is not None
     assert left.error.code == "NoTimeLeft"
     assert sent(aws) == []

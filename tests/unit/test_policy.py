@@ -2,7 +2,7 @@
 
 import pytest
 
-from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.connection import Connection, DurationMs, EpochMs, RecordedTime
 from hangup.core.policy import Close, IdlePolicy, Keep, StartClock, Unreadable, decide
 
 SEEN_MS = EpochMs(1_700_000_000_000)
@@ -71,19 +71,21 @@ def test_adopts_a_record_without_times() -> None:
 
 
 def test_leaves_a_record_alone_whose_only_time_is_malformed() -> None:
-    record = Connection(connection_id="c1", malformed=("connectedAt",))
-    assert decide(record, POLICY, after(10**9)) == Unreadable(("connectedAt",))
+    record = Connection(connection_id="c1", malformed=(RecordedTime.CONNECTED_AT,))
+    assert decide(record, POLICY, after(10**9)) == Unreadable((RecordedTime.CONNECTED_AT,))
 
 
 def test_does_not_replace_a_malformed_activity_by_the_connect() -> None:
     record = Connection(
-        connection_id="c1", connected_at_ms=SEEN_MS, malformed=("lastActivityTime",)
+        connection_id="c1", connected_at_ms=SEEN_MS, malformed=(RecordedTime.LAST_ACTIVITY,)
     )
-    assert decide(record, POLICY, after(10**9)) == Unreadable(("lastActivityTime",))
+    assert decide(record, POLICY, after(10**9)) == Unreadable((RecordedTime.LAST_ACTIVITY,))
 
 
 def test_a_malformed_connect_does_not_matter_beside_an_activity() -> None:
-    record = Connection(connection_id="c1", last_activity_ms=SEEN_MS, malformed=("connectedAt",))
+    record = Connection(
+        connection_id="c1", last_activity_ms=SEEN_MS, malformed=(RecordedTime.CONNECTED_AT,)
+    )
     assert decide(record, POLICY, after(120_001)) == Close(DurationMs(120_001))
 
 

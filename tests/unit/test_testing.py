@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from examples.chat import routes
+from hangup.aws.schema import TableSchema
 from hangup.core.connection import DurationMs
 from hangup.handlers.tracks_activity import tracks_activity
 from hangup.testing import START_MS, FakeAws
@@ -64,3 +65,13 @@ def test_a_sweep_closes_after_the_timeout_and_not_at_it() -> None:
     assert world.run_sweep().closes.closed == 1
     assert world.metrics.total("ConnectionsClosed") == 1
     assert world.record_of("nobody") is None
+
+
+def test_takes_items_of_a_table_whose_attributes_are_called_otherwise() -> None:
+    world = FakeAws(schema=TableSchema(connection_id="id", last_activity="lastSeen"))
+    world.gateway.open("c1")
+    world.connections.put_item({"id": {"S": "c1"}, "lastSeen": {"N": str(START_MS)}})
+    world.clock.advance(seconds=120)
+    assert world.run_sweep().closes.closed == 0
+    world.clock.sleep(DurationMs(1))
+    assert world.run_sweep().closes.closed == 1

@@ -228,7 +228,7 @@ class _Tables:
 
     def _session(self, session_id: str) -> Session | None:
         item = self._client.get_item(
-            TableName=self._stack.sessions_table, Key={"sessionId": {"S": session_id}}
+            TableName=self._stack.sessions_table, Key=DEFAULT_SESSION_SCHEMA.key(session_id)
         ).get("Item")
         return None if item is None else DEFAULT_SESSION_SCHEMA.decode(item)
 
