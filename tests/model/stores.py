@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.retries import Calls, Deadline
-from hangup.aws.schema import session_from_item
+from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.errors import BackendError
 from hangup.ports import ConnectionsRepository
@@ -74,7 +74,7 @@ class DynamoDbStores:
         pages = self._client.get_paginator("scan").paginate(
             TableName=self._sessions_table, ConsistentRead=True
         )
-        return [session_from_item(item) for page in pages for item in page["Items"]]
+        return [DEFAULT_SESSION_SCHEMA.decode(item) for page in pages for item in page["Items"]]
 
     def clear(self) -> None:
         """Remove every item of both tables."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.connection import Connection, DurationMs, EpochMs, RecordedTime
 from hangup.core.policy import IdlePolicy
 from hangup.core.shards import Shard
 from hangup.core.timing import LOOK_AHEAD_S, STOP_MARGIN_MS
@@ -228,7 +228,7 @@ class TestGuard:
             if operation == "GetItem" and after == "failed":
                 world.faults.fail("GetItem")
             elif operation == "GetItem":
-                bad = Connection(connection_id=key, malformed=("lastActivityTime",))
+                bad = Connection(connection_id=key, malformed=(RecordedTime.LAST_ACTIVITY,))
                 world.connections.records[key].connection = bad
 
         world.faults.before = spoil

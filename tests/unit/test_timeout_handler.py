@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import pytest
 
-from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.connection import Connection, DurationMs, EpochMs, RecordedTime
 from hangup.core.outcomes import CloseOutcome, CloseStatus
 from hangup.core.shards import segments_from
 from hangup.core.timing import SCAN_MARGIN_MS, SEGMENTS_AT_ONCE, STOP_MARGIN_MS
@@ -315,7 +315,7 @@ class TestCheckAndCloseIdleConnections:
     def test_leaves_malformed_records_alone_and_says_how_many(self, world: World) -> None:
         for number in range(30):
             world.connections.put(
-                Connection(connection_id=f"bad{number}", malformed=("lastActivityTime",))
+                Connection(connection_id=f"bad{number}", malformed=(RecordedTime.LAST_ACTIVITY,))
             )
         world.connect("c1", silent_s=121)
         counts = world.run()
