@@ -27,7 +27,7 @@ _UNSET = (
     "POWERTOOLS_SERVICE_NAME",
     "SCAN_SEGMENTS",
 )
-_WARM = ("hangup.handlers.", "hangup.handlers.tracks_activity", "hangup.wiring")
+_WARM = ("hangup.handlers.",)
 """Modules that remember something for as long as Lambda keeps a process."""
 
 _INFRA = "tests/infra/"

@@ -261,7 +261,7 @@ def _handler_modules() -> dict[str, Path]:
     handlers = [f"hangup.handlers.{file.stem}" for file in (_PACKAGE / "handlers").glob("*.py")]
     found: dict[str, Path] = {}
     # The decorator too: a user's own functions may be built on this zip.
-    waiting = [*handlers, "hangup.handlers.tracks_activity"]
+    waiting = [*handlers]
     while waiting:
         name = waiting.pop()
         file = _module_file(name)

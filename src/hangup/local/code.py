@@ -14,7 +14,7 @@ import hangup
 
 __all__ = ["lambda_zip", "object_key"]
 
-_LEFT_OUT: Final = frozenset({"cdk", "local", "cli.py", "planner", "testing"})
+_LEFT_OUT: Final = frozenset({"cdk", "cli", "local", "ops", "planner", "testing"})
 """Top-level parts of the package that never run in Lambda."""
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The date of every member, so that equal content makes equal bytes: zip's earliest."""
