@@ -5,8 +5,8 @@
 2. A suspicious sweep probes a sample of them: it asks API Gateway when each was last active.
 3. It goes on only if each of the sample is gone, or was quiet by API Gateway's own account. Any
    other answer, and none at all, holds the sweep: it closes nothing.
-4. A connection that is due soon was active a while ago, and is quiet *since*: API Gateway knows of no
-   activity later than the recorded one, so activity is being recorded.
+4. A connection that is due soon was active a while ago, and is quiet *since*: API Gateway knows of
+   no activity later than the recorded one, so activity is being recorded.
 
 To hold costs a minute's delay; to go on wrongly cuts everybody off. So one doubt is enough.
 The guard is a heuristic: a sample may miss what affects few connections.

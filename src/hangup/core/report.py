@@ -61,8 +61,8 @@ def metric_role(role: str | None, *, named: frozenset[str]) -> str:
 class ClosesReport:
     """What became of some connections that were to be closed.
 
-    ``timeouts`` counts those that were closed or found gone, and handed over, by ``metric_role`` and
-    reason. ``lateness_ms`` has, for each that was closed, how long after its deadline that was.
+    ``timeouts`` counts those that were closed or found gone, and handed over, by ``metric_role``
+    and reason. ``lateness_ms`` has, for each that was closed, how long after its deadline it was.
     """
 
     timeouts: Mapping[tuple[str, TimeoutReason], int]

@@ -64,8 +64,9 @@ into a time-out later is left where it stands, as if the sweep had crashed there
 time-outs would cost every sweep a quarter of its closes."""
 
 SCAN_MARGIN_MS: Final = DurationMs(STOP_MARGIN_MS + 5_000)
-"""With less than this left no page is read: there must be time to close what is in it. A batch takes
-these five seconds at the default pace. Where two batches wait, the next sweep does the rest."""
+"""With less than this left no page is read: there must be time to close what is in it. At the
+default pace a batch takes these five seconds. Where two batches wait, the next sweep does the rest.
+"""
 
 BATCH_SIZE: Final = 1_000
 """Connections gathered before some are closed. A thousand judge the table well, since a scan comes
@@ -83,4 +84,4 @@ calls of a close that is 1,000 closes a second. More cost less CPU each, since m
 once; but where CPU is short, each then waits longer between its claim and its close."""
 
 THREADS: Final = 8
-"""Calls under way at once through botocore. More threads only contend for the interpreter's lock."""
+"""Calls under way at once through botocore. More threads only wait for the interpreter's lock."""

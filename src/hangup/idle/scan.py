@@ -10,13 +10,14 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.shards import Shard, segments_from
 from hangup.core.timing import BATCH_SIZE, SCAN_MARGIN_MS, SEGMENTS_AT_ONCE
 from hangup.errors import BackendError
-from hangup.ports import Concurrency, ConnectionsRepository, Log, ScanPage
+from hangup.ports import Concurrency, ConnectionsRepository, Log, ScanPage, Task
 
 __all__ = ["Batch", "Scan"]
 
@@ -73,23 +74,25 @@ class Scan:
 
         Close the generator if you leave it early: a page may be under way.
         """
-        ahead = self.concurrency.start(self._read_segments)
+        readers = [self._start_reader()]
         try:
             while True:
-                others = [
-                    self.concurrency.start(self._read_segments)
-                    for _ in range(self._most_readers - 1)
-                ]
-                for reader in (ahead, *others):
+                readers += [self._start_reader() for _ in range(self._most_readers - 1)]
+                for reader in readers:
                     reader.wait()
                 if not self._gathered:
                     return
                 batch = self._next_batch()
-                ahead = self.concurrency.start(self._read_segments)
+                readers = [self._start_reader()]
                 yield batch
         finally:
             self._is_left = True
-            ahead.wait()
+            with ExitStack() as waits:
+                for reader in readers:
+                    waits.callback(reader.wait)
+
+    def _start_reader(self) -> Task:
+        return self.concurrency.start(self._read_segments)
 
     def _next_batch(self) -> Batch:
         candidates, self._gathered = self._gathered, []

@@ -3,13 +3,13 @@
 1. Nothing is closed at or before its deadline, whatever the queue does. A delay is rounded down to
    whole seconds, so a message comes up to a second early, and waits here. What comes earlier than
    that goes back to the queue.
-2. The claim decides. A client that spoke after the sweep keeps its connection. Of two messages about
-   one connection, one closes: a queue delivers twice, and two sweeps look ahead into the same
+2. The claim decides. A client that spoke after the sweep keeps its connection. Of two messages
+   about one connection, one closes: a queue delivers twice, and two sweeps look ahead into the same
    seconds.
 3. A message whose connection has spoken or left takes no turn of the pace and waits for nothing.
    Otherwise a crowd that one sweep after another queues would use up all turns.
-4. A close that failed is left to the next sweep, which finds it within a minute: it is not delivered
-   again. A close that was not tried is: it came too early, or there was no time left.
+4. A close that failed is left to the next sweep, which finds it within a minute: it is not
+   delivered again. A close that was not tried is: it came too early, or there was no time left.
 5. Each message waits by itself, and takes its turn after that: one that is early delays no other.
 6. A message that cannot be read stops no other. In the end it lies in the queue of failed closes.
 """

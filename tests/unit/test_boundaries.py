@@ -1,0 +1,71 @@
+"""The rules of the house that no import decides; ``lint-imports`` has the others."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hangup import ports
+from hangup.sessions import ports as session_ports
+from tests.support.documents import ROOT
+
+SOURCES = sorted((ROOT / "src" / "hangup").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+MOST_LINES = 400
+
+PRINTS = {"src/hangup/aws/telemetry.py": "the embedded metric format is read from standard output"}
+"""Where something prints beside the command line, and why."""
+
+
+def name_of(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Yield the name of each module that a file imports from."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=name_of)
+def test_no_file_is_too_long_to_read(file: Path) -> None:
+    assert len(file.read_text().splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=name_of)
+def test_only_the_command_line_prints(file: Path) -> None:
+    prints = [
+        node.lineno
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Name) and node.id == "print"
+    ]
+    if name_of(file) not in PRINTS and not name_of(file).startswith("src/hangup/cli/"):
+        assert prints == []
+
+
+@pytest.mark.parametrize("file", TESTS, ids=name_of)
+def test_no_test_imports_a_test(file: Path) -> None:
+    shared = ("tests.support",)
+    # A folder's own helpers, which nobody else uses, stay with it.
+    own = name_of(file.parent).replace("/", ".")
+    for module in imports(file):
+        if module.startswith("tests."):
+            assert module.startswith((*shared, own)), module
+            assert ".test_" not in module, module
+
+
+@pytest.mark.parametrize("module", [ports, session_ports], ids=lambda module: module.__name__)
+def test_a_port_is_public(module: object) -> None:
+    """What adapters and fakes are made of is named in ``__all__``."""
+    defined = {
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == getattr(module, "__name__", "")
+    }
+    assert set(getattr(module, "__all__", ())) == defined
