@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from hangup.aws.errors import Table
 from hangup.aws.retries import AnsweredError, Calls
-from hangup.aws.schema import DEFAULT_SCHEMA, Item, Request, TableSchema
+from hangup.aws.schema import DEFAULT_SCHEMA, Item, Request, TableSchema, string
 from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.outcomes import ActivityOutcome
 from hangup.core.timing import SCAN_MARGIN_MS
@@ -70,7 +70,7 @@ class DynamoDbConnections:
 
     def claim(self, connection: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs) -> bool:
         """Take the claim; return False if the client became active first, or another acts on it."""
-        token = urandom(16).hex()
+        token = string(urandom(16).hex())
         claim = self._schema.claim(
             connection, now_ms=now_ms, claim_expires_ms=claim_expires_ms, token=token
         )
@@ -78,7 +78,7 @@ class DynamoDbConnections:
             return False
         refused = self._update(claim)
         # Refused by our own claim: an attempt took effect, and its answer was lost.
-        return refused is None or self._schema.holds_claim(refused, token)
+        return refused is None or refused.get(self._schema.claim_token) == token
 
     def release(self, connection: Connection, *, noticed_at_ms: EpochMs | None) -> None:
         """Give a claim back, and remember when the notice was sent."""

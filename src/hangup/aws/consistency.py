@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hangup.aws.errors import Table
 from hangup.aws.retries import AnsweredError, Calls
-from hangup.aws.schema import Item, Request, Values
+from hangup.aws.schema import Item, Request, Values, number, update_of
 from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, SessionSchema
 from hangup.core.connection import EpochMs
 from hangup.sessions.invariants import StoredConnection, UnreadableSession
@@ -73,7 +73,13 @@ class DynamoDbConsistencyStore:
 
         Tried again after an answer that was lost, it finds its own work and returns False.
         """
-        update = self._schema.correct_count(session_id, seen=seen, correct=correct)
+        update = update_of(
+            self._schema,
+            self._schema.key(session_id),
+            update="SET #listener_count = :correct",
+            condition="#listener_count = :seen",
+            values={":seen": number(seen), ":correct": number(correct)},
+        )
         return self._update(self._sessions, update)
 
     def drop_claim(self, connection_id: str, *, seen_ms: EpochMs) -> bool:

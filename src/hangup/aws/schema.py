@@ -53,6 +53,7 @@ _TTL_SLACK_S: Final = 3_600
 
 _SWEPT: Final = "#connection_id, #session_id, #role, #connected_at, #last_activity, #noticed_at"
 
+_IN_SESSION: Final = "#session_id = :session AND #role = :role"
 _EXISTS: Final = "attribute_exists(#connection_id)"
 _IS_NEW: Final = "attribute_not_exists(#connection_id)"
 _HAS_NO_CONNECT: Final = "attribute_not_exists(#connected_at)"
@@ -81,6 +82,12 @@ _CLAIM: Final = "SET #claim_expires_at = :claim, #claim_token = :token"
 DROP_CLAIM: Final = "REMOVE #claim_expires_at, #claim_token"
 
 _HAS_NO_TIMES: Final = f"{_EXISTS} AND {_HAS_NO_ACTIVITY} AND {_HAS_NO_CONNECT}"
+# With a resolution, exactly one resolution old is old enough to be written again.
+_MAY_RECORD, _MAY_RECORD_COALESCED = (
+    f"{_EXISTS} AND ({_HAS_NO_ACTIVITY} OR #last_activity {is_before} :old"
+    f" OR {_ACTIVITY_IS_NO_NUMBER} OR {_ACTIVITY_IS_IN_THE_FUTURE})"
+    for is_before in ("<", "<=")
+)
 _SET_ACTIVITY: Final = "SET #last_activity = :now"
 
 _NUMBER: Final[Values] = {":number": {"S": "N"}}
@@ -92,17 +99,6 @@ def _may_claim(*, was_active: bool, is_noticed: bool) -> str:
     unchanged = _ACTIVITY_IS_AS_SEEN if was_active else _CONNECT_IS_AS_SEEN
     others = [] if is_noticed else [_HAS_NO_OTHER_NOTICE]
     return " AND ".join([unchanged, IS_UNCLAIMED, *others])
-
-
-@cache
-def _may_record(*, coalesces: bool) -> str:
-    """Return the condition of recording an activity."""
-    # With a resolution, exactly one resolution old is old enough to be written again.
-    moves = "#last_activity <= :old" if coalesces else "#last_activity < :old"
-    return (
-        f"{_EXISTS} AND ({_HAS_NO_ACTIVITY} OR {moves} OR {_ACTIVITY_IS_NO_NUMBER}"
-        f" OR {_ACTIVITY_IS_IN_THE_FUTURE})"
-    )
 
 
 @cache
@@ -119,15 +115,14 @@ def update_of(
     schema: object, key: Values, *, update: str, condition: str, values: Values | None = None
 ) -> Request:
     """Return the update of one item, with the names that its expressions need."""
-    request: Request = {
+    return {
         "Key": key,
         "UpdateExpression": update,
         "ConditionExpression": condition,
         "ExpressionAttributeNames": names_in(schema, update, condition),
+        # DynamoDB refuses an empty one.
+        **({"ExpressionAttributeValues": values} if values else {}),
     }
-    if values is not None:
-        request["ExpressionAttributeValues"] = values
-    return request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,10 +221,23 @@ class TableSchema:
             "ExpressionAttributeNames": names_in(self, projection),
         }
 
+    def of_session(self, session_id: str, role: str) -> Request:
+        """Return a query of the index for the connections with a role in a session."""
+        return {
+            "KeyConditionExpression": _IN_SESSION,
+            "ExpressionAttributeNames": names_in(self, _IN_SESSION),
+            "ExpressionAttributeValues": {":session": string(session_id), ":role": string(role)},
+        }
+
     # -- writes --------------------------------------------------------------------------------
 
     def claim(
-        self, connection: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs, token: str
+        self,
+        connection: Connection,
+        *,
+        now_ms: EpochMs,
+        claim_expires_ms: EpochMs,
+        token: "UniversalAttributeValueTypeDef",
     ) -> Request | None:
         """Return the claim of a connection as it was seen; ``None`` if it has no time.
 
@@ -242,7 +250,7 @@ class TableSchema:
         is_noticed = connection.is_noticed
         values = {
             ":claim": number(claim_expires_ms),
-            ":token": string(token),
+            ":token": token,
             ":seen": number(seen_ms),
             ":now": number(now_ms),
         }
@@ -251,10 +259,6 @@ class TableSchema:
         was_active = connection.last_activity_ms is not None
         condition = _may_claim(was_active=was_active, is_noticed=is_noticed)
         return self._update(connection.connection_id, _CLAIM, condition, values)
-
-    def holds_claim(self, item: Item, token: str) -> bool:
-        """Return whether the claim in an item is the one with this token."""
-        return item.get(self.claim_token) == string(token)
 
     def release(self, connection_id: str, *, noticed_at_ms: EpochMs | None) -> Request:
         """Return the release of a claim; with a time, it remembers when the notice was sent."""
@@ -286,7 +290,7 @@ class TableSchema:
             ":future": number(now_ms + MAX_CLOCK_LEAD_MS),
             **_NUMBER,
         }
-        condition = _may_record(coalesces=resolution_ms > 0)
+        condition = _MAY_RECORD_COALESCED if resolution_ms else _MAY_RECORD
         return self._update(connection_id, _SET_ACTIVITY, condition, values)
 
     def creation(self, connection: Connection) -> Request:
@@ -308,8 +312,9 @@ class TableSchema:
     def _update(
         self, connection_id: str, update: str, condition: str, values: Values | None = None
     ) -> Request:
-        key = self.key(connection_id)
-        return update_of(self, key, update=update, condition=condition, values=values)
+        return update_of(
+            self, self.key(connection_id), update=update, condition=condition, values=values
+        )
 
 
 DEFAULT_SCHEMA: Final = TableSchema()

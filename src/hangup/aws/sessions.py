@@ -11,8 +11,16 @@ from botocore.exceptions import ClientError
 
 from hangup.aws.errors import Table, cancellation_codes
 from hangup.aws.retries import AnsweredError, Calls
-from hangup.aws.schema import Request
-from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, SessionSchema
+from hangup.aws.schema import (
+    DROP_CLAIM,
+    IS_UNCLAIMED,
+    Request,
+    Values,
+    number,
+    string,
+    update_of,
+)
+from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, LISTENERS_INDEX, SessionSchema
 from hangup.core.connection import Connection, EpochMs
 from hangup.sessions.model import EndRefusal, JoinOutcome, LeaveOutcome, Role, Session, role_of
 
@@ -21,9 +29,23 @@ if TYPE_CHECKING:
 
 __all__ = ["DynamoDbSessions"]
 
+_ENDED_SESSION_TTL_S: Final = 86_400
+"""An ended session is kept for a day: long enough to look at, and for every late cleanup."""
+
 _TRANSACTION_ATTEMPTS: Final = 10
 """In the mean 5 s of pauses. Every listener of a session changes the same count, so many that
 leave at once conflict with one another."""
+
+_IS_ACTIVE: Final = "#is_active = :true"
+_IS_NOT_ACTIVE: Final = "attribute_not_exists(#session_id) OR #is_active = :false"
+_HAS_LISTENERS: Final = "#listener_count > :zero"
+# An old speaker connection must not end what its successor has taken over.
+_IS_ITS_SPEAKER: Final = "#speaker_connection_id = :speaker"
+# Repeated, it keeps the first time.
+_ENDING: Final = (
+    "SET #is_active = :false, #ended_at = if_not_exists(#ended_at, :now),"
+    " #expires_at = if_not_exists(#expires_at, :expires)"
+)
 
 _REFUSED_JOIN: Final = {
     Role.SPEAKER: JoinOutcome.SPEAKER_PRESENT,
@@ -79,7 +101,8 @@ class DynamoDbSessions:
         """Yield the session's listeners from the index, which may lag behind a little."""
         request: Request = {
             "TableName": self._connections.name,
-            **self._schema.listeners(session_id),
+            "IndexName": LISTENERS_INDEX,
+            **self._schema.connections.of_session(session_id, Role.LISTENER),
         }
         while True:
             page = self._calls(
@@ -94,18 +117,22 @@ class DynamoDbSessions:
         self, speaker: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs
     ) -> Session | EndRefusal:
         """Let nobody join any more, and return the session, to be seen to by the caller alone."""
-        token = urandom(16).hex()
-        update = self._schema.claim_end(
-            speaker, now_ms=now_ms, claim_expires_ms=claim_expires_ms, token=token
+        token = string(urandom(16).hex())
+        request = self._session_update(
+            speaker,
+            update=f"{_ENDING}, #claim_expires_at = :claim, #claim_token = :token",
+            condition=f"{_IS_ITS_SPEAKER} AND {IS_UNCLAIMED}",
+            values={
+                **_ending_values(speaker, now_ms),
+                ":claim": number(claim_expires_ms),
+                ":token": token,
+            },
         )
         try:
             answer = self._calls(
                 "UpdateItem",
                 lambda: self._client.update_item(
-                    TableName=self._sessions.name,
-                    **update,
-                    ReturnValues="ALL_NEW",
-                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                    **request, ReturnValues="ALL_NEW", ReturnValuesOnConditionCheckFailure="ALL_OLD"
                 ),
                 table=self._sessions,
             )
@@ -113,9 +140,9 @@ class DynamoDbSessions:
             if error.code != "ConditionalCheckFailedException":
                 raise
             item: Any = error.answer.response.get("Item", {})
-            if not self._schema.has_speaker(item, speaker):
+            if item.get(self._schema.speaker_connection_id) != string(speaker.connection_id):
                 return EndRefusal.NOT_ITS_SPEAKER
-            if self._schema.holds_claim(item, token):
+            if item.get(self._schema.claim_token) == token:
                 # Our own claim: an attempt took effect, and its answer was lost.
                 return self._schema.decode(item)
             return EndRefusal.BEING_ENDED
@@ -123,9 +150,9 @@ class DynamoDbSessions:
 
     def join(self, connection: Connection) -> JoinOutcome:
         """Write the record and the session's part of it in one transaction."""
-        put = _part("Put", self._connections, self._schema.connections.creation(connection))
-        count = _part("Update", self._sessions, self._joining(connection))
-        match self._transact([put, count]):
+        creation = self._schema.connections.creation(connection)
+        put = {"TableName": self._connections.name, **creation}
+        match self._transact([{"Put": put}, {"Update": self._joining(connection)}]):
             case [] | [_Reason.CONDITION_FAILED, _]:
                 # An id that is taken: this very join took effect before, for API Gateway does not
                 # give an id twice. That holds whatever the session's own condition says by now.
@@ -136,11 +163,10 @@ class DynamoDbSessions:
     def leave(self, connection: Connection, *, now_ms: EpochMs) -> LeaveOutcome:
         """Remove the record and settle the session in one transaction."""
         removal = self._schema.connections.removal(connection.connection_id)
-        delete = _part("Delete", self._connections, removal)
-        settlement = self._leaving(connection, now_ms)
-        if settlement is not None:
-            settle = _part("Update", self._sessions, settlement)
-            match self._transact([delete, settle]):
+        delete = {"TableName": self._connections.name, **removal}
+        settle = self._leaving(connection, now_ms)
+        if settle is not None:
+            match self._transact([{"Delete": delete}, {"Update": settle}]):
                 case []:
                     return _LEFT[_role_in_session(connection)]
                 case [_Reason.CONDITION_FAILED, _]:
@@ -149,15 +175,37 @@ class DynamoDbSessions:
                     # The session is missing, counts nobody, has ended or has another speaker:
                     # there is nothing to settle, and the record must still go.
                     pass
-        removed = self._transact([delete]) == []
+        removed = self._transact([{"Delete": delete}]) == []
         return LeaveOutcome.SESSION_UNTOUCHED if removed else LeaveOutcome.ALREADY_LEFT
 
     def _joining(self, connection: Connection) -> Request:
         match _role_in_session(connection):
             case Role.LISTENER:
-                return self._schema.add_listener(connection)
+                return self._session_update(
+                    connection,
+                    update="SET #listener_count = #listener_count + :one",
+                    condition=_IS_ACTIVE,
+                    values={":one": number(1), ":true": {"BOOL": True}},
+                )
             case Role.SPEAKER:
-                return self._schema.start(connection)
+                return self._session_update(
+                    connection,
+                    # Started again, a session keeps its count: earlier listeners may be leaving.
+                    update=(
+                        "SET #is_active = :true, #speaker_connection_id = :speaker,"
+                        " #started_at = :now,"
+                        " #listener_count = if_not_exists(#listener_count, :zero)"
+                        f" {DROP_CLAIM}, #ended_at, #expires_at"
+                    ),
+                    condition=_IS_NOT_ACTIVE,
+                    values={
+                        ":true": {"BOOL": True},
+                        ":false": {"BOOL": False},
+                        ":speaker": string(connection.connection_id),
+                        ":now": number(connection.connected_at_ms or 0),
+                        ":zero": number(0),
+                    },
+                )
             case unexpected:
                 assert_never(unexpected)
 
@@ -166,11 +214,28 @@ class DynamoDbSessions:
             case None:
                 return None
             case Role.LISTENER:
-                return self._schema.subtract_listener(connection)
+                return self._session_update(
+                    connection,
+                    update="SET #listener_count = #listener_count - :one",
+                    condition=_HAS_LISTENERS,
+                    values={":one": number(1), ":zero": number(0)},
+                )
             case Role.SPEAKER:
-                return self._schema.end(connection, now_ms=now_ms)
+                return self._session_update(
+                    connection,
+                    update=f"{_ENDING} {DROP_CLAIM}",
+                    condition=_IS_ITS_SPEAKER,
+                    values=_ending_values(connection, now_ms),
+                )
             case unexpected:
                 assert_never(unexpected)
+
+    def _session_update(
+        self, connection: Connection, *, update: str, condition: str, values: Values
+    ) -> Request:
+        key = self._schema.key(connection.session_id or "")
+        request = update_of(self._schema, key, update=update, condition=condition, values=values)
+        return {"TableName": self._sessions.name, **request}
 
     def _transact(self, items: Sequence[Any]) -> list[str]:
         """Return ``[]`` if everything was written, else why each item was not (nothing was)."""
@@ -208,14 +273,18 @@ class DynamoDbSessions:
         return codes
 
 
-def _part(operation: str, table: Table, request: Request) -> Request:
-    """Return one part of a transaction."""
-    return {operation: {"TableName": table.name, **request}}
-
-
 def _role_in_session(connection: Connection) -> Role:
     """Return the role of a connection that joins or leaves a session. Raises ``ValueError``."""
     role = role_of(connection)
     if role is None:
         raise ValueError(f"a connection with role {connection.role!r} is in no session")
     return role
+
+
+def _ending_values(speaker: Connection, now_ms: EpochMs) -> Values:
+    return {
+        ":false": {"BOOL": False},
+        ":speaker": string(speaker.connection_id),
+        ":now": number(now_ms),
+        ":expires": number(now_ms // 1000 + _ENDED_SESSION_TTL_S),
+    }
