@@ -63,6 +63,7 @@ _ACTIVITY_IS_NO_NUMBER: Final = (
 )
 _ACTIVITY_IS_IN_THE_FUTURE: Final = "#last_activity > :future"
 
+# Exclusive, as the rule of core.policy is: a connection is not idle at its deadline.
 _ACTIVITY_IS_OLD: Final = "#last_activity < :cutoff"
 _CONNECT_IS_OLD_OR_UNKNOWN: Final = (
     f"({_HAS_NO_CONNECT} OR #connected_at < :cutoff OR NOT attribute_type(#connected_at, :number))"
