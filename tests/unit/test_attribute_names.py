@@ -39,8 +39,6 @@ ELSEWHERE: Final = {
     },
     # Members of queries, join tokens and messages; a log line and a violation in words.
     "sessions/": {"sessionId", "role", "targetLanguage", "listenerCount"},
-    # The template, which makes the tables of the default schema.
-    "cdk/": {"connectionId", "sessionId", "role", "connectedAt", "expiresAt"},
     # A query, and help.
     "cli/": {"sessionId", "role", "listenerCount"},
     # API Gateway's answers, queries, messages and fields of log lines; a check in words.

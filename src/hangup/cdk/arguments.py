@@ -10,6 +10,7 @@ from typing import TypeGuard
 import aws_cdk as cdk
 from aws_cdk import aws_dynamodb as dynamodb
 
+from hangup.aws.schema import DEFAULT_SCHEMA
 from hangup.config import LOG_LEVELS
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.timing import LOOK_AHEAD_S
@@ -24,7 +25,7 @@ __all__ = [
     "check_whole_number",
 ]
 
-_KEY = [("connectionId", "HASH", "S")]
+_KEY = [(DEFAULT_SCHEMA.connection_id, "HASH", "S")]
 """The table's key: name, part, type. There is no sort key."""
 
 
@@ -102,8 +103,8 @@ def check_table(name: str, value: object) -> None:
     if key is not None and key != _KEY:
         given = ", ".join(f"{attribute} ({part}, {kind})" for attribute, part, kind in key)
         raise ValueError(
-            f"{name} must have the partition key connectionId (string) and no sort key, not"
-            f" {given}."
+            f"{name} must have the partition key {DEFAULT_SCHEMA.connection_id} (string) and no sort"
+            f" key, not {given}."
         )
 
 

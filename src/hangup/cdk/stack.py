@@ -14,6 +14,8 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk.aws_apigatewayv2_integrations import WebSocketLambdaIntegration
 from constructs import Construct
 
+from hangup.aws.schema import DEFAULT_SCHEMA
+from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, LISTENERS_INDEX
 from hangup.cdk.code import lambda_code
 from hangup.cdk.handler_function import HandlerFunction, allow
 from hangup.cdk.idle_connection_timeout import IdleConnectionTimeout
@@ -26,7 +28,8 @@ from hangup.core.timing import LOOK_AHEAD_S
 __all__ = ["HangupStack"]
 
 _STAGE = "prod"
-_SESSION_INDEX = "sessionId-role-index"
+_RECORD = DEFAULT_SCHEMA
+"""What the attributes of a connection's record are called."""
 
 # Half of an account's default quota (10,000 requests a second, burst 5,000). The account's other
 # APIs and the @connections calls that close connections share that quota.
@@ -107,7 +110,7 @@ class HangupStack(cdk.Stack):
             description="Base URL of an AWS emulator; empty on AWS",
         )
         self._connections = self._connections_table()
-        self._sessions = self._table("Sessions", "sessionId")
+        self._sessions = self._table("Sessions", DEFAULT_SESSION_SCHEMA.session_id)
         self._join_secret_arn = self._join_secret()
         # The functions refer to the API, and the routes to the functions. Routes given to the API's
         # constructor would make that a circle, so they are added one by one.
@@ -199,14 +202,14 @@ class HangupStack(cdk.Stack):
         ).value_as_string
 
     def _connections_table(self) -> dynamodb.Table:
-        table = self._table("Connections", "connectionId")
+        table = self._table("Connections", _RECORD.connection_id)
         table.add_global_secondary_index(
-            index_name=_SESSION_INDEX,
-            partition_key=_string("sessionId"),
-            sort_key=_string("role"),
-            # Not lastActivityTime: then each heartbeat would write to the index too.
+            index_name=LISTENERS_INDEX,
+            partition_key=_string(_RECORD.session_id),
+            sort_key=_string(_RECORD.role),
+            # Not the last activity: then each heartbeat would write to the index too.
             projection_type=dynamodb.ProjectionType.INCLUDE,
-            non_key_attributes=["connectedAt"],
+            non_key_attributes=[_RECORD.connected_at],
         )
         return table
 
@@ -216,7 +219,7 @@ class HangupStack(cdk.Stack):
             construct_id,
             partition_key=_string(key),
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
-            time_to_live_attribute="expiresAt",
+            time_to_live_attribute=_RECORD.expires_at,
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True
             ),
@@ -303,7 +306,7 @@ class HangupStack(cdk.Stack):
             },
             grants=[
                 allow(["dynamodb:GetItem", "dynamodb:DeleteItem"], self._connections.table_arn),
-                allow(["dynamodb:Query"], f"{self._connections.table_arn}/index/{_SESSION_INDEX}"),
+                allow(["dynamodb:Query"], f"{self._connections.table_arn}/index/{LISTENERS_INDEX}"),
                 allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], self._sessions.table_arn),
                 manage_connections(self._api, self._stage, ["POST", "DELETE"]),
             ],
