@@ -25,7 +25,7 @@ def test_the_readme_s_example_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "routes", routes)
     names: dict[str, Any] = {}
     exec(example, names)  # noqa: S102 - our own README
-    names["test_who_is_silent_is_hung_up_on"]()
+    names["test_a_silent_client_is_closed"]()
 
 
 def test_a_decorated_handler_records_in_the_world_and_no_longer_than_it_is_told_to(
