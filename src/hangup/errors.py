@@ -46,7 +46,7 @@ class InvalidRequest(HangupError):
 
 
 class BackendError(HangupError):
-    """AWS answered an operation with an error that is no normal outcome of it.
+    """AWS answered an operation with an error that is not one of its normal outcomes.
 
     ``operation`` and ``code`` are AWS's own names. ``retryable`` says whether the same call may
     succeed later: throttling, a 5xx, a timeout, a broken connection, a transaction conflict.

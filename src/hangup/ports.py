@@ -1,7 +1,7 @@
 """What the use cases need from the world, as protocols.
 
 Adapters in ``hangup.aws`` speak to AWS, the fakes in ``hangup.testing`` keep everything in memory.
-Every method raises ``BackendError`` for an answer that is no normal outcome of the operation.
+Every method raises ``BackendError`` for an answer that is not a normal outcome of its operation.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -117,7 +117,7 @@ class ConnectionsRepository(Protocol):
         """Yield the pages of one segment, each with only those records that may be idle.
 
         A candidate's last activity is before ``cutoff_ms`` (exclusive); or it has none and was
-        connected before that; or it has neither; or the deciding attribute is no number.
+        connected before that; or it has neither; or the deciding attribute is not a number.
         """
         ...
 

@@ -142,10 +142,10 @@ def test_an_odd_correlation_id_is_not_logged(
 @pytest.mark.parametrize(
     ("event", "reason"),
     [
-        (None, "no WebSocket event"),
-        ([], "no WebSocket event"),
-        ({}, "no WebSocket event"),
-        (recorded("scheduled"), "no WebSocket event"),
+        (None, "not a WebSocket event"),
+        ([], "not a WebSocket event"),
+        ({}, "not a WebSocket event"),
+        (recorded("scheduled"), "not a WebSocket event"),
         (recorded("connect"), "not $disconnect"),
         (recorded("message"), "not $disconnect"),
         ({"requestContext": {"routeKey": "$disconnect"}}, "connectionId is missing or malformed"),

@@ -85,9 +85,9 @@ def test_closes_an_orphan_so_that_its_client_comes_back(
         (message('{"action": "shutdown"}'), 400, "unknown action"),
         (message('{"action": "Heartbeat"}'), 400, "unknown action"),
         (message("x" * 131_073), 413, "bytes at most"),
-        ({}, 400, "no WebSocket event"),
-        (None, 400, "no WebSocket event"),
-        (recorded("scheduled"), 400, "no WebSocket event"),
+        ({}, 400, "not a WebSocket event"),
+        (None, 400, "not a WebSocket event"),
+        (recorded("scheduled"), 400, "not a WebSocket event"),
         ({"requestContext": {"connectionId": "a b"}}, 400, "connectionId is missing or malformed"),
     ],
 )

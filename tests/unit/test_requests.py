@@ -159,12 +159,12 @@ class TestRoute:
         "event", [None, [], "", 1, {}, {"requestContext": None}, {"requestContext": []}]
     )
     def test_refuses_what_is_no_websocket_event(self, event: object) -> None:
-        with pytest.raises(InvalidRequest, match="no WebSocket event") as refusal:
+        with pytest.raises(InvalidRequest, match="not a WebSocket event") as refusal:
             route_of(event)
         assert refusal.value.status == 400
 
     def test_refuses_a_scheduled_event(self) -> None:
-        with pytest.raises(InvalidRequest, match="no WebSocket event"):
+        with pytest.raises(InvalidRequest, match="not a WebSocket event"):
             route_of(recorded("scheduled"))
 
 

@@ -55,7 +55,7 @@ def route_of(event: object) -> tuple[str, str]:
     """
     context = event.get("requestContext") if isinstance(event, Mapping) else None
     if not isinstance(context, Mapping):
-        raise InvalidRequest(400, "the event has no requestContext: it is no WebSocket event")
+        raise InvalidRequest(400, "not a WebSocket event: requestContext is missing")
     connection_id, route_key = context.get("connectionId"), context.get("routeKey")
     if not isinstance(connection_id, str) or not _CONNECTION_ID.fullmatch(connection_id):
         raise InvalidRequest(400, "requestContext.connectionId is missing or malformed")

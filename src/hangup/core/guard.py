@@ -1,4 +1,4 @@
-"""The mass-close guard: nobody is disconnected because a table stopped being written.
+"""The mass-close guard: a table that is no longer written disconnects nobody.
 
 1. A sweep is suspicious when more than a share of all connections seen, and at least a number of
    them, look idle at once, or are due before the next sweep.
@@ -8,8 +8,8 @@
 4. A connection that is due soon was active a while ago, and is quiet *since*: API Gateway knows of
    no activity later than the recorded one, so activity is being recorded.
 
-To hold costs a minute's delay; to go on wrongly cuts everybody off. So one doubt is enough.
-The guard is a heuristic: a sample may miss what affects few connections.
+Holding costs a minute's delay. Closing wrongly disconnects everybody. So one doubt is enough.
+The guard is a heuristic: a sample may miss a fault that affects few connections.
 """
 
 from collections import Counter

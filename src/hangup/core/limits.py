@@ -41,5 +41,5 @@ MAX_PLAUSIBLE_EPOCH_MS: Final = 10**15
 """The year 33658, exclusive: a larger number of "milliseconds" is another unit."""
 
 MAX_CLOCK_LEAD_MS: Final = 86_400_000
-"""A day. A last activity further in the future is no clock's error but another unit, and would
-keep a connection for ever."""
+"""A day. No clock is off by more. A last activity further in the future is in another unit, and
+would keep a connection for ever."""

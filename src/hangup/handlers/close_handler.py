@@ -1,4 +1,4 @@
-"""The function behind the queue of due connections: close those whose deadline has come.
+"""The function behind the queue of scheduled closes: close what has reached its deadline.
 
 SQS calls it with up to ten messages that a sweep sent. It answers which of them are to be
 delivered again (``ReportBatchItemFailures``), so that one that fails takes no other along.
@@ -26,7 +26,7 @@ def lambda_handler(event: object, context: Invocation) -> dict[str, list[dict[st
     """Close what the messages name; return ``batchItemFailures``, the ids of those that failed.
 
     Raises ``ConfigurationError`` if the environment is incomplete, and ``InvalidRequest`` for an
-    event that is none of SQS's.
+    event that is not SQS's.
     """
     _log.correlate(context.aws_request_id)
     deadline.start(context.get_remaining_time_in_millis())
@@ -37,7 +37,7 @@ def lambda_handler(event: object, context: Invocation) -> dict[str, list[dict[st
 def _messages(event: object) -> list[Message]:
     records = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(records, list):
-        raise InvalidRequest(400, "the event has no Records: it is none of SQS's")
+        raise InvalidRequest(400, "not an SQS event: Records is missing")
     return [_message(record) for record in records]
 
 
@@ -46,9 +46,7 @@ def _message(record: object) -> Message:
     message_id, receipt = members.get("messageId"), members.get("receiptHandle")
     # SQS names each: without a name no failure could be reported, and the message would be lost.
     if not isinstance(message_id, str) or not message_id or not isinstance(receipt, str):
-        raise InvalidRequest(
-            400, "a record has no messageId and receiptHandle: it is none of SQS's"
-        )
+        raise InvalidRequest(400, "not an SQS event: a record lacks messageId or receiptHandle")
     return Message(message_id=message_id, receipt=receipt, body=members.get("body"))
 
 

@@ -15,7 +15,7 @@ __all__ = ["Answer", "accept", "begin", "correlation_id", "plain_id", "refuse"]
 _ID: Final = re.compile(r"[!-~]{1,256}", re.ASCII)
 
 Answer = dict[str, object]
-"""A Lambda proxy answer: ``statusCode`` and, where the client is told something, ``body``."""
+"""A Lambda proxy answer: ``statusCode`` and, where the client gets an answer, ``body``."""
 
 
 def begin(event: object, context: Invocation | None, log: StructuredLog) -> None:

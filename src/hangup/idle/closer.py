@@ -35,8 +35,8 @@ __all__ = ["Closer"]
 class Closer:
     """Closes connections that a sweep found idle.
 
-    ``claim_ms`` is how long a claim holds: as long as the longest invocation, since after that
-    nobody can be acting on it. ``metric_roles`` are the roles that metrics name.
+    ``claim_ms`` is how long a claim holds: as long as the longest invocation. After that no
+    function can be acting on it. ``metric_roles`` are the roles that metrics name.
     """
 
     connections: ConnectionsRepository

@@ -12,16 +12,16 @@ from hangup.ports import Clock
 __all__ = ["Pacer"]
 
 _LONGEST_SLEEP_MS: Final = DurationMs(1_000)
-"""With a slow pace that many share, the next turn may be further away than the invocation's end. So
-whoever waits checks the time left this often."""
+"""With a slow pace that many share, the next turn may come after the invocation's end. So the time
+left is checked this often."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Pacer:
-    """Lets closes start at a pace, whatever runs them: threads, or calls interleaved on one.
+    """Lets closes start at a pace, on threads or on a loop.
 
-    Closes of a sweep do not wait for their turn themselves: whoever starts them does, so that none
-    begins that could not go on.
+    A close does not wait for its turn itself. The code that starts it does, so that no close starts
+    and then has to wait.
     """
 
     clock: Clock
