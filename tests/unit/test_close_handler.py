@@ -450,8 +450,8 @@ class TestLambdaHandler:
     @pytest.mark.parametrize(
         "event", [None, [], {}, {"Records": None}, {"Records": {"messageId": "m"}}]
     )
-    def test_refuses_an_event_that_is_none_of_sqs_s(self, aws: AwsStub, event: object) -> None:
-        with pytest.raises(InvalidRequest, match="the event has no Records"):
+    def test_refuses_an_event_of_another_service(self, aws: AwsStub, event: object) -> None:
+        with pytest.raises(InvalidRequest, match="not an SQS event: Records is missing"):
             close_handler.lambda_handler(event, Context())
 
     @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ class TestLambdaHandler:
     def test_refuses_a_record_whose_failure_it_could_not_name(
         self, aws: AwsStub, bad: object
     ) -> None:
-        with pytest.raises(InvalidRequest, match="no messageId and receiptHandle"):
+        with pytest.raises(InvalidRequest, match="a record lacks messageId or receiptHandle"):
             close_handler.lambda_handler({"Records": [record(due()), bad]}, Context())
         assert aws.operations == []
 

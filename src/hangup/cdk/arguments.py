@@ -103,8 +103,8 @@ def check_table(name: str, value: object) -> None:
     if key is not None and key != _KEY:
         given = ", ".join(f"{attribute} ({part}, {kind})" for attribute, part, kind in key)
         raise ValueError(
-            f"{name} must have the partition key {DEFAULT_SCHEMA.connection_id} (string) and no sort"
-            f" key, not {given}."
+            f"{name} must have the partition key {DEFAULT_SCHEMA.connection_id} (string)"
+            f" and no sort key, not {given}."
         )
 
 

@@ -29,7 +29,7 @@ class ActivityOutcome(Enum):
 
 
 class PostOutcome(Enum):
-    """What became of a message to a connection. ``POSTED`` does not prove that the peer is there."""
+    """What became of a message. ``POSTED`` does not prove that the client is there."""
 
     POSTED = auto()
     GONE = auto()
