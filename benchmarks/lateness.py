@@ -15,9 +15,9 @@ from typing import Final
 
 from benchmarks.endpoints import WorkNotDoneError
 from benchmarks.measures import Run
+from hangup.local.demo.clients import Client
 from hangup.local.deploy import deploy, packaged_template
-from hangup.local.engine import Engine
-from hangup.local.participants import Participant
+from hangup.local.ministack.engine import Engine
 from hangup.sessions.model import Role
 
 __all__ = ["Topology", "late_ms", "lateness"]
@@ -114,13 +114,13 @@ async def late_ms(
     """Join, say one thing, wait for the end; return how long after the deadline it came, ms."""
     closed_at: list[float] = []
 
-    def note_close(_who: Participant, what: str) -> None:
+    def note_close(_who: Client, what: str) -> None:
         if what == "closed":
             closed_at.append(time.monotonic())
 
     await asyncio.sleep(starts_in_s)
     # A session of its own: nobody is closed because a speaker was.
-    client = Participant(name, f"session-{name}", Role.SPEAKER, tell=note_close)
+    client = Client(name, f"session-{name}", Role.SPEAKER, on_event=note_close)
     await client.join(url, secret=secret)
     try:
         last_word_at = time.monotonic()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from benchmarks.records import Idle, Item, record_of_table, timeout_s
-from hangup.local.client import client
+from hangup.local.ministack.aws_client import aws_client
 from tests.support.dynamodb_local import DynamoDbLocal
 from tests.support.stores import table_definition
 
@@ -52,7 +52,7 @@ class Engine:
 
         Raises RuntimeError if it does not have its ``records``.
         """
-        dynamodb = client("dynamodb", self.endpoint)
+        dynamodb = aws_client("dynamodb", self.endpoint)
         began, found = time.monotonic(), 0
         start: dict[str, Any] = {}
         while True:
@@ -81,7 +81,7 @@ class Tables:
         folder.mkdir()
         made_at_ms = time.time_ns() // 1_000_000
         with DynamoDbLocal.start(database=folder) as engine:
-            dynamodb = client("dynamodb", engine.endpoint)
+            dynamodb = aws_client("dynamodb", engine.endpoint)
             for records in sizes:
                 name = table_name(records)
                 dynamodb.create_table(TableName=name, **table_definition("connectionId"))

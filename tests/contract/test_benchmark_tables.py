@@ -10,7 +10,7 @@ from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.retries import Calls, Deadline
 from hangup.aws.runtime import SystemClock
 from hangup.core.connection import EpochMs
-from hangup.local.client import client
+from hangup.local.ministack.aws_client import aws_client
 from tests.support.dynamodb_local import Unavailable
 
 pytestmark = pytest.mark.integration
@@ -30,7 +30,7 @@ def engine() -> Iterator[Engine]:
 
 
 def test_every_record_is_found_by_its_key(engine: Engine) -> None:
-    dynamodb = client("dynamodb", engine.endpoint)
+    dynamodb = aws_client("dynamodb", engine.endpoint)
     for number in (0, 1, 9, 10, RECORDS - 1):
         expected = record_of_table(number, records=RECORDS, made_at_ms=engine.made_at_ms)
         found = dynamodb.get_item(
@@ -40,7 +40,7 @@ def test_every_record_is_found_by_its_key(engine: Engine) -> None:
 
 
 def test_every_record_is_found_by_its_session(engine: Engine) -> None:
-    found = client("dynamodb", engine.endpoint).query(
+    found = aws_client("dynamodb", engine.endpoint).query(
         TableName=table_name(RECORDS),
         IndexName="sessionId-role-index",
         KeyConditionExpression="sessionId = :session",
@@ -59,7 +59,7 @@ def test_the_whole_table_is_read(engine: Engine) -> None:
 def test_the_sweeps_own_scan_finds_who_is_idle(engine: Engine, idle: Idle, segments: int) -> None:
     clock = SystemClock()
     connections = DynamoDbConnections(
-        client("dynamodb", engine.endpoint), Calls(clock, Deadline(clock)), table_name(RECORDS)
+        aws_client("dynamodb", engine.endpoint), Calls(clock, Deadline(clock)), table_name(RECORDS)
     )
     cutoff_ms = EpochMs(clock.now_ms() - engine.timeout_s(idle) * 1_000)
     pages = [

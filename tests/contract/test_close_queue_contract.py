@@ -13,7 +13,7 @@ from hangup.aws.retries import Calls, Deadline
 from hangup.aws.runtime import SystemClock
 from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.scheduled_close import ScheduledClose, parse_scheduled_close
-from hangup.local.engine import Engine
+from hangup.local.ministack.engine import Engine
 from hangup.ports import Clock, CloseQueue
 from hangup.sessions.model import Role
 from hangup.testing import FakeClock, InMemoryCloseQueue

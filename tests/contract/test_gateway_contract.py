@@ -15,7 +15,7 @@ from hangup.aws.http.services import DirectManagementApi
 from hangup.aws.runtime import calls
 from hangup.core.connection import DurationMs, EpochMs
 from hangup.core.outcomes import CloseOutcome, PostOutcome
-from hangup.local.participants import join_url
+from hangup.local.demo.clients import join_url
 from hangup.ports import Gateway
 from hangup.sessions.model import Role
 from hangup.sessions.tokens import mint_join_token

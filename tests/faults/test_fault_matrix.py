@@ -23,7 +23,7 @@ from hangup.handlers import (
     message_handler,
     timeout_handler,
 )
-from hangup.local.participants import Participant
+from hangup.local.demo.clients import Client
 from hangup.sessions.model import Role
 from hangup.sessions.tokens import mint_join_token
 from tests.support.faulty_stack import Site, event_of, start_cold
@@ -102,7 +102,7 @@ def is_refused(answer: object) -> bool:
     return True
 
 
-def seen_of_a_sweep(lines: list[Mapping[str, Any]], silent: Participant) -> str:
+def seen_of_a_sweep(lines: list[Mapping[str, Any]], silent: Client) -> str:
     """Say what a sweep under a fault came to, by its own account and by the client's."""
     (report,) = [line for line in lines if "noticesFailed" in line]
     failures = [line["message"] for line in lines if line["message"] in LEFT_TO_THE_NEXT_SWEEP]

@@ -19,8 +19,8 @@ import pytest
 
 from hangup.aws.deployment import DeployedStack, StackOutputs
 from hangup.core.connection import Connection, DurationMs, EpochMs
-from hangup.local.client import ACCOUNT, REGION, Credentials
-from hangup.local.participants import Participant
+from hangup.local.demo.clients import Client
+from hangup.local.ministack.aws_client import ACCOUNT, REGION, Credentials
 from hangup.ops.wiring import check_of, redrive_of
 from hangup.sessions.check import PAUSE_MS, CheckReport
 from hangup.sessions.invariants import Kind
@@ -264,7 +264,7 @@ def test_nothing_is_found_while_clients_join_and_leave(stack: Stack) -> None:
     async def come_and_go(session_id: str, until: asyncio.Event) -> int:
         stays = 0
         while not until.is_set():
-            listener = Participant("listener", session_id, Role.LISTENER)
+            listener = Client("listener", session_id, Role.LISTENER)
             await listener.join(stack.deployed.web_socket_url, secret=stack.secret)
             await asyncio.sleep(2 * random.random())  # noqa: S311 - no secret hangs on it
             if stays % 2:

@@ -78,7 +78,7 @@ def engine_of(process: "subprocess.Popen[str]") -> Engine:
     while time.monotonic() < deadline:
         for pid in _pids():
             words = _read(pid, "cmdline").split("\0")
-            if "hangup.local.engine_process" in words and str(process.pid) in words:
+            if "hangup.local.ministack.process" in words and str(process.pid) in words:
                 found = re.search(r"GATEWAY_PORT=(\d+)", _read(pid, "environ"))
                 assert found is not None
                 run_dir = Path(words[words.index("--run-dir") + 1])

@@ -14,7 +14,7 @@ import pytest
 
 from hangup.errors import LocalStackError
 from hangup.local.deploy import deploy
-from hangup.local.engine import Engine
+from hangup.local.ministack.engine import Engine
 from tests.support.engine_stack import (
     close_code,
     code,
@@ -58,7 +58,7 @@ def test_taken_port_is_said_in_one_sentence(engine: Engine) -> None:
 
 
 def test_impossible_port_is_said_in_one_sentence() -> None:
-    with pytest.raises(LocalStackError, match="70000 is no port"):
+    with pytest.raises(LocalStackError, match="invalid port 70000"):
         Engine.start(port=70_000)
 
 
@@ -92,7 +92,7 @@ def test_stop_with_open_sockets_cleans_up_and_a_restart_restores(tmp_path: Path)
 PARENT = """
 import sys, time
 from pathlib import Path
-from hangup.local.engine import Engine
+from hangup.local.ministack.engine import Engine
 
 with Engine.start(state_dir=Path(sys.argv[1])) as engine:
     print(engine.port, engine._run_dir, flush=True)

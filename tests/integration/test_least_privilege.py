@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from hangup.local.client import Credentials
+from hangup.local.ministack.aws_client import Credentials
 from tests.support.local_stack import Stack
 
 pytestmark = pytest.mark.integration

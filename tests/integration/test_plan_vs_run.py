@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hangup.local.participants import Participant
+from hangup.local.demo.clients import Client
 from hangup.planner.assumptions import VCPU_SHARE
 from hangup.planner.fleet import Fleet
 from hangup.planner.model import (
@@ -74,13 +74,13 @@ async def sweep_every_second(
         await asyncio.sleep(next_s - loop.time())
 
 
-async def join_and_talk(stack: Stack, client: Participant) -> None:
+async def join_and_talk(stack: Stack, client: Client) -> None:
     await client.join(stack.deployed.web_socket_url, secret=stack.secret)
     # At once: while the others join, a timeout may pass.
     client.talk()
 
 
-async def fall_silent(client: Participant, *, wait_s: float) -> float:
+async def fall_silent(client: Client, *, wait_s: float) -> float:
     """Return how late its close was, seconds after its deadline, both by the stack's clock."""
     await asyncio.sleep(wait_s)
     assert client.is_open, "closed while it was talking"
@@ -128,7 +128,7 @@ def play(stack: Stack) -> tuple[list[float], list[Mapping[str, Any]]]:
         done = asyncio.Event()
         async with stack.session(listeners=0) as (speaker, _):
             clients = [
-                Participant(
+                Client(
                     f"client {number}",
                     speaker.session_id,
                     Role.LISTENER,

@@ -9,7 +9,7 @@ import pytest
 
 from hangup.core.connection import Connection, EpochMs
 from hangup.core.scheduled_close import ScheduledClose, as_message
-from hangup.local.verdict import Metrics
+from hangup.local.demo.checks import Metrics
 from hangup.sessions.model import Role
 from tests.support.local_stack import IDLE_TIMEOUT_S, Stack, eventually
 

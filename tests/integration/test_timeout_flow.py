@@ -13,8 +13,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from hangup.core.connection import Connection, DurationMs, EpochMs
-from hangup.local.participants import Participant, join_url
-from hangup.local.verdict import Metrics
+from hangup.local.demo.checks import Metrics
+from hangup.local.demo.clients import Client, join_url
 from hangup.sessions.model import Role
 from hangup.sessions.tokens import mint_join_token
 from tests.support.local_stack import IDLE_TIMEOUT_S, Stack, be_idle, eventually
@@ -26,7 +26,7 @@ def now_ms() -> EpochMs:
     return EpochMs(time.time_ns() // 1_000_000)
 
 
-def assert_hung_up_on(person: Participant) -> None:
+def assert_hung_up_on(person: Client) -> None:
     (notice,) = person.messages("connectionTimeout")
     assert person.received[-1] == notice
     assert set(notice) == {"type", "message", "idleSeconds", "timestamp"}
@@ -289,10 +289,10 @@ class TestJoin:
     ) -> None:
         async def play() -> None:
             async with stack.session(listeners=0) as (speaker, _):
-                second = Participant("second", speaker.session_id, Role.SPEAKER)
+                second = Client("second", speaker.session_id, Role.SPEAKER)
                 with pytest.raises(InvalidStatus):
                     await second.join(stack.deployed.web_socket_url, secret=stack.secret)
-                stray = Participant("stray", uuid4().hex, Role.LISTENER)
+                stray = Client("stray", uuid4().hex, Role.LISTENER)
                 with pytest.raises(InvalidStatus):
                     await stray.join(stack.deployed.web_socket_url, secret=stack.secret)
                 assert stack.sessions.get(stray.session_id) is None

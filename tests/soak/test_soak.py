@@ -21,7 +21,7 @@ import pytest
 
 from hangup.errors import SweepFailed
 from hangup.handlers import timeout_handler
-from hangup.local.participants import Participant
+from hangup.local.demo.clients import Client
 from hangup.sessions.model import Role
 from tests.support.faulty_stack import Site
 from tests.support.local_stack import eventually
@@ -58,27 +58,27 @@ def failures() -> Iterator[Mapping[str, object]]:
 class Crowd:
     """The clients: in a session that goes on, and in one whose speaker falls silent."""
 
-    speaker: Participant
-    listeners: list[Participant]
-    silent_speaker: Participant
-    left_alone: list[Participant]
-    silent: list[Participant]
+    speaker: Client
+    listeners: list[Client]
+    silent_speaker: Client
+    left_alone: list[Client]
+    silent: list[Client]
     falls_silent_at_s: dict[str, float]
 
     @property
-    def everybody(self) -> list[Participant]:
+    def everybody(self) -> list[Client]:
         return [self.speaker, *self.listeners, self.silent_speaker, *self.left_alone]
 
     @property
-    def talking(self) -> list[Participant]:
+    def talking(self) -> list[Client]:
         """Those of the session that goes on who talk to the end."""
         return [p for p in [self.speaker, *self.listeners] if p not in self.silent]
 
 
 def crowd(choice: random.Random) -> Crowd:
-    def clients(role: Role, session_id: str, count: int) -> list[Participant]:
+    def clients(role: Role, session_id: str, count: int) -> list[Client]:
         return [
-            Participant(f"{role} {session_id} {n}", session_id, role, interval_s=INTERVAL_S)
+            Client(f"{role} {session_id} {n}", session_id, role, interval_s=INTERVAL_S)
             for n in range(count)
         ]
 
@@ -173,11 +173,11 @@ def test_nobody_who_talks_is_closed_and_everybody_silent_is(
 
 
 async def join_all(site: Site, clients: Crowd) -> None:
-    async def join(*group: Participant) -> None:
+    async def join(*group: Client) -> None:
         url = site.deployed.web_socket_url
         await asyncio.gather(*(p.join(url, secret=site.secret) for p in group))
-        for participant in group:
-            participant.talk()
+        for client in group:
+            client.talk()
 
     await join(clients.speaker, clients.silent_speaker)
     listeners = [*clients.listeners, *clients.left_alone]
@@ -191,19 +191,19 @@ async def hold_out(
     """Let the silent fall silent one by one, and sweep."""
     began = time.monotonic()
     while (elapsed_s := time.monotonic() - began) < SECONDS:
-        for participant in clients.silent:
-            late = elapsed_s > clients.falls_silent_at_s[participant.name]
-            if late and participant.silent_since_ms is None:
-                await participant.fall_silent()
+        for client in clients.silent:
+            late = elapsed_s > clients.falls_silent_at_s[client.name]
+            if late and client.silent_since_ms is None:
+                await client.fall_silent()
         await asyncio.to_thread(sweep, site, figures.counts, capsys)
-        for participant in clients.everybody:
+        for client in clients.everybody:
             # API Gateway's own answer where a function has failed for good.
-            unanswered = [m for m in participant.received if "type" not in m]
+            unanswered = [m for m in client.received if "type" not in m]
             figures.counts["messages that failed"] += len(unanswered)
             # The clients' own memory is not what is being measured.
-            participant.received[:] = [
-                *participant.messages("connectionTimeout"),
-                *participant.messages("sessionEnded"),
+            client.received[:] = [
+                *client.messages("connectionTimeout"),
+                *client.messages("sessionEnded"),
             ]
         figures.measure(min(2, int(3 * elapsed_s / SECONDS)), site.engine.log_file.parent)
         await asyncio.sleep(SWEEP_EVERY_S)
@@ -217,16 +217,16 @@ async def come_to_rest(
         await asyncio.to_thread(site.let_claims_expire)
         await asyncio.to_thread(sweep, site, figures.counts, capsys)
         await asyncio.sleep(SWEEP_EVERY_S)
-    for participant in clients.silent:
-        await participant.wait_closed(timeout_s=30)
-        assert len(participant.messages("connectionTimeout")) <= 1
+    for client in clients.silent:
+        await client.wait_closed(timeout_s=30)
+        assert len(client.messages("connectionTimeout")) <= 1
     figures.counts["silent closed"] = len(clients.silent)
     figures.counts["of them told"] = sum(
         len(p.messages("connectionTimeout")) for p in clients.silent
     )
-    for participant in clients.left_alone:
-        await participant.wait_closed(timeout_s=30)
-        assert not participant.messages("connectionTimeout")
+    for client in clients.left_alone:
+        await client.wait_closed(timeout_s=30)
+        assert not client.messages("connectionTimeout")
     figures.counts["closed with their session"] = len(clients.left_alone)
     figures.counts["of these told"] = sum(
         bool(p.messages("sessionEnded")) for p in clients.left_alone

@@ -17,7 +17,7 @@ from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as ws_connect
 
 from hangup.local.deploy import Deployment
-from hangup.local.engine import Engine
+from hangup.local.ministack.engine import Engine
 
 HANDLER = """
 import boto3, json, os, time

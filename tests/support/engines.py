@@ -13,8 +13,8 @@ from botocore.credentials import Credentials
 from hangup.aws.http.services import DirectDynamoDb
 from hangup.aws.http.transport import Transport
 from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, SessionSchema
-from hangup.local.client import REGION, ROOT, client
-from hangup.local.engine import Engine
+from hangup.local.ministack.aws_client import REGION, ROOT, aws_client
+from hangup.local.ministack.engine import Engine
 from tests.support.dynamodb_local import DynamoDbLocal, Unavailable
 from tests.support.stores import OTHER_SCHEMA, DynamoDbStore, InMemoryStore, Store
 
@@ -68,7 +68,7 @@ def dynamodb_local() -> Iterator["DynamoDBClient"]:
     except Unavailable as error:
         pytest.skip(str(error))
     with engine:
-        yield client("dynamodb", engine.endpoint)
+        yield aws_client("dynamodb", engine.endpoint)
 
 
 @pytest.fixture(params=[*FAKES, *REAL])

@@ -22,9 +22,9 @@ from hangup.handlers import (
     message_handler,
     timeout_handler,
 )
-from hangup.local.client import REGION
 from hangup.local.deploy import deploy
-from hangup.local.engine import Engine
+from hangup.local.ministack.aws_client import REGION
+from hangup.local.ministack.engine import Engine
 from hangup.ops.wiring import check_of
 from hangup.sessions.check import CheckReport
 from hangup.sessions.model import Role

@@ -14,9 +14,9 @@ import pytest
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.runtime import calls
 from hangup.aws.sessions import DynamoDbSessions
+from hangup.local.demo.clients import Client
 from hangup.local.deploy import Deployment, deploy, packaged_template
-from hangup.local.engine import Engine
-from hangup.local.participants import Participant
+from hangup.local.ministack.engine import Engine
 from hangup.sessions.model import Role
 
 IDLE_TIMEOUT_S = 3
@@ -64,12 +64,12 @@ class Stack:
     @asynccontextmanager
     async def session(
         self, *, listeners: int, speaker_talks: bool = True
-    ) -> AsyncIterator[tuple[Participant, list[Participant]]]:
+    ) -> AsyncIterator[tuple[Client, list[Client]]]:
         """Yield the speaker and the listeners of a new session, all joined."""
         session_id = uuid4().hex
-        speaker = Participant("speaker", session_id, Role.SPEAKER, interval_s=0.5)
+        speaker = Client("speaker", session_id, Role.SPEAKER, interval_s=0.5)
         others = [
-            Participant(f"listener {n}", session_id, Role.LISTENER, interval_s=0.5)
+            Client(f"listener {n}", session_id, Role.LISTENER, interval_s=0.5)
             for n in range(listeners)
         ]
         try:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import ClientError
 
 from hangup.errors import LocalStackError
-from hangup.local import template as local_template
-from hangup.local.client import REGION
 from hangup.local.code import lambda_zip, object_key
-from hangup.local.engine import HOST, Engine
+from hangup.local.ministack import template as emulator_template
+from hangup.local.ministack.aws_client import REGION
+from hangup.local.ministack.engine import HOST, Engine
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -25,8 +25,7 @@ STAGE: Final = "prod"
 CODE_BUCKET: Final = "hangup-assets"
 MAX_DEPLOY_S: Final = 60.0
 POLL_S: Final = 0.05
-MAX_INLINE_TEMPLATE_BYTES: Final = 51_200
-"""Larger templates go by way of S3. CloudFormation user guide, quotas."""
+TEMPLATE_BUCKET: Final = "hangup-templates"
 
 _REPLACEABLE: Final = frozenset({"ROLLBACK_COMPLETE", "CREATE_FAILED", "ROLLBACK_FAILED"})
 """States of a stack whose creation failed: it can only be deleted."""
@@ -61,7 +60,7 @@ class Deployment:
 def packaged_template(*, precise: bool = False) -> dict[str, Any]:
     """Return the template that the package ships, as synthesised from ``hangup.cdk``.
 
-    ``precise`` is ``HangupStack``'s: with a queue, closes come to the second.
+    ``precise`` is that of ``HangupStack``: with a queue, closes come to the second.
     """
     name = "template-precise.json" if precise else "template.json"
     try:
@@ -91,7 +90,7 @@ def deploy(
     """
     original = packaged_template() if template is None else template
     code = lambda_zip() if code is None else code
-    prepared = local_template.prepared(original)
+    prepared = emulator_template.prepared(original)
     _put(engine, CODE_BUCKET, object_key(code), code)
     offered = {
         "EmulatorEndpoint": engine.endpoint,
@@ -100,18 +99,10 @@ def deploy(
     }
     taken = offered.keys() & prepared.get("Parameters", {}).keys()
     values = {name: offered[name] for name in taken} | dict(parameters or {})
-    cloudformation: CloudFormationClient = engine.client("cloudformation")
-    _remove_failed_creation(cloudformation, stack_name)
-    _create_or_update(engine, cloudformation, stack_name, prepared, values)
-    stack = _wait(cloudformation, stack_name)
-    if stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-        raise LocalStackError(_failure(cloudformation, stack))
-    _reserve_concurrency(engine, cloudformation, stack_name, prepared)
+    stack = _create_or_update(engine, stack_name, prepared, values)
+    for logical_id, reserved in emulator_template.reserved_concurrency(prepared).items():
+        _reserve_concurrency(engine, stack_name, logical_id, reserved)
     outputs = {o["OutputKey"]: o["OutputValue"] for o in stack.get("Outputs", [])}
-    return _deployment(engine, outputs)
-
-
-def _deployment(engine: Engine, outputs: Mapping[str, str]) -> Deployment:
     api_id = outputs.get("ApiId", "")
     # The output names the address on AWS; MiniStack serves the API under this path.
     path = f"{HOST}:{engine.port}/_aws/execute-api/{api_id}/{STAGE}"
@@ -135,110 +126,83 @@ def _deployment(engine: Engine, outputs: Mapping[str, str]) -> Deployment:
     )
 
 
+def _create_or_update(
+    engine: Engine, name: str, template: Mapping[str, Any], parameters: Mapping[str, str]
+) -> "StackTypeDef":
+    """Bring the stack to the template and return it; raise LocalStackError if that fails."""
+    cloudformation: CloudFormationClient = engine.client("cloudformation")
+    existing = _settled(cloudformation, name)
+    if existing is not None and existing["StackStatus"] in _REPLACEABLE:
+        cloudformation.delete_stack(StackName=name)
+        existing = _settled(cloudformation, name)
+    # By way of S3: it has no limit of 51,200 bytes, as a template inside the request has.
+    _put(engine, TEMPLATE_BUCKET, "template.json", json.dumps(template).encode())
+    change = cloudformation.create_stack if existing is None else cloudformation.update_stack
+    try:
+        change(
+            StackName=name,
+            TemplateURL=f"https://s3.{REGION}.amazonaws.com/{TEMPLATE_BUCKET}/template.json",
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
+            Parameters=[
+                {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
+            ],
+        )
+    except ClientError as error:
+        reason = error.response["Error"].get("Message", str(error))
+        if "No updates are to be performed" not in reason:
+            raise LocalStackError(f"The stack {name} was refused: {reason}") from error
+    stack = _settled(cloudformation, name)
+    if stack is None:
+        raise LocalStackError(f"The stack {name} disappeared while it was being deployed.")
+    if stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        raise LocalStackError(_failure(cloudformation, stack))
+    return stack
+
+
+def _settled(cloudformation: "CloudFormationClient", name: str) -> "StackTypeDef | None":
+    """Wait until the stack has stopped changing, and return it; None if there is no such stack."""
+    deadline = time.monotonic() + MAX_DEPLOY_S
+    while True:
+        try:
+            stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+        except ClientError as error:
+            if error.response["Error"].get("Code") == "ValidationError":
+                return None
+            raise
+        status = stack["StackStatus"]
+        if not status.endswith("_IN_PROGRESS"):
+            return None if status == "DELETE_COMPLETE" else stack
+        if time.monotonic() > deadline:
+            raise LocalStackError(
+                f"The stack {name} is still {status} after {MAX_DEPLOY_S:.0f} s; "
+                "see the engine's log."
+            )
+        time.sleep(POLL_S)
+
+
+def _failure(cloudformation: "CloudFormationClient", stack: "StackTypeDef") -> str:
+    """Return which resource failed first, and why."""
+    what = f"it is {stack['StackStatus']}: {stack.get('StackStatusReason', 'no reason given')}"
+    events = cloudformation.describe_stack_events(StackName=stack["StackName"])["StackEvents"]
+    for event in events:  # newest first
+        reason = event.get("ResourceStatusReason", "no reason given")
+        # What was cancelled because of another failure is not the cause.
+        if event.get("ResourceStatus", "").endswith("_FAILED") and "cancelled" not in reason:
+            resource = f"{event.get('LogicalResourceId')} ({event.get('ResourceType')})"
+            what = f"{resource} failed: {reason}"
+    return f"The stack {stack['StackName']} could not be deployed: {what}"
+
+
 def _put(engine: Engine, bucket: str, key: str, body: bytes) -> None:
     s3 = engine.client("s3")
     s3.create_bucket(Bucket=bucket)  # in us-east-1 it succeeds for a bucket that is one's own
     s3.put_object(Bucket=bucket, Key=key, Body=body)
 
 
-def _reserve_concurrency(
-    engine: Engine,
-    cloudformation: "CloudFormationClient",
-    stack_name: str,
-    template: Mapping[str, Any],
-) -> None:
-    for logical_id, reserved in local_template.reserved_concurrency(template).items():
-        resource = cloudformation.describe_stack_resource(
-            StackName=stack_name, LogicalResourceId=logical_id
-        )["StackResourceDetail"]
-        engine.client("lambda").put_function_concurrency(
-            FunctionName=resource["PhysicalResourceId"], ReservedConcurrentExecutions=reserved
-        )
-
-
-def _remove_failed_creation(cloudformation: "CloudFormationClient", stack_name: str) -> None:
-    stack = _describe(cloudformation, stack_name)
-    if stack is not None and stack["StackStatus"] in _REPLACEABLE:
-        cloudformation.delete_stack(StackName=stack_name)
-        _wait(cloudformation, stack_name)
-
-
-def _create_or_update(
-    engine: Engine,
-    cloudformation: "CloudFormationClient",
-    stack_name: str,
-    template: Mapping[str, Any],
-    parameters: Mapping[str, str],
-) -> None:
-    text = json.dumps(template, separators=(",", ":"))
-    arguments: dict[str, Any] = {
-        "StackName": stack_name,
-        "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
-        "Parameters": [
-            {"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()
-        ],
-    }
-    if len(text.encode()) <= MAX_INLINE_TEMPLATE_BYTES:
-        arguments["TemplateBody"] = text
-    else:
-        _put(engine, "hangup-templates", "template.json", text.encode())
-        arguments["TemplateURL"] = (
-            f"https://s3.{REGION}.amazonaws.com/hangup-templates/template.json"
-        )
-    try:
-        if _describe(cloudformation, stack_name) is None:
-            cloudformation.create_stack(**arguments)
-        else:
-            cloudformation.update_stack(**arguments)
-    except ClientError as error:
-        reason = error.response["Error"].get("Message", str(error))
-        if "No updates are to be performed" not in reason:
-            raise LocalStackError(f"The stack {stack_name} was refused: {reason}") from error
-
-
-def _describe(cloudformation: "CloudFormationClient", stack_name: str) -> "StackTypeDef | None":
-    """Return the stack, or None if there is none of that name (or only a deleted one)."""
-    try:
-        stack = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]
-    except ClientError as error:
-        if error.response["Error"].get("Code") == "ValidationError":
-            return None
-        raise
-    return None if stack["StackStatus"] == "DELETE_COMPLETE" else stack
-
-
-def _wait(cloudformation: "CloudFormationClient", stack_name: str) -> "StackTypeDef":
-    """Wait until the stack has stopped changing, and return it; a deleted one as it was."""
-    deadline = time.monotonic() + MAX_DEPLOY_S
-    stack = last = _describe(cloudformation, stack_name)
-    while stack is not None and stack["StackStatus"].endswith("_IN_PROGRESS"):
-        if time.monotonic() > deadline:
-            raise LocalStackError(
-                f"The stack {stack_name} is still {stack['StackStatus']} after "
-                f"{MAX_DEPLOY_S:.0f} s; see the engine's log."
-            )
-        time.sleep(POLL_S)
-        last = stack
-        stack = _describe(cloudformation, stack_name)
-    found = stack or last
-    if found is None:
-        raise LocalStackError(f"The stack {stack_name} disappeared while it was being deployed.")
-    return found
-
-
-def _failure(cloudformation: "CloudFormationClient", stack: "StackTypeDef") -> str:
-    """Return which resource failed first, and why."""
-    name = stack["StackName"]
-    events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
-    # Newest first. What was cancelled because of another failure is no cause.
-    for event in reversed(events):
-        reason = event.get("ResourceStatusReason", "")
-        if event.get("ResourceStatus", "").endswith("_FAILED") and "cancelled" not in reason:
-            return (
-                f"The stack {name} could not be deployed: {event.get('LogicalResourceId')} "
-                f"({event.get('ResourceType')}) failed: {reason or 'no reason given'}"
-            )
-    return (
-        f"The stack {name} could not be deployed: it is {stack['StackStatus']}: "
-        f"{stack.get('StackStatusReason', 'no reason given')}"
+def _reserve_concurrency(engine: Engine, stack_name: str, logical_id: str, reserved: int) -> None:
+    resource = engine.client("cloudformation").describe_stack_resource(
+        StackName=stack_name, LogicalResourceId=logical_id
+    )["StackResourceDetail"]
+    engine.client("lambda").put_function_concurrency(
+        FunctionName=resource["PhysicalResourceId"], ReservedConcurrentExecutions=reserved
     )

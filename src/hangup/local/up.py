@@ -18,11 +18,11 @@ from hangup.aws.deployment import DeployedStack, stack_outputs
 from hangup.core.connection import DurationMs, EpochMs
 from hangup.core.timing import LOOK_AHEAD_S
 from hangup.errors import BackendError, LocalStackError
-from hangup.local.client import client
+from hangup.local.demo.clients import join_url
 from hangup.local.deploy import Deployment, deploy, packaged_template
-from hangup.local.engine import HOST, Engine, answers
-from hangup.local.feed import Feed
-from hangup.local.participants import join_url
+from hangup.local.log_tail import LogTail
+from hangup.local.ministack.aws_client import aws_client
+from hangup.local.ministack.engine import HOST, Engine, answers
 from hangup.sessions.model import Role
 from hangup.sessions.tokens import mint_join_token
 
@@ -40,15 +40,19 @@ _SESSION: Final = "demo"
 _TOKEN_HOURS: Final = 12
 _LOOK_EVERY_S: Final = 1.0
 _ANSWERS_WITHIN_S: Final = 10.0
-"""Also where the machine is busy: a stack that runs is not to be taken for another."""
+"""Enough for a busy machine: a stack that runs must not be taken for another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Note:
-    """What a run leaves beside its state, for the next run and for ``hangup token --local``."""
+class _LastRun:
+    """What a run leaves beside its state, for the next run and for the commands with --local."""
 
     port: int
     join_secret_arn: str
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://{HOST}:{self.port}"
 
 
 def run_up(  # noqa: PLR0913 - the command's options
@@ -61,17 +65,17 @@ def run_up(  # noqa: PLR0913 - the command's options
     program: str = "hangup",
     python: str = shlex.quote(sys.executable),
 ) -> None:
-    """Run the stack and tell ``say`` what happens on it, until interrupted.
+    """Run the stack and report to ``say`` what happens on it, until interrupted.
 
-    ``precise`` is ``HangupStack``'s: closes come to the second. Without ``port`` it is that of the
-    last run, or 4566, or a free one if that is taken. ``program`` and ``python`` are what one types
-    here to call the command line and this interpreter, quoted for a shell. Raises
-    ``LocalStackError`` if the stack cannot start or ends by itself, and lets ``KeyboardInterrupt``
+    ``precise`` is that of ``HangupStack``: closes come to the second. Without ``port`` it is that
+    of the last run, or 4566, or a free one if that is taken. ``program`` and ``python`` are what
+    one types here to call the command line and this interpreter, quoted for a shell. Raise
+    ``LocalStackError`` if the stack cannot start or ends by itself, and let ``KeyboardInterrupt``
     through once everything is stopped and saved.
     """
-    note = _read_note(state_dir)
+    last_run = _read_last_run(state_dir)
     if port is None:
-        port = note.port if note else _PREFERRED_PORT
+        port = last_run.port if last_run else _PREFERRED_PORT
         port = port if _is_free(port) else 0
     say("Starting an AWS emulator on this machine (loopback only) ...")
     log_file = state_dir / "engine.log"
@@ -82,18 +86,19 @@ def run_up(  # noqa: PLR0913 - the command's options
             parameters={"IdleTimeoutSeconds": str(idle_timeout_s)},
             template=packaged_template(precise=precise),
         )
-        _write_note(state_dir, _Note(port=engine.port, join_secret_arn=stack.join_secret_arn))
+        this_run = _LastRun(port=engine.port, join_secret_arn=stack.join_secret_arn)
+        _last_run_file(state_dir).write_text(json.dumps(asdict(this_run)) + "\n")
         for line in _welcome(
             engine, stack, idle_timeout_s=idle_timeout_s, program=program, python=python
         ):
             say(line)
-        feed = Feed(engine, stack)
+        log_tail = LogTail(engine, stack)
         while engine.running:
             try:
-                for line in feed.news():
+                for line in log_tail.new_lines():
                     say(line)
             except (BotoCoreError, ClientError):
-                # The usual reason is the end of the engine, and what comes below says so better.
+                # The usual reason is the end of the engine, which the error below explains better.
                 if engine.running:
                     raise
             time.sleep(_LOOK_EVERY_S)
@@ -103,55 +108,54 @@ def run_up(  # noqa: PLR0913 - the command's options
 def local_join_secret(state_dir: Path = STATE_DIR) -> str:
     """Return the join secret of the stack that ``run_up`` runs from ``state_dir``.
 
-    Raises ``LocalStackError`` if none runs.
+    Raise ``LocalStackError`` if none runs.
     """
-    with _running(state_dir) as note:
-        return _secret(client("secretsmanager", f"http://{HOST}:{note.port}"), note.join_secret_arn)
+    with _running(state_dir) as run:
+        return _secret(aws_client("secretsmanager", run.endpoint), run.join_secret_arn)
 
 
 def local_stack(state_dir: Path = STATE_DIR) -> DeployedStack:
     """Return the stack that ``run_up`` runs from ``state_dir``.
 
-    Raises ``LocalStackError`` if none runs.
+    Raise ``LocalStackError`` if none runs.
     """
-    with _running(state_dir) as note:
-        endpoint = f"http://{HOST}:{note.port}"
-        outputs = stack_outputs(client("cloudformation", endpoint), _STACK)
-        if outputs["JoinSecretArn"] != note.join_secret_arn:
-            raise _another(note.port, "its stack is of another folder")
+    with _running(state_dir) as run:
+        outputs = stack_outputs(aws_client("cloudformation", run.endpoint), _STACK)
+        if outputs["JoinSecretArn"] != run.join_secret_arn:
+            raise _not_ours(run, "its stack is of another folder")
         return DeployedStack(
             outputs=outputs,
-            dynamodb=client("dynamodb", endpoint),
-            functions=client("lambda", endpoint),
-            management=client("apigatewaymanagementapi", outputs["ManagementEndpoint"]),
-            queues=client("sqs", endpoint),
+            dynamodb=aws_client("dynamodb", run.endpoint),
+            functions=aws_client("lambda", run.endpoint),
+            management=aws_client("apigatewaymanagementapi", outputs["ManagementEndpoint"]),
+            queues=aws_client("sqs", run.endpoint),
         )
 
 
 @contextmanager
-def _running(state_dir: Path) -> Iterator[_Note]:
-    """Yield the note of a stack that seems to run; whoever asks it finds out whether it does.
+def _running(state_dir: Path) -> Iterator[_LastRun]:
+    """Yield the last run if its stack seems to run; turn errors of what is asked into a sentence.
 
-    The port may be somebody else's by now, another emulator's say, who answers anything.
+    The port may belong to another service by now, another emulator say, which answers anything.
     """
-    note = _read_note(state_dir)
-    if note is None or _is_free(note.port):
+    run = _read_last_run(state_dir)
+    if run is None or _is_free(run.port):
         raise LocalStackError("No local stack runs from this folder; start it with: hangup up")
-    # The clients would wait for minutes for somebody who says nothing.
-    if not answers(note.port, within_s=_ANSWERS_WITHIN_S):
-        raise _another(note.port, "it does not answer like one")
+    # Without this the clients would wait for minutes for a service that never answers.
+    if not answers(run.port, within_s=_ANSWERS_WITHIN_S):
+        raise _not_ours(run, "it does not answer like one")
     try:
-        yield note
+        yield run
     except (BackendError, BotoCoreError, ClientError) as error:
-        raise _another(note.port, str(error)) from error
+        raise _not_ours(run, str(error)) from error
     except (ResponseParserError, LookupError, AttributeError) as error:
-        # The last is what botocore meets in JSON that is no object.
-        raise _another(note.port, "it answers something else") from error
+        # botocore raises the last for JSON that is not an object.
+        raise _not_ours(run, "it answers something else") from error
 
 
-def _another(port: int, why: str) -> LocalStackError:
+def _not_ours(run: _LastRun, why: str) -> LocalStackError:
     return LocalStackError(
-        f"What listens on port {port} is not the local stack of this folder ({why}); start it "
+        f"What listens on port {run.port} is not the local stack of this folder ({why}); start it "
         "with: hangup up"
     )
 
@@ -174,19 +178,19 @@ def _welcome(
     how = " and a queue for what falls due" if stack.close_queue_url else ""
     yield f"Up: idle timeout {idle_timeout_s} s, one sweep a minute{how}. Ctrl-C stops it."
     if how and idle_timeout_s < LOOK_AHEAD_S:
-        yield f"Below {LOOK_AHEAD_S} s a close may be late by a minute: no sweep was there before."
-    yield ""
-    yield f"WebSocket URL        {stack.web_socket_url}"
-    yield f"Management endpoint  {stack.management_endpoint}"
-    yield f"Join token           {token}"
-    yield f"                     (speaker of session {_SESSION!r}, for {_TOKEN_HOURS} hours)"
-    yield ""
-    yield "Connect with either of:"
-    yield f"  {python} -m websockets {shlex.quote(url)}"
-    yield f"  npx wscat -c {shlex.quote(url)}"
-    yield 'and type {"action": "heartbeat"} now and then, or be hung up on.'
-    yield f"Another token: {program} token --local --session {_SESSION} --role listener"
-    yield ""
+        yield f"Below {LOOK_AHEAD_S} s closes may be a minute late: no sweep looks ahead in time."
+    yield f"""
+WebSocket URL        {stack.web_socket_url}
+Management endpoint  {stack.management_endpoint}
+Join token           {token}
+                     (speaker of session {_SESSION!r}, for {_TOKEN_HOURS} hours)
+
+Connect with either of:
+  {python} -m websockets {shlex.quote(url)}
+  npx wscat -c {shlex.quote(url)}
+and type {{"action": "heartbeat"}} now and then: a silent client is closed.
+Another token: {program} token --local --session {_SESSION} --role listener
+"""
 
 
 def _is_free(port: int) -> bool:
@@ -195,16 +199,15 @@ def _is_free(port: int) -> bool:
         return probe.connect_ex((HOST, port)) != 0
 
 
-def _read_note(state_dir: Path) -> _Note | None:
+def _last_run_file(state_dir: Path) -> Path:
+    return state_dir / "last_run.json"
+
+
+def _read_last_run(state_dir: Path) -> _LastRun | None:
+    file = _last_run_file(state_dir)
     try:
-        return _Note(**json.loads((state_dir / "last_run.json").read_text()))
+        return _LastRun(**json.loads(file.read_text()))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
-        raise LocalStackError(
-            f"{state_dir}/last_run.json is damaged; remove it and start again"
-        ) from error
-
-
-def _write_note(state_dir: Path, note: _Note) -> None:
-    (state_dir / "last_run.json").write_text(json.dumps(asdict(note)) + "\n")
+        raise LocalStackError(f"{file} is damaged; remove it and start again") from error

@@ -1,4 +1,4 @@
-"""What the local engine mends in MiniStack, with real functions and WebSockets."""
+"""What the local engine patches in MiniStack, with real functions and WebSockets."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from hangup.errors import LocalStackError
 from hangup.local.deploy import Deployment, deploy
-from hangup.local.engine import Engine
+from hangup.local.ministack.engine import Engine
 from tests.support.engine_stack import (
     alarm,
     close_code,
@@ -172,8 +172,8 @@ def test_reason_of_a_function_that_cannot_start_is_in_its_log(engine: Engine) ->
         logGroupName=f"/aws/lambda/{broken.connect_function}"
     )["events"]
     assert any("No module named 'nothing'" in event["message"] for event in events)
-    mended = deploy(engine, template=template_without_alarms(), code=code(), stack_name="B")
-    answer = invoke(engine, mended.connect_function, {}, "RequestResponse")
+    repaired = deploy(engine, template=template_without_alarms(), code=code(), stack_name="B")
+    answer = invoke(engine, repaired.connect_function, {}, "RequestResponse")
     assert json.loads(answer["Payload"].read()) == "done"
 
 

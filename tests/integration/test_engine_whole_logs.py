@@ -1,6 +1,6 @@
 """An invocation's log is whole when it is done, with MiniStack's own workers and its own reading.
 
-Each test runs in a process of its own, because the mends change MiniStack for good. The thread that
+Each test runs in a process of its own, because the patch changes MiniStack for good. The thread that
 reads a worker's output gets little time there: each line takes it 20 ms, four times as long as
 MiniStack waits for one.
 """
@@ -20,10 +20,10 @@ ENGINE = """
 import io, json, sys, time, zipfile
 from ministack.core import lambda_runtime
 
-handler, timeout_s, mended, events = json.loads(sys.argv[1])
-if mended:
-    from hangup.local import engine_functions
-    engine_functions.install()
+handler, timeout_s, patched, events = json.loads(sys.argv[1])
+if patched:
+    from hangup.local.ministack.patches import whole_logs
+    whole_logs.install()
 
 def read_slowly(worker):
     for line in worker._proc.stderr:
@@ -60,11 +60,11 @@ def handler(event, context):
 
 
 def invoke(
-    handler: str, events: list[Any], tmp_path: Path, *, timeout_s: int = 30, mended: bool = True
+    handler: str, events: list[Any], tmp_path: Path, *, timeout_s: int = 30, patched: bool = True
 ) -> list[tuple[str, list[str], float]]:
     """Return status, lines of the log and seconds of one invocation after the other."""
     answer = subprocess.run(
-        [sys.executable, "-P", "-c", ENGINE, json.dumps([handler, timeout_s, mended, events])],
+        [sys.executable, "-P", "-c", ENGINE, json.dumps([handler, timeout_s, patched, events])],
         capture_output=True,
         text=True,
         timeout=60,
@@ -81,8 +81,8 @@ def of_sweep(event: int) -> list[str]:
 
 
 def test_ministack_alone_leaves_the_end_of_a_log_behind(tmp_path: Path) -> None:
-    # When this fails, MiniStack has mended it, and engine_output may go.
-    (_, first, _), (_, second, _) = invoke(SWEEP, [1, 2], tmp_path, mended=False)
+    # When this fails, MiniStack has put it right, and the patch whole_logs may go.
+    (_, first, _), (_, second, _) = invoke(SWEEP, [1, 2], tmp_path, patched=False)
     assert first == of_sweep(1)[:1]
     assert second[: len(of_sweep(1)) - 1] == of_sweep(1)[1:]
 

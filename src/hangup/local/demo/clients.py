@@ -16,11 +16,12 @@ from hangup.core.connection import DurationMs, EpochMs
 from hangup.sessions.model import Role
 from hangup.sessions.tokens import mint_join_token
 
-__all__ = ["Participant", "join_url"]
+__all__ = ["Client", "join_url"]
 
 _TOKEN_LIFETIME_MS: Final = DurationMs(3_600_000)
 _OPEN_TIMEOUT_S: Final = 20
 _ANSWER_TIMEOUT_S: Final = 15
+_ABNORMAL_CLOSE: Final = 1006
 
 
 def join_url(web_socket_url: str, *, session_id: str, role: Role, token: str) -> str:
@@ -30,10 +31,11 @@ def join_url(web_socket_url: str, *, session_id: str, role: Role, token: str) ->
 
 
 @dataclass(slots=True, eq=False)
-class Participant:
-    """One client of the local stack; ``tell`` hears of every message it gets and of its close.
+class Client:
+    """One client of the local stack.
 
-    A participant that talks sends ``action`` every ``interval_s`` seconds.
+    While it talks it sends ``action`` every ``interval_s`` seconds. ``on_event`` is called with
+    the ``type`` of every message that it receives, and with "closed" at the end.
     """
 
     name: str
@@ -41,14 +43,14 @@ class Participant:
     role: Role
     action: str = "heartbeat"
     interval_s: float = 1.0
-    tell: Callable[["Participant", str], None] = lambda _who, _what: None
+    on_event: Callable[["Client", str], None] = lambda _client, _event: None
     received: list[Mapping[str, object]] = field(default_factory=list)
     close_code: int | None = None
     silent_since_ms: EpochMs | None = None
     _socket: ClientConnection | None = None
     _reader: "asyncio.Task[None] | None" = None
     _talker: "asyncio.Task[None] | None" = None
-    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _happened: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def is_open(self) -> bool:
@@ -65,14 +67,14 @@ class Participant:
             lifetime_ms=_TOKEN_LIFETIME_MS,
         )
         url = join_url(web_socket_url, session_id=self.session_id, role=self.role, token=token)
-        # No protocol pings: API Gateway answers none, and they are no activity.
+        # No protocol pings: API Gateway answers none, and they do not count as activity.
         self._socket = await connect(
             url, ping_interval=None, open_timeout=_OPEN_TIMEOUT_S, close_timeout=2, proxy=None
         )
         self._reader = asyncio.create_task(self._read(self._socket))
 
     def talk(self) -> None:
-        """Send something now and then from here on."""
+        """Send a message every ``interval_s`` seconds from now on."""
         self.silent_since_ms = None
         self._talker = asyncio.create_task(self._keep_talking())
 
@@ -80,8 +82,7 @@ class Participant:
         """Send nothing more; the socket stays open."""
         if self._talker is not None:
             self._talker.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._talker
+            await asyncio.wait({self._talker})
             self._talker = None
         self.silent_since_ms = _now_ms()
 
@@ -96,10 +97,10 @@ class Participant:
 
     async def is_answered(self) -> bool:
         """Say whether a heartbeat sent now is acknowledged."""
-        before = self._acknowledgements()
+        before = len(self.messages("heartbeatAck"))
         try:
             await self.say("heartbeat")
-            await self.wait_for(lambda: self._acknowledgements() > before)
+            await self.wait_for(lambda: len(self.messages("heartbeatAck")) > before)
         except (ConnectionClosed, TimeoutError):
             return False
         return True
@@ -107,11 +108,11 @@ class Participant:
     async def wait_for(
         self, condition: Callable[[], bool], *, timeout_s: float = _ANSWER_TIMEOUT_S
     ) -> None:
-        """Return once ``condition`` holds; it is looked at whenever something was received."""
+        """Return once ``condition`` holds; it is checked whenever something was received."""
         async with asyncio.timeout(timeout_s):
             while not condition():
-                self._news.clear()
-                await self._news.wait()
+                self._happened.clear()
+                await self._happened.wait()
 
     async def wait_closed(self, *, timeout_s: float = _ANSWER_TIMEOUT_S) -> int | None:
         """Return the close code once the other side has closed."""
@@ -123,7 +124,7 @@ class Participant:
         return [message for message in self.received if message.get("type") == kind]
 
     def vanish(self) -> None:
-        """Be gone without a word: no close frame, the way a phone loses its network."""
+        """Drop the connection without a close frame, as a phone does that loses its network."""
         if self._talker is not None:
             self._talker.cancel()
         if self._socket is not None:
@@ -139,26 +140,24 @@ class Participant:
             await self._reader
 
     async def _read(self, socket: ClientConnection) -> None:
-        try:
+        # An abnormal close has a code as well, read below like that of a normal one.
+        with contextlib.suppress(ConnectionClosed):
             async for text in socket:
                 message = json.loads(text)
                 self.received.append(message)
-                self._news.set()
-                self.tell(self, str(message.get("type")))
-        except ConnectionClosed:
-            pass  # an abnormal close; its code is read below like that of a normal one
-        self.close_code = socket.close_code or 1006
-        self._news.set()
-        self.tell(self, "closed")
+                self._report(str(message.get("type")))
+        self.close_code = socket.close_code or _ABNORMAL_CLOSE
+        self._report("closed")
+
+    def _report(self, event: str) -> None:
+        self._happened.set()
+        self.on_event(self, event)
 
     async def _keep_talking(self) -> None:
         with contextlib.suppress(ConnectionClosed):
             while True:
                 await self.say(self.action)
                 await asyncio.sleep(self.interval_s)
-
-    def _acknowledgements(self) -> int:
-        return len(self.messages("heartbeatAck"))
 
 
 def _now_ms() -> EpochMs:

@@ -14,26 +14,27 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Final, Self
 
 from hangup.errors import LocalStackError
-from hangup.local.alarms import evaluate_alarms
-from hangup.local.client import ROOT, Credentials, client
+from hangup.local.ministack.aws_client import ROOT, Credentials, aws_client
+from hangup.local.ministack.patches.alarms import evaluate_alarms
 
-__all__ = ["Engine", "answers"]
+__all__ = ["HOST", "Engine", "answers"]
 
 HOST: Final = "127.0.0.1"
 MAX_START_S: Final = 30.0
 MAX_STOP_S: Final = 15.0
-"""More than the process allows itself (``engine_process.MAX_STOP_S``), so it ends by itself."""
+"""More than the process allows itself (``process.MAX_STOP_S``), so it ends by itself."""
 MAX_LOCK_WAIT_S: Final = 6.0
 POLL_S: Final = 0.03
 LOG_LINES: Final = 12
 """Lines of the engine's log in an error."""
 
+_MAX_PORT: Final = 65_535
 
-class Engine:
+
+class Engine(contextlib.AbstractContextManager["Engine"]):
     """A running MiniStack. ``with Engine.start() as engine:`` stops it at the end.
 
     It also ends by itself when this process does, even by SIGKILL, and takes its Lambda workers
@@ -66,38 +67,28 @@ class Engine:
         log, which is otherwise lost. Raise LocalStackError if the port or the state is taken, a
         file cannot be written or the engine does not answer.
         """
-        with _listener(port) as listener, _locked(state_dir) as lock:
-            run_dir = Path(tempfile.mkdtemp(prefix="hangup-"))
-            log = log_file or run_dir / "engine.log"
-            bound_port: int = listener.getsockname()[1]
-            environment = _environment(bound_port, run_dir, state_dir, enforce_iam=enforce_iam)
-            try:
-                log.parent.mkdir(parents=True, exist_ok=True)
-                with log.open("wb") as output:
-                    process = _spawn(listener, lock, output, run_dir, environment)
-            except OSError as error:
-                shutil.rmtree(run_dir, ignore_errors=True)
-                raise LocalStackError(f"The local stack could not be started: {error}") from error
-            except BaseException:
-                shutil.rmtree(run_dir, ignore_errors=True)
-                raise
-        engine = cls(process, port=bound_port, run_dir=run_dir, log_file=log)
-        try:
+        with contextlib.ExitStack() as undo:  # also after Ctrl-C: nothing may stay behind
+            with _listener(port) as listener, _locked(state_dir) as lock:
+                run_dir = Path(tempfile.mkdtemp(prefix="hangup-"))
+                undo.callback(shutil.rmtree, run_dir, ignore_errors=True)
+                log = log_file or run_dir / "engine.log"
+                bound_port: int = listener.getsockname()[1]
+                environment = _environment(bound_port, run_dir, state_dir, enforce_iam=enforce_iam)
+                try:
+                    log.parent.mkdir(parents=True, exist_ok=True)
+                    with log.open("wb") as output:
+                        process = _spawn(listener, lock, output, run_dir, environment)
+                except OSError as error:
+                    raise LocalStackError(
+                        f"The local stack could not be started: {error}"
+                    ) from error
+            engine = cls(process, port=bound_port, run_dir=run_dir, log_file=log)
+            undo.callback(engine.stop)
             engine._wait_until_ready()
-        except BaseException:  # also Ctrl-C: nothing may stay behind
-            engine.stop()
-            raise
+            undo.pop_all()
         return engine
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop()
 
     @property
@@ -112,7 +103,7 @@ class Engine:
 
         ``apigatewaymanagementapi`` needs ``endpoint_url``: the deployment's management endpoint.
         """
-        return client(service, endpoint_url or self.endpoint, credentials)
+        return aws_client(service, endpoint_url or self.endpoint, credentials)
 
     def evaluate_alarms(self) -> None:
         """Evaluate every alarm now, instead of within the next two seconds."""
@@ -147,39 +138,27 @@ class Engine:
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + MAX_START_S
-        while time.monotonic() < deadline:
-            if _has_ended(self._process.pid):
-                raise LocalStackError(f"The local stack did not start. Its log:\n{self.log_tail()}")
-            if answers(self.port):
-                return
+        while not answers(self.port):
+            ended = not self.running
+            if ended or time.monotonic() > deadline:
+                what = "start" if ended else f"answer within {MAX_START_S:.0f} s"
+                raise LocalStackError(
+                    f"The local stack did not {what}. Its log:\n{self.log_tail()}"
+                )
             time.sleep(POLL_S)
-        raise LocalStackError(
-            f"The local stack did not answer within {MAX_START_S:.0f} s. "
-            f"Its log:\n{self.log_tail()}"
-        )
 
 
 def _listener(port: int) -> socket.socket:
     """Bind the engine's socket here, so that its port is known before anything reads it."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if not 0 <= port <= _MAX_PORT:
+        raise LocalStackError(f"invalid port {port}: choose one from 1024 to {_MAX_PORT}.")
     try:
-        listener.bind((HOST, port))
-        # Listening at once: with SO_REUSEADDR two sockets that do not listen may share a port.
-        listener.listen(1024)
-    except OverflowError:
-        listener.close()
-        raise LocalStackError(f"{port} is no port: choose one from 1024 to 65535.") from None
+        return socket.create_server((HOST, port), backlog=1024)
     except OSError as error:
-        listener.close()
+        why = f"cannot be opened ({os.strerror(error.errno or 0)}):"
         if error.errno == errno.EADDRINUSE:
-            raise LocalStackError(
-                f"Port {port} on {HOST} is taken: stop what listens there, or choose another port."
-            ) from None
-        raise LocalStackError(
-            f"Port {port} on {HOST} cannot be opened ({error.strerror}): choose another port."
-        ) from error
-    return listener
+            why = "is taken: stop what listens there, or"
+        raise LocalStackError(f"Port {port} on {HOST} {why} choose another port.") from error
 
 
 def _environment(
@@ -213,11 +192,9 @@ def _environment(
             "S3_PERSIST": "1",
             "S3_DATA_DIR": str(state / "s3"),
         }
-    # Where Python itself is found by it, nothing would start without.
-    for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"):
-        if name in os.environ:
-            environment[name] = os.environ[name]
-    return environment
+    # Where Python itself is found by them, nothing would start without.
+    libraries = {"LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"} & os.environ.keys()
+    return environment | {name: os.environ[name] for name in libraries}
 
 
 @contextlib.contextmanager
@@ -261,10 +238,9 @@ def _spawn(
     run_dir: Path,
     environment: dict[str, str],
 ) -> "subprocess.Popen[bytes]":
-    inherited = [listener.fileno(), *([lock.fileno()] if lock else [])]
     return subprocess.Popen(  # noqa: S603 - our own module
         [
-            *(sys.executable, "-P", "-m", "hangup.local.engine_process"),
+            *(sys.executable, "-P", "-m", "hangup.local.ministack.process"),
             *("--socket-fd", str(listener.fileno())),
             *("--parent-pid", str(os.getpid())),
             *("--run-dir", str(run_dir)),
@@ -273,7 +249,7 @@ def _spawn(
         stdout=output,
         stderr=output,
         env=environment,
-        pass_fds=inherited,
+        pass_fds=[listener.fileno(), *([lock.fileno()] if lock else [])],
         start_new_session=True,  # Ctrl-C is for the parent, which ends the engine in order
     )
 

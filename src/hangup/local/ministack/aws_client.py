@@ -10,7 +10,7 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
-__all__ = ["ACCOUNT", "REGION", "ROOT", "Credentials", "client"]
+__all__ = ["ACCOUNT", "REGION", "ROOT", "Credentials", "aws_client"]
 
 REGION: Final = "us-east-1"
 ACCOUNT: Final = "000000000000"
@@ -31,7 +31,7 @@ ROOT: Final = Credentials(access_key_id="test", secret_access_key="test")  # noq
 _lock = threading.Lock()
 
 
-def client(service: str, endpoint_url: str, credentials: Credentials = ROOT) -> Any:  # noqa: ANN401
+def aws_client(service: str, endpoint_url: str, credentials: Credentials = ROOT) -> Any:  # noqa: ANN401
     """Return a boto3 client of ``service``; calls give up after seconds, not minutes."""
     with _lock:  # making a client is not thread-safe, using one is
         return cast("Any", _session()).client(

@@ -8,21 +8,23 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from hangup.local.deploy import Deployment
-from hangup.local.engine import Engine
+from hangup.local.ministack.engine import Engine
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_logs import CloudWatchLogsClient
 
-__all__ = ["Event", "Feed", "in_order", "in_words"]
+__all__ = ["LogEvent", "LogTail", "in_order", "in_words"]
 
-Event = tuple[int, str, str]
+LogEvent = tuple[int, str, str]
 """A line of a log: the epoch milliseconds at which it was stored, its stream, its text."""
 
 _OVERLAP_MS: Final = 5_000
-"""How far back each look goes again: a line may be written after a later one was read."""
+"""How far back each look reads again: a line may be stored after a later one was read."""
 
-_BORING: Final = frozenset({"activity recorded"})
+_NOISE: Final = ("START ", "END ", "REPORT ", "INIT_START ")
+"""How the lines begin that Lambda itself writes around an invocation."""
+_NOT_SHOWN: Final = frozenset({"activity recorded"})
 _SHOWN: Final = (
     "connectionId",
     "connectionIds",
@@ -35,12 +37,12 @@ _SHOWN: Final = (
 )
 _CLOSES: Final = ("closed", "gone", "closeFailures", "handoverFailures")
 _COUNTS: Final = ("checked", "idle", *_CLOSES)
-_OF_QUEUED: Final = ("checked", "queued", "queueFailures")
-_OF_RECEIVED: Final = ("received", "claimsLost", *_CLOSES)
+_COUNTS_QUEUED: Final = ("checked", "queued", "queueFailures")
+_COUNTS_RECEIVED: Final = ("received", "claimsLost", *_CLOSES)
 
 
-class Feed:
-    """The log lines of all functions that were written since the feed was made, each once."""
+class LogTail:
+    """The log lines of all functions that were written since this was made, each once."""
 
     def __init__(self, engine: Engine, stack: Deployment) -> None:
         self._logs: CloudWatchLogsClient = engine.client("logs")
@@ -50,39 +52,40 @@ class Feed:
             stack.message_function,
             stack.disconnect_function,
             stack.timeout_function,
-            *([stack.close_function] if stack.close_function else []),
+            stack.close_function,
         )
         self._groups = [
             functions.get_function_configuration(FunctionName=name)["LoggingConfig"]["LogGroup"]
             for name in names
+            if name
         ]
         self._since_ms = time.time_ns() // 1_000_000
-        self._told: set[Event] = set()
+        self._seen = set[LogEvent]()
 
-    def news(self) -> Iterator[str]:
-        """Yield what has been logged since the last call, oldest first."""
-        events: list[Event] = []
+    def new_lines(self) -> Iterator[str]:
+        """Yield in words what has been logged since the last call, oldest first."""
+        # Known by their content: MiniStack gives events no id.
+        events = dict.fromkeys(self._events())
+        new = [event for event in events if event not in self._seen]
+        self._since_ms = max(self._since_ms, time.time_ns() // 1_000_000 - _OVERLAP_MS)
+        self._seen = {e for e in self._seen.union(new) if e[0] >= self._since_ms}
+        for at_ms, message in in_order(new):
+            words = in_words(message)
+            if words is not None:
+                clock = datetime.fromtimestamp(at_ms / 1000).astimezone()
+                yield f"{clock:%H:%M:%S}  {words}"
+
+    def _events(self) -> Iterator[LogEvent]:
         for group in self._groups:
             pages = self._logs.get_paginator("filter_log_events").paginate(
                 logGroupName=group, startTime=self._since_ms
             )
             for page in pages:
                 for found in page["events"]:
-                    # Known by its content: MiniStack gives events no id.
-                    event = (found["timestamp"], found["logStreamName"], found["message"])
-                    if event not in self._told:
-                        self._told.add(event)
-                        events.append(event)
-        self._since_ms = max(self._since_ms, time.time_ns() // 1_000_000 - _OVERLAP_MS)
-        self._told = {event for event in self._told if event[0] >= self._since_ms}
-        for at_ms, message in in_order(events):
-            words = in_words(message)
-            if words is not None:
-                clock = datetime.fromtimestamp(at_ms / 1000).astimezone()
-                yield f"{clock:%H:%M:%S}  {words}"
+                    yield found["timestamp"], found["logStreamName"], found["message"]
 
 
-def in_order(events: Iterable[Event]) -> list[tuple[int, str]]:
+def in_order(events: Iterable[LogEvent]) -> list[tuple[int, str]]:
     """Return when each line was written, in epoch milliseconds, and the line, oldest first.
 
     MiniStack stores all lines of an invocation with the time at which it ended, so a line's own
@@ -112,28 +115,22 @@ def _own_time_ms(message: str) -> int | None:
 
 
 def in_words(message: str) -> str | None:
-    """Return a log line of Hangup's in words, or as it is; None for what need not be shown."""
+    """Return a log line of Hangup in words, any other as it is; None for what is not shown."""
     try:
         line: Any = json.loads(message)
     except ValueError:
-        # What Lambda itself writes around an invocation; the rest is a traceback or a print.
-        noise = ("START ", "END ", "REPORT ", "INIT_START ")
-        return None if message.startswith(noise) or not message.strip() else message.rstrip()
-    if not isinstance(line, dict) or "_aws" in line or line.get("message") in _BORING:
+        # The rest is a traceback or a print.
+        return None if message.startswith(_NOISE) or not message.strip() else message.rstrip()
+    if not isinstance(line, dict) or "_aws" in line or line.get("message") in _NOT_SHOWN:
         return None
-    return f"{line.get('message', '')}{_details(line)}"
+    counts = [f"{line.get(name, 0)} {name}" for name in _counts(line)]
+    details = counts or [f"{name}={line[name]}" for name in _SHOWN if line.get(name) is not None]
+    return f"{line.get('message', '')}{': ' if details else ''}{', '.join(details)}"
 
 
-def _details(line: Mapping[str, object]) -> str:
+def _counts(line: Mapping[str, object]) -> Sequence[str]:
     if "received" in line:
-        return _counted(line, _OF_RECEIVED)
+        return _COUNTS_RECEIVED
     if line.get("queued") or line.get("queueFailures"):
-        return _counted(line, _OF_QUEUED)
-    if "checked" in line:
-        return _counted(line, _COUNTS)
-    shown = [f"{name}={line[name]}" for name in _SHOWN if line.get(name) is not None]
-    return ": " + ", ".join(shown) if shown else ""
-
-
-def _counted(line: Mapping[str, object], names: Sequence[str]) -> str:
-    return ": " + ", ".join(f"{line.get(name, 0)} {name}" for name in names)
+        return _COUNTS_QUEUED
+    return _COUNTS if "checked" in line else ()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hangup.local.deploy import packaged_template
-from hangup.local.template import prepared, reserved_concurrency
+from hangup.local.ministack.template import prepared, reserved_concurrency
 from tests.support.templates import Resources
 
 

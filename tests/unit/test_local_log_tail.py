@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hangup.local.feed import in_order, in_words
+from hangup.local.log_tail import in_order, in_words
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ def test_lines_without_a_time_stay_behind_the_one_before_them() -> None:
 def test_what_is_printed_before_the_first_line_with_a_time_stays_before_it() -> None:
     events = [(AT_MS + 720, "sweep", text) for text in ("a warning", CLOSING, SWEPT)]
     cleaned_up = (AT_MS + 720, "cleanup", CLEANED_UP)
-    told = ["a warning", CLOSING, CLEANED_UP, SWEPT]
-    assert [text for _, text in in_order([*events, cleaned_up])] == told
+    lines = ["a warning", CLOSING, CLEANED_UP, SWEPT]
+    assert [text for _, text in in_order([*events, cleaned_up])] == lines
 
 
 def test_lines_without_any_time_are_as_old_as_they_were_stored() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hangup.local.metrics import Datum, embedded_metrics
+from hangup.local.ministack.patches.embedded_metrics import Datum, embedded_metrics
 
 
 def _document(**changes: object) -> dict[str, Any]:
