@@ -1,4 +1,4 @@
-"""Check and redrive on the deployed stack: what is really broken is found, mended and replayed.
+"""Check and redrive on the deployed stack: what is really broken is found, repaired and replayed.
 
 Both run with a role that has the permissions that ``hangup.ops.wiring`` lists, and no others.
 """
@@ -101,7 +101,7 @@ def reader(stack: Stack, *more: tuple[list[str], str]) -> DeployedStack:
     )
 
 
-def mender(stack: Stack) -> DeployedStack:
+def repairer(stack: Stack) -> DeployedStack:
     write = ["dynamodb:UpdateItem", "dynamodb:DeleteItem"]
     connections, sessions = tables(stack)
     return reader(
@@ -150,16 +150,16 @@ def find(stack: DeployedStack, *, pause_ms: DurationMs = PAUSE_MS) -> CheckRepor
         return check.find()
 
 
-def mend(stack: DeployedStack) -> tuple[CheckReport, Sequence[RepairResult]]:
+def repair(stack: DeployedStack) -> tuple[CheckReport, Sequence[RepairResult]]:
     with check_of(
         stack, log=RecordingLog(), progress=lambda _line: None, pause_ms=SHORT_PAUSE_MS
     ) as check:
-        return check.mend(check.find())
+        return check.repair(check.find())
 
 
 @pytest.fixture(autouse=True)
 def _what_other_tests_left(stack: Stack) -> None:
-    report, _ = mend(mender(stack))
+    report, _ = repair(repairer(stack))
     assert report.broken == ()
     # Nobody is connected, but cleanups may be under way; they are not this test's.
     asyncio.run(eventually(lambda: not any(stack.connections.scan_all_connections()), within_s=60))
@@ -184,7 +184,7 @@ def listener_of(stack: Stack, session_id: str) -> str:
     return next(iter(stack.sessions.listeners(session_id))).connection_id
 
 
-def test_every_kind_of_breakage_is_found_and_mended(stack: Stack) -> None:
+def test_every_kind_of_breakage_is_found_and_repaired(stack: Stack) -> None:
     connections, sessions = stack.deployed.connections_table, stack.deployed.sessions_table
 
     async def play() -> None:
@@ -225,9 +225,9 @@ def test_every_kind_of_breakage_is_found_and_mended(stack: Stack) -> None:
             assert len(report.broken) == 5
             assert ghost.connection_id in str(report.broken)
 
-            report, tried = await asyncio.to_thread(mend, mender(stack))
+            report, tried = await asyncio.to_thread(repair, repairer(stack))
             assert report.broken == ()
-            assert [mended.failure for mended in tried] == [None] * 5
+            assert [result.failure for result in tried] == [None] * 5
             assert stack.connections.get(ghost.connection_id) is None
             assert stack.listener_count(haunted.session_id) == 1
             assert stack.listener_count(miscounted.session_id) == 2
@@ -242,7 +242,7 @@ def test_every_kind_of_breakage_is_found_and_mended(stack: Stack) -> None:
     asyncio.run(play())
 
 
-def test_a_reader_cannot_mend(stack: Stack) -> None:
+def test_a_reader_cannot_repair(stack: Stack) -> None:
     async def play() -> None:
         async with stack.session(listeners=1) as (speaker, _):
             update(
@@ -251,10 +251,10 @@ def test_a_reader_cannot_mend(stack: Stack) -> None:
                 {"sessionId": speaker.session_id},
                 listenerCount=9,
             )
-            report, tried = await asyncio.to_thread(mend, reader(stack))
+            report, tried = await asyncio.to_thread(repair, reader(stack))
             assert [broken.kind for broken in report.broken] == [Kind.WRONG_COUNT]
-            assert all("AccessDenied" in str(mended.failure) for mended in tried)
-            report, _ = await asyncio.to_thread(mend, mender(stack))
+            assert all("AccessDenied" in str(result.failure) for result in tried)
+            report, _ = await asyncio.to_thread(repair, repairer(stack))
             assert report.broken == ()
 
     asyncio.run(play())
@@ -368,9 +368,9 @@ def test_the_commands_find_the_stack_that_runs_here(stack: Stack, tmp_path: Path
     found = hangup(tmp_path, "check")
     assert (found.returncode, found.stdout.partition(":")[0]) == (1, "ghost"), found
     assert found.stdout.endswith("hangup check --fix --local\n")
-    mended = hangup(tmp_path, "check", "--fix")
-    assert mended.returncode == 0, mended
-    assert mended.stdout.endswith("1 mended, nothing is broken now.\n")
+    repaired = hangup(tmp_path, "check", "--fix")
+    assert repaired.returncode == 0, repaired
+    assert repaired.stdout.endswith("1 repaired, nothing is broken now.\n")
     result = hangup(tmp_path, "check", "--json")
     assert (result.returncode, result.stderr) == (0, "")
     assert json.loads(result.stdout)["broken"] == []

@@ -147,7 +147,7 @@ class TestUsage:
     def test_whoever_stops_reading_ends_it_without_a_word(self) -> None:
         reads, writes = os.pipe()
         os.close(reads)
-        command = [sys.executable, "-m", "hangup.cli.app", "plan"]
+        command = [sys.executable, "-m", "hangup.cli", "plan"]
         done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, check=False)
         os.close(writes)
         assert (done.returncode, done.stderr) == (130, b"")

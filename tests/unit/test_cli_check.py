@@ -96,7 +96,7 @@ class TestCheck:
         assert err == ""
         assert aws.writes == []
 
-    def test_a_broken_stack_is_status_1_and_says_how_to_mend_it(
+    def test_a_broken_stack_is_status_1_and_says_how_to_repair_it(
         self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
     ) -> None:
         Tables(aws, count=7)
@@ -104,7 +104,7 @@ class TestCheck:
         out, err = capsys.readouterr()
         assert out.splitlines() == [
             "wrong count: session s1 has a listenerCount of 7, and 1 on record",
-            "1 broken among 2 connections and 1 session; mend it with: hangup check --fix",
+            "1 broken among 2 connections and 1 session; repair it with: hangup check --fix",
         ]
         assert err == "hangup: counting the listeners of 1 session again\n" * 2
         assert aws.writes == []
@@ -115,7 +115,7 @@ class TestCheck:
             (".venv/bin/hangup", ".venv/bin/hangup"),
             ("{here}/.venv/bin/hangup", ".venv/bin/hangup"),
             ("/opt/a b/hangup", "'/opt/a b/hangup'"),
-            ("{here}/src/hangup/cli.py", "{python} -m hangup.cli.app"),
+            ("{here}/src/hangup/cli/__main__.py", "{python} -m hangup.cli"),
             ("pytest", "hangup"),
         ],
     )
@@ -133,7 +133,7 @@ class TestCheck:
         Tables(aws, count=7)
         assert main(["check"]) == 1
         words = how.format(python=sys.executable)
-        assert capsys.readouterr().out.endswith(f"mend it with: {words} check --fix\n")
+        assert capsys.readouterr().out.endswith(f"repair it with: {words} check --fix\n")
 
     def test_says_it_short_where_the_program_is_on_the_path(
         self,
@@ -150,18 +150,18 @@ class TestCheck:
         monkeypatch.setenv("PATH", str(program.parent))
         Tables(aws, count=7)
         assert main(["check"]) == 1
-        assert capsys.readouterr().out.endswith("mend it with: hangup check --fix\n")
+        assert capsys.readouterr().out.endswith("repair it with: hangup check --fix\n")
 
-    def test_says_how_to_mend_the_stack_that_was_checked(
+    def test_says_how_to_repair_the_stack_that_was_checked(
         self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
     ) -> None:
         stack.name = "My-Hangup"
         Tables(aws, count=7)
         assert main(["check", "--stack", "My-Hangup"]) == 1
         out = capsys.readouterr().out
-        assert out.endswith("mend it with: hangup check --fix --stack My-Hangup\n")
+        assert out.endswith("repair it with: hangup check --fix --stack My-Hangup\n")
 
-    def test_mends_and_is_status_0(
+    def test_repairs_and_is_status_0(
         self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
     ) -> None:
         tables = Tables(aws, count=7)
@@ -169,17 +169,17 @@ class TestCheck:
         assert tables.items["the-SessionsTable"] == [session(1)]
         assert capsys.readouterr().out.splitlines() == [
             "wrong count: session s1 has a listenerCount of 7, and 1 on record",
-            "Checked 2 connections and 1 session: 1 mended, nothing is broken now.",
+            "Checked 2 connections and 1 session: 1 repaired, nothing is broken now.",
         ]
 
-    def test_what_is_not_mended_is_status_1(
+    def test_what_is_not_repaired_is_status_1(
         self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
     ) -> None:
         Tables(aws, count=7)
         aws.fail("UpdateItem", status=400, code="AccessDeniedException")
         assert main(["check", "--fix"]) == 1
         out = capsys.readouterr().out
-        assert "not mended: session s1" in out
+        assert "not repaired: session s1" in out
         assert "AccessDenied" in out
         assert out.endswith("1 still broken among 2 connections and 1 session.\n")
 
@@ -196,15 +196,15 @@ class TestCheck:
             "connections": 2,
             "sessions": 1,
             "broken": [wrong],
-            "mended": [],
-            "notMended": [],
+            "repaired": [],
+            "notRepaired": [],
             "notJudged": [],
         }
         aws.fail("UpdateItem", status=400, code="AccessDeniedException", times=1)
         assert main(["check", "--json", "--fix"]) == 0
         result = json.loads(capsys.readouterr().out)
-        assert (result["broken"], result["mended"]) == ([], [wrong])
-        assert "AccessDenied" in result["notMended"][0]["why"]
+        assert (result["broken"], result["repaired"]) == ([], [wrong])
+        assert "AccessDenied" in result["notRepaired"][0]["why"]
 
     def test_names_the_sessions_that_it_could_not_judge(
         self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]

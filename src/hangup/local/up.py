@@ -3,7 +3,6 @@
 import json
 import shlex
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,10 +28,7 @@ from hangup.sessions.tokens import mint_join_token
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
-__all__ = ["STATE_DIR", "local_join_secret", "local_stack", "run_up"]
-
-STATE_DIR: Final = Path(".hangup")
-"""Where the stack's state is kept between runs, below the current folder."""
+__all__ = ["local_join_secret", "local_stack", "run_up"]
 
 _PREFERRED_PORT: Final = 4566
 _STACK: Final = "Hangup"
@@ -58,17 +54,17 @@ class _LastRun:
 def run_up(  # noqa: PLR0913 - the command's options
     say: Callable[[str], None],
     *,
-    port: int | None = None,
-    idle_timeout_s: int = 120,
-    precise: bool = False,
-    state_dir: Path = STATE_DIR,
-    program: str = "hangup",
-    python: str = shlex.quote(sys.executable),
+    port: int | None,
+    idle_timeout_s: int,
+    precise: bool,
+    state_dir: Path,
+    program: str,
+    python: str,
 ) -> None:
     """Run the stack and report to ``say`` what happens on it, until interrupted.
 
     ``precise`` is that of ``HangupStack``: closes come to the second. Without ``port`` it is that
-    of the last run, or 4566, or a free one if that is taken. ``program`` and ``python`` are what
+    of the last run, or 4566, or a free one if that is taken. The state is kept in ``state_dir``. ``program`` and ``python`` are what
     one types here to call the command line and this interpreter, quoted for a shell. Raise
     ``LocalStackError`` if the stack cannot start or ends by itself, and let ``KeyboardInterrupt``
     through once everything is stopped and saved.
@@ -105,7 +101,7 @@ def run_up(  # noqa: PLR0913 - the command's options
         raise LocalStackError(f"The local stack has ended. Its log:\n{engine.log_tail()}")
 
 
-def local_join_secret(state_dir: Path = STATE_DIR) -> str:
+def local_join_secret(state_dir: Path) -> str:
     """Return the join secret of the stack that ``run_up`` runs from ``state_dir``.
 
     Raise ``LocalStackError`` if none runs.
@@ -114,7 +110,7 @@ def local_join_secret(state_dir: Path = STATE_DIR) -> str:
         return _secret(aws_client("secretsmanager", run.endpoint), run.join_secret_arn)
 
 
-def local_stack(state_dir: Path = STATE_DIR) -> DeployedStack:
+def local_stack(state_dir: Path) -> DeployedStack:
     """Return the stack that ``run_up`` runs from ``state_dir``.
 
     Raise ``LocalStackError`` if none runs.

@@ -117,8 +117,8 @@ class Check:
             unsettled=tuple(sorted(unsettled)),
         )
 
-    def mend(self, report: CheckReport) -> tuple[CheckReport, Sequence[RepairResult]]:
-        """Mend what a report names, and look again, until nothing is broken or mending fails.
+    def repair(self, report: CheckReport) -> tuple[CheckReport, Sequence[RepairResult]]:
+        """Repair what a report names, and check again, until nothing is broken or repairs fail.
 
         Return the last look's report, and everything that was tried.
         """
@@ -307,17 +307,17 @@ class Check:
 
 
 def in_words(
-    report: CheckReport, tried: Sequence[RepairResult], *, fixed: bool, mend_with: str
+    report: CheckReport, tried: Sequence[RepairResult], *, fixed: bool, repair_with: str
 ) -> str:
-    """Return what a check came to; ``mend_with`` is the command that mends what is left."""
+    """Return what a check came to; ``repair_with`` is the command that repairs the rest."""
     read = f"{_some(report.connections, 'connection')} and {_some(report.sessions, 'session')}"
-    broken, mended = len(report.broken), sum(one.failure is None for one in tried)
+    broken, repaired = len(report.broken), sum(one.failure is None for one in tried)
     if broken and fixed:
         result = f"{broken} still broken among {read}."
     elif broken:
-        result = f"{broken} broken among {read}; mend it with: {mend_with}"
-    elif mended:
-        result = f"Checked {read}: {mended} mended, nothing is broken now."
+        result = f"{broken} broken among {read}; repair it with: {repair_with}"
+    elif repaired:
+        result = f"Checked {read}: {repaired} repaired, nothing is broken now."
     else:
         result = f"Checked {read}: nothing is broken."
     if report.unsettled:
@@ -332,12 +332,12 @@ def findings_as_json(report: CheckReport, tried: Sequence[RepairResult]) -> dict
         "connections": report.connections,
         "sessions": report.sessions,
         "broken": [{"kind": str(one.kind), "what": str(one)} for one in report.broken],
-        "mended": [
+        "repaired": [
             {"kind": str(one.broken.kind), "what": str(one.broken)}
             for one in tried
             if one.failure is None
         ],
-        "notMended": [
+        "notRepaired": [
             {"kind": str(one.broken.kind), "what": str(one.broken), "why": one.failure}
             for one in tried
             if one.failure is not None

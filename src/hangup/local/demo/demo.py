@@ -157,10 +157,10 @@ async def _sweep_until_closed(stage: _Stage) -> list[Mapping[str, Any]]:
             raise LocalStackError(f"After {_MAX_SWEEPS} sweeps these are still connected: {names}")
         counts = await asyncio.to_thread(_sweep, stage)
         sweeps.append(counts)
-        result = f"{counts['idle']} idle for more than {IDLE_TIMEOUT_S} s, {counts['closed']} closed"
-        if stage.stack.close_queue_url:
-            result = f"{counts['queued']} queued until their deadline"
-        stage.narrate(f"A sweep checks {counts['checked']} connections: {result}.")
+        idle = f"{counts['idle']} idle for more than {IDLE_TIMEOUT_S} s, {counts['closed']} closed"
+        queued = f"{counts['queued']} queued until their deadline"
+        found = queued if stage.stack.close_queue_url else idle
+        stage.narrate(f"A sweep checks {counts['checked']} connections: {found}.")
         await asyncio.sleep(_SWEEP_EVERY_S)
     return sweeps
 

@@ -1,0 +1,57 @@
+"""``hangup check``."""
+
+import argparse
+import json
+import shlex
+from typing import Final
+
+from hangup.cli.options import add_stack, same_stack, stack_of
+from hangup.cli.output import StderrLog, say, say_aside
+from hangup.cli.shell import this_program
+from hangup.ops.wiring import check_of
+from hangup.sessions.check import findings_as_json, in_words
+
+__all__ = ["add_to"]
+
+_DESCRIPTION: Final = """\
+Find inconsistent records in a deployed stack: records whose connection is gone,
+listeners without a session, sessions without a speaker or with a wrong
+listenerCount, and claims that have expired. It reads both tables and asks API
+Gateway about each connection. What looks inconsistent is read again some seconds
+later, because the stack is in use meanwhile.
+
+exit status: 0 if nothing is broken, or all of it is repaired; 1 otherwise
+"""
+_EXAMPLES: Final = """\
+examples:
+  hangup check
+  hangup check --fix --stack My-Hangup
+  hangup check --local --json
+"""
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Describe the command to its parser."""
+    parser.description, parser.epilog = _DESCRIPTION, _EXAMPLES
+    parser.add_argument("--fix", action="store_true", help="repair what is broken, and check again")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    add_stack(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    with check_of(stack_of(options), log=StderrLog(), progress=say_aside) as check:
+        found = check.find()
+        report, tried = check.repair(found) if options.fix else (found, ())
+    if options.json:
+        say(json.dumps(findings_as_json(report, tried), indent=2))
+    else:
+        for broken in found.broken:
+            say(f"{broken.kind}: {broken}")
+        for result in tried:
+            if result.failure is not None:
+                say(f"not repaired: {result.broken}: {result.failure}")
+        repair = shlex.join(["check", "--fix", *same_stack(options)])
+        repair_with = f"{this_program()} {repair}"
+        say(in_words(report, tried, fixed=options.fix, repair_with=repair_with))
+    return 1 if report.broken else 0

@@ -1,0 +1,99 @@
+"""The options that several commands have, and what they lead to."""
+
+import argparse
+import importlib.util
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from hangup.aws.deployment import DeployedStack, deployed_join_secret, deployed_stack
+from hangup.errors import LocalStackError
+
+__all__ = [
+    "STATE_DIR",
+    "add_precise",
+    "add_stack",
+    "join_secret_of",
+    "require_local_parts",
+    "same_stack",
+    "stack_of",
+    "whole_number",
+]
+
+STATE_DIR: Final = Path(".hangup")
+"""Where `hangup up` keeps its state, below the current folder."""
+
+_STACK: Final = "Hangup"
+
+
+def whole_number(at_least: int, at_most: int) -> Callable[[str], int]:
+    """Return a parser of an option's value: digits only, both bounds included."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not at_least <= int(text) <= at_most:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a whole number from {at_least} to {at_most}"
+            )
+        return int(text)
+
+    return parse
+
+
+def add_precise(parser: argparse.ArgumentParser) -> None:
+    """Add ``--precise``."""
+    parser.add_argument(
+        "--precise",
+        action="store_true",
+        help="close to the second, by a queue, instead of to the minute",
+    )
+
+
+def add_stack(parser: argparse.ArgumentParser) -> None:
+    """Add ``--stack`` and ``--local``, of which one says where the stack is."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--stack",
+        default=_STACK,
+        metavar="NAME",
+        help=f"name of the CloudFormation stack on AWS (default: {_STACK})",
+    )
+    where.add_argument(
+        "--local", action="store_true", help="the stack that `hangup up` runs in this folder"
+    )
+
+
+def same_stack(options: argparse.Namespace) -> Sequence[str]:
+    """Return the options that lead to the same stack again."""
+    if options.local:
+        return ["--local"]
+    return [] if options.stack == _STACK else ["--stack", options.stack]
+
+
+def stack_of(options: argparse.Namespace) -> DeployedStack:
+    """Return the stack that the options name.
+
+    Raise ``BackendError`` or ``LocalStackError`` if there is no such reference stack.
+    """
+    if not options.local:
+        return deployed_stack(options.stack)
+    require_local_parts()
+    from hangup.local.up import local_stack  # noqa: PLC0415 - its parts are an extra
+
+    return local_stack(STATE_DIR)
+
+
+def join_secret_of(options: argparse.Namespace) -> str:
+    """Return the join secret of the stack that the options name; raise as ``stack_of`` does."""
+    if not options.local:
+        return deployed_join_secret(options.stack)
+    require_local_parts()
+    from hangup.local.up import local_join_secret  # noqa: PLC0415 - its parts are an extra
+
+    return local_join_secret(STATE_DIR)
+
+
+def require_local_parts() -> None:
+    """Raise ``LocalStackError`` unless the extra ``local`` is installed."""
+    if importlib.util.find_spec("ministack") is None:
+        raise LocalStackError("this needs the local stack: pip install 'hangup[local]'")
