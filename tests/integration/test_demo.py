@@ -81,7 +81,7 @@ def engine_of(process: "subprocess.Popen[str]") -> Engine:
             if "hangup.local.ministack.process" in words and str(process.pid) in words:
                 found = re.search(r"GATEWAY_PORT=(\d+)", _read(pid, "environ"))
                 assert found is not None
-                run_dir = Path(words[words.index("--run-dir") + 1])
+                run_dir = Path(words[words.index(str(process.pid)) + 1])
                 return Engine(pid=pid, port=int(found.group(1)), run_dir=run_dir)
         time.sleep(0.05)
     pytest.fail("the demo has started no engine")

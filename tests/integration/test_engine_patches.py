@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from hangup.errors import LocalStackError
 from hangup.local.deploy import Deployment, deploy
 from hangup.local.ministack.engine import Engine
+from hangup.local.ministack.patches.alarms import evaluate_alarms
 from tests.support.engine_stack import (
     alarm,
     close_code,
@@ -149,7 +150,7 @@ def test_output_of_a_secret_is_its_arn(deployment: Deployment) -> None:
 def test_alarm_rings_and_recovers(engine: Engine, deployment: Deployment) -> None:
     until(lambda: alarm(engine, "failing") == "OK")
     invoke(engine, deployment.connect_function, {"fail": "loudly"}, "RequestResponse")
-    engine.evaluate_alarms()
+    evaluate_alarms(engine.client("cloudwatch"))
     assert alarm(engine, "failing") == "ALARM"
     until(lambda: alarm(engine, "failing") == "OK")
 
@@ -157,7 +158,7 @@ def test_alarm_rings_and_recovers(engine: Engine, deployment: Deployment) -> Non
 def test_alarm_rings_for_missing_data_and_recovers(engine: Engine, deployment: Deployment) -> None:
     until(lambda: alarm(engine, "silent") == "ALARM")
     invoke(engine, deployment.connect_function, {"emit": 0}, "RequestResponse")
-    engine.evaluate_alarms()
+    evaluate_alarms(engine.client("cloudwatch"))
     assert alarm(engine, "silent") == "OK"
     until(lambda: alarm(engine, "silent") == "ALARM")
 

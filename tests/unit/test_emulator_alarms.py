@@ -1,13 +1,17 @@
 """The rule by which the local stack's alarms change state."""
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from hangup.local.ministack.patches.alarms import Sample, State, next_state
+from hangup.local.ministack.patches import alarms
+from hangup.local.ministack.patches.alarms import State
 
 if TYPE_CHECKING:
-    from mypy_boto3_cloudwatch.type_defs import MetricAlarmTypeDef
+    from mypy_boto3_cloudwatch.type_defs import DatapointTypeDef, MetricAlarmTypeDef
+
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
 
 
 def _alarm(**changes: object) -> "MetricAlarmTypeDef":
@@ -23,14 +27,20 @@ def _alarm(**changes: object) -> "MetricAlarmTypeDef":
     return cast("MetricAlarmTypeDef", alarm | changes)
 
 
-def _sample(age_s: float, *values: float) -> Sample:
-    return Sample(
-        age_s=age_s,
-        count=len(values),
-        total=sum(values),
-        minimum=min(values),
-        maximum=max(values),
-    )
+def _sample(age_s: float, *values: float) -> "DatapointTypeDef":
+    return {
+        "Timestamp": NOW - timedelta(seconds=age_s),
+        "SampleCount": len(values),
+        "Sum": sum(values),
+        "Minimum": min(values),
+        "Maximum": max(values),
+    }
+
+
+def next_state(
+    alarm: "MetricAlarmTypeDef", samples: "list[DatapointTypeDef]", current: State
+) -> State:
+    return alarms.next_state(alarm, samples, current, now=NOW)
 
 
 def test_rings_above_the_threshold_and_not_at_it() -> None:

@@ -24,13 +24,7 @@ def _document(**changes: object) -> dict[str, Any]:
 
 
 def _datum(value: float, **dimensions: str) -> Datum:
-    return Datum(
-        namespace="Hangup",
-        name="ConnectionTimeout",
-        value=value,
-        unit="Count",
-        dimensions=dimensions,
-    )
+    return ("Hangup", "ConnectionTimeout", value, "Count", dimensions)
 
 
 def test_reads_metrics_among_other_lines() -> None:
@@ -39,18 +33,19 @@ def test_reads_metrics_among_other_lines() -> None:
 
 
 def test_reads_every_value_of_an_array_and_a_single_number() -> None:
-    assert [d.value for d in embedded_metrics(json.dumps(_document(ConnectionTimeout=[1, 0])))] == [
-        1,
-        0,
-    ]
-    assert [d.value for d in embedded_metrics(json.dumps(_document(ConnectionTimeout=3)))] == [3]
+    for values, expected in (([1, 0], [1, 0]), (3, [3])):
+        document = _document(ConnectionTimeout=values)
+        found = [value for _, _, value, _, _ in embedded_metrics(json.dumps(document))]
+        assert found == expected
 
 
 def test_keeps_the_unit_of_each_metric() -> None:
     document = _document(CloseLateness=[12.0, 700.0])
     directive = document["_aws"]["CloudWatchMetrics"][0]
     directive["Metrics"].append({"Name": "CloseLateness", "Unit": "Milliseconds"})
-    found = [(d.name, d.unit, d.value) for d in embedded_metrics(json.dumps(document))]
+    found = [
+        (name, unit, value) for _, name, value, unit, _ in embedded_metrics(json.dumps(document))
+    ]
     assert found == [
         ("ConnectionTimeout", "Count", 2),
         ("CloseLateness", "Milliseconds", 12),

@@ -11,8 +11,6 @@ from hangup.cli.shell import this_program
 from hangup.ops.wiring import check_of
 from hangup.sessions.check import findings_as_json, in_words
 
-__all__ = ["add_to"]
-
 _DESCRIPTION: Final = """\
 Find inconsistent records in a deployed stack: records whose connection is gone,
 listeners without a session, sessions without a speaker or with a wrong

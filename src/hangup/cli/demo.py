@@ -6,8 +6,6 @@ from typing import Final
 from hangup.cli.options import add_precise, require_local_parts
 from hangup.cli.output import say
 
-__all__ = ["add_to"]
-
 _DESCRIPTION: Final = """\
 Run the stack on this machine with an idle timeout of 4 seconds. Connect eight
 real WebSocket clients, let three of them fall silent, and check what became of

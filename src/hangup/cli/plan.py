@@ -5,8 +5,6 @@ import argparse
 from hangup.cli.output import say
 from hangup.planner.command import DESCRIPTION, EPILOG, add_options, plan_text
 
-__all__ = ["add_to"]
-
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Describe the command to its parser."""

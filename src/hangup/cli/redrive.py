@@ -7,8 +7,6 @@ from hangup.cli.options import add_stack, stack_of
 from hangup.cli.output import say
 from hangup.ops.wiring import redrive_of
 
-__all__ = ["add_to"]
-
 _DESCRIPTION: Final = """\
 Replay the cleanups that Lambda gave up after its last attempt: invoke the
 disconnect function again with each event in the queue of failed cleanups. An

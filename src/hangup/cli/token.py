@@ -11,8 +11,6 @@ from hangup.sessions.model import Role
 from hangup.sessions.requests import parse_join
 from hangup.sessions.tokens import mint_join_token
 
-__all__ = ["add_to"]
-
 _DESCRIPTION: Final = """\
 Print a join token. Whoever has it may join one session in one role until it
 expires, so treat it as a password. It is signed with the join secret of a

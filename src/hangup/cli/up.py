@@ -8,8 +8,6 @@ from hangup.cli.output import say
 from hangup.cli.shell import python_as_typed, this_program
 from hangup.core.limits import MAX_CONNECTION_S
 
-__all__ = ["add_to"]
-
 _DESCRIPTION: Final = """\
 Run the stack on this machine, on 127.0.0.1, until Ctrl-C. It sweeps once a
 minute, as on AWS. It prints how to connect, and then what happens.

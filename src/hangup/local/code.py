@@ -16,22 +16,18 @@ __all__ = ["lambda_zip", "object_key"]
 
 _LEFT_OUT: Final = frozenset({"cdk", "cli", "local", "ops", "planner", "testing"})
 """Top-level parts of the package that never run in Lambda."""
-_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
-"""The date of every member, so that equal content makes equal bytes: zip's earliest."""
 
 
 def lambda_zip() -> bytes:
     """Return the zip of the installed ``hangup`` package without what only the laptop needs."""
     package = Path(hangup.__file__).parent
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    # Some installers give files the date 0, which zip cannot express.
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
         for path in sorted(package.rglob("*.py")):
             within = path.relative_to(package)
             if within.parts[0] not in _LEFT_OUT:
-                member = zipfile.ZipInfo(f"{package.name}/{within.as_posix()}", _EPOCH)
-                member.compress_type = zipfile.ZIP_DEFLATED
-                member.external_attr = 0o644 << 16
-                archive.writestr(member, path.read_bytes())
+                archive.write(path, package.name / within)
     return buffer.getvalue()
 
 

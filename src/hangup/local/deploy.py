@@ -63,13 +63,7 @@ def packaged_template(*, precise: bool = False) -> dict[str, Any]:
     ``precise`` is that of ``HangupStack``: with a queue, closes come to the second.
     """
     name = "template-precise.json" if precise else "template.json"
-    try:
-        text = (resources.files("hangup.local") / name).read_text()
-    except FileNotFoundError:
-        raise LocalStackError(
-            "The package has no CloudFormation template; run: make synth"
-        ) from None
-    template: dict[str, Any] = json.loads(text)
+    template: dict[str, Any] = json.loads((resources.files("hangup.local") / name).read_text())
     return template
 
 

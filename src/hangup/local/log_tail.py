@@ -93,10 +93,8 @@ def in_order(events: Iterable[LogEvent]) -> list[tuple[int, str]]:
     its stream, or if none before it has one, with the first that has.
     """
     timed = [(stored_ms, stream, _own_time_ms(line), line) for stored_ms, stream, line in events]
-    last_ms: dict[str, int] = {}
-    for _, stream, own_ms, _ in timed:
-        if own_ms is not None:
-            last_ms.setdefault(stream, own_ms)
+    # Before the first line: that line's time. The first of a stream wins, being the last here.
+    last_ms = {stream: own_ms for _, stream, own_ms, _ in reversed(timed) if own_ms is not None}
     lines: list[tuple[int, str]] = []
     for stored_ms, stream, own_ms, message in timed:
         at_ms = last_ms.get(stream, stored_ms) if own_ms is None else own_ms

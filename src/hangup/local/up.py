@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["local_join_secret", "local_stack", "run_up"]
 
+_LAST_RUN: Final = "last_run.json"
 _PREFERRED_PORT: Final = 4566
 _STACK: Final = "Hangup"
 _SESSION: Final = "demo"
@@ -64,10 +65,10 @@ def run_up(  # noqa: PLR0913 - the command's options
     """Run the stack and report to ``say`` what happens on it, until interrupted.
 
     ``precise`` is that of ``HangupStack``: closes come to the second. Without ``port`` it is that
-    of the last run, or 4566, or a free one if that is taken. The state is kept in ``state_dir``. ``program`` and ``python`` are what
-    one types here to call the command line and this interpreter, quoted for a shell. Raise
-    ``LocalStackError`` if the stack cannot start or ends by itself, and let ``KeyboardInterrupt``
-    through once everything is stopped and saved.
+    of the last run, or 4566, or a free one if that is taken. The state is kept in ``state_dir``.
+    ``program`` and ``python`` are what one types here to call the command line and this
+    interpreter, quoted for a shell. Raise ``LocalStackError`` if the stack cannot start or ends by
+    itself, and let ``KeyboardInterrupt`` through once everything is stopped and saved.
     """
     last_run = _read_last_run(state_dir)
     if port is None:
@@ -83,7 +84,7 @@ def run_up(  # noqa: PLR0913 - the command's options
             template=packaged_template(precise=precise),
         )
         this_run = _LastRun(port=engine.port, join_secret_arn=stack.join_secret_arn)
-        _last_run_file(state_dir).write_text(json.dumps(asdict(this_run)) + "\n")
+        (state_dir / _LAST_RUN).write_text(json.dumps(asdict(this_run)) + "\n")
         for line in _welcome(
             engine, stack, idle_timeout_s=idle_timeout_s, program=program, python=python
         ):
@@ -195,12 +196,8 @@ def _is_free(port: int) -> bool:
         return probe.connect_ex((HOST, port)) != 0
 
 
-def _last_run_file(state_dir: Path) -> Path:
-    return state_dir / "last_run.json"
-
-
 def _read_last_run(state_dir: Path) -> _LastRun | None:
-    file = _last_run_file(state_dir)
+    file = state_dir / _LAST_RUN
     try:
         return _LastRun(**json.loads(file.read_text()))
     except FileNotFoundError:

@@ -1,9 +1,9 @@
 """Whether a demo went as promised: what clients saw, what the tables hold, what metrics say."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from hangup.aws.connections import DynamoDbConnections
@@ -14,17 +14,16 @@ from hangup.core.report import NAMESPACE
 from hangup.local.demo.clients import Client
 from hangup.local.deploy import Deployment
 from hangup.local.ministack.engine import Engine
+from hangup.local.waiting import comes_true
 from hangup.sessions.model import Role
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 __all__ = ["Check", "Metrics", "Observation", "check_demo"]
 
 _SETTLE_S: Final = 10.0
 """Cleanup and metrics follow the close asynchronously: how long a check waits until it holds."""
-_POLL_S: Final = 0.2
 _NORMAL_CLOSE: Final = 1000
 _MAX_LATENESS_MS: Final = 4_000
 """For a cold start, of all functions at once."""
@@ -61,7 +60,7 @@ def check_demo(engine: Engine, stack: Deployment, seen: Observation) -> list[Che
     of_metrics = _of_queue if stack.close_queue_url else _of_sweeps
     return [
         *_of_clients(seen),
-        *_of_tables(engine.client("dynamodb"), stack, seen),
+        *_of_tables(engine, stack, seen),
         *_of_closes(metrics, seen),
         *of_metrics(metrics, seen),
     ]
@@ -117,7 +116,8 @@ def _was_notified(client: Client) -> bool:
     )
 
 
-def _of_tables(dynamodb: "DynamoDBClient", stack: Deployment, seen: Observation) -> Iterator[Check]:
+def _of_tables(engine: Engine, stack: Deployment, seen: Observation) -> Iterator[Check]:
+    dynamodb = engine.client("dynamodb")
     connections = DynamoDbConnections(dynamodb, calls, stack.connections_table)
     sessions = DynamoDbSessions(
         dynamodb,
@@ -142,7 +142,7 @@ def _of_tables(dynamodb: "DynamoDBClient", stack: Deployment, seen: Observation)
         yield Check(
             text=f"session {session_id}: {'active' if active else 'ended'},"
             f" listenerCount {listeners}",
-            holds=_settles(_session_is, sessions, session_id, (active, listeners)),
+            holds=_settles(partial(_session_is, sessions, session_id, (active, listeners))),
         )
 
 
@@ -202,13 +202,8 @@ def _add_up(metrics: "Metrics", seen: Observation, counts: Mapping[str, str]) ->
     )
 
 
-def _settles(condition: Callable[..., bool], *arguments: object) -> bool:
-    deadline = time.monotonic() + _SETTLE_S
-    while not condition(*arguments):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL_S)
-    return True
+def _settles(condition: Callable[[], bool]) -> bool:
+    return comes_true(condition, within_s=_SETTLE_S)
 
 
 class Metrics:

@@ -98,12 +98,11 @@ class Client:
     async def is_answered(self) -> bool:
         """Say whether a heartbeat sent now is acknowledged."""
         before = len(self.messages("heartbeatAck"))
-        try:
+        with contextlib.suppress(ConnectionClosed, TimeoutError):
             await self.say("heartbeat")
             await self.wait_for(lambda: len(self.messages("heartbeatAck")) > before)
-        except (ConnectionClosed, TimeoutError):
-            return False
-        return True
+            return True
+        return False
 
     async def wait_for(
         self, condition: Callable[[], bool], *, timeout_s: float = _ANSWER_TIMEOUT_S

@@ -11,14 +11,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
 from hangup.errors import LocalStackError
 from hangup.local.ministack.aws_client import ROOT, Credentials, aws_client
-from hangup.local.ministack.patches.alarms import evaluate_alarms
+from hangup.local.waiting import comes_true
 
 __all__ = ["HOST", "Engine", "answers"]
 
@@ -27,7 +26,6 @@ MAX_START_S: Final = 30.0
 MAX_STOP_S: Final = 15.0
 """More than the process allows itself (``process.MAX_STOP_S``), so it ends by itself."""
 MAX_LOCK_WAIT_S: Final = 6.0
-POLL_S: Final = 0.03
 LOG_LINES: Final = 12
 """Lines of the engine's log in an error."""
 
@@ -105,17 +103,10 @@ class Engine(contextlib.AbstractContextManager["Engine"]):
         """
         return aws_client(service, endpoint_url or self.endpoint, credentials)
 
-    def evaluate_alarms(self) -> None:
-        """Evaluate every alarm now, instead of within the next two seconds."""
-        evaluate_alarms(self.client("cloudwatch"))
-
     def log_tail(self) -> str:
         """Return the last lines of the engine's log, indented; empty if there is none."""
-        try:
-            lines = self.log_file.read_text(errors="replace").splitlines()
-        except FileNotFoundError:
-            return ""
-        return "\n".join(f"  {line}" for line in lines[-LOG_LINES:])
+        log = self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+        return "\n".join(f"  {line}" for line in log.splitlines()[-LOG_LINES:])
 
     def stop(self) -> None:
         """End the engine and everything it started; harmless when it has ended already.
@@ -126,9 +117,7 @@ class Engine(contextlib.AbstractContextManager["Engine"]):
         if self._process.returncode is None:
             if self._process.stdin is not None:
                 self._process.stdin.close()  # the engine takes this for the end of its parent
-            deadline = time.monotonic() + MAX_STOP_S
-            while not _has_ended(self._process.pid) and time.monotonic() < deadline:
-                time.sleep(POLL_S)
+            comes_true(lambda: _has_ended(self._process.pid), within_s=MAX_STOP_S)
             # The leader is not collected yet, so its group's number cannot have been given to
             # anybody else. Its workers are in it.
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -137,15 +126,13 @@ class Engine(contextlib.AbstractContextManager["Engine"]):
         shutil.rmtree(self._run_dir, ignore_errors=True)
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + MAX_START_S
-        while not answers(self.port):
-            ended = not self.running
-            if ended or time.monotonic() > deadline:
-                what = "start" if ended else f"answer within {MAX_START_S:.0f} s"
-                raise LocalStackError(
-                    f"The local stack did not {what}. Its log:\n{self.log_tail()}"
-                )
-            time.sleep(POLL_S)
+        if not comes_true(lambda: not self.running or answers(self.port), within_s=MAX_START_S):
+            what = f"answer within {MAX_START_S:.0f} s"
+        elif not self.running:
+            what = "start"
+        else:
+            return
+        raise LocalStackError(f"The local stack did not {what}. Its log:\n{self.log_tail()}")
 
 
 def _listener(port: int) -> socket.socket:
@@ -216,19 +203,19 @@ def _locked(state_dir: Path | None) -> Iterator[IO[bytes] | None]:
             "start the stack in another folder."
         ) from error
     with lock:
-        deadline = time.monotonic() + MAX_LOCK_WAIT_S
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise LocalStackError(
-                        f"The state in {state_dir} is in use: stop the stack that uses it, or "
-                        "start this one in another folder."
-                    ) from None
-                time.sleep(POLL_S)
+        if not comes_true(lambda: _is_ours(lock), within_s=MAX_LOCK_WAIT_S):
+            raise LocalStackError(
+                f"The state in {state_dir} is in use: stop the stack that uses it, or start this "
+                "one in another folder."
+            )
         yield lock
+
+
+def _is_ours(lock: IO[bytes]) -> bool:
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 def _spawn(
@@ -241,9 +228,7 @@ def _spawn(
     return subprocess.Popen(  # noqa: S603 - our own module
         [
             *(sys.executable, "-P", "-m", "hangup.local.ministack.process"),
-            *("--socket-fd", str(listener.fileno())),
-            *("--parent-pid", str(os.getpid())),
-            *("--run-dir", str(run_dir)),
+            *(str(listener.fileno()), str(os.getpid()), str(run_dir)),
         ],
         stdin=subprocess.PIPE,
         stdout=output,
@@ -262,10 +247,10 @@ def _has_ended(pid: int) -> bool:
 def answers(port: int, *, within_s: float = 2.0) -> bool:
     """Return whether a port is that of an emulator, and it is ready."""
     connection = http.client.HTTPConnection(HOST, port, timeout=within_s)
-    try:
+    with (
+        contextlib.closing(connection),
+        contextlib.suppress(OSError, http.client.HTTPException),
+    ):
         connection.request("GET", "/_ministack/ready")
         return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    return False

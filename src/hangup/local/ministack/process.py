@@ -1,11 +1,11 @@
 """The engine's own process: MiniStack under uvicorn on a socket that the parent has bound.
 
-Started by ``engine.py`` as ``python -P -m hangup.local.ministack.process``; its standard input is a
-pipe that nothing is written to. When the parent closes it, or ends in whatever way, the pipe ends
-and so does this process, with every Lambda worker that it started.
+Started by ``engine.py`` as ``python -P -m hangup.local.ministack.process SOCKET_FD PARENT_PID
+RUN_DIR``; its standard input is a pipe that nothing is written to. When the parent closes it, or
+ends in whatever way, the pipe ends and so does this process, with every Lambda worker that it
+started.
 """
 
-import argparse
 import asyncio
 import logging
 import os
@@ -37,18 +37,6 @@ ALARM_INTERVAL_S: Final = 2.0
 PARENT_CHECK_S: Final = 1.0
 
 logger = logging.getLogger("hangup.local")
-
-
-class _Server(uvicorn.Server):
-    """A uvicorn server whose signals start the same orderly stop as the end of the parent."""
-
-    def __init__(self, config: uvicorn.Config, on_signal: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_signal = on_signal
-
-    def handle_exit(self, sig: int, frame: object) -> None:
-        del sig, frame
-        self._on_signal()
 
 
 class _Process:
@@ -83,7 +71,9 @@ class _Process:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=GRACE_S,
         )
-        server = _Server(config, request_stop)
+        server = uvicorn.Server(config)
+        # A signal starts the same orderly stop as the end of the parent.
+        server.handle_exit = lambda *_signal: request_stop()  # type: ignore[method-assign]
         _thread(self._watch_parent, request_stop)
         _thread(_watch_alarms, listener.getsockname()[1])
         _thread(queue_polling.poll_queues, threading.Event())
@@ -132,14 +122,10 @@ class _Process:
 
 def main() -> None:
     """Run until the parent's pipe ends."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--socket-fd", type=int, required=True)
-    parser.add_argument("--parent-pid", type=int, required=True)
-    parser.add_argument("--run-dir", type=Path, required=True)
-    arguments = parser.parse_args()
-    process = _Process(arguments.parent_pid, arguments.run_dir)
+    _, socket_fd, parent_pid, run_dir = sys.argv
+    process = _Process(int(parent_pid), Path(run_dir))
     try:
-        asyncio.run(process.serve(socket.socket(fileno=arguments.socket_fd)))
+        asyncio.run(process.serve(socket.socket(fileno=int(socket_fd))))
     except LocalStackError as error:
         logger.error("%s", error)
     except Exception:

@@ -16,6 +16,7 @@ What is changed on the way, and why, so that the template itself stays the one f
    there is no such second action), MiniStack takes them for two.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -31,7 +32,12 @@ _SECRET: Final = "AWS::SecretsManager::Secret"  # noqa: S105 - a type, no secret
 def prepared(template: Mapping[str, Any]) -> dict[str, Any]:
     """Return the template for MiniStack."""
     secrets = {k for k, r in template["Resources"].items() if r["Type"] == _SECRET}
-    result: dict[str, Any] = _with_secret_ids(dict(template), secrets)
+
+    def with_secret_id(node: dict[str, Any]) -> dict[str, Any]:
+        is_secret = len(node) == 1 and node.get("Ref") in secrets
+        return {"Fn::GetAtt": [node["Ref"], "Id"]} if is_secret else node
+
+    result: dict[str, Any] = json.loads(json.dumps(template), object_hook=with_secret_id)
     gone = {k for k, r in result["Resources"].items() if r["Type"] in _LEFT_OUT}
     resources = {k: r for k, r in result["Resources"].items() if k not in gone}
     for resource in resources.values():
@@ -57,14 +63,3 @@ def reserved_concurrency(template: Mapping[str, Any]) -> dict[str, int]:
         if resource["Type"] == _FUNCTION
         and "ReservedConcurrentExecutions" in resource["Properties"]
     }
-
-
-def _with_secret_ids(node: Any, secrets: set[str]) -> Any:  # noqa: ANN401 - JSON
-    """Return a deep copy in which every Ref of a secret asks for its ARN."""
-    if isinstance(node, dict):
-        if len(node) == 1 and node.get("Ref") in secrets:
-            return {"Fn::GetAtt": [node["Ref"], "Id"]}
-        return {key: _with_secret_ids(value, secrets) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_with_secret_ids(item, secrets) for item in node]
-    return node

@@ -61,12 +61,15 @@ def install() -> None:
         whole_logs,
     )
 
-    whole_logs.install()
-    failed_starts.install()
-    embedded_metrics.install()
-    invocation_metrics.install()
-    bounded_environments.install()
-    concurrent_routes.install()
-    connection_form.install()
-    message_before_close.install()
-    orderly_stop.install()
+    for patch in (
+        bounded_environments,
+        concurrent_routes,
+        connection_form,
+        embedded_metrics,
+        failed_starts,
+        invocation_metrics,
+        message_before_close,
+        orderly_stop,
+        whole_logs,
+    ):
+        patch.install()

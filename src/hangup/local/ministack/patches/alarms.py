@@ -12,29 +12,16 @@ missing; here exactly ``EvaluationPeriods`` periods count, ending now.
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
-    from mypy_boto3_cloudwatch.type_defs import MetricAlarmTypeDef
+    from mypy_boto3_cloudwatch.type_defs import DatapointTypeDef, MetricAlarmTypeDef
 
-__all__ = ["Sample", "State", "evaluate_alarms", "next_state"]
+__all__ = ["State", "evaluate_alarms", "next_state"]
 
 State = Literal["OK", "ALARM", "INSUFFICIENT_DATA"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """What one bucket of a metric holds, ``age_s`` seconds before now."""
-
-    age_s: float
-    count: float
-    total: float
-    minimum: float
-    maximum: float
-
 
 _COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "GreaterThanOrEqualToThreshold": operator.ge,
@@ -42,12 +29,12 @@ _COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "LessThanThreshold": operator.lt,
     "LessThanOrEqualToThreshold": operator.le,
 }
-_STATISTICS: Final[Mapping[str, Callable[[Sequence[Sample]], float]]] = {
-    "SampleCount": lambda samples: sum(s.count for s in samples),
-    "Sum": lambda samples: sum(s.total for s in samples),
-    "Average": lambda samples: sum(s.total for s in samples) / sum(s.count for s in samples),
-    "Minimum": lambda samples: min(s.minimum for s in samples),
-    "Maximum": lambda samples: max(s.maximum for s in samples),
+_STATISTICS: Final[Mapping[str, Callable[[Sequence["DatapointTypeDef"]], float]]] = {
+    "SampleCount": lambda points: sum(p["SampleCount"] for p in points),
+    "Sum": lambda points: sum(p["Sum"] for p in points),
+    "Average": lambda points: sum(p["Sum"] for p in points) / sum(p["SampleCount"] for p in points),
+    "Minimum": lambda points: min(p["Minimum"] for p in points),
+    "Maximum": lambda points: max(p["Maximum"] for p in points),
 }
 _RESOLUTION_S: Final = 1
 """Width of the buckets asked for, seconds; an alarm's periods are put together from them."""
@@ -62,17 +49,23 @@ def evaluate_alarms(cloudwatch: "CloudWatchClient") -> None:
                 _evaluate(cloudwatch, alarm)
 
 
-def next_state(alarm: "MetricAlarmTypeDef", samples: Sequence[Sample], current: State) -> State:
+def next_state(
+    alarm: "MetricAlarmTypeDef",
+    points: Sequence["DatapointTypeDef"],
+    current: State,
+    *,
+    now: datetime,
+) -> State:
     """Return the state that the alarm has now.
 
-    A sample belongs to the period ``age_s // Period``: periods end now, so that an alarm neither
+    A datapoint belongs to the period ``age // Period``: periods end now, so that an alarm neither
     waits for a full minute of the clock nor misses data at its turn.
     """
     breaches, statistic = _COMPARISONS[alarm["ComparisonOperator"]], _STATISTICS[alarm["Statistic"]]
     missing = alarm.get("TreatMissingData")
     breaching: list[bool] = []
     for period in range(alarm["EvaluationPeriods"]):
-        within = [s for s in samples if int(s.age_s // alarm["Period"]) == period]
+        within = [p for p in points if _age_s(p, now) // alarm["Period"] == period]
         if within:
             breaching.append(breaches(statistic(within), alarm["Threshold"]))
         elif missing in ("breaching", "notBreaching"):
@@ -82,6 +75,10 @@ def next_state(alarm: "MetricAlarmTypeDef", samples: Sequence[Sample], current: 
     needed = alarm.get("DatapointsToAlarm") or alarm["EvaluationPeriods"]
     # With "missing" and "ignore" the periods that have data decide alone, as on CloudWatch.
     return "ALARM" if sum(breaching) >= min(needed, len(breaching)) else "OK"
+
+
+def _age_s(point: "DatapointTypeDef", now: datetime) -> float:
+    return max(0.0, (now - point["Timestamp"]).total_seconds())
 
 
 def _evaluate(cloudwatch: "CloudWatchClient", alarm: "MetricAlarmTypeDef") -> None:
@@ -96,19 +93,8 @@ def _evaluate(cloudwatch: "CloudWatchClient", alarm: "MetricAlarmTypeDef") -> No
         Period=_RESOLUTION_S,
         Statistics=["SampleCount", "Sum", "Minimum", "Maximum"],
     )
-    samples = [
-        Sample(
-            age_s=max(0.0, (now - point["Timestamp"]).total_seconds()),
-            count=point["SampleCount"],
-            total=point["Sum"],
-            minimum=point["Minimum"],
-            maximum=point["Maximum"],
-        )
-        for point in answer["Datapoints"]
-    ]
-    current = alarm["StateValue"]
-    state = next_state(alarm, samples, current)
-    if state != current:
+    state = next_state(alarm, answer["Datapoints"], alarm["StateValue"], now=now)
+    if state != alarm["StateValue"]:
         cloudwatch.set_alarm_state(
             AlarmName=alarm["AlarmName"],
             StateValue=state,

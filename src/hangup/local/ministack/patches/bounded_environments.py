@@ -7,12 +7,9 @@ once would start fifty, which takes two cores half a minute. Its own bound
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable
 from typing import Any, Final
 
 from ministack.services import lambda_svc
-
-__all__ = ["install"]
 
 MAX_ENVIRONMENTS: Final = 4
 """Execution environments of one function."""
@@ -23,12 +20,7 @@ second call of itself would otherwise wait forever."""
 
 def install() -> None:
     """Bound what the dispatcher runs at once."""
-    lambda_svc._execute_function_dispatch = _bounded(  # noqa: SLF001
-        lambda_svc._execute_function_dispatch  # noqa: SLF001
-    )
-
-
-def _bounded(dispatch: Callable[..., Any]) -> Callable[..., Any]:
+    dispatch = lambda_svc._execute_function_dispatch  # noqa: SLF001
     free = defaultdict[str, threading.Semaphore](lambda: threading.Semaphore(MAX_ENVIRONMENTS))
 
     def bounded(func: dict[str, Any], config: dict[str, Any], *arguments: object) -> Any:  # noqa: ANN401
@@ -40,4 +32,4 @@ def _bounded(dispatch: Callable[..., Any]) -> Callable[..., Any]:
             if has_one:
                 environments.release()
 
-    return bounded
+    lambda_svc._execute_function_dispatch = bounded  # noqa: SLF001

@@ -11,8 +11,6 @@ from typing import Any
 from ministack.core import lambda_runtime
 from ministack.services import lambda_svc
 
-__all__ = ["install"]
-
 
 def install() -> None:
     """Let API Gateway's side get a worker that calls the dispatcher."""

@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 
 from ministack.services import apigateway
 
-__all__ = ["install"]
-
 
 def install() -> None:
     """Change what MiniStack's ``@connections`` answers to GET."""

@@ -9,23 +9,14 @@ Specification: Amazon CloudWatch user guide, "Embedded metric format specificati
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from ministack.services import cloudwatch, lambda_svc
 
 __all__ = ["Datum", "embedded_metrics", "install"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Datum:
-    """One value of one metric: what PutMetricData takes."""
-
-    namespace: str
-    name: str
-    value: float
-    unit: str
-    dimensions: Mapping[str, str]
+Datum = tuple[str, str, float, str, Mapping[str, str]]
+"""One value of one metric: namespace, name, value, unit, dimensions."""
 
 
 def install() -> None:
@@ -37,9 +28,7 @@ def install() -> None:
     ) -> None:
         emit_logs(func, request_id, log_text, *arguments, **options)
         for datum in embedded_metrics(log_text):
-            cloudwatch.record_metric(
-                datum.namespace, datum.name, datum.value, datum.unit, dict(datum.dimensions)
-            )
+            cloudwatch.record_metric(*datum)
 
     lambda_svc._emit_lambda_logs = emit_logs_and_metrics  # noqa: SLF001
 
@@ -63,10 +52,10 @@ def _values(document: Any) -> Iterator[Datum]:  # noqa: ANN401 - JSON
             for metric in directive["Metrics"]:
                 values = document[metric["Name"]]
                 for value in values if isinstance(values, list) else [values]:
-                    yield Datum(
-                        namespace=str(directive["Namespace"]),
-                        name=metric["Name"],
-                        value=float(value),
-                        unit=metric.get("Unit", "None"),
-                        dimensions={name: str(document[name]) for name in dimension_set},
+                    yield (
+                        str(directive["Namespace"]),
+                        metric["Name"],
+                        float(value),
+                        metric.get("Unit", "None"),
+                        {name: str(document[name]) for name in dimension_set},
                     )

@@ -8,8 +8,6 @@ from typing import Any
 
 from ministack.services import lambda_svc
 
-__all__ = ["install"]
-
 
 def install() -> None:
     """Take the error's message for the log where the log is empty."""

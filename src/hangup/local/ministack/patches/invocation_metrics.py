@@ -8,8 +8,6 @@ from typing import Any
 
 from ministack.services import cloudwatch, lambda_svc
 
-__all__ = ["install"]
-
 
 def install() -> None:
     """Count where logs are written, and leave only throttles to MiniStack's own counting."""

@@ -9,8 +9,6 @@ from typing import Any, Final
 
 from ministack.services import apigateway
 
-__all__ = ["install"]
-
 _TURNS: Final = 10
 """Turns of the event loop from MiniStack's time-out to its next look for a message: 5 at most."""
 

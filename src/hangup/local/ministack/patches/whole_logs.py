@@ -19,8 +19,6 @@ from typing import Any, Final
 
 from ministack.core import lambda_runtime
 
-__all__ = ["CALL", "install"]
-
 MAX_WAIT_S: Final = 5.0
 """Longest wait for the last line. Only a function that closes its standard error, or leaves a child
 process that holds it open, takes that long."""
@@ -31,7 +29,7 @@ _POLL_S: Final = 0.02
 _END: Final = f"-- end of the output {uuid.uuid4().hex} --"
 """New with each engine, so that no function prints it by chance."""
 
-CALL: Final = "result = handler_fn(event, context)"
+_CALL: Final = "result = handler_fn(event, context)"
 """Where MiniStack's worker calls the function, before it writes any answer."""
 
 _MARKED_CALL: Final = "result = _hangup_marked(handler_fn, event, context)"
@@ -53,7 +51,7 @@ def install() -> None:
     """Let workers mark the end of an invocation's output, and read up to the mark."""
     script: str = lambda_runtime._PYTHON_WORKER_SCRIPT  # noqa: SLF001
     lambda_runtime._PYTHON_WORKER_SCRIPT = _MARKING + script.replace(  # noqa: SLF001
-        CALL, _MARKED_CALL
+        _CALL, _MARKED_CALL
     )
     worker = lambda_runtime.Worker
     # After an answer, and after a time-out, when the output ends with that of the process.

@@ -1,0 +1,75 @@
+"""The names of MiniStack that the patches replace are as they were when the patches were made.
+
+When this fails after a change of MiniStack's version, read each patch against the new release.
+"""
+
+import importlib.metadata
+import inspect
+import threading
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from hangup.local.ministack.patches import MINISTACK_VERSION
+
+SEAMS = {
+    "core.lambda_runtime.get_or_create_worker": "func_name, config, code_zip, qualifier",
+    "core.lambda_runtime.Worker.invoke": (
+        "self, event, request_id, trace_id, depth, durable, invoked_function_arn"
+    ),
+    "core.lambda_runtime.Worker._drain_stderr_bounded": (
+        "self, first_line_wait, idle_confirm, hard_cap"
+    ),
+    "core.lambda_runtime.Worker._drain_stderr": "self",
+    "core.lambda_runtime.Worker._spawn": "self",
+    "core.lambda_runtime.reset": "",
+    "services.lambda_svc._execute_function": "func, event",
+    "services.lambda_svc._execute_function_dispatch": "func, config, event, request_id, started",
+    "services.lambda_svc._execute_function_warm": "func, event, request_id",
+    "services.lambda_svc._emit_lambda_logs": (
+        "func, request_id, log_text, error, duration_ms, log_source"
+    ),
+    "services.lambda_svc._emit_lambda_metrics": "function_name, duration_ms, error, throttle",
+    "services.cloudwatch.record_metric": "namespace, metric_name, value, unit, dimensions",
+    "services.apigateway.handle_connections_api": (
+        "method, api_id, stage, connection_id, body, headers"
+    ),
+    "services.apigateway.handle_websocket": "scope, receive, send, api_id, path_override",
+}
+
+
+def seam(name: str) -> object:
+    """Return the attribute of MiniStack with this name, below the package."""
+    parts = name.split(".")
+    found: object = importlib.import_module(f"ministack.{parts[0]}.{parts[1]}")
+    for part in parts[2:]:
+        found = getattr(found, part)
+    return found
+
+
+@pytest.mark.parametrize("name", SEAMS)
+def test_a_function_that_is_replaced_has_the_parameters_it_had(name: str) -> None:
+    function = seam(name)
+    assert callable(function)
+    assert ", ".join(inspect.signature(function).parameters) == SEAMS[name]
+
+
+def test_the_worker_calls_a_function_in_one_place() -> None:
+    script = seam("core.lambda_runtime._PYTHON_WORKER_SCRIPT")
+    assert str(script).count("result = handler_fn(event, context)") == 1
+
+
+def test_the_poller_of_queues_is_woken_by_an_event() -> None:
+    assert isinstance(seam("core.concurrency.esm_wake"), threading.Event)
+
+
+def test_open_web_sockets_are_known_by_their_connection() -> None:
+    assert seam("services.apigateway._ws_connections") == {}
+
+
+def test_the_release_is_the_one_that_is_installed_and_pinned() -> None:
+    assert importlib.metadata.version("ministack") == MINISTACK_VERSION
+    settings = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    extras = settings["project"]["optional-dependencies"]
+    assert f"ministack =={MINISTACK_VERSION}" in extras["local"]
