@@ -1,7 +1,7 @@
 """An invocation's log is whole when it is done, with MiniStack's own workers and its own reading.
 
-Each test runs in a process of its own, because the patch changes MiniStack for good. The thread that
-reads a worker's output gets little time there: each line takes it 20 ms, four times as long as
+Each test runs in a process of its own, because the patch changes MiniStack for good. The thread
+that reads a worker's output gets little time there: each line takes it 20 ms, four times as long as
 MiniStack waits for one.
 """
 

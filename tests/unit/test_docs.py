@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from hangup import config
-from hangup.cli import app as cli
 from hangup.core import events
 from hangup.core import messages as notices
 from hangup.core.connection import Connection, DurationMs, EpochMs, TimeoutReason
@@ -120,17 +119,6 @@ def test_uses_the_words_of_the_project(document: Path) -> None:
         r"\b(ping|kill|reap|stale|dead)(s|ed|ing)?\b", document.read_text(), re.IGNORECASE
     )
     assert found is None, found
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_option_of_the_command_line_exists(
-    document: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for command, rest in re.findall(r"hangup (demo|up|token)\b([^\n`)]*)", document.read_text()):
-        with pytest.raises(SystemExit):
-            cli.main([command, "--help"])
-        known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
-        assert set(re.findall(r"--[a-z-]+", rest)) <= known
 
 
 @pytest.mark.parametrize("function", SETTINGS)

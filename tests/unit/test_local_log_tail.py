@@ -23,10 +23,10 @@ from hangup.local.log_tail import in_order, in_words
             "sweep done: 3 checked, 0 queued, 2 queueFailures",
         ),
         (
-            {"message": "due connections done", "received": 2, "claimsLost": 1, "closed": 1},
+            {"message": "scheduled closes done", "received": 2, "claimsLost": 1, "closed": 1},
             (
-                "due connections done: 2 received, 1 claimsLost, 1 closed, 0 gone, 0 closeFailures,"
-                " 0 handoverFailures"
+                "scheduled closes done: 2 received, 1 claimsLost, 1 closed, 0 gone,"
+                " 0 closeFailures, 0 handoverFailures"
             ),
         ),
         (
