@@ -167,15 +167,17 @@ class MessageSettings:
     connections_table: str
     endpoint: str
     resolution_ms: DurationMs
+    acknowledges_heartbeats: bool
 
     @classmethod
     def from_env(cls, env: Environment = os.environ) -> "MessageSettings":
-        """Read the table, ``API_GATEWAY_ENDPOINT`` and ``ACTIVITY_RESOLUTION_SECONDS``."""
+        """Read the table, ``API_GATEWAY_ENDPOINT`` and the optional variables of messages."""
         _check_log_level(env)
         return cls(
             connections_table=_connections_table(env),
             endpoint=_endpoint(env),
             resolution_ms=_resolution(env),
+            acknowledges_heartbeats=_heartbeat_ack(env),
         )
 
 
@@ -292,6 +294,13 @@ def _resolution(env: Environment) -> DurationMs:
 def _seconds(env: Environment, name: str, default_s: int, *, at_least: int) -> DurationMs:
     seconds = _whole_number(env, name, default_s, at_least=at_least, at_most=MAX_CONNECTION_S)
     return DurationMs(seconds * 1000)
+
+
+def _heartbeat_ack(env: Environment) -> bool:
+    value = env.get("HEARTBEAT_ACK", "true")
+    if value not in ("true", "false"):
+        raise _malformed("HEARTBEAT_ACK", "true or false", value)
+    return value == "true"
 
 
 def _whole_number(env: Environment, name: str, default: int, *, at_least: int, at_most: int) -> int:

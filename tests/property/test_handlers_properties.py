@@ -1,6 +1,7 @@
 """Any event at all: the handlers answer, and write nothing for what they refuse."""
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -28,8 +29,13 @@ ODD_EVENTS = ANY_JSON | nearly_right("connect", "message", "disconnect", "schedu
 @pytest.mark.parametrize("route", HANDLERS)
 @given(event=ODD_EVENTS)
 def test_any_event_gets_an_answer_and_a_refusal_writes_nothing(
-    aws: AwsStub, capsys: pytest.CaptureFixture[str], route: str, event: object
+    aws: AwsStub,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    route: str,
+    event: object,
 ) -> None:
+    caplog.set_level(logging.DEBUG, "message_handler")
     aws.reset()
     capsys.readouterr()
     answer = HANDLERS[route](event)
@@ -39,7 +45,7 @@ def test_any_event_gets_an_answer_and_a_refusal_writes_nothing(
     assert len(lines) == 1
     logged = json.loads(lines[0])
     if answer["statusCode"] == HTTPStatus.OK:
-        assert logged["level"] == "INFO"
+        assert logged["level"] == ("DEBUG" if route == "message" else "INFO")
     else:
         assert aws.writes == []
         assert (logged["message"], logged["status"]) == ("refused", answer["statusCode"])

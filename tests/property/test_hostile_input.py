@@ -7,6 +7,7 @@ import base64
 import copy
 import hmac
 import json
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -297,8 +298,9 @@ def test_a_megabyte_in_one_place_is_refused_in_one_short_line(
 
 @given(text=ANY_TEXT | st.just(HUGE))
 def test_no_request_id_reaches_a_log_as_a_line_of_its_own(
-    aws: AwsStub, capsys: pytest.CaptureFixture[str], text: str
+    aws: AwsStub, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
+    caplog.set_level(logging.DEBUG, "message_handler")
     capsys.readouterr()
     event = recorded("message")
     event["requestContext"]["requestId"] = text

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from botocore.credentials import Credentials
 
+from hangup.aws.http.account import Keys
 from hangup.aws.http.services import DirectDynamoDb
 from hangup.aws.http.transport import Transport
 from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, SessionSchema
@@ -98,7 +98,7 @@ def transport_to(url: str, *, service: str) -> Transport:
         url,
         service=service,
         region=REGION,
-        credentials=Credentials(ROOT.access_key_id, ROOT.secret_access_key),
+        keys=lambda: Keys(ROOT.access_key_id, ROOT.secret_access_key, None),
         ca_file="unused: the engines speak HTTP",
     )
 

@@ -143,7 +143,7 @@ class DynamoDbStore:
         self.connections = DynamoDbConnections(
             direct or client, calls, self.connections_table, schema.connections
         )
-        self.sessions = DynamoDbSessions(client, calls, schema=schema, **tables)
+        self.sessions = DynamoDbSessions(direct or client, calls, schema=schema, **tables)
         self.consistency = DynamoDbConsistencyStore(client, calls, schema=schema, **tables)
 
     def drop(self) -> None:

@@ -35,8 +35,9 @@ def connections(aws: AwsStub, calls: Calls, request: pytest.FixtureRequest) -> D
     return DynamoDbConnections(client, calls, "connections")
 
 
-@pytest.fixture
-def sessions(aws: AwsStub, calls: Calls) -> DynamoDbSessions:
+@pytest.fixture(params=["boto3", "direct"])
+def sessions(aws: AwsStub, calls: Calls, request: pytest.FixtureRequest) -> DynamoDbSessions:
+    client = direct_dynamodb() if request.param == "direct" else dynamodb_client()
     return DynamoDbSessions(
-        dynamodb_client(), calls, connections_table="connections", sessions_table="sessions"
+        client, calls, connections_table="connections", sessions_table="sessions"
     )

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from hangup.aws.clock import SystemClock
+from hangup.aws.runtime import SystemClock
 
 from hangup.aws.clients import (
     dynamodb_client,

@@ -1,6 +1,7 @@
-"""The message handler, which also has the ``$default`` route, on a stub of AWS."""
+"""The message handler, for heartbeats and the ``$default`` route, on a stub of AWS."""
 
 import json
+import logging
 import time
 from typing import Any
 
@@ -30,8 +31,14 @@ def logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     [("heartbeat", "heartbeat", "heartbeatAck"), ("message", "$default", "messageAck")],
 )
 def test_records_activity_and_acknowledges_it(
-    aws: AwsStub, capsys: pytest.CaptureFixture[str], action: str, route: str, ack: str
+    aws: AwsStub,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    action: str,
+    route: str,
+    ack: str,
 ) -> None:
+    caplog.set_level(logging.DEBUG, "message_handler")
     before_ms = time.time_ns() // 1_000_000
     answer = message_handler.lambda_handler(message(json.dumps({"action": action}), route), None)
     assert answer["statusCode"] == 200
@@ -45,6 +52,42 @@ def test_records_activity_and_acknowledges_it(
     (line,) = logged(capsys)
     assert (line["message"], line["action"]) == ("activity recorded", action)
     assert line["correlation_id"] == recorded("message")["requestContext"]["requestId"]
+
+
+@pytest.mark.parametrize("action", ["heartbeat", "message"])
+def test_logs_nothing_of_what_goes_well(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str], action: str
+) -> None:
+    message_handler.lambda_handler(message(json.dumps({"action": action})))
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("setting", "action", "ack"),
+    [
+        ("true", "heartbeat", "heartbeatAck"),
+        ("false", "heartbeat", None),
+        ("false", "message", "messageAck"),
+    ],
+)
+def test_heartbeats_need_not_be_acknowledged(
+    aws: AwsStub, monkeypatch: pytest.MonkeyPatch, setting: str, action: str, ack: str | None
+) -> None:
+    monkeypatch.setenv("HEARTBEAT_ACK", setting)
+    answer = message_handler.lambda_handler(message(json.dumps({"action": action})))
+    assert answer["statusCode"] == 200
+    assert ("body" in answer) == (ack is not None)
+    assert json.loads(str(answer.get("body", "{}"))).get("type") == ack
+    assert len(aws.calls("UpdateItem")) == 1
+
+
+@pytest.mark.parametrize("setting", ["", "no", "False", "1"])
+def test_another_setting_for_them_fails_by_name(
+    aws: AwsStub, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    monkeypatch.setenv("HEARTBEAT_ACK", setting)
+    with pytest.raises(ConfigurationError, match="HEARTBEAT_ACK must be true or false"):
+        message_handler.lambda_handler(message())
 
 
 def test_activity_that_is_on_record_already_is_acknowledged_too(aws: AwsStub) -> None:
@@ -68,7 +111,10 @@ def test_closes_an_orphan_so_that_its_client_comes_back(
     assert answer["statusCode"] == 410
     assert aws.targets("DeleteConnection") == [CONNECTION_ID]
     lines = logged(capsys)
-    assert [line["message"] for line in lines] == ["orphan closed: it has no record", "refused"]
+    assert [line["message"] for line in lines] == [
+        "closed an orphan: the connection has no record",
+        "refused",
+    ]
     assert {line["connectionId"] for line in lines} == {CONNECTION_ID}
 
 

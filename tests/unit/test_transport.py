@@ -6,10 +6,10 @@ import ssl
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -18,24 +18,17 @@ import botocore.auth
 import pytest
 import trustme
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials, RefreshableCredentials
-from botocore.exceptions import (
-    BotoCoreError,
-    ConnectionClosedError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    NoCredentialsError,
-    ReadTimeoutError,
-    SSLError,
-)
+from botocore.credentials import Credentials
 from botocore.httpsession import get_cert_path
 
+from hangup.aws.errors import UnansweredError
 from hangup.aws.http import transport as module
-from hangup.aws.http.loop import Interleaved
+from hangup.aws.http.account import Keys
+from hangup.aws.http.loop import Loop
 from hangup.aws.http.transport import Answer, Transport
 from tests.support.http_server import OK, Request, Server, serving
 
-KEYS = Credentials("AKIDEXAMPLE", "a-secret", "a-session-token=+/")
+KEYS = Keys("AKIDEXAMPLE", "a-secret", "a-session-token=+/")
 
 
 @pytest.fixture
@@ -51,7 +44,7 @@ class InterleavedTransport:
         self._transport = transport
 
     def send(self, *arguments: Any, **further: Any) -> Answer:
-        (answer,) = Interleaved(2)(lambda _: self._transport.send(*arguments, **further), [None])
+        (answer,) = Loop(2).map(lambda _: self._transport.send(*arguments, **further), [None])
         return answer
 
 
@@ -65,25 +58,21 @@ def way(request: pytest.FixtureRequest) -> None:
 
 
 def transport(
-    server: Server, *, credentials: Credentials | None = KEYS, ca_file: str = ""
+    server: Server, *, keys: Keys = KEYS, ca_file: str = ""
 ) -> Transport | InterleavedTransport:
-    made = plain_transport(server, credentials=credentials, ca_file=ca_file)
+    made = plain_transport(server, keys=lambda: keys, ca_file=ca_file)
     return InterleavedTransport(made) if INTERLEAVED[0] else made
 
 
 def plain_transport(
-    server: Server, *, credentials: Credentials | None = KEYS, ca_file: str = ""
+    server: Server, *, keys: Callable[[], Keys] = lambda: KEYS, ca_file: str = ""
 ) -> Transport:
     return Transport(
-        server.url,
-        service="execute-api",
-        region="eu-central-1",
-        credentials=credentials,
-        ca_file=ca_file,
+        server.url, service="execute-api", region="eu-central-1", keys=keys, ca_file=ca_file
     )
 
 
-def signature_by_botocore(request: Request, server: Server, credentials: Credentials) -> str:
+def signature_by_botocore(request: Request, server: Server, keys: Keys) -> str:
     """Sign what came as botocore would have, at the time at which it was signed."""
     when = datetime.strptime(request.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     signed = re.search(r"SignedHeaders=([^,]+)", request.headers["authorization"])
@@ -99,8 +88,15 @@ def signature_by_botocore(request: Request, server: Server, credentials: Credent
         },
     )
     with patch.object(botocore.auth, "get_current_datetime", return_value=when):
-        botocore.auth.SigV4Auth(credentials, "execute-api", "eu-central-1").add_auth(again)
+        botocore.auth.SigV4Auth(Credentials(*keys), "execute-api", "eu-central-1").add_auth(again)
     return str(again.headers["Authorization"]).rpartition("Signature=")[2]
+
+
+@contextmanager
+def no_answer(code: str, match: str | None = None) -> Iterator[None]:
+    with pytest.raises(UnansweredError, match=match) as error:
+        yield
+    assert error.value.code == code
 
 
 def lead_through(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,50 +114,48 @@ class TestSignature:
             ("GET", "/@connections/%C3%A4%20%25", b""),
         ],
     )
-    @pytest.mark.parametrize("credentials", [KEYS, Credentials("AKID2", "no-token")])
+    @pytest.mark.parametrize("keys", [KEYS, Keys("AKID2", "no-token", None)])
     def test_is_botocores(
-        self, server: Server, method: str, path: str, body: bytes, credentials: Credentials
+        self, server: Server, method: str, path: str, body: bytes, keys: Keys
     ) -> None:
-        sent = transport(server, credentials=credentials).send(
-            method, path, headers=(("X-Amz-Invocation-Type", "Event"),), body=body
+        sent = transport(server, keys=keys).send(
+            method, path, headers=("X-Amz-Invocation-Type: Event",), body=body
         )
         assert (sent.status, sent.body) == (200, b"{}")
         (request,) = server.requests
         assert (request.method, request.path, request.body) == (method, f"/prod{path}", body)
-        assert request.headers.get("x-amz-security-token") == credentials.token
+        assert request.headers.get("x-amz-security-token") == keys.token
         signature = request.headers["authorization"].rpartition("Signature=")[2]
-        assert signature == signature_by_botocore(request, server, credentials)
+        assert signature == signature_by_botocore(request, server, keys)
 
-    def test_is_by_the_credentials_of_the_moment(self, server: Server) -> None:
-        now = datetime.now(UTC)
-
-        def keys(name: str, *, lifetime_s: int) -> dict[str, str]:
-            return {
-                "access_key": name,
-                "secret_key": f"secret of {name}",
-                "token": f"token of {name}",
-                "expiry_time": (now + timedelta(seconds=lifetime_s)).isoformat(),
-            }
-
-        times = iter([now, now + timedelta(seconds=3_500)] + 9 * [now + timedelta(seconds=3_500)])
-        credentials = RefreshableCredentials.create_from_metadata(
-            keys("first", lifetime_s=3_600), lambda: keys("second", lifetime_s=7_200), "test"
-        )
-        ours = transport(server, credentials=credentials)
-        with patch.object(credentials, "_time_fetcher", lambda: next(times)):
-            ours.send("DELETE", "/@connections/c1")
-            ours.send("DELETE", "/@connections/c1")
-        for request, name in zip(server.requests, ("first", "second"), strict=True):
-            assert f"Credential={name}/" in request.headers["authorization"]
-            assert request.headers["x-amz-security-token"] == f"token of {name}"
+    def test_is_by_the_keys_of_the_moment(self, server: Server) -> None:
+        both = [Keys(name, f"secret of {name}", f"token of {name}") for name in ("first", "second")]
+        keys = iter(both)
+        ours = plain_transport(server, keys=lambda: next(keys))
+        ours.send("DELETE", "/@connections/c1")
+        ours.send("DELETE", "/@connections/c1")
+        assert server.connections == 1
+        for request, its in zip(server.requests, both, strict=True):
+            assert f"Credential={its.access_key}/" in request.headers["authorization"]
+            assert request.headers["x-amz-security-token"] == its.token
             signature = request.headers["authorization"].rpartition("Signature=")[2]
-            its = Credentials(name, f"secret of {name}", f"token of {name}")
             assert signature == signature_by_botocore(request, server, its)
 
-    def test_needs_credentials(self, server: Server) -> None:
-        with pytest.raises(NoCredentialsError):
-            transport(server, credentials=None).send("DELETE", "/@connections/c1")
+    def test_needs_keys(self, server: Server) -> None:
+        def none() -> Keys:
+            raise UnansweredError("NoCredentialsError", "none")
+
+        with no_answer("NoCredentialsError"):
+            plain_transport(server, keys=none).send("DELETE", "/@connections/c1")
         assert server.connections == 0
+
+    def test_is_not_asked_for_by_an_answer(self, server: Server) -> None:
+        server.answer = lambda _request: (
+            b"HTTP/1.1 401 -\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n"
+        )
+        ours = transport(server)
+        assert ours.send("POST", "/@connections/c1", body=b"{}").status == 401
+        assert len(server.requests) == 1
 
 
 class TestConnections:
@@ -200,7 +194,7 @@ class TestConnections:
         server.answer = answer
         ours = plain_transport(server)
         paths = [f"/@connections/{number}" for number in range(80)]
-        answers = Interleaved(8)(lambda path: ours.send("DELETE", path).body, paths)
+        answers = Loop(8).map(lambda path: ours.send("DELETE", path).body, paths)
         assert answers == [f"/prod{path}".encode() for path in paths]
         assert server.connections == 8
 
@@ -231,7 +225,7 @@ class TestConnections:
         ours.send("POST", "/@connections/c1", body=b"{}")
         server.answer = lambda _request: b""
         server.hangs_up = True
-        with pytest.raises(ConnectionClosedError):
+        with no_answer("ConnectionClosedError"):
             ours.send("POST", "/@connections/c1", body=b"{}")
         assert (server.connections, len(server.requests)) == (1, 2)
 
@@ -259,17 +253,17 @@ class TestConnections:
         self, proxy: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         lead_through(proxy, monkeypatch)
-        with pytest.raises(BotoCoreError) as error:
+        with pytest.raises(UnansweredError) as error:
             transport(Server(port=1)).send("DELETE", "/@connections/c1")
         assert "s3c" not in "".join(traceback.format_exception(error.value))
-        assert "proxy" in str(error.value.kwargs["error"])
+        assert "proxy" in str(error.value)
 
 
 class TestNoAnswer:
     def test_nobody_listens(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as stopped:
             nowhere = Server(port=stopped.getsockname()[1])
-        with pytest.raises(EndpointConnectionError, match=f"localhost:{nowhere.port}"):
+        with no_answer("EndpointConnectionError", match=f"localhost:{nowhere.port}"):
             transport(nowhere).send("DELETE", "/@connections/c1")
 
     def test_no_connection_in_time_is_told_from_no_answer_in_time(
@@ -279,14 +273,14 @@ class TestNoAnswer:
         with socket.create_server(("127.0.0.1", 0)) as mute:  # it never begins to talk TLS
             there = Server(port=mute.getsockname()[1], scheme="https")
             ours = transport(there, ca_file=str(get_cert_path(verify=True)))
-            with pytest.raises(ConnectTimeoutError):
+            with no_answer("ConnectTimeoutError"):
                 ours.send("POST", "/@connections/c1", body=b"{}")
 
     @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])
     def test_the_server_hangs_up(self, server: Server, answer: bytes) -> None:
         server.answer = lambda _request: answer
         server.hangs_up = True
-        with pytest.raises(ConnectionClosedError):
+        with no_answer("ConnectionClosedError"):
             transport(server).send("DELETE", "/@connections/c1")
         assert len(server.requests) == 1
 
@@ -303,7 +297,7 @@ class TestNoAnswer:
         monkeypatch.setattr(module, "READ_S", 0.2)
         server.answer = late
         ours = transport(server)
-        with pytest.raises(ReadTimeoutError):
+        with no_answer("ReadTimeoutError"):
             ours.send("DELETE", "/@connections/c1")
         released.set()
         monkeypatch.setattr(module, "READ_S", 3)
@@ -327,11 +321,11 @@ class TestNoAnswer:
         done: list[str] = []
 
         def send(name: str) -> None:
-            with suppress(ReadTimeoutError):
+            with suppress(UnansweredError):
                 ours.send("DELETE", f"/@connections/{name}")
             done.append(name)
 
-        Interleaved(2)(send, ["silent", *map(str, range(20))])
+        Loop(2).map(send, ["silent", *map(str, range(20))])
         released.set()
         assert done == [*map(str, range(20)), "silent"]
 
@@ -365,7 +359,7 @@ class TestTls:
     def test_one_of_another_authority_is_not(self, authority: trustme.CA, tmp_path: Path) -> None:
         for server in self.serving(authority, "localhost"):
             ours = transport(server, ca_file=self.file_of(trustme.CA(), tmp_path))
-            with pytest.raises(SSLError, match="certificate"):
+            with no_answer("SSLError", match="certificate"):
                 ours.send("DELETE", "/@connections/c1")
             assert server.requests == []
 
@@ -377,13 +371,13 @@ class TestTls:
         if content is not None:
             file.write_text(content)
         for server in self.serving(authority, "localhost"):
-            with pytest.raises(SSLError):
+            with no_answer("SSLError"):
                 transport(server, ca_file=str(file)).send("DELETE", "/@connections/c1")
             assert server.connections == 0
 
     def test_nor_one_for_another_host(self, authority: trustme.CA, tmp_path: Path) -> None:
         for server in self.serving(authority, "elsewhere.example"):
             ours = transport(server, ca_file=self.file_of(authority, tmp_path))
-            with pytest.raises(SSLError, match="certificate"):
+            with no_answer("SSLError", match="certificate"):
                 ours.send("DELETE", "/@connections/c1")
             assert server.requests == []

@@ -4,10 +4,8 @@ Not boto3's: a client of boto3 is one of botocore, behind 60 more modules to imp
 transfers) at every cold start.
 """
 
-from collections.abc import Callable
 from functools import cache
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.config import Config
 from botocore.session import Session
@@ -26,7 +24,6 @@ __all__ = [
     "cloudformation_client",
     "dynamodb_client",
     "lambda_client",
-    "lazily",
     "management_client",
     "secrets_client",
     "session",
@@ -40,25 +37,6 @@ _CONFIG: Final = Config(
     # Nobody has more threads; a connection that finds no room in the pool is thrown away.
     max_pool_connections=THREADS,
 )
-
-Made = TypeVar("Made")
-
-# A session makes one client at a time.
-_making = Lock()
-
-
-def lazily(make: Callable[[], Made]) -> Callable[[], Made]:
-    """Return a function that returns what ``make`` made at its first call, on whichever thread."""
-    made: list[Made] = []
-
-    def get() -> Made:
-        if not made:
-            with _making:
-                if not made:
-                    made.append(make())
-        return made[0]
-
-    return get
 
 
 def dynamodb_client() -> "DynamoDBClient":

@@ -133,6 +133,6 @@ class DynamoDbConnections:
         except AnsweredError as error:
             if error.code != "ConditionalCheckFailedException":
                 raise
-            item: Any = error.answer.response.get("Item", {})
+            item: Any = error.answer.members.get("Item", {})
             return cast("Item", item)
         return None

@@ -1,8 +1,11 @@
-"""Which error of AWS is which: the one table that retries and outcomes go by.
+"""The errors of a call to AWS, and which is which: the one table that retries and outcomes go by.
+
+``ServiceError`` is what AWS answered, ``UnansweredError`` says why there was no answer. Whichever
+client makes the call, adapters and retries see these two: see ``in_our_terms``.
 
 | kind     | means                                          | what happens              |
 |----------|------------------------------------------------|---------------------------|
-| BUSY     | throttled, overloaded, or out of reach for now | tried again, with backoff |
+| RETRYABLE | throttled, overloaded, or out of reach for now | tried again, with backoff |
 | CONFLICT | another writer had the same item               | tried again, with backoff |
 | REFUSED  | not allowed, not found, or not valid: for good | raised at once            |
 
@@ -10,15 +13,68 @@
 expect them say so. A code that the table does not have is BUSY with a 5xx or 429, else REFUSED.
 """
 
+import sys
+from collections.abc import Mapping
 from enum import Enum, auto
-from http import HTTPStatus
-from typing import Final, NamedTuple
-
-from botocore.exceptions import ClientError
+from typing import Any, Final, NamedTuple
 
 from hangup.errors import BackendError
 
-__all__ = ["Kind", "Table", "cancellation_codes", "error_code", "kind_of"]
+__all__ = [
+    "Kind",
+    "ServiceError",
+    "Table",
+    "UnansweredError",
+    "cancellation_codes",
+    "in_our_terms",
+    "kind_of",
+]
+
+
+class ServiceError(Exception):
+    """AWS answered a call with an error.
+
+    ``code`` is AWS's name of it, ``status`` that of HTTP (0 if unknown), and ``members`` has what
+    else the answer says, such as the item that refused a condition.
+    """
+
+    def __init__(
+        self,
+        operation: str,
+        code: str,
+        message: str,
+        *,
+        status: int,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(f"{operation} was answered {status} {code}: {message}")
+        self.operation = operation
+        self.code = code
+        self.message = message
+        self.status = status
+        self.members = members or {}
+
+
+class UnansweredError(Exception):
+    """A call got no answer. ``code`` is botocore's name for the reason."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the same call would fail again."""
+        return self.code in _FINAL
+
+    @property
+    def is_unsent(self) -> bool:
+        """Whether AWS cannot have received the call."""
+        return self.code in _UNSENT
+
+
+_FINAL: Final = {"NoCredentialsError", "NoRegionError", "ParamValidationError"}
+_UNSENT: Final = {"ConnectTimeoutError", "CredentialRetrievalError", "EndpointConnectionError"}
 
 
 class Kind(Enum):
@@ -64,7 +120,7 @@ _KINDS: Final = {
     "InternalServiceError": Kind.RETRYABLE,
     "InternalServerException": Kind.RETRYABLE,
     "LimitExceededException": Kind.RETRYABLE,
-    "MalformedAnswer": Kind.RETRYABLE,  # ours, for a success that cannot be read (``direct``)
+    "MalformedAnswer": Kind.RETRYABLE,  # ours, for a success that cannot be read (``services``)
     "ProvisionedThroughputExceeded": Kind.RETRYABLE,
     "ProvisionedThroughputExceededException": Kind.RETRYABLE,
     "RequestLimitExceeded": Kind.RETRYABLE,
@@ -91,25 +147,56 @@ _KINDS: Final = {
 }
 
 
-def kind_of(error: ClientError) -> Kind:
+# Not http.HTTPStatus: its import takes longer than that of this whole module.
+_TOO_MANY_REQUESTS: Final = 429
+_FIRST_SERVER_ERROR: Final = 500
+
+
+def kind_of(error: ServiceError) -> Kind:
     """Return the kind of an error that AWS answered."""
-    code = error_code(error)
-    if code == "TransactionCanceledException":
+    if error.code == "TransactionCanceledException":
         return _kind_of_cancellation(cancellation_codes(error))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    busy = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
-    return _KINDS.get(code, Kind.RETRYABLE if busy else Kind.REFUSED)
+    busy = error.status >= _FIRST_SERVER_ERROR or error.status == _TOO_MANY_REQUESTS
+    return _KINDS.get(error.code, Kind.RETRYABLE if busy else Kind.REFUSED)
 
 
-def error_code(error: ClientError) -> str:
-    """Return AWS's name of the error, ``Unknown`` if the answer had none."""
-    return error.response.get("Error", {}).get("Code", "Unknown")
+def cancellation_codes(error: ServiceError | UnansweredError) -> list[str]:
+    """Return why each item of a transaction failed (``"None"`` where it did not), in order.
+
+    The list is empty if the error is no cancellation.
+    """
+    members = error.members if isinstance(error, ServiceError) else {}
+    return [reason.get("Code", "None") for reason in members.get("CancellationReasons", [])]
 
 
-def cancellation_codes(error: ClientError) -> list[str]:
-    """Return why each item of a transaction failed (``"None"`` where it did not), in order."""
-    reasons = error.response.get("CancellationReasons", [])
-    return [reason.get("Code", "None") for reason in reasons]
+def in_our_terms(error: Exception) -> ServiceError | UnansweredError:
+    """Return an error of botocore as one of ours, and one of ours as it is.
+
+    Raises ``error`` itself if it is neither.
+    """
+    if isinstance(error, ServiceError | UnansweredError):
+        return error
+    # Not imported: handlers do without botocore, and its errors come only from where it is loaded.
+    botocore = sys.modules.get("botocore.exceptions")
+    if botocore is not None and isinstance(error, botocore.ClientError):
+        response = error.response
+        about = response.get("Error", {})
+        answered = ServiceError(
+            error.operation_name,
+            about.get("Code", "Unknown"),
+            about.get("Message", ""),
+            status=response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0),
+            members=response,
+        )
+        answered.__cause__ = error
+        return answered
+    if botocore is not None and isinstance(error, botocore.BotoCoreError):
+        reason = error.kwargs.get("error")
+        message = f"{error} ({reason})" if reason else str(error)
+        unanswered = UnansweredError(type(error).__name__, message)
+        unanswered.__cause__ = error
+        return unanswered
+    raise error
 
 
 def _kind_of_cancellation(codes: list[str]) -> Kind:

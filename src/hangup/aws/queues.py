@@ -1,11 +1,9 @@
 """Two queues of SQS: cleanups that failed, and scheduled closes."""
 
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from botocore.exceptions import ClientError
-
+from hangup.aws.errors import ServiceError
 from hangup.aws.retries import Calls
 from hangup.core.limits import MAX_QUEUE_BATCH
 from hangup.core.scheduled_close import ScheduledClose, as_message, delay_s
@@ -27,6 +25,10 @@ because it counts towards the client's read time-out."""
 
 _HIDDEN_S: Final = 300
 """How long nobody else gets a message: for a batch of invocations, each with its retries."""
+
+
+_BAD_REQUEST: Final = 400
+_SERVER_ERROR: Final = 500
 
 
 class SqsDeadLetters:
@@ -132,19 +134,7 @@ class SqsCloseQueue:
         return {entry["Id"]: entry for entry in answer.get("Failed", [])}
 
 
-def _as_error(entry: "BatchResultErrorEntryTypeDef") -> ClientError:
+def _as_error(entry: "BatchResultErrorEntryTypeDef") -> ServiceError:
     """Return the failure of one message of a batch as what it would be on its own."""
-    status = HTTPStatus.BAD_REQUEST if entry["SenderFault"] else HTTPStatus.INTERNAL_SERVER_ERROR
-    return ClientError(
-        {
-            "Error": {"Code": entry["Code"], "Message": entry.get("Message", "")},
-            "ResponseMetadata": {
-                "HTTPStatusCode": status,
-                "RequestId": "",
-                "HTTPHeaders": {},
-                "RetryAttempts": 0,
-                "HostId": "",
-            },
-        },
-        "SendMessageBatch",
-    )
+    status = _BAD_REQUEST if entry["SenderFault"] else _SERVER_ERROR
+    return ServiceError("SendMessageBatch", entry["Code"], entry.get("Message", ""), status=status)

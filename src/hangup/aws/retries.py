@@ -9,18 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    CredentialRetrievalError,
-    EndpointConnectionError,
-    NoCredentialsError,
-    NoRegionError,
-    ParamValidationError,
-)
-
-from hangup.aws.errors import Kind, Table, error_code, kind_of
+from hangup.aws.errors import Kind, ServiceError, Table, in_our_terms, kind_of
 from hangup.core.connection import DurationMs
 from hangup.core.timing import ATTEMPT_MS, REPORT_MS
 from hangup.errors import BackendError
@@ -34,22 +23,17 @@ _MAX_ATTEMPTS: Final = 6
 """At most 1.6 s of pauses, and half of that in the mean: after that another layer (the next sweep,
 Lambda, the client) tries again."""
 
-_FOR_GOOD: Final = (ParamValidationError, NoCredentialsError, NoRegionError)
-_UNSENT: Final = (CredentialRetrievalError, EndpointConnectionError, ConnectTimeoutError)
-
 Result = TypeVar("Result")
 
 
 class AnsweredError(BackendError):
-    """A ``BackendError`` that AWS answered; ``answer`` is its ``ClientError``."""
+    """A ``BackendError`` that AWS answered; ``answer`` is that answer."""
 
     def __init__(
-        self, operation: str, answer: ClientError, *, retryable: bool, table: Table | None = None
+        self, operation: str, answer: ServiceError, *, retryable: bool, table: Table | None = None
     ) -> None:
-        message = answer.response.get("Error", {}).get("Message", "")
-        if table is not None:
-            message = table.explain(message)
-        super().__init__(operation, error_code(answer), message, retryable=retryable)
+        message = answer.message if table is None else table.explain(answer.message)
+        super().__init__(operation, answer.code, message, retryable=retryable)
         self.answer = answer
 
 
@@ -112,20 +96,17 @@ class Calls:
                 )
             try:
                 return call()
-            except ClientError as error:
-                repeated = retryable = kind_of(error) is not Kind.REFUSED
-                failure: BackendError = AnsweredError(
-                    operation, error, retryable=retryable, table=table
-                )
-                failure.__cause__ = error
-            except BotoCoreError as error:
-                # No answer: a connection that broke, timed out or was never made.
-                retryable = not isinstance(error, _FOR_GOOD)
-                repeated = retryable and (repeat_unanswered or isinstance(error, _UNSENT))
-                name = type(error).__name__
-                reason = error.kwargs.get("error")
-                message = f"{error} ({reason})" if reason else str(error)
-                failure = BackendError(operation, name, message, retryable=retryable)
+            except Exception as raised:  # noqa: BLE001 - raised again if no call to AWS raises it
+                error = in_our_terms(raised)
+                failure: BackendError
+                if isinstance(error, ServiceError):
+                    repeated = retryable = kind_of(error) is not Kind.REFUSED
+                    failure = AnsweredError(operation, error, retryable=retryable, table=table)
+                else:
+                    # A connection that broke, timed out or was never made.
+                    retryable = not error.is_final
+                    repeated = retryable and (repeat_unanswered or error.is_unsent)
+                    failure = BackendError(operation, error.code, str(error), retryable=retryable)
                 failure.__cause__ = error
             # Full jitter avoids synchronised retries; not security-sensitive.
             longest_ms = min(_FIRST_PAUSE_MS << attempt, _LONGEST_PAUSE_MS)

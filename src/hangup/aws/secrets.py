@@ -9,6 +9,8 @@ from hangup.errors import BackendError
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
+    from hangup.aws.http.services import DirectSecrets
+
 __all__ = ["SecretsManagerSecret"]
 
 _FRESH_FOR_MS: Final = DurationMs(300_000)
@@ -18,7 +20,9 @@ _FRESH_FOR_MS: Final = DurationMs(300_000)
 class SecretsManagerSecret:
     """A secret's current value, read when first asked for and again every five minutes."""
 
-    def __init__(self, client: "SecretsManagerClient", calls: Calls, secret: str) -> None:
+    def __init__(
+        self, client: "SecretsManagerClient | DirectSecrets", calls: Calls, secret: str
+    ) -> None:
         self._client = client
         self._calls = calls
         self._secret = secret

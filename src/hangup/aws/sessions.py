@@ -7,9 +7,7 @@ from os import urandom
 from typing import TYPE_CHECKING, Any, Final, assert_never
 from uuid import uuid4
 
-from botocore.exceptions import ClientError
-
-from hangup.aws.errors import Table, cancellation_codes
+from hangup.aws.errors import Table, cancellation_codes, in_our_terms
 from hangup.aws.retries import AnsweredError, Calls
 from hangup.aws.schema import (
     DROP_CLAIM,
@@ -26,6 +24,8 @@ from hangup.sessions.model import EndRefusal, JoinOutcome, LeaveOutcome, Role, S
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+    from hangup.aws.http.services import DirectDynamoDb
 
 __all__ = ["DynamoDbSessions"]
 
@@ -66,7 +66,7 @@ class DynamoDbSessions:
 
     def __init__(
         self,
-        client: "DynamoDBClient",
+        client: "DynamoDBClient | DirectDynamoDb",
         calls: Calls,
         *,
         connections_table: str,
@@ -139,7 +139,7 @@ class DynamoDbSessions:
         except AnsweredError as error:
             if error.code != "ConditionalCheckFailedException":
                 raise
-            item: Any = error.answer.response.get("Item", {})
+            item: Any = error.answer.members.get("Item", {})
             if item.get(self._schema.speaker_connection_id) != string(speaker.connection_id):
                 return EndRefusal.NOT_ITS_SPEAKER
             if item.get(self._schema.claim_token) == token:
@@ -248,10 +248,10 @@ class DynamoDbSessions:
                 self._client.transact_write_items(
                     TransactItems=items, ClientRequestToken=str(token)
                 )
-            except ClientError as error:
+            except Exception as error:
                 # Repeated with its token, a transaction that took effect unanswered succeeds
                 # again. One that was cancelled is over: what follows is another.
-                reasons = cancellation_codes(error)
+                reasons = cancellation_codes(in_our_terms(error))
                 if reasons:
                     token = uuid4()
                 # The record decides: where its condition fails, a conflict over the session's

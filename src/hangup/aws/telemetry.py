@@ -39,6 +39,10 @@ class StructuredLog:
         """Put this id on every line from here on."""
         self._logger.set_correlation_id(correlation_id)
 
+    def debug(self, event: str, **fields: object) -> None:
+        """Log what is worth a line only to somebody who looks for it."""
+        self._logger.debug(event, extra=fields, stacklevel=_CALLER)
+
     def info(self, event: str, **fields: object) -> None:
         """Log a normal outcome."""
         self._logger.info(event, extra=fields, stacklevel=_CALLER)

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import NamedTuple
 
-from hangup.aws.clients import dynamodb_client, secrets_client
+from hangup.aws.http.services import direct_dynamodb, direct_secrets
 from hangup.aws.runtime import Invocation, calls, clock
 from hangup.aws.secrets import SecretsManagerSecret
 from hangup.aws.sessions import DynamoDbSessions
@@ -68,9 +68,9 @@ def lambda_handler(event: object, context: Invocation | None = None) -> Answer:
 def _parts() -> _Parts:
     settings = ConnectSettings.from_env()
     sessions = DynamoDbSessions(
-        dynamodb_client(),
+        direct_dynamodb(),
         calls,
         connections_table=settings.connections_table,
         sessions_table=settings.sessions_table,
     )
-    return _Parts(sessions, SecretsManagerSecret(secrets_client(), calls, settings.join_secret))
+    return _Parts(sessions, SecretsManagerSecret(direct_secrets(), calls, settings.join_secret))

@@ -3,19 +3,19 @@
 API Gateway, the sweep, or both call it for one connection, in any order and any number of times.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import Final
 
-from hangup.aws.clients import dynamodb_client, management_client
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.gateway import ManagementApiGateway
+from hangup.aws.http.loop import Loop
+from hangup.aws.http.services import direct_dynamodb, direct_management_api
 from hangup.aws.runtime import Invocation, calls, clock
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.aws.telemetry import StructuredLog
 from hangup.config import DisconnectSettings
 from hangup.core.connection import DurationMs
 from hangup.core.events import parse_disconnect
-from hangup.core.timing import THREADS
 from hangup.errors import InvalidRequest
 from hangup.handlers.responses import Answer, accept, begin, refuse
 from hangup.sessions.lifecycle import Cleanup
@@ -26,6 +26,10 @@ _log = StructuredLog("disconnect_handler")
 
 _CLAIM_MS = DurationMs(60_000)
 """The function's time limit. Lambda's own repetition comes a minute after a failure, so later."""
+
+_LISTENERS_AT_ONCE: Final = 8
+"""Closed at once where a session has ended. Each that leaves changes the session's count: of more
+at once, more transactions would conflict."""
 
 
 def lambda_handler(event: object, context: Invocation | None = None) -> Answer:
@@ -47,7 +51,7 @@ def lambda_handler(event: object, context: Invocation | None = None) -> Answer:
 @cache
 def _cleanup() -> Cleanup:
     settings = DisconnectSettings.from_env()
-    client = dynamodb_client()
+    client = direct_dynamodb()
     return Cleanup(
         connections=DynamoDbConnections(client, calls, settings.connections_table),
         sessions=DynamoDbSessions(
@@ -56,9 +60,9 @@ def _cleanup() -> Cleanup:
             connections_table=settings.connections_table,
             sessions_table=settings.sessions_table,
         ),
-        gateway=ManagementApiGateway(management_client(settings.endpoint), calls),
+        gateway=ManagementApiGateway(direct_management_api(settings.endpoint), calls),
         clock=clock,
         log=_log,
-        concurrent_map=ThreadPoolExecutor(THREADS).map,
+        concurrent_map=Loop(_LISTENERS_AT_ONCE).map,
         claim_ms=_CLAIM_MS,
     )

@@ -7,16 +7,18 @@
         ...
 
 The function needs ``CONNECTIONS_TABLE`` in its environment and ``dynamodb:UpdateItem`` on that
-table; ``ACTIVITY_RESOLUTION_SECONDS`` is optional.
+table; ``ACTIVITY_RESOLUTION_SECONDS`` is optional. It calls DynamoDB through libcurl where that is
+installed, else through botocore.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, wraps
-from typing import Final, NamedTuple, TypeVar
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from hangup.aws.clients import dynamodb_client
 from hangup.aws.connections import DynamoDbConnections
+from hangup.aws.http.services import direct_dynamodb
 from hangup.aws.retries import Calls
 from hangup.aws.runtime import clock, deadline
 from hangup.aws.telemetry import StructuredLog
@@ -26,6 +28,11 @@ from hangup.core.events import route_of
 from hangup.core.outcomes import ActivityOutcome
 from hangup.errors import BackendError, InvalidRequest
 from hangup.ports import Clock, ConnectionsRepository
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from hangup.aws.http.services import DirectDynamoDb
 
 __all__ = ["Recorder", "recording_by", "tracks_activity"]
 
@@ -103,5 +110,14 @@ def _record(event: object, context: object) -> None:
 def _recorder() -> Recorder:
     settings = ActivitySettings.from_env()
     calls = Calls(clock, deadline, max_attempts=_ATTEMPTS)
-    connections = DynamoDbConnections(dynamodb_client(), calls, settings.connections_table)
+    connections = DynamoDbConnections(_client(), calls, settings.connections_table)
     return Recorder(connections, clock, settings.resolution_ms)
+
+
+def _client() -> "DirectDynamoDb | DynamoDBClient":
+    # A user's function may leave libcurl out: it differs from processor to processor.
+    if find_spec("pycurl") is not None:
+        return direct_dynamodb()
+    from hangup.aws.clients import dynamodb_client  # noqa: PLC0415 - slow to load
+
+    return dynamodb_client()

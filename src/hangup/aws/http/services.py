@@ -1,44 +1,43 @@
-"""The calls of a sweep, on ``transport``: what its adapters use of four of botocore's clients.
+"""AWS's services on ``transport``: what the adapters use of five of botocore's clients.
 
 Each method takes what botocore's method of that name does, returns what is used of its result, and
-raises ``ClientError`` for an answer that is an error, so that adapters and their retries work with
-either. ``transport`` is asked for its transport at every call, and may make it at the first: most
-sweeps close nothing.
+raises ``ServiceError`` for an answer that is an error. ``transport`` is asked for its transport at
+every call, and may make it at the first: most sweeps close nothing.
 """
 
 import io
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import cache, lru_cache
-from http import HTTPStatus
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import quote
 
-from botocore.exceptions import ClientError
-from botocore.httpsession import get_cert_path
-from botocore.utils import parse_timestamp
-
-from hangup.aws.clients import dynamodb_client, lambda_client, lazily, session, sqs_client
+from hangup.aws.errors import ServiceError
+from hangup.aws.http.account import account
 from hangup.aws.http.json import from_json, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from hangup.aws.http.transport import Answer, Transport
 
 __all__ = [
     "DirectDynamoDb",
     "DirectLambda",
     "DirectManagementApi",
+    "DirectSecrets",
     "DirectSqs",
     "direct_dynamodb",
     "direct_lambda",
     "direct_management_api",
+    "direct_secrets",
     "direct_sqs",
 ]
 
-_FIRST_ERROR: Final = int(HTTPStatus.MULTIPLE_CHOICES)
+_FIRST_ERROR: Final = 300
 """A redirection is none of an API's answers."""
 
-_JSON: Final = ("Content-Type", "application/x-amz-json-1.0")
+# One transport is made at a time: botocore's session, which may be asked, is no more than that.
+_making = Lock()
 
 
 class _Service:
@@ -51,12 +50,17 @@ class _JsonService(_Service):
 
     _TARGET: ClassVar[str]
     """Its name there, with the version of its API."""
+    _JSON: ClassVar[str]
+    """The version of JSON that it takes."""
 
-    def _call(self, operation: str, request: "Mapping[str, Any]") -> Any:  # noqa: ANN401 - JSON
+    def _call(self, operation: str, request: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
         return _content(operation, self._send(operation, request))
 
-    def _send(self, operation: str, request: "Mapping[str, Any]") -> "Answer":
-        headers = (_JSON, ("X-Amz-Target", f"{self._TARGET}.{operation}"))
+    def _send(self, operation: str, request: Mapping[str, Any]) -> "Answer":
+        headers = (
+            f"Content-Type: application/x-amz-json-{self._JSON}",
+            f"X-Amz-Target: {self._TARGET}.{operation}",
+        )
         return self._transport().send("POST", "/", headers=headers, body=to_json(request))
 
 
@@ -64,10 +68,15 @@ class DirectDynamoDb(_JsonService):
     """DynamoDB, in the low-level form that is also the one on the wire."""
 
     _TARGET = "DynamoDB_20120810"
+    _JSON = "1.0"
 
     def scan(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
         """Return one page of a table."""
         return self._call("Scan", request)
+
+    def query(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
+        """Return one page of the items with a key."""
+        return self._call("Query", request)
 
     def get_item(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
         """Return one item."""
@@ -77,11 +86,27 @@ class DirectDynamoDb(_JsonService):
         """Update one item."""
         return self._call("UpdateItem", request)
 
+    def transact_write_items(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
+        """Write several items, or none."""
+        return self._call("TransactWriteItems", request)
+
+
+class DirectSecrets(_JsonService):
+    """Secrets Manager's reading of a secret."""
+
+    _TARGET = "secretsmanager"
+    _JSON = "1.1"
+
+    def get_secret_value(self, *, SecretId: str) -> Any:  # noqa: ANN401, N803 - boto3's
+        """Return a secret's current value."""
+        return self._call("GetSecretValue", {"SecretId": SecretId})
+
 
 class DirectSqs(_JsonService):
     """SQS's calls of a queue that something is sent to."""
 
     _TARGET = "AmazonSQS"
+    _JSON = "1.0"
 
     def send_message_batch(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
         """Send up to ten messages."""
@@ -112,8 +137,8 @@ class DirectManagementApi(_Service):
         if last_active is None:
             return {}
         try:
-            return {"LastActiveAt": parse_timestamp(last_active)}
-        except (ValueError, RuntimeError) as error:
+            return {"LastActiveAt": datetime.fromisoformat(last_active)}
+        except (TypeError, ValueError) as error:
             raise _malformed("GetConnection", answer, "lastActiveAt is no time") from error
 
 
@@ -125,7 +150,7 @@ class DirectLambda(_Service):
         answer = self._transport().send(
             "POST",
             _function(FunctionName),
-            headers=(("X-Amz-Invocation-Type", InvocationType),),
+            headers=(f"X-Amz-Invocation-Type: {InvocationType}",),
             body=Payload,
         )
         _expect_success("Invoke", answer)
@@ -133,39 +158,56 @@ class DirectLambda(_Service):
 
 
 def direct_dynamodb() -> DirectDynamoDb:
-    """Return DynamoDB, where botocore says that it is."""
-    return DirectDynamoDb(
-        lazily(lambda: _transport("dynamodb", dynamodb_client().meta.endpoint_url))
-    )
+    """Return DynamoDB."""
+    return DirectDynamoDb(_lazily("dynamodb"))
 
 
 def direct_management_api(endpoint: str) -> DirectManagementApi:
     """Return the Management API of the stage behind a management endpoint."""
-    return DirectManagementApi(lazily(lambda: _transport("execute-api", endpoint)))
+    return DirectManagementApi(_lazily("execute-api", endpoint))
 
 
 def direct_lambda() -> DirectLambda:
-    """Return Lambda, where botocore says that it is."""
-    return DirectLambda(lazily(lambda: _transport("lambda", lambda_client().meta.endpoint_url)))
+    """Return Lambda."""
+    return DirectLambda(_lazily("lambda"))
+
+
+def direct_secrets() -> DirectSecrets:
+    """Return Secrets Manager."""
+    return DirectSecrets(_lazily("secretsmanager"))
 
 
 def direct_sqs() -> DirectSqs:
-    """Return SQS, where botocore says that it is."""
-    return DirectSqs(lazily(lambda: _transport("sqs", sqs_client().meta.endpoint_url)))
+    """Return SQS."""
+    return DirectSqs(_lazily("sqs"))
 
 
-def _transport(service: str, url: str) -> "Transport":
-    """Return a transport with the clients' credentials, region and certificates."""
+def _lazily(service: str, url: str | None = None) -> "Callable[[], Transport]":
+    """Return a function that returns the transport that it made at its first call."""
+    made: list[Transport] = []
+
+    def get() -> "Transport":
+        if not made:
+            with _making:
+                if not made:
+                    made.append(_transport(service, url))
+        return made[0]
+
+    return get
+
+
+def _transport(service: str, url: str | None = None) -> "Transport":
+    """Return a transport to a service, at ``url`` or where the account has it."""
     # libcurl is loaded where it is needed, and not in functions that make no such call.
     from hangup.aws.http.transport import Transport  # noqa: PLC0415
 
-    ours = session()
+    ours = account()
     return Transport(
-        url,
+        url or ours.url_of(service),
         service=service,
-        region=ours.get_config_variable("region"),
-        credentials=ours.get_credentials(),
-        ca_file=str(ours.get_config_variable("ca_bundle") or get_cert_path(verify=True)),
+        region=ours.region,
+        keys=ours.keys,
+        ca_file=ours.ca_file,
     )
 
 
@@ -181,7 +223,7 @@ def _connection(connection_id: str) -> str:
 
 
 def _content(operation: str, answer: "Answer") -> Any:  # noqa: ANN401 - JSON
-    """Return the answer's members; raise ``ClientError`` if it is an error, or has none."""
+    """Return the answer's members; raise ``ServiceError`` if it is an error, or has none."""
     _expect_success(operation, answer)
     members = _members(answer.body)
     if members is None:
@@ -190,7 +232,7 @@ def _content(operation: str, answer: "Answer") -> Any:  # noqa: ANN401 - JSON
 
 
 def _expect_success(operation: str, answer: "Answer") -> None:
-    """Raise ``ClientError`` for an answer that is an error."""
+    """Raise ``ServiceError`` for an answer that is an error."""
     if answer.status < _FIRST_ERROR:
         return
     members = _members(answer.body) or {}
@@ -203,26 +245,15 @@ def _expect_success(operation: str, answer: "Answer") -> None:
     # "com.amazonaws.dynamodb.v20120810#Name" from one service, "Name:http://..." from another.
     code = str(named or answer.status).partition(":")[0].rpartition("#")[2]
     message = members.get("message") or members.get("Message") or ""
-    raise _error(operation, answer, code, str(message), members)
+    raise ServiceError(operation, code, str(message), status=answer.status, members=members)
 
 
-def _malformed(operation: str, answer: "Answer", message: str) -> ClientError:
+def _malformed(operation: str, answer: "Answer", message: str) -> ServiceError:
     """Return what is raised for a success that is not the service's: a proxy's own page, say."""
-    return _error(operation, answer, "MalformedAnswer", message, {})
+    return ServiceError(operation, "MalformedAnswer", message, status=answer.status)
 
 
-def _error(
-    operation: str, answer: "Answer", code: str, message: str, members: "Mapping[str, Any]"
-) -> ClientError:
-    response: Any = {
-        **members,
-        "Error": {"Code": code, "Message": message},
-        "ResponseMetadata": {"HTTPStatusCode": answer.status},
-    }
-    return ClientError(response, operation)
-
-
-def _members(body: bytes) -> "Mapping[str, Any] | None":
+def _members(body: bytes) -> Mapping[str, Any] | None:
     """Return the members of a JSON object, None if it is none."""
     try:
         members = from_json(body)

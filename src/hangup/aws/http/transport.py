@@ -1,36 +1,27 @@
 """Signed HTTPS requests through libcurl, which brings HTTP, TLS and the pool of connections.
 
-All calls of a sweep go this way: one costs a fraction of the CPU time that it costs through
-botocore (docs/decisions/0001-libcurl-for-closes.md). ``calls`` has the retries.
-
-What got no answer raises what botocore raises for it, so that callers need not know the difference.
+All calls of a function go this way: one costs a fraction of the CPU time that it costs through
+botocore (docs/decisions/0001-libcurl-for-closes.md). libcurl signs them, too. ``retries`` has the
+retries.
 """
 
 import io
-import time
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Final, NamedTuple
 
 import pycurl
-from botocore.exceptions import (
-    BotoCoreError,
-    ConnectionClosedError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    NoCredentialsError,
-    ReadTimeoutError,
-    SSLError,
-)
 
+from hangup.aws.errors import UnansweredError
+from hangup.aws.http.account import Keys
 from hangup.aws.http.loop import perform
-from hangup.aws.http.signing import Headers, Signer
 from hangup.core.timing import CONNECT_S, READ_S
 
-if TYPE_CHECKING:
-    from botocore.credentials import Credentials
+__all__ = ["Answer", "Headers", "Transport"]
 
-__all__ = ["Answer", "Transport"]
+Headers = tuple[str, ...]
+"""Lines of a request's head: ``Name: value``."""
 
 _REST_S: Final = 5
 """A connection that rested for longer is not used again. Servers close what rests, and a function
@@ -68,24 +59,17 @@ class Transport:
     """Requests to one service, safe to use from several threads.
 
     ``url`` is the service's endpoint, whose path comes before that of each request. ``service`` is
-    its name in signatures. ``credentials`` (None: requests raise ``NoCredentialsError``) are asked
-    anew for every request, so that they may be refreshed at any time. ``ca_file`` has the
-    certificates, as PEM, that a server's must come from. ``HTTPS_PROXY`` and its kin are libcurl's
-    to read. A child of a fork needs a new process.
+    its name in signatures. ``keys`` is called for every request, so that they may be refreshed at
+    any time. ``ca_file`` has the certificates, as PEM, that a server's must come from.
+    ``HTTPS_PROXY`` and its kin are libcurl's to read. A child of a fork needs a new process.
     """
 
     def __init__(
-        self,
-        url: str,
-        *,
-        service: str,
-        region: str,
-        credentials: "Credentials | None",
-        ca_file: str,
+        self, url: str, *, service: str, region: str, keys: Callable[[], Keys], ca_file: str
     ) -> None:
         self._url = url.rstrip("/")
-        self._signer = Signer(service=service, region=region, endpoint=self._url)
-        self._credentials = credentials
+        self._keys = keys
+        self._scope = f"aws:amz:{region}:{service}"
         self._ca_file = ca_file
         # By method, and whether there is a body. Taken from the end, so that few do the work.
         self._resting: dict[tuple[str, bool], list[_Exchange]] = defaultdict(list)
@@ -93,50 +77,52 @@ class Transport:
     def send(self, method: str, path: str, *, headers: Headers = (), body: bytes = b"") -> Answer:
         """Send one request, and return its answer.
 
-        ``path`` is percent-encoded but for ``@``, and has no query. Raises what botocore raises:
-        ``NoCredentialsError``, ``CredentialRetrievalError``, ``SSLError``,
-        ``EndpointConnectionError``, ``ConnectTimeoutError``; and ``ConnectionClosedError`` or
-        ``ReadTimeoutError`` if the request may have taken effect.
+        ``path`` is percent-encoded but for ``@``, and has no query. Raises ``UnansweredError``, by
+        botocore's names: ``SSLError``, ``EndpointConnectionError``, ``ConnectTimeoutError``; and
+        ``ConnectionClosedError`` or ``ReadTimeoutError`` if the request may have taken effect.
+        Besides, it raises what ``keys`` does.
         One without a body may be sent again by libcurl itself, where a connection that rested turns
         out to be closed; one with a body never is.
         """
-        if self._credentials is None:
-            raise NoCredentialsError
-        keys = self._credentials.get_frozen_credentials()
-        head = self._signer.lines(method, path, headers, body, keys=keys, now_s=int(time.time()))
+        keys = self._keys()
         resting = self._resting[method, bool(body)]
-        exchange = resting.pop() if resting else _Exchange(method, self._ca_file, bool(body))
+        exchange = resting.pop() if resting else self._exchange(method, bool(body))
         try:
-            answer = exchange.run(self._url + path, head, body)
+            answer = exchange.run(self._url + path, keys, headers, body)
         except pycurl.error as error:
             # Not from libcurl's own: a traceback would show what is left out there.
-            raise self._as_botocores(error, exchange) from None
+            raise self._unanswered(error, exchange) from None
         resting.append(exchange)
         return answer
 
-    def _as_botocores(self, error: pycurl.error, exchange: "_Exchange") -> BotoCoreError:
+    def _exchange(self, method: str, has_body: bool) -> "_Exchange":
+        return _Exchange(method, has_body=has_body, scope=self._scope, ca_file=self._ca_file)
+
+    def _unanswered(self, error: pycurl.error, exchange: "_Exchange") -> UnansweredError:
         code = error.args[0]
         if "Unsupported proxy" in str(error):  # and then its URL as a whole, with the password
             error = pycurl.error(code, "the proxy that the environment names cannot be used")
-        kind: type[BotoCoreError] = ConnectionClosedError
+        kind = "ConnectionClosedError"
         if code in _UNREACHED:
-            kind = EndpointConnectionError
+            kind = "EndpointConnectionError"
         elif code in _UNTRUSTED:
-            kind = SSLError
+            kind = "SSLError"
         elif code == pycurl.E_OPERATION_TIMEDOUT:
-            kind = ReadTimeoutError if exchange.is_sent else ConnectTimeoutError
-        return kind(endpoint_url=self._url, error=error)
+            kind = "ReadTimeoutError" if exchange.is_sent else "ConnectTimeoutError"
+        return UnansweredError(kind, f"no answer from {self._url} {error}")
 
 
 class _Exchange:
     """A request and its answer, again and again: libcurl keeps what does not change."""
 
-    def __init__(self, method: str, ca_file: str, has_body: bool) -> None:
+    def __init__(self, method: str, *, has_body: bool, scope: str, ca_file: str) -> None:
         self._head: list[bytes] = []
         self._body: list[bytes] = []
+        self._keys: Keys | None = None
         self._curl = curl = pycurl.Curl()
         curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+        curl.setopt(pycurl.AWS_SIGV4, scope)
         curl.setopt(pycurl.CAINFO, ca_file)
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, round(CONNECT_S * 1000))
@@ -153,15 +139,24 @@ class _Exchange:
         """Whether anything of the last request was sent."""
         return bool(self._curl.getinfo(pycurl.REQUEST_SIZE))
 
-    def run(self, url: str, head: list[str], body: bytes) -> Answer:
+    def run(self, url: str, keys: Keys, headers: Headers, body: bytes) -> Answer:
         curl = self._curl
         curl.setopt(pycurl.URL, url)
+        if keys != self._keys:
+            self._keys = keys
+            curl.setopt(pycurl.USERNAME, keys.access_key)
+            curl.setopt(pycurl.PASSWORD, keys.secret_key)
         # Without a value: none of libcurl's own.
-        curl.setopt(pycurl.HTTPHEADER, ["Content-Type:", *head])
+        lines = ["Content-Type:", *headers]
+        if keys.token:
+            lines.append(f"X-Amz-Security-Token: {keys.token}")
         if body:
+            # Signed in place of the body, which libcurl has not read by then.
+            lines.append(f"X-Amz-Content-Sha256: {sha256(body).hexdigest()}")
             curl.setopt(pycurl.POSTFIELDSIZE, len(body))
             # Read once. What it has as a whole, libcurl may send twice by itself: see ``send``.
             curl.setopt(pycurl.READFUNCTION, io.BytesIO(body).read)
+        curl.setopt(pycurl.HTTPHEADER, lines)
         perform(curl)
         answer = Answer(curl.getinfo(pycurl.RESPONSE_CODE), self._head[:], b"".join(self._body))
         self._head.clear()

@@ -1,0 +1,115 @@
+"""Who calls AWS, and where: credentials, Region, endpoints and certificates.
+
+Lambda puts all of it into the environment, and from there it is read. botocore takes a tenth of a
+second of CPU time to load. It is asked only where it may know more: the environment has no keys
+that last (functions with SnapStart fetch theirs), it names a profile, or there is a configuration
+file.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import botocore
+
+from hangup.aws.errors import UnansweredError
+from hangup.aws.http.endpoints import endpoint_url
+
+__all__ = ["Account", "Keys", "account"]
+
+_CONFIG_FILE: Final = "~/.aws/config"
+_ELSEWHERE: Final = ("AWS_CREDENTIAL_EXPIRATION", "AWS_DEFAULT_PROFILE", "AWS_PROFILE")
+"""Variables that only botocore follows."""
+
+_CERTIFICATES: Final = str(Path(botocore.__file__).with_name("cacert.pem"))
+"""The authorities that botocore trusts. Lambda's zip has them."""
+
+Environment = Mapping[str, str]
+
+
+class Keys(NamedTuple):
+    """What requests are signed with; ``token`` is that of a session, None for lasting keys."""
+
+    access_key: str
+    secret_key: str
+    token: str | None
+
+
+class Account(NamedTuple):
+    """What a call needs to know.
+
+    ``keys`` is called for every request, since keys may be refreshed at any time. It raises
+    ``UnansweredError`` if there are none. ``url_of`` takes the name of a service. ``ca_file`` has
+    the certificates, as PEM, that a server's must come from.
+    """
+
+    keys: Callable[[], Keys]
+    region: str
+    url_of: Callable[[str], str]
+    ca_file: str
+
+
+def account(env: Environment = os.environ) -> Account:
+    """Return who calls AWS, and where. Raises ``UnansweredError`` if no Region is set."""
+    access_key, secret_key = env.get("AWS_ACCESS_KEY_ID"), env.get("AWS_SECRET_ACCESS_KEY")
+    if not access_key or not secret_key or any(env.get(name) for name in _ELSEWHERE):
+        return _by_botocore()
+    # Not Path's expanduser: it raises where the user has no home.
+    if Path(os.path.expanduser(env.get("AWS_CONFIG_FILE") or _CONFIG_FILE)).is_file():  # noqa: PTH111
+        return _by_botocore()
+    token = env.get("AWS_SECURITY_TOKEN") or env.get("AWS_SESSION_TOKEN") or None
+    keys = Keys(access_key, secret_key, token)
+    region = _known(env.get("AWS_DEFAULT_REGION") or env.get("AWS_REGION"))
+    return Account(
+        keys=lambda: keys,
+        region=region,
+        url_of=lambda service: _url_of(service, region, env),
+        ca_file=env.get("AWS_CA_BUNDLE") or _CERTIFICATES,
+    )
+
+
+def _url_of(service: str, region: str, env: Environment) -> str:
+    if not _is_true(env, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"):
+        # Services are named there by their ids, with underscores for blanks.
+        name = {"secretsmanager": "SECRETS_MANAGER"}.get(service, service.upper())
+        configured = env.get(f"AWS_ENDPOINT_URL_{name}") or env.get("AWS_ENDPOINT_URL")
+        if configured:
+            return configured
+    return endpoint_url(
+        service,
+        region,
+        fips=_is_true(env, "AWS_USE_FIPS_ENDPOINT"),
+        dual_stack=_is_true(env, "AWS_USE_DUALSTACK_ENDPOINT"),
+    )
+
+
+def _is_true(env: Environment, name: str) -> bool:
+    return env.get(name, "").lower() == "true"
+
+
+def _by_botocore() -> Account:
+    from hangup.aws.clients import session  # noqa: PLC0415 - see above
+
+    ours = session()
+    credentials = ours.get_credentials()
+
+    def keys() -> Keys:
+        if credentials is None:
+            raise UnansweredError("NoCredentialsError", "Unable to locate credentials")
+        frozen = credentials.get_frozen_credentials()
+        return Keys(frozen.access_key or "", frozen.secret_key or "", frozen.token)
+
+    return Account(
+        keys=keys,
+        region=_known(ours.get_config_variable("region")),
+        url_of=lambda service: str(ours.create_client(service).meta.endpoint_url),
+        ca_file=str(ours.get_config_variable("ca_bundle") or _CERTIFICATES),
+    )
+
+
+def _known(region: str | None) -> str:
+    """Return the Region. Raises ``UnansweredError`` if there is none."""
+    if not region:
+        raise UnansweredError("NoRegionError", "You must specify a region.")
+    return region
