@@ -1,4 +1,4 @@
-"""The adapters, with botocore, against a stub of AWS: what they send and what answers mean."""
+"""The adapters, with botocore and without, against a stub of AWS: what they send, and answers."""
 
 import socket
 import threading
@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from hangup.aws.runtime import SystemClock
 
 from hangup.aws.clients import (
     dynamodb_client,
@@ -17,8 +16,14 @@ from hangup.aws.clients import (
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.functions import LambdaFunctions
 from hangup.aws.gateway import ManagementApiGateway
-from hangup.aws.http.services import direct_dynamodb, direct_lambda, direct_management_api
+from hangup.aws.http.services import (
+    direct_dynamodb,
+    direct_lambda,
+    direct_management_api,
+    direct_secrets,
+)
 from hangup.aws.retries import Calls, Deadline
+from hangup.aws.runtime import SystemClock
 from hangup.aws.secrets import SecretsManagerSecret
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.core.connection import Connection, DurationMs, EpochMs
@@ -81,8 +86,9 @@ def functions(aws: AwsStub, calls: Calls, transport: str) -> LambdaFunctions:
 
 
 @pytest.fixture
-def secret(aws: AwsStub, calls: Calls) -> SecretsManagerSecret:
-    return SecretsManagerSecret(secrets_client(), calls, "join-secret")
+def secret(aws: AwsStub, calls: Calls, transport: str) -> SecretsManagerSecret:
+    client = direct_secrets() if transport == "direct" else secrets_client()
+    return SecretsManagerSecret(client, calls, "join-secret")
 
 
 @both
@@ -195,6 +201,7 @@ class TestFunctions:
             functions.invoke_disconnect_handler({})
 
 
+@both
 class TestSecret:
     def test_is_read_once_and_again_after_five_minutes(
         self, aws: AwsStub, secret: SecretsManagerSecret
@@ -235,7 +242,13 @@ class TestNoAnswer:
             direct_dynamodb() if direct else dynamodb_client(), calls, "connections"
         )
         sessions = DynamoDbSessions(
-            dynamodb_client(), calls, connections_table="connections", sessions_table="sessions"
+            direct_dynamodb() if direct else dynamodb_client(),
+            calls,
+            connections_table="connections",
+            sessions_table="sessions",
+        )
+        secret = SecretsManagerSecret(
+            direct_secrets() if direct else secrets_client(), calls, "join-secret"
         )
         actions: list[Callable[[], object]] = [
             lambda: gateway.post_to_connection("c1", {}),
@@ -248,6 +261,7 @@ class TestNoAnswer:
             lambda: sessions.get("s1"),
             lambda: list(sessions.listeners("s1")),
             lambda: sessions.leave(LISTENER, now_ms=NOW_MS),
+            lambda: secret.value(NOW_MS),
         ]
         for act in actions:
             with pytest.raises(BackendError, match="EndpointConnectionError") as error:
@@ -300,6 +314,14 @@ class TestNoAnswer:
             nameless.invoke_disconnect_handler({})
         assert not error.value.retryable
         assert aws.log == []
+
+
+def test_what_no_call_raises_is_raised_as_it_is(calls: Calls) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("ours")
+
+    with pytest.raises(ZeroDivisionError, match="ours"):
+        calls("Scan", fail)
 
 
 class TestAttempts:

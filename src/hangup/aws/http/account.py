@@ -8,6 +8,7 @@ file.
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -54,45 +55,33 @@ def account(env: Environment = os.environ) -> Account:
     """Return who calls AWS, and where. Raises ``UnansweredError`` if no Region is set."""
     access_key, secret_key = env.get("AWS_ACCESS_KEY_ID"), env.get("AWS_SECRET_ACCESS_KEY")
     if not access_key or not secret_key or any(env.get(name) for name in _ELSEWHERE):
-        return _by_botocore()
+        return _by_botocore(env)
     # Not Path's expanduser: it raises where the user has no home.
     if Path(os.path.expanduser(env.get("AWS_CONFIG_FILE") or _CONFIG_FILE)).is_file():  # noqa: PTH111
-        return _by_botocore()
+        return _by_botocore(env)
     token = env.get("AWS_SECURITY_TOKEN") or env.get("AWS_SESSION_TOKEN") or None
     keys = Keys(access_key, secret_key, token)
     region = _known(env.get("AWS_DEFAULT_REGION") or env.get("AWS_REGION"))
     return Account(
         keys=lambda: keys,
         region=region,
-        url_of=lambda service: _url_of(service, region, env),
+        url_of=partial(
+            _url_of,
+            region=region,
+            env=env,
+            is_set=lambda name: env.get(f"AWS_{name.upper()}", "").lower() == "true",
+            in_file=lambda _: None,
+        ),
         ca_file=env.get("AWS_CA_BUNDLE") or _CERTIFICATES,
     )
 
 
-def _url_of(service: str, region: str, env: Environment) -> str:
-    if not _is_true(env, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"):
-        # Services are named there by their ids, with underscores for blanks.
-        name = {"secretsmanager": "SECRETS_MANAGER"}.get(service, service.upper())
-        configured = env.get(f"AWS_ENDPOINT_URL_{name}") or env.get("AWS_ENDPOINT_URL")
-        if configured:
-            return configured
-    return endpoint_url(
-        service,
-        region,
-        fips=_is_true(env, "AWS_USE_FIPS_ENDPOINT"),
-        dual_stack=_is_true(env, "AWS_USE_DUALSTACK_ENDPOINT"),
-    )
-
-
-def _is_true(env: Environment, name: str) -> bool:
-    return env.get(name, "").lower() == "true"
-
-
-def _by_botocore() -> Account:
+def _by_botocore(env: Environment) -> Account:
     from hangup.aws.clients import session  # noqa: PLC0415 - see above
 
     ours = session()
     credentials = ours.get_credentials()
+    region = _known(ours.get_config_variable("region"))
 
     def keys() -> Keys:
         if credentials is None:
@@ -100,11 +89,49 @@ def _by_botocore() -> Account:
         frozen = credentials.get_frozen_credentials()
         return Keys(frozen.access_key or "", frozen.secret_key or "", frozen.token)
 
+    def in_file(service_id: str) -> str | None:
+        profile = ours.get_scoped_config()
+        services = ours.full_config.get("services", {}).get(profile.get("services"), {})
+        return services.get(service_id, {}).get("endpoint_url") or profile.get("endpoint_url")
+
     return Account(
         keys=keys,
-        region=_known(ours.get_config_variable("region")),
-        url_of=lambda service: str(ours.create_client(service).meta.endpoint_url),
+        region=region,
+        # Without a client of botocore's: each reads a megabyte about its service.
+        url_of=partial(
+            _url_of,
+            region=region,
+            env=env,
+            is_set=lambda name: bool(ours.get_config_variable(name)),
+            in_file=in_file,
+        ),
         ca_file=str(ours.get_config_variable("ca_bundle") or _CERTIFICATES),
+    )
+
+
+def _url_of(
+    service: str,
+    *,
+    region: str,
+    env: Environment,
+    is_set: Callable[[str], bool],
+    in_file: Callable[[str], str | None],
+) -> str:
+    """Return a service's URL: the one that somebody has configured, else its ordinary one."""
+    if not is_set("ignore_configured_endpoint_urls"):
+        service_id = {"secretsmanager": "secrets_manager"}.get(service, service)
+        configured = (
+            env.get(f"AWS_ENDPOINT_URL_{service_id.upper()}")
+            or env.get("AWS_ENDPOINT_URL")
+            or in_file(service_id)
+        )
+        if configured:
+            return configured
+    return endpoint_url(
+        service,
+        region,
+        fips=is_set("use_fips_endpoint"),
+        dual_stack=is_set("use_dualstack_endpoint"),
     )
 
 
