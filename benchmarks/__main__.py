@@ -15,6 +15,7 @@ from benchmarks.endpoints import Endpoints
 from benchmarks.lateness import lateness
 from benchmarks.machine import cpu_limit, machine, versions
 from benchmarks.measures import FULL, QUICK, Run
+from benchmarks.messages import heartbeats
 from benchmarks.results import (
     ROWS,
     Row,
@@ -36,6 +37,8 @@ _GROWTH: Final = tuple(name for name in ROWS if name.startswith("growth_"))
 _MEASURES: Final[Mapping[Callable[[Run], None], tuple[str, ...]]] = {
     package.zip_size: ("zip_mb",),
     package.cold_start: ("cold_start_cpu_ms",),
+    package.cold_start_message: ("cold_start_message_cpu_ms",),
+    heartbeats: ("heartbeat_cpu_ms",),
     measures.closes: ("close_cpu_ms", "close_paced_cpu_ms"),
     measures.check: ("check_cpu_per_million", *_GROWTH),
     measures.large_sweep: ("sweep_s_256mb_1m", "peak_rss_mb", "peak_rss_mb_10k"),

@@ -41,6 +41,7 @@ class Scale:
 
     rounds: int
     cold_starts: int
+    heartbeats: int
     sizes: Mapping[str, int]
     small: int
     closes_hangup: int
@@ -58,6 +59,7 @@ class Scale:
 FULL: Final = Scale(
     rounds=5,
     cold_starts=9,
+    heartbeats=1_000,
     sizes={"10k": 10_000, "100k": 100_000, "1m": 1_000_000},
     small=10_000,
     closes_hangup=3_000,
@@ -67,6 +69,7 @@ FULL: Final = Scale(
 QUICK: Final = Scale(
     rounds=1,
     cold_starts=2,
+    heartbeats=20,
     sizes={"1m": 10_000},
     small=1_000,
     closes_hangup=200,

@@ -1,6 +1,5 @@
 """The Lambda zip: its size, and what its import costs a new environment."""
 
-import json
 import os
 import platform
 import shutil
@@ -12,29 +11,45 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from benchmarks.endpoints import WorkNotDoneError
 from benchmarks.measures import Run
 from hangup.cdk.bundle import PLATFORMS, build_lambda_zip
 
-__all__ = ["cold_start", "lambda_python", "zip_size"]
+__all__ = ["cold_start", "cold_start_message", "lambda_python", "zip_size"]
+
+_HERE: Final = Path(__file__).parent
 
 _PYTHON: Final = "3.13"
 """The function's: see ``hangup.cdk.handler_function``."""
 
-_NAIVE_PACKAGES: Final = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3")
-_NAIVE_MODULES: Final = ("six",)
+_NAIVE_PACKAGES: Final = (
+    "aws_lambda_powertools",
+    "boto3",
+    "botocore",
+    "dateutil",
+    "jmespath",
+    "s3transfer",
+    "urllib3",
+)
+_NAIVE_MODULES: Final = ("six", "typing_extensions")
 
 _HANGUP: Final = """
 from contextlib import suppress
 import hangup.handlers.timeout_handler
-from botocore.exceptions import EndpointConnectionError
+from hangup.aws.errors import UnansweredError
 from hangup.aws.http.services import direct_dynamodb
-with suppress(EndpointConnectionError):
+with suppress(UnansweredError):
     direct_dynamodb().scan(TableName="connections")
 """
 """The client is made by its first call, which reaches nobody: see ``_environment``."""
 _NAIVE: Final = """
 import boto3
 boto3.resource("dynamodb").Table("connections")
+"""
+_MESSAGE: Final = """
+from {module} import lambda_handler
+from heartbeat_event import EVENT, Context
+assert "heartbeatAck" in lambda_handler(EVENT, Context())["body"]
 """
 _MEASURED: Final = """
 import sys
@@ -54,20 +69,53 @@ def zip_size(run: Run) -> None:
 
 
 def cold_start(run: Run) -> None:
-    """Measure import and first client, in interpreters that have nothing else.
+    """Measure the timeout handler's import and first client, in interpreters with nothing else.
 
     Hangup's side is the zip as it is, and nothing is written beside it, as Lambda's folder for the
     code is read-only. The naive side is boto3 whole, compiled, as Lambda brings it.
     """
+    _in_turns(run, "cold_start_cpu_ms", _environment(), hangup=_HANGUP, naive=_NAIVE)
+
+
+def cold_start_message(run: Run) -> None:
+    """Measure the message handler's import and first message, likewise.
+
+    Both record it with the stub, over TLS, and read the root certificates for that.
+    """
+    environment = _environment() | {
+        "API_GATEWAY_ENDPOINT": f"{run.aws.urls['execute-api']}/prod",
+        "AWS_CA_BUNDLE": str(run.aws.ca_file),
+        "AWS_ENDPOINT_URL_DYNAMODB": run.aws.urls["dynamodb"],
+        "CONNECTIONS_TABLE": "connections",
+        "NO_PROXY": "localhost",
+    }
+    run.aws.reset(records=0)
+    _in_turns(
+        run,
+        "cold_start_message_cpu_ms",
+        environment,
+        hangup=_MESSAGE.format(module="hangup.handlers.message_handler"),
+        naive=_MESSAGE.format(module="naive_messages"),
+    )
+    expected = {"claims": 2 * run.scale.cold_starts}
+    if run.aws.counts != expected:
+        raise WorkNotDoneError(f"first messages: {run.aws.counts} instead of {expected}")
+
+
+def _in_turns(
+    run: Run, row: str, environment: Mapping[str, str], *, hangup: str, naive: str
+) -> None:
     python = lambda_python()
-    hangup, naive = run.folder / "zip", run.folder / "boto3"
-    with zipfile.ZipFile(_zip(_architecture())) as archive:
-        archive.extractall(hangup)
-    _copy_boto3(naive, python)
+    works = {"hangup": hangup, "naive": naive}
+    folders = {side: run.folder / f"cold-start-{side}" for side in works}
+    if not folders["hangup"].is_dir():
+        _unpack(folders["hangup"])
+        _copy_boto3(folders["naive"])
+        _compile(folders["naive"], python)
     for number in range(run.scale.cold_starts):
-        run.say(f"cold start: {number + 1} of {run.scale.cold_starts}, with {python}")
-        run.take("cold_start_cpu_ms", "hangup", _start_ms(python, hangup, _HANGUP))
-        run.take("cold_start_cpu_ms", "naive", _start_ms(python, naive, _NAIVE))
+        run.say(f"{row}: {number + 1} of {run.scale.cold_starts}, with {python}")
+        for side, work in works.items():
+            run.take(row, side, _start_ms(python, folders[side], work, environment))
 
 
 def lambda_python() -> str:
@@ -92,20 +140,20 @@ def _version(python: str) -> str:
     return asked.stdout.strip()
 
 
-def _start_ms(python: str, folder: Path, work: str) -> float:
+def _start_ms(python: str, folder: Path, work: str, environment: Mapping[str, str]) -> float:
     started = subprocess.run(  # noqa: S603 - an interpreter and our own script
         [python, "-I", "-S", "-B", "-c", _MEASURED.format(work=work), str(folder)],
-        env=_environment(),
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
     if started.returncode:
         raise RuntimeError(f"the import in {folder.name} failed:\n{started.stderr}")
-    return float(json.loads(started.stdout)) * 1_000
+    return float(started.stdout.splitlines()[-1]) * 1_000
 
 
-def _environment() -> Mapping[str, str]:
+def _environment() -> dict[str, str]:
     return {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_CONFIG_FILE": os.devnull,
@@ -118,7 +166,13 @@ def _environment() -> Mapping[str, str]:
     }
 
 
-def _copy_boto3(target: Path, python: str) -> None:
+def _unpack(target: Path) -> None:
+    with zipfile.ZipFile(_zip(_architecture())) as archive:
+        archive.extractall(target)
+    shutil.copy(_HERE / "heartbeat_event.py", target)
+
+
+def _copy_boto3(target: Path) -> None:
     target.mkdir()
     for name in (*_NAIVE_PACKAGES, *_NAIVE_MODULES):
         spec = find_spec(name)
@@ -130,13 +184,18 @@ def _copy_boto3(target: Path, python: str) -> None:
             shutil.copytree(origin.parent, target / name, ignore=ignored)
         else:
             shutil.copy(origin, target)
+    for name in ("heartbeat_event.py", "naive_messages.py"):
+        shutil.copy(_HERE / name, target)
+
+
+def _compile(folder: Path, python: str) -> None:
     subprocess.run(  # noqa: S603 - an interpreter and its own compiler
-        [python, "-m", "compileall", "-q", str(target)], check=True
+        [python, "-m", "compileall", "-q", str(folder)], check=True
     )
 
 
 def _zip(architecture: str) -> Path:
-    return build_lambda_zip(Path(__file__).parents[1] / "build", architecture=architecture)
+    return build_lambda_zip(_HERE.parent / "build", architecture=architecture)
 
 
 def _architecture() -> str:

@@ -31,6 +31,8 @@ _HANDLERS: Final[Mapping["Side", tuple[str, str]]] = {
     "naive-check": ("benchmarks.naive", "check_handler"),
     "hangup": ("hangup.handlers.timeout_handler", "lambda_handler"),
     "hangup-check": ("benchmarks.checking", "check_handler"),
+    "naive-heartbeat": ("benchmarks.messages", "naive_handler"),
+    "hangup-heartbeat": ("benchmarks.messages", "hangup_handler"),
     "closes": ("benchmarks.claims", "close_handler"),
     "closes-in-batches": ("benchmarks.claims", "close_in_batches_handler"),
 }

@@ -17,7 +17,16 @@ from benchmarks.tables import PAGE_RECORDS, Engine, table_name
 
 __all__ = ["Sample", "Side", "sweep"]
 
-Side = Literal["naive", "naive-check", "hangup", "hangup-check", "closes", "closes-in-batches"]
+Side = Literal[
+    "naive",
+    "naive-check",
+    "naive-heartbeat",
+    "hangup",
+    "hangup-check",
+    "hangup-heartbeat",
+    "closes",
+    "closes-in-batches",
+]
 
 _ROOT: Final = Path(__file__).parents[1]
 _MAX_RUN_S: Final = 1_800
