@@ -18,7 +18,7 @@ from hangup.aws.http.account import account
 from hangup.aws.http.json import from_json, to_json
 
 if TYPE_CHECKING:
-    from hangup.aws.http.transport import Answer, Transport
+    from hangup.aws.http.transport import Answer, Headers, Transport
 
 __all__ = [
     "DirectDynamoDb",
@@ -57,11 +57,17 @@ class _JsonService(_Service):
         return _content(operation, self._send(operation, request))
 
     def _send(self, operation: str, request: Mapping[str, Any]) -> "Answer":
-        headers = (
-            f"Content-Type: application/x-amz-json-{self._JSON}",
-            f"X-Amz-Target: {self._TARGET}.{operation}",
+        return self._transport().send(
+            "POST", "/", headers=self._headers(operation), body=to_json(request)
         )
-        return self._transport().send("POST", "/", headers=headers, body=to_json(request))
+
+    @classmethod
+    @cache
+    def _headers(cls, operation: str) -> "Headers":
+        return (
+            f"Content-Type: application/x-amz-json-{cls._JSON}",
+            f"X-Amz-Target: {cls._TARGET}.{operation}",
+        )
 
 
 class DirectDynamoDb(_JsonService):

@@ -5,10 +5,9 @@ botocore (docs/decisions/0001-libcurl-for-closes.md). libcurl signs them, too. `
 retries.
 """
 
-import io
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from hashlib import sha256
+from functools import partial
 from typing import Final, NamedTuple
 
 import pycurl
@@ -71,8 +70,8 @@ class Transport:
         self._keys = keys
         self._scope = f"aws:amz:{region}:{service}"
         self._ca_file = ca_file
-        # By method, and whether there is a body. Taken from the end, so that few do the work.
-        self._resting: dict[tuple[str, bool], list[_Exchange]] = defaultdict(list)
+        # By what they have in common. Taken from the end, so that few do the work.
+        self._resting: dict[tuple[str, Headers, bool], list[_Exchange]] = defaultdict(list)
 
     def send(self, method: str, path: str, *, headers: Headers = (), body: bytes = b"") -> Answer:
         """Send one request, and return its answer.
@@ -85,25 +84,24 @@ class Transport:
         out to be closed; one with a body never is.
         """
         keys = self._keys()
-        resting = self._resting[method, bool(body)]
-        exchange = resting.pop() if resting else self._exchange(method, bool(body))
+        kind = (method, headers, bool(body))
+        resting = self._resting[kind]
+        exchange = resting.pop() if resting else _Exchange(*kind, self._scope, self._ca_file)
         try:
-            answer = exchange.run(self._url + path, keys, headers, body)
+            answer = exchange.run(self._url + path, keys, body)
         except pycurl.error as error:
             # Not from libcurl's own: a traceback would show what is left out there.
             raise self._unanswered(error, exchange) from None
         resting.append(exchange)
         return answer
 
-    def _exchange(self, method: str, has_body: bool) -> "_Exchange":
-        return _Exchange(method, has_body=has_body, scope=self._scope, ca_file=self._ca_file)
-
     def _unanswered(self, error: pycurl.error, exchange: "_Exchange") -> UnansweredError:
         code = error.args[0]
         if "Unsupported proxy" in str(error):  # and then its URL as a whole, with the password
             error = pycurl.error(code, "the proxy that the environment names cannot be used")
         kind = "ConnectionClosedError"
-        if code in _UNREACHED:
+        # Unreached it may be at libcurl's second attempt, and the first may have taken effect.
+        if code in _UNREACHED and not exchange.is_sent:
             kind = "EndpointConnectionError"
         elif code in _UNTRUSTED:
             kind = "SSLError"
@@ -115,9 +113,13 @@ class Transport:
 class _Exchange:
     """A request and its answer, again and again: libcurl keeps what does not change."""
 
-    def __init__(self, method: str, *, has_body: bool, scope: str, ca_file: str) -> None:
+    def __init__(
+        self, method: str, headers: Headers, has_body: bool, scope: str, ca_file: str
+    ) -> None:
         self._head: list[bytes] = []
         self._body: list[bytes] = []
+        self._begun: list[bool] = []
+        self._headers = headers
         self._keys: Keys | None = None
         self._curl = curl = pycurl.Curl()
         curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
@@ -129,36 +131,46 @@ class _Exchange:
         curl.setopt(pycurl.TIMEOUT_MS, round((CONNECT_S + READ_S) * 1000))
         curl.setopt(pycurl.MAXAGE_CONN, _REST_S)
         curl.setopt(pycurl.USERAGENT, "hangup")
-        curl.setopt(pycurl.POST if has_body else pycurl.HTTPGET, 1)
+        if has_body:
+            curl.setopt(pycurl.POST, 1)
+            curl.setopt(pycurl.PREREQFUNCTION, partial(_begin_once, self._begun))
         curl.setopt(pycurl.CUSTOMREQUEST, method)
         curl.setopt(pycurl.HEADERFUNCTION, self._head.append)
         curl.setopt(pycurl.WRITEFUNCTION, self._body.append)
 
     @property
     def is_sent(self) -> bool:
-        """Whether anything of the last request was sent."""
-        return bool(self._curl.getinfo(pycurl.REQUEST_SIZE))
+        """Whether anything of the last request may have been sent."""
+        return bool(self._begun or self._curl.getinfo(pycurl.REQUEST_SIZE))
 
-    def run(self, url: str, keys: Keys, headers: Headers, body: bytes) -> Answer:
+    def run(self, url: str, keys: Keys, body: bytes) -> Answer:
         curl = self._curl
         curl.setopt(pycurl.URL, url)
         if keys != self._keys:
-            self._keys = keys
-            curl.setopt(pycurl.USERNAME, keys.access_key)
-            curl.setopt(pycurl.PASSWORD, keys.secret_key)
-        # Without a value: none of libcurl's own.
-        lines = ["Content-Type:", *headers]
-        if keys.token:
-            lines.append(f"X-Amz-Security-Token: {keys.token}")
+            self._sign_with(keys)
         if body:
-            # Signed in place of the body, which libcurl has not read by then.
-            lines.append(f"X-Amz-Content-Sha256: {sha256(body).hexdigest()}")
-            curl.setopt(pycurl.POSTFIELDSIZE, len(body))
-            # Read once. What it has as a whole, libcurl may send twice by itself: see ``send``.
-            curl.setopt(pycurl.READFUNCTION, io.BytesIO(body).read)
-        curl.setopt(pycurl.HTTPHEADER, lines)
+            self._begun.clear()
+            curl.setopt(pycurl.POSTFIELDS, body)
         perform(curl)
         answer = Answer(curl.getinfo(pycurl.RESPONSE_CODE), self._head[:], b"".join(self._body))
         self._head.clear()
         self._body.clear()
         return answer
+
+    def _sign_with(self, keys: Keys) -> None:
+        self._keys = keys
+        self._curl.setopt(pycurl.USERNAME, keys.access_key)
+        self._curl.setopt(pycurl.PASSWORD, keys.secret_key)
+        # Without a value: none of libcurl's own.
+        lines = ["Content-Type:", *self._headers]
+        if keys.token:
+            lines.append(f"X-Amz-Security-Token: {keys.token}")
+        self._curl.setopt(pycurl.HTTPHEADER, lines)
+
+
+def _begin_once(begun: list[bool], *_addresses: object) -> int:
+    """Let libcurl send a request, and not send it again by itself: see ``send``."""
+    if begun:
+        return pycurl.PREREQFUNC_ABORT
+    begun.append(True)
+    return pycurl.PREREQFUNC_OK
