@@ -1,6 +1,5 @@
 """Fixtures that more than one kind of test uses."""
 
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -8,9 +7,8 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 from hangup.aws import clients
-from hangup.aws.runtime import deadline
 from tests.support.aws_stub import AwsStub
-from tests.support.lambda_process import log_to_current_stdout
+from tests.support.lambda_process import log_to_current_stdout, start_cold
 
 _UNSET = (
     "ACTIVITY_RESOLUTION_SECONDS",
@@ -28,8 +26,6 @@ _UNSET = (
     "POWERTOOLS_SERVICE_NAME",
     "SCAN_SEGMENTS",
 )
-_WARM = ("hangup.handlers.",)
-"""Modules that remember something for as long as Lambda keeps a process."""
 
 _INFRA = "tests/infra/"
 _LONGEST = ("model", "faults", "infra", "integration")
@@ -97,15 +93,6 @@ def aws(aws_server: AwsStub, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsStu
         monkeypatch.setenv(name, value)
     aws_server.reset()
     log_to_current_stdout()
-    _start_cold()
+    start_cold()
     yield aws_server
-    _start_cold()
-
-
-def _start_cold() -> None:
-    deadline.start(None)  # of the last invocation, which the calls of other tests have no part in
-    for name, module in list(sys.modules.items()):
-        if name.startswith(_WARM):
-            for value in vars(module).values():
-                if hasattr(value, "cache_clear"):
-                    value.cache_clear()
+    start_cold()

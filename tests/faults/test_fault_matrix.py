@@ -26,7 +26,8 @@ from hangup.handlers import (
 from hangup.local.demo.clients import Client
 from hangup.sessions.model import Role
 from hangup.sessions.tokens import mint_join_token
-from tests.support.faulty_stack import Site, event_of, start_cold
+from tests.support.faulty_stack import Site, event_of
+from tests.support.lambda_process import start_cold
 from tests.support.local_stack import eventually
 from tests.support.outcomes import (
     CLEANUP,
@@ -142,7 +143,7 @@ def test_a_sweep(
         async with site.session(listeners=2) as (speaker, (silent, talking)):
             talking.talk()
             assert await talking.is_answered()
-            records = [r for r in site.records(speaker.session_id) if r.role is Role.LISTENER]
+            records = [r for r in site.records(speaker.session_id) if r.role == Role.LISTENER]
             if guarded:
                 await asyncio.sleep(3.5)
             else:

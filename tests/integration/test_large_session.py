@@ -36,7 +36,7 @@ def test_a_session_with_five_hundred_listeners_ends_within_one_invocation(stack:
             (record,) = [
                 c
                 for c in stack.connections.scan_all_connections()
-                if c.session_id == speaker.session_id and c.role is Role.SPEAKER
+                if c.session_id == speaker.session_id and c.role == Role.SPEAKER
             ]
             event = {
                 "requestContext": {

@@ -307,7 +307,7 @@ def test_rubbish_is_refused_and_is_no_activity(stack: Stack) -> None:
             (record,) = [
                 c
                 for c in stack.connections.scan_all_connections()
-                if c.session_id == listener.session_id and c.role is Role.LISTENER
+                if c.session_id == listener.session_id and c.role == Role.LISTENER
             ]
             for text in ["not json", "[]", '{"action": 7}', json.dumps({"action": "fly"}), "\0"]:
                 await listener.send_text(text)

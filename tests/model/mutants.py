@@ -70,7 +70,7 @@ class CountNotInTheTransaction(InMemorySessions):
     """Remove the record, and settle the session in a second call."""
 
     def leave(self, connection: Connection, *, now_ms: EpochMs) -> LeaveOutcome:
-        if connection.role is Role.LISTENER:
+        if connection.role == Role.LISTENER:
             with self._faults.call("DeleteItem", connection.connection_id):
                 removed = self._connections.records.pop(connection.connection_id, None)
             with self._faults.call("UpdateItem", connection.connection_id):

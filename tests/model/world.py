@@ -330,7 +330,7 @@ class World:
         self.on_record = on_record
         if on_record & self.removed:
             raise Violation(f"I2: {on_record & self.removed} are on record again after cleanup")
-        listeners = Counter(r.session_id for r in records if r.role is Role.LISTENER)
+        listeners = Counter(r.session_id for r in records if r.role == Role.LISTENER)
         for session in sessions:
             if session.listener_count != listeners[session.session_id]:
                 raise Violation(

@@ -47,7 +47,7 @@ def test_what_gets_through_is_within_its_bounds(query: dict[str, object]) -> Non
     assert request.role in (Role.SPEAKER, Role.LISTENER)
     assert request.session_id.isascii()
     assert 1 <= len(request.session_id) <= 64
-    assert request.role is Role.LISTENER or request.target_language is None
+    assert request.role == Role.LISTENER or request.target_language is None
 
 
 @given(ANY_TEXT | ANY_JSON | ANY_JSON.map(json.dumps))

@@ -1,7 +1,7 @@
 """The handlers in this process, MiniStack behind microburst, real WebSocket clients."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
@@ -15,20 +15,13 @@ from hangup.aws.runtime import calls, deadline
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.aws.telemetry import StructuredLog
 from hangup.core.connection import Connection, DurationMs
-from hangup.handlers import (
-    close_handler,
-    connect_handler,
-    disconnect_handler,
-    message_handler,
-    timeout_handler,
-)
 from hangup.local.deploy import deploy
 from hangup.local.ministack.aws_client import REGION
 from hangup.local.ministack.engine import Engine
 from hangup.ops.wiring import check_of
 from hangup.sessions.check import CheckReport
 from hangup.sessions.model import Role
-from tests.support.lambda_process import log_to_current_stdout
+from tests.support.lambda_process import log_to_current_stdout, start_cold
 from tests.support.local_stack import Stack
 from tests.support.proxy import Proxy, fault_proxy
 
@@ -131,7 +124,7 @@ class Site(Stack):
 
     def record(self, session_id: str, role: Role) -> Connection:
         """Return the only record of this role."""
-        (found,) = [c for c in self.records(session_id) if c.role is role]
+        (found,) = [c for c in self.records(session_id) if c.role == role]
         return found
 
 
@@ -185,19 +178,6 @@ def site(running: tuple[Stack, Proxy], monkeypatch: pytest.MonkeyPatch) -> Itera
     yield Site(**{name: getattr(stack, name) for name in Stack.__annotations__}, proxy=proxy)
     proxy.plan()
     start_cold()
-
-
-def start_cold() -> None:
-    """Forget what the handlers keep between invocations: their settings, clients, the secret."""
-    kept: list[Callable[[], None]] = [
-        close_handler._scheduled_closer.cache_clear,
-        connect_handler._parts.cache_clear,
-        disconnect_handler._cleanup.cache_clear,
-        message_handler._activity.cache_clear,
-        timeout_handler._sweep.cache_clear,
-    ]
-    for forget in kept:
-        forget()
 
 
 def event_of(route_key: str, connection: Connection, **members: object) -> dict[str, object]:

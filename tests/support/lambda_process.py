@@ -3,7 +3,12 @@
 import logging
 import sys
 
-__all__ = ["log_to_current_stdout"]
+from hangup.aws.runtime import deadline
+
+__all__ = ["log_to_current_stdout", "start_cold"]
+
+_WARM = ("hangup.handlers.",)
+"""Modules that remember something for as long as Lambda keeps a process."""
 
 
 class _CurrentStdout:
@@ -22,3 +27,13 @@ def log_to_current_stdout() -> None:
             for handler in getattr(logger, "handlers", []):
                 if isinstance(handler, logging.StreamHandler):
                     handler.setStream(_CurrentStdout())
+
+
+def start_cold() -> None:
+    """Forget what the handlers keep between invocations: settings, connections, the secret."""
+    deadline.start(None)  # of the last invocation, which the calls of other tests have no part in
+    for name, module in list(sys.modules.items()):
+        if name.startswith(_WARM):
+            for value in vars(module).values():
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()

@@ -41,7 +41,7 @@ class TestEveryBreakage:
         assert world.mend().broken == ()
         assert [one.failure for one in world.tried] == [None]
         records = world.connections.records.values()
-        listeners = sum(record.connection.role is Role.LISTENER for record in records)
+        listeners = sum(record.connection.role == Role.LISTENER for record in records)
         session = world.sessions.sessions.get("s1")
         assert (session.listener_count if session else 0) == listeners
         # No socket without a record, no record without a socket.
