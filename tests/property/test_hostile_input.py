@@ -387,7 +387,7 @@ def test_what_is_no_event_of_a_queue_closes_nothing(
 ) -> None:
     aws.reset()
     capsys.readouterr()
-    with pytest.raises(InvalidRequest, match="none of SQS's"):
+    with pytest.raises(InvalidRequest, match="not an SQS event"):
         close(event)
     assert aws.operations == []
     assert_clean_lines(capsys.readouterr().out)

@@ -56,7 +56,7 @@ def test_an_empty_queue_is_nothing_to_do(world: World) -> None:
         ("[]", "no requestPayload"),
         ("{}", "no requestPayload"),
         (json.dumps({"requestPayload": "text"}), "no requestPayload"),
-        (json.dumps({"requestPayload": {}}), "no requestContext"),
+        (json.dumps({"requestPayload": {}}), "not a WebSocket event"),
         (
             json.dumps(
                 {"requestPayload": {"requestContext": {"connectionId": "c", "routeKey": "other"}}}
