@@ -56,6 +56,6 @@ def test_a_queue_closes_after_the_deadline_and_the_calls(fleet: Fleet) -> None:
     if queue.late_s is not None:
         assert in_order(queue.late_s)
         assert queue.late_s["p50"] >= CALLS_S - 1e-6
-        # Billed: at least the calls; at most a wait of a second and a turn for each of ten.
-        turns_s = 10 * queue.functions / queue.per_second_at_most
-        assert CALLS_S - 1e-6 <= queue.batch_s <= 1 + turns_s + CALLS_S
+        # Billed: at least the calls; at most a wait of a second and a full batch.
+        full_s = 10 * queue.functions / queue.per_second_at_most
+        assert CALLS_S - 1e-6 <= queue.batch_s <= 1 + full_s

@@ -342,7 +342,7 @@ def cost(connections: int) -> dict[str, float]:
         * (min(messages_sent, 1e9) + 0.8 * max(0, messages_sent - 1e9)),
         "activity writes": heartbeats * 0.625 * per_million,
         "heartbeat function": heartbeats * (0.2 * per_million + 0.015 * 0.25 * gb_second),
-        "heartbeat logs": heartbeats * 520 / 1e9 * 0.5,
+        "heartbeat logs": heartbeats * 265 / 1e9 * 0.5,
         "connection minutes": connections * 43_200 * 0.25 * per_million,
     }
     joins, leaves, closes = connections * 12 * 30, connections * 12 * 27, connections * 12 * 3
@@ -357,7 +357,7 @@ def cost(connections: int) -> dict[str, float]:
         "sweep: function, if it ran all 60 s of every minute": sweeps
         * (0.2 * per_million + 60 * 0.25 * gb_second),
         "closes, with notice and cleanup": closes * close * per_million,
-        "metrics and alarms, at most": 16 * 0.3 + 5 * 0.1,
+        "metrics and alarms, at most": 18 * 0.3 + 5 * 0.1,
     }
     return {
         **being_there,

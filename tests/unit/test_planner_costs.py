@@ -5,13 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from hangup.aws.http import loop
 from hangup.core.timing import FUNCTION_TIMEOUT_S
 from hangup.planner.assumptions import (
     CLEANUP_S,
     HEARTBEAT_S,
     MONTH_S,
-    QUEUE_CONCURRENCY,
 )
 from hangup.planner.costs import (
     Group,
@@ -25,10 +23,10 @@ from hangup.planner.costs import (
 from hangup.planner.fleet import Fleet
 from hangup.planner.model import estimate_sweep
 from hangup.planner.plan import make_plan
-from hangup.planner.prices import packaged_prices
+from hangup.planner.prices import list_prices
 from tests.support.documents import README, ROOT, table
 
-PRICES = packaged_prices()
+PRICES = list_prices()
 COLUMNS = (1_000, 10_000, 100_000, 1_000_000)
 README_FLEET = Fleet(heartbeat_s=30, record_bytes=300, lifetime_s=7_200, idle_share=0.1)
 LINES = {
@@ -52,7 +50,7 @@ def readme(line: str) -> list[float]:
 
 
 def items_of(fleet: Fleet) -> tuple[Item, ...]:
-    return costs(fleet, estimate_sweep(fleet), None, PRICES.prices)
+    return costs(fleet, estimate_sweep(fleet), None, PRICES.usd)
 
 
 def planned(fleet: Fleet) -> dict[str, float]:
@@ -76,7 +74,7 @@ def test_the_readme_has_the_planners_subtotals(group: Group) -> None:
 
 
 def test_the_readmes_upper_bound_of_the_sweep_function_is_the_planners() -> None:
-    bound = MONTH_S / 60 * lambda_usd(PRICES.prices, FUNCTION_TIMEOUT_S)
+    bound = MONTH_S / 60 * lambda_usd(PRICES.usd, FUNCTION_TIMEOUT_S)
     assert {round(bound, 2)} == set(readme("sweep: function, if it ran all 60 s of every minute"))
     for connections in COLUMNS:
         assert 0 < planned(of_size(connections))["sweep: function"] < bound
@@ -90,8 +88,8 @@ def test_the_readmes_upper_bound_of_the_sweep_function_is_the_planners() -> None
     ],
 )
 def test_the_readmes_price_of_a_close_is_the_planners(price: str, pattern: str) -> None:
-    prices = PRICES.prices
-    each = close_usd(README_FLEET, prices, notice_usd=getattr(prices, price))
+    prices = PRICES.usd
+    each = close_usd(README_FLEET, prices, notice_usd=prices[price])
     stated = re.search(pattern, README)
     assert stated is not None
     assert round(each * 1e6, 2) == float(stated[1])
@@ -99,16 +97,16 @@ def test_the_readmes_price_of_a_close_is_the_planners(price: str, pattern: str) 
 
 def test_the_readmes_price_table_is_the_planners() -> None:
     cells = " | ".join(" | ".join(row) for row in table("Price"))
-    prices = PRICES.prices
-    first, above = prices.messages_first_billion * 1e6, prices.messages_above_a_billion * 1e6
-    written, read = prices.dynamodb_writes * 1e6, prices.dynamodb_reads * 1e6
+    prices = PRICES.usd
+    first, above = prices["messages_first_billion"] * 1e6, prices["messages_above_a_billion"] * 1e6
+    written, read = prices["dynamodb_writes"] * 1e6, prices["dynamodb_reads"] * 1e6
     for part in (
         f"${first:.2f} / ${above:.2f} per million",
-        f"${prices.connection_minutes * 1e6:.2f} per million",
+        f"${prices['connection_minutes'] * 1e6:.2f} per million",
         f"${written:.3f} / ${read:.3f} per million",
-        f"${prices.lambda_requests * 1e6:.2f} per million / ${prices.lambda_gb_seconds:.10f}",
-        f"${prices.logs * 1e9:.2f} per GB",
-        f"${prices.metrics:.2f} / ${prices.alarms:.2f} each",
+        f"${prices['lambda_requests'] * 1e6:.2f} per million / ${prices['lambda_gb_seconds']:.10f}",
+        f"${prices['logs'] * 1e9:.2f} per GB",
+        f"${prices['metrics']:.2f} / ${prices['alarms']:.2f} each",
     ):
         assert part in cells
 
@@ -116,10 +114,10 @@ def test_the_readmes_price_table_is_the_planners() -> None:
 def test_the_readmes_price_of_precise_is_the_planners() -> None:
     stated = re.search(r"`precise=True` adds ([$0-9., and]+) a month", README)
     assert stated is not None
-    plans = [make_plan(of_size(connections), PRICES).topologies for connections in COLUMNS]
+    plans = [make_plan(of_size(connections), PRICES).topologies.values() for connections in COLUMNS]
     more = [precise.added_usd - inline.added_usd for inline, precise in plans]
     assert re.findall(r"\$([\d.]+)", stated[1]) == [f"{usd:.2f}" for usd in more]
-    assert f"${PRICES.prices.queue_requests * 1e6:.2f} per million" in README
+    assert f"${PRICES.usd.queue_requests * 1e6:.2f} per million" in README
 
 
 def test_the_readmes_other_ways_are_the_planners() -> None:
@@ -135,12 +133,12 @@ def test_the_table_of_alternatives_is_a_sum_of_the_planners_prices(
 ) -> None:
     document = (ROOT / "docs" / "alternatives.md").read_text()
     stated = {row[0]: float(row[column].replace(",", "")) for row in table("Way", document)}
-    fleet, prices = of_size(connections), PRICES.prices
+    fleet, prices = of_size(connections), PRICES.usd
     usd = planned(fleet)
     # What every way that closes by itself has: the closes, the metrics and alarms.
     beside = usd["closes, with notice and cleanup"] + usd["metrics and alarms, at most"]
     checks = connections * MONTH_S / 120
-    check = lambda_usd(prices, HEARTBEAT_S) + prices.dynamodb_reads
+    check = lambda_usd(prices, HEARTBEAT_S) + prices["dynamodb_reads"]
     removed = lambda_usd(prices, CLEANUP_S) * fleet.idle_closes_per_second * MONTH_S
     assert stated["Hangup: a scan every minute"] == round(
         subtotal_usd(items_of(fleet), Group.ADDED), 2
@@ -150,21 +148,18 @@ def test_the_table_of_alternatives_is_a_sum_of_the_planners_prices(
     assert stated["a Step Functions loop per connection"] == round(checks * 3 * 25e-6 + beside, 2)
     assert stated["DynamoDB TTL"] == round(removed, 2)
     # Two writes for each heartbeat, and two for each connection that comes and goes.
-    writes = 2 * connections * (1 / 30 + 1 / 7_200) * MONTH_S * prices.dynamodb_writes
+    writes = 2 * connections * (1 / 30 + 1 / 7_200) * MONTH_S * prices["dynamodb_writes"]
     # To that come the queries and the function that closes: some dollars.
     assert stated["an index on the activity time"] == pytest.approx(writes + beside, rel=0.001)
 
 
 def test_messages_get_cheaper_above_a_billion() -> None:
-    assert messages_usd(PRICES.prices, 1e9) == pytest.approx(1_000)
-    assert messages_usd(PRICES.prices, 1e9 + 1e6) == pytest.approx(1_000.80)
+    assert messages_usd(PRICES.usd, 1e9) == pytest.approx(1_000)
+    assert messages_usd(PRICES.usd, 1e9 + 1e6) == pytest.approx(1_000.80)
 
 
-def test_a_large_message_counts_for_several_and_its_answer_for_one() -> None:
-    heartbeats = README_FLEET.connections * MONTH_S / 30
-    for size, units in ((32_768, 1), (32_769, 2)):
-        items = items_of(replace(README_FLEET, message_bytes=size))
-        assert items[0].quantity == (units + 1) * heartbeats
+def test_a_heartbeat_and_its_answer_are_two_messages() -> None:
+    assert items_of(README_FLEET)[0].quantity == 2 * README_FLEET.connections * MONTH_S / 30
 
 
 def test_a_record_above_a_kilobyte_doubles_the_activity_writes() -> None:
@@ -185,13 +180,9 @@ def test_nobody_silent_costs_no_close() -> None:
 def test_fewer_sweeps_cost_less_and_more_invocations_more() -> None:
     def usd(fleet: Fleet, shards: int) -> float:
         sweep = replace(estimate_sweep(README_FLEET), shards=shards, found=0.0)
-        items = costs(fleet, sweep, None, PRICES.prices)
+        items = costs(fleet, sweep, None, PRICES.usd)
         return next(item.usd for item in items if item.name == "sweep: function")
 
     one = usd(README_FLEET, 1)
     assert usd(replace(README_FLEET, sweep_interval_s=300), 1) == pytest.approx(one / 5)
     assert usd(README_FLEET, 3) == pytest.approx(3 * one)
-
-
-def test_requests_to_the_queue_are_limited_as_the_loop_limits_first_waits() -> None:
-    assert loop._FIRST_WAITS == QUEUE_CONCURRENCY

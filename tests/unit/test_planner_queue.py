@@ -14,23 +14,25 @@ from hangup.core.pacing import close_functions
 from hangup.core.report import OTHER_ROLE, ClosesReport, SweepReport
 from hangup.local.deploy import packaged_template
 from hangup.planner import assumptions
+from hangup.planner.costs import Item
 from hangup.planner.fleet import Fleet
 from hangup.planner.model import (
     Percentiles,
     Queue,
     estimate_sweep,
     inline_lateness_s,
+    queued_per_sweep,
     simulate_queue,
     sweep_of,
 )
 from hangup.planner.plan import Plan, Topology, make_plan
-from hangup.planner.prices import packaged_prices
+from hangup.planner.prices import list_prices
 from hangup.planner.quotas import quotas
 from tests.support.documents import ROOT
 from tests.support.templates import Resources
 
 PRECISE = Fleet(precise=True)
-PRICES = packaged_prices()
+PRICES = list_prices()
 
 
 def queue_of(fleet: Fleet) -> Queue:
@@ -44,19 +46,25 @@ def late(fleet: Fleet) -> Percentiles:
 
 
 def requests_per_month(fleet: Fleet) -> float:
-    items = {item.name: item for item in make_plan(fleet, PRICES).planned.items}
-    return items["queue of due connections"].quantity
+    return items_of(fleet)["queue of due connections"].quantity
+
+
+def items_of(fleet: Fleet) -> dict[str, Item]:
+    """Return the bill of a precise fleet."""
+    items = make_plan(fleet, PRICES).topologies["precise"].items
+    return {item.name: item for item in items}
 
 
 class TestMessages:
     def test_a_silent_connection_is_in_five_messages_of_four_sweeps(self) -> None:
         # The look-ahead of 75 s is a quarter longer than a sweep's interval.
-        queue = queue_of(PRECISE)
-        assert queue.silent == pytest.approx(100_000 / 7_200 / 10 * 60 * 1.25)
+        silent, live = queued_per_sweep(PRECISE)
+        assert silent == pytest.approx(100_000 / 7_200 / 10 * 60 * 1.25)
+        assert queue_of(PRECISE).per_second == pytest.approx((silent + live) / 60)
 
     def test_a_timeout_below_the_interval_still_makes_a_message_for_each_close(self) -> None:
         fleet = replace(PRECISE, idle_timeout_s=40)
-        assert queue_of(fleet).silent == pytest.approx(fleet.closes_per_sweep)
+        assert queued_per_sweep(fleet)[0] == pytest.approx(fleet.idle_closes_per_second * 60)
 
     @pytest.mark.parametrize(
         ("heartbeat_s", "timeout_s", "resolution_s", "share"),
@@ -95,11 +103,19 @@ class TestMessages:
         assert queue_of(Fleet(connections=4_000_000, precise=True)).batch > 9
         assert queue_of(replace(PRECISE, heartbeat_s=100)).batch == 10
 
-    def test_a_batch_takes_a_turn_of_the_pace_for_itself(self) -> None:
-        # 200 a second, four functions: a turn each 20 ms; eleven turns for ten messages.
+    def test_a_batch_takes_a_turn_of_the_pace_and_ends_with_its_last_calls(self) -> None:
+        # 200 a second, four functions: a turn each 20 ms. One for the batch, nine between its
+        # closes, and the 40 ms of the last one's calls.
         queue = queue_of(PRECISE)
         assert queue.limited_by == "pace"
-        assert queue.per_second_at_most == pytest.approx(4 * 10 / (11 * 0.020))
+        assert queue.per_second_at_most == pytest.approx(4 * 10 / (10 * 0.020 + 0.040))
+
+    def test_where_the_turns_are_long_they_alone_count(self) -> None:
+        # 20 a second, four functions: a turn each 200 ms, which the last calls end within.
+        queue = queue_of(replace(PRECISE, closes_per_second=20))
+        assert queue.per_second_at_most == pytest.approx(4 * 10 / (11 * 0.200))
+
+    def test_without_a_pace_the_cpu_is_the_limit(self) -> None:
         unpaced = queue_of(replace(PRECISE, closes_per_second=0))
         assert unpaced.limited_by == "CPU"
 
@@ -118,8 +134,9 @@ class TestMessages:
 
 class TestBill:
     def test_precise_adds_these_items_and_nothing_else_changes_but_the_sweep(self) -> None:
-        inline, precise = make_plan(Fleet(), PRICES).topologies
-        assert make_plan(PRECISE, PRICES).planned == precise
+        inline, precise = make_plan(Fleet(), PRICES).topologies.values()
+        plan = make_plan(PRECISE, PRICES)
+        assert plan.topologies[plan.planned] == precise
         before = {item.name: item.usd for item in inline.items}
         after = {item.name: item.usd for item in precise.items}
         # Not to the last bit: charges are rounded, by less than can be seen.
@@ -134,7 +151,7 @@ class TestBill:
 
     def test_the_items_are_those_of_a_sum_by_hand(self) -> None:
         # 4.5 million messages a month, some of them two to an invocation.
-        items = {item.name: item for item in make_plan(PRECISE, PRICES).planned.items}
+        items = items_of(PRECISE)
         invocations = 4_500_000 / queue_of(PRECISE).batch
         assert 4_200_000 < invocations < 4_500_000
         assert items["close function"].quantity == pytest.approx(invocations)
@@ -151,28 +168,29 @@ class TestLateness:
         calls_s = assumptions.CLOSE_LATENCY_MS / 1000
         # Six in a hundred come early by less than the way takes.
         assert found["p50"] == pytest.approx(calls_s, abs=0.001)
-        assert found["p99"] == pytest.approx(calls_s + 0.05, abs=0.01)
+        # Eight in a hundred do, with the turn that the batch takes for itself.
+        assert found["p99"] == pytest.approx(calls_s + 0.07, abs=0.01)
 
     def test_at_worst_is_not_early_and_waits_for_a_function_that_waits(self) -> None:
         found = late(PRECISE)
-        turn_s = 0.022
-        at_worst_s = 1 + assumptions.DELIVERY_S + 0.04 + turn_s
+        turn_s = 0.020
+        at_worst_s = 1 + assumptions.DELIVERY_S + 0.04 + 0.04 + turn_s
         assert found["p99"] < 0.3 < found["max"] <= at_worst_s
 
     def test_the_more_messages_the_more_find_all_functions_waiting(self) -> None:
         fleets = [replace(PRECISE, connections=n) for n in (1_000, 1_000_000, 4_000_000)]
         p99 = [late(fleet)["p99"] for fleet in fleets]
-        assert p99[0] < 0.1 < p99[1] < 0.5 < p99[2] < 1
+        assert p99[0] < 0.12 < p99[1] < 0.5 < p99[2] < 1
 
     def test_at_the_limit_messages_pile_up_where_two_sweeps_queue_them(self) -> None:
-        at = replace(PRECISE, connections=10_400_000)
+        at = replace(PRECISE, connections=9_550_000)
         queue = queue_of(at)
         assert queue.per_second == pytest.approx(queue.per_second_at_most, rel=0.01)
         # Fifteen seconds of each minute have twice the messages: 75 s of work in 60 s.
         assert 1 < late(at)["p95"] < 15
-        # A turn for the batch, ten for messages while it waits, the calls: as without a wait.
+        # A turn for the batch, nine between its closes, the calls: as without a wait.
         assert queue.batch > 9.9
-        assert queue.batch_s == pytest.approx(0.22 + 0.04, rel=0.1)
+        assert queue.batch_s == pytest.approx(0.2 + 0.04, rel=0.1)
         beyond = queue_of(replace(PRECISE, connections=100_000_000))
         assert beyond.late_s is None
 
@@ -199,47 +217,46 @@ class TestLateness:
 
 def advise(fleet: Fleet) -> tuple[Plan, Topology, Topology]:
     plan = make_plan(fleet, PRICES)
-    inline, precise = plan.topologies
+    inline, precise = plan.topologies.values()
     return plan, inline, precise
 
 
 class TestAdvice:
     def test_a_cent_in_the_dollar_is_the_bound(self) -> None:
         few, inline, precise = advise(Fleet(connections=10))
-        assert few.recommended == inline
+        assert few.recommended == "inline"
         assert precise.added_usd - inline.added_usd > 0.01 * inline.total_usd
         assert "over 1% to the bill" in few.because
         many, inline, precise = advise(Fleet())
-        assert many.recommended == precise
+        assert many.recommended == "precise"
         assert precise.added_usd - inline.added_usd <= 0.01 * inline.total_usd
 
     def test_a_longer_interval_rules_precise_out(self) -> None:
         plan = make_plan(Fleet(sweep_interval_s=300), PRICES)
-        assert plan.topologies == (plan.recommended,)
-        assert plan.recommended.queue is None
+        assert list(plan.topologies) == [plan.recommended]
+        assert plan.topologies[plan.recommended].queue is None
         assert "needs a sweep every 60 s" in plan.because
 
     def test_what_the_close_functions_cannot_take_is_not_recommended(self) -> None:
         plan, inline, precise = advise(Fleet(heartbeat_s=60))
-        assert plan.recommended == inline
+        assert plan.recommended == "inline"
         assert precise.sweep.fits
         assert precise.late_s is None
         assert inline.late_s is not None
-        assert "418 messages a second are more than the 182" in plan.because
+        assert "418 messages a second are more than the 167" in plan.because
 
     def test_precise_is_the_way_where_inline_sweeps_cannot_close_so_many(self) -> None:
-        # 140 a second are below the pace of 200, but reading leaves 37 s of 60 for them.
+        # 130 a second are below the pace of 200, but reading leaves too little time for them.
         plan, inline, precise = advise(
             Fleet(
-                connections=84_000,
+                connections=78_000,
                 idle_share=1,
                 lifetime_s=600,
-                scan_segments=4,
-                page_latency_ms=12_000,
+                page_latency_ms=6_000,
             )
         )
         assert not inline.sweep.fits
-        assert plan.recommended == precise
+        assert plan.recommended == "precise"
         assert "20 inline sweeps cannot" in plan.because
 
     def test_the_quota_of_the_close_functions_is_reached_where_it_says(self) -> None:
@@ -271,7 +288,7 @@ class TestConstants:
         ("precise", "alarms"),
         [
             (False, assumptions.ALARMS),
-            (True, assumptions.ALARMS + assumptions.PRECISE_ALARMS),
+            (True, assumptions.PRECISE_ALARMS),
         ],
     )
     def test_the_alarms_are_those_of_the_construct(self, *, precise: bool, alarms: int) -> None:
@@ -284,7 +301,7 @@ class TestConstants:
         ("precise", "at_most"),
         [
             (False, assumptions.METRICS),
-            (True, assumptions.METRICS + assumptions.PRECISE_METRICS),
+            (True, assumptions.PRECISE_METRICS),
         ],
     )
     def test_the_metrics_are_those_of_the_reports(self, *, precise: bool, at_most: int) -> None:
@@ -324,9 +341,9 @@ class TestConstants:
 
 
 @pytest.mark.parametrize(
-    ("closes_per_second", "at_most"), [(200, 182), (400, 364), (600, 545), (1_000, 909), (0, 2_316)]
+    ("closes_per_second", "at_most"),
+    [(200, 166.7), (400, 285.7), (600, 428.6), (1_000, 636.4), (0, 1_566)],
 )
 def test_the_queue_scales_with_the_pace(closes_per_second: int, at_most: int) -> None:
     queue = queue_of(replace(PRECISE, closes_per_second=closes_per_second))
-    # A turn of each batch of ten is nobody's; without a pace it is the CPU's.
     assert queue.per_second_at_most == pytest.approx(at_most, rel=0.001)

@@ -1,7 +1,7 @@
 """What the planner assumes, each value with its source.
 
 *measured*: by the project, on arm64 or x86-64 at one vCPU, and divided by the share that the
-function has. *derived*: from a documented limit. *assumed*: no source; an option may change it.
+function has. *derived*: from a documented limit. *assumed*: no source.
 """
 
 from typing import Final
@@ -34,8 +34,8 @@ MAX_CONNECTIONS: Final = 1_000_000_000
 MAX_RECORD_BYTES: Final = 409_600
 """DynamoDB developer guide, quotas: largest item."""
 
-MESSAGE_UNIT_BYTES: Final = 32_768
-"""Size up to which a message is billed as one. API Gateway pricing."""
+MESSAGES_PER_HEARTBEAT: Final = 2
+"""The heartbeat and its answer. Each is billed as one message up to 32 KB. API Gateway pricing."""
 
 MESSAGE_TIER: Final = 1_000_000_000
 """Messages a month above which the lower price holds. API Gateway pricing."""
@@ -47,14 +47,16 @@ VCPU_SHARE: Final = 256 / 1_769
 HEARTBEAT_S: Final = 0.015
 """Billed duration of the heartbeat function. Assumed; the README's cost table has the same."""
 
-HEARTBEAT_LOG_BYTES: Final = 520
-"""Log of one heartbeat at ``INFO``. Measured; the README's cost table has the same."""
+HEARTBEAT_LOG_BYTES: Final = 265
+"""Log of one heartbeat at ``INFO``: Lambda's own three lines, since the handler's is at ``DEBUG``.
+Counted in the form that the Lambda developer guide shows, for 256 MB, line ends included: START 71
+bytes, END 52, REPORT 142. The handler's line would add some 255, measured."""
 
 CLEANUP_S: Final = 0.05
 """Billed duration of the connect and of the disconnect function. Assumed, as in the README."""
 
 CLEANUP_LOG_BYTES: Final = 520
-"""Log of one join or cleanup at ``INFO``. Measured, as for a heartbeat."""
+"""Log of one join or cleanup at ``INFO``: the handler's line, measured, and Lambda's own three."""
 
 PAGE_LATENCY_MS: Final = 50.0
 """Answer time of one page. Derived: a page is 128 read units, and a partition gives 3,000 a second
@@ -82,28 +84,23 @@ METRICS: Final = 18
 """Custom metrics of an inline sweep at most: those of ``SweepReport.metrics`` where no count is 0.
 Each role and reason of ``ConnectionTimeout`` is a metric of its own."""
 
-PRECISE_METRICS: Final = 2
-"""Additional custom metrics with ``precise``: ``ClosesScheduled`` and ``QueueFailures``. The close
+PRECISE_METRICS: Final = METRICS + 2
+"""The same with ``precise``: ``ClosesScheduled`` and ``QueueFailures`` come on top. The close
 function's are those of an inline sweep."""
 
 ALARMS: Final = 5
 """Alarms of the construct."""
 
-PRECISE_ALARMS: Final = 4
-"""Additional alarms with ``precise``."""
+PRECISE_ALARMS: Final = ALARMS + 4
+"""The same with ``precise``."""
 
 PRECISE_BUDGET_S: Final = float(LOOK_AHEAD_S - SWEEP_INTERVAL_S)
 """A connection that a sweep queues later than this after its start may be past its deadline."""
 
-QUEUE_CONCURRENCY: Final = 16
-"""Requests to the queue in flight: each is in its first wait. ``hangup.aws.http.loop``."""
-
 QUEUE_CPU_MS: Final = 0.2
 """CPU of queueing one connection, on the safe side. Measured: 0.03 for its tenth of a
-SendMessageBatch through libcurl, with TLS; reading its record comes on top."""
-
-QUEUE_LATENCY_MS: Final = 15.0
-"""Time of one request to SQS. Assumed."""
+SendMessageBatch through libcurl, with TLS; reading its record comes on top. At 256 MB that is 725
+connections a second. The requests do not limit it: 16 are under way at once, of ten each."""
 
 DELIVERY_S: Final = 0.06
 """From the end of a message's delay until the close function looks at its clock: receipt, start of

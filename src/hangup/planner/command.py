@@ -2,13 +2,15 @@
 
 import argparse
 import json
-from pathlib import Path
+import re
+from collections.abc import Callable
+from dataclasses import asdict, fields
 
-from hangup.errors import ConfigurationError
-from hangup.planner.fleet import add_fleet_options, fleet_of
-from hangup.planner.plan import make_plan
-from hangup.planner.prices import PriceList, packaged_prices, packaged_prices_text, parse_prices
-from hangup.planner.report import as_json, as_text
+from hangup.core.limits import MAX_CONNECTION_S
+from hangup.planner.assumptions import MAX_CONNECTIONS, MAX_RECORD_BYTES
+from hangup.planner.fleet import Fleet
+from hangup.planner.plan import as_text, make_plan
+from hangup.planner.prices import list_prices
 
 __all__ = ["DESCRIPTION", "EPILOG", "add_options", "plan_text"]
 
@@ -16,56 +18,99 @@ DESCRIPTION = """\
 Show what a fleet of WebSocket connections costs a month, how long a sweep of it
 takes, how late closes are in both topologies, and which AWS quota it meets
 first. It calls nobody and needs no credentials: everything follows from the
-options, the price file, and the assumptions in docs/planning.md.
+options, the list prices, and the assumptions in docs/planning.md.
 """
 
 EPILOG = """\
 examples:
   hangup plan --connections 1000000
-  hangup plan --connections 50000 --heartbeat 20 --idle-timeout 60 --idle-closes-per-hour 900
-  hangup plan --connections 1000000 --json | jq .topologies.inline.lateness_s
-  hangup plan --print-prices > prices.json   # edit it, then:
-  hangup plan --prices prices.json
+  hangup plan --connections 50000 --heartbeat 20 --idle-timeout 60 --idle-share 0.02
+  hangup plan --connections 1000000 --json | jq .topologies.inline.late_s
 """
+
+
+def _whole(low: int, high: int, *, step: int = 1) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) not in range(low, high + 1, step):
+            kind = "a whole number" if step == 1 else f"a multiple of {step}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {kind} from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", text) or not low <= float(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
+        return float(text)
+
+    return parse
+
+
+_OPTIONS: dict[str, tuple[Callable[[str], float], str, str]] = {
+    "connections": (_whole(1, MAX_CONNECTIONS), "N", "open at any time"),
+    "heartbeat_s": (
+        _number(0.1, MAX_CONNECTION_S),
+        "SECONDS",
+        "between two messages of a client; shorter than the idle timeout",
+    ),
+    "lifetime_s": (
+        _whole(1, MAX_CONNECTION_S),
+        "SECONDS",
+        "how long a connection lasts on average",
+    ),
+    "idle_share": (
+        _number(0, 1),
+        "SHARE",
+        "share of the connections that end by falling silent; the others leave by themselves",
+    ),
+    "record_bytes": (_whole(1, MAX_RECORD_BYTES), "N", "size of a connection's record"),
+    "idle_timeout_s": (
+        _whole(1, MAX_CONNECTION_S),
+        "SECONDS",
+        "as CONNECTION_IDLE_TIMEOUT_SECONDS",
+    ),
+    "sweep_interval_s": (
+        _whole(60, MAX_CONNECTION_S, step=60),
+        "SECONDS",
+        "whole minutes, as in an EventBridge rate()",
+    ),
+    "activity_resolution_s": (
+        _whole(0, MAX_CONNECTION_S),
+        "SECONDS",
+        "as ACTIVITY_RESOLUTION_SECONDS",
+    ),
+    "closes_per_second": (_whole(0, 1000), "N", "as CLOSES_PER_SECOND; 0 is no limit"),
+}
+"""Parser, unit and help of the options, by field of ``Fleet``; an option's name has no unit."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add every option of the command."""
-    add_fleet_options(parser)
-    output = parser.add_argument_group("prices and output")
-    output.add_argument(
-        "--prices",
-        type=Path,
-        metavar="FILE",
-        help="your own prices, all or some, in the form that --print-prices shows; the others stay"
-        " as they are",
+    default = {field.name: field.default for field in fields(Fleet)}
+    for name, (parse, unit, about) in _OPTIONS.items():
+        parser.add_argument(
+            f"--{name.removesuffix('_s').replace('_', '-')}",
+            dest=name,
+            type=parse,
+            metavar=unit,
+            default=default[name],
+            help=f"{about} (default: {default[name]})",
+        )
+    parser.add_argument(
+        "--precise",
+        action="store_true",
+        help="plan for precise=True: sweeps queue connections, close functions close them",
     )
-    output.add_argument(
-        "--print-prices", action="store_true", help="print the built-in price file and stop"
-    )
-    output.add_argument("--json", action="store_true", help="print the plan as one JSON object")
+    parser.add_argument("--json", action="store_true", help="print the plan as one JSON object")
 
 
 def plan_text(options: argparse.Namespace) -> str:
     """Return what the command prints.
 
-    Raises ``ConfigurationError`` where the options contradict each other, or the price file cannot
-    be read.
+    Raises ``ConfigurationError`` where the options contradict each other.
     """
-    if options.print_prices:
-        return packaged_prices_text().removesuffix("\n")
-    plan = make_plan(fleet_of(options), _prices(options.prices))
-    return json.dumps(as_json(plan), indent=2) if options.json else as_text(plan)
-
-
-def _prices(file: Path | None) -> PriceList:
-    if file is None:
-        return packaged_prices()
-    try:
-        # With or without the mark that editors on Windows put first.
-        text = file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigurationError(f"the prices cannot be read: {error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{file} is not UTF-8 text: {error}") from error
-    return parse_prices(text, name=str(file))
+    values = {name: getattr(options, name) for name in (*_OPTIONS, "precise")}
+    plan = make_plan(Fleet(**values), list_prices())
+    return json.dumps(asdict(plan), indent=2) if options.json else as_text(plan)

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hangup.config import DEFAULT_SCAN_SEGMENTS
 from hangup.core.limits import MAX_QUEUE_BATCH
 from hangup.planner.assumptions import (
     ALARMS,
@@ -18,7 +19,7 @@ from hangup.planner.assumptions import (
     HEARTBEAT_S,
     MEMORY_GB,
     MESSAGE_TIER,
-    MESSAGE_UNIT_BYTES,
+    MESSAGES_PER_HEARTBEAT,
     METRICS,
     MONTH_S,
     PRECISE_ALARMS,
@@ -65,37 +66,36 @@ def costs(fleet: Fleet, sweep: Sweep, queue: Queue | None, prices: Prices) -> tu
     heartbeats = fleet.heartbeats_per_second * MONTH_S
     ends, sweeps = fleet.ends_per_second * MONTH_S, MONTH_S / fleet.sweep_interval_s
     closes = fleet.idle_closes_per_second * MONTH_S
-    talk = heartbeats * (math.ceil(fleet.message_bytes / MESSAGE_UNIT_BYTES) + 1)
+    talk = heartbeats * MESSAGES_PER_HEARTBEAT
     talk_usd = messages_usd(prices, talk)
     notice_usd = (messages_usd(prices, talk + closes) - talk_usd) / closes if closes else 0.0
     # A close runs the disconnect function twice.
     cleanup_log = (2 * ends + closes) * CLEANUP_LOG_BYTES
     # An eventually consistent read of 4 KB is half a unit.
-    parts = sweep.shards * fleet.scan_segments
+    parts = sweep.shards * DEFAULT_SCAN_SEGMENTS
     scan_units = parts * math.ceil(fleet.table_bytes / parts / READ_UNIT_BYTES) / 2 * sweeps
-    write_usd, read_usd, log_usd = prices.dynamodb_writes, prices.dynamodb_reads, prices.logs
-    join_usd, look_usd = _cleanup_usd(fleet, prices), _look_usd(fleet, prices)
+    minutes, gb_usd = fleet.connections * MONTH_S / 60, prices["logs"] * 1e9
+    write_usd, join_usd = prices["dynamodb_writes"], _cleanup_usd(fleet, prices)
+    leave_usd = join_usd + _look_usd(fleet, prices)
     a_close_usd = close_usd(fleet, prices, notice_usd=notice_usd)
-    minutes = fleet.connections * MONTH_S / 60
-    metrics = METRICS + (PRECISE_METRICS if queue else 0)
-    alarms = ALARMS + (PRECISE_ALARMS if queue else 0)
-    watching_usd = metrics * prices.metrics + alarms * prices.alarms
     sweep_usd = lambda_usd(prices, sweep.duration_s)
+    metrics, alarms = (PRECISE_METRICS, PRECISE_ALARMS) if queue else (METRICS, ALARMS)
+    watching_usd = metrics * prices["metrics"] + alarms * prices["alarms"]
     rows: dict[Group, list[_Row]] = {
         Group.THERE: [
             ("heartbeats and their answers", talk, "messages", talk_usd / talk),
             ("activity writes", heartbeats * fleet.write_units, "write units", write_usd),
             ("heartbeat function", heartbeats, "invocations", lambda_usd(prices, HEARTBEAT_S)),
-            ("heartbeat logs", heartbeats * HEARTBEAT_LOG_BYTES / 1e9, "GB", log_usd * 1e9),
-            ("connection minutes", minutes, "minutes", prices.connection_minutes),
+            ("heartbeat logs", heartbeats * HEARTBEAT_LOG_BYTES / 1e9, "GB", gb_usd),
+            ("connection minutes", minutes, "minutes", prices["connection_minutes"]),
         ],
         Group.COMING_AND_GOING: [
             ("joins", ends, "joins", join_usd),
-            ("leaves by the client", ends - closes, "leaves", join_usd + look_usd),
-            ("logs of joins and cleanups", cleanup_log / 1e9, "GB", log_usd * 1e9),
+            ("leaves by the client", ends - closes, "leaves", leave_usd),
+            ("logs of joins and cleanups", cleanup_log / 1e9, "GB", gb_usd),
         ],
         Group.ADDED: [
-            ("sweep: reading the table", scan_units, "read units", read_usd),
+            ("sweep: reading the table", scan_units, "read units", prices["dynamodb_reads"]),
             ("sweep: function", sweep.shards * sweeps, "invocations", sweep_usd),
             ("closes, with notice and cleanup", closes, "closes", a_close_usd),
             ("metrics and alarms, at most", 1, "", watching_usd),
@@ -115,29 +115,26 @@ def _precise(fleet: Fleet, queue: Queue, prices: Prices) -> list[_Row]:
     messages = queue.per_second * MONTH_S
     invocations = messages / queue.batch
     # Sweeps send ten at once, or all they have; each invocation has a receive and a delete.
-    per_sweep = queue.per_second * fleet.sweep_interval_s
-    sends = max(per_sweep / MAX_QUEUE_BATCH, min(1.0, per_sweep)) / fleet.sweep_interval_s * MONTH_S
+    at_least = min(1 / fleet.sweep_interval_s, queue.per_second)
+    sends = max(queue.per_second / MAX_QUEUE_BATCH, at_least) * MONTH_S
     requests = sends + 2 * invocations + EMPTY_RECEIVES_PER_SECOND * MONTH_S
-    log_gb = invocations * CLOSE_LOG_BYTES / 1e9
-    run_usd = lambda_usd(prices, queue.batch_s)
     return [
-        ("queue of due connections", requests, "requests", prices.queue_requests),
-        ("close function", invocations, "invocations", run_usd),
-        ("close function: logs", log_gb, "GB", prices.logs * 1e9),
+        ("queue of due connections", requests, "requests", prices["queue_requests"]),
+        ("close function", invocations, "invocations", lambda_usd(prices, queue.batch_s)),
+        ("close function: logs", invocations * CLOSE_LOG_BYTES / 1e9, "GB", prices["logs"] * 1e9),
         ("close function: looks at records", messages, "looks", _look_usd(fleet, prices)),
     ]
 
 
 def lambda_usd(prices: Prices, duration_s: float) -> float:
     """Return the price of one invocation at 256 MB."""
-    return prices.lambda_requests + duration_s * MEMORY_GB * prices.lambda_gb_seconds
+    return prices["lambda_requests"] + duration_s * MEMORY_GB * prices["lambda_gb_seconds"]
 
 
 def messages_usd(prices: Prices, messages: float) -> float:
     """Return the price of a month's messages: those above a billion cost less."""
-    above = max(0.0, messages - MESSAGE_TIER)
-    first_usd = (messages - above) * prices.messages_first_billion
-    return first_usd + above * prices.messages_above_a_billion
+    above_usd = max(0.0, messages - MESSAGE_TIER) * prices["messages_above_a_billion"]
+    return min(messages, MESSAGE_TIER) * prices["messages_first_billion"] + above_usd
 
 
 def close_usd(fleet: Fleet, prices: Prices, *, notice_usd: float) -> float:
@@ -145,10 +142,9 @@ def close_usd(fleet: Fleet, prices: Prices, *, notice_usd: float) -> float:
 
     Two, because API Gateway's own ``$disconnect`` follows the hand-over; each looks at the record.
     """
-    claim_usd = fleet.write_units * prices.dynamodb_writes
-    looks_usd = 2 * _look_usd(fleet, prices)
-    second_run_usd = lambda_usd(prices, CLEANUP_S)
-    return claim_usd + notice_usd + looks_usd + _cleanup_usd(fleet, prices) + second_run_usd
+    claim_usd = fleet.write_units * prices["dynamodb_writes"]
+    runs_usd = _cleanup_usd(fleet, prices) + lambda_usd(prices, CLEANUP_S)
+    return claim_usd + notice_usd + 2 * _look_usd(fleet, prices) + runs_usd
 
 
 def _cleanup_usd(fleet: Fleet, prices: Prices) -> float:
@@ -158,9 +154,9 @@ def _cleanup_usd(fleet: Fleet, prices: Prices) -> float:
     has an entry of its own.
     """
     write_units = 2 * (fleet.write_units + 1) + 1
-    return write_units * prices.dynamodb_writes + lambda_usd(prices, CLEANUP_S)
+    return write_units * prices["dynamodb_writes"] + lambda_usd(prices, CLEANUP_S)
 
 
 def _look_usd(fleet: Fleet, prices: Prices) -> float:
     """Return the price of reading one record."""
-    return math.ceil(fleet.record_bytes / READ_UNIT_BYTES) * prices.dynamodb_reads
+    return math.ceil(fleet.record_bytes / READ_UNIT_BYTES) * prices["dynamodb_reads"]

@@ -11,7 +11,8 @@ Inline, a connection waits from its deadline for the next sweep, and then for it
 With ``precise`` a sweep queues connections instead, with the delay until their deadline in whole
 seconds. The close functions are simulated, message by message: the delay is rounded down, so a
 message arrives early and its function waits for the deadline; while all functions wait, messages
-lie in the queue. A function takes up to ten at once and closes one after another.
+lie in the queue. A function takes up to ten at once and closes one after another; the next ten it
+takes when the last close's calls have ended.
 """
 
 import heapq
@@ -20,6 +21,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from hangup.config import DEFAULT_SCAN_SEGMENTS
 from hangup.core.limits import MAX_QUEUE_BATCH, MAX_SEGMENTS
 from hangup.core.pacing import Pace, close_functions
 from hangup.core.timing import BATCH_SIZE, CLOSES_IN_FLIGHT, LOOK_AHEAD_S, SEGMENTS_AT_ONCE
@@ -29,21 +31,27 @@ from hangup.planner.assumptions import (
     PAGE_BYTES,
     PAGE_CPU_MS,
     PRECISE_BUDGET_S,
-    QUEUE_CONCURRENCY,
     QUEUE_CPU_MS,
-    QUEUE_LATENCY_MS,
     SCAN_BUDGET_S,
     SWEEP_BUDGET_S,
     VCPU_SHARE,
 )
 from hangup.planner.fleet import Fleet
 
-__all__ = ["Percentiles", "Queue", "Sweep", "estimate_sweep", "inline_lateness_s", "simulate_queue"]
+__all__ = [
+    "Percentiles",
+    "Queue",
+    "Sweep",
+    "estimate_sweep",
+    "inline_lateness_s",
+    "queued_per_sweep",
+    "simulate_queue",
+    "sweep_of",
+]
 
 Percentiles = Mapping[str, float]
 """Seconds by name: ``mean``, ``p50``, ``p95``, ``p99`` and ``max``."""
 
-_PERCENTS = (50, 95, 99)
 _SAMPLES = 5_000
 _GOLDEN_RATIO = 0.6180339887
 """Its multiples, less their whole part, are spread evenly from 0 to 1."""
@@ -73,14 +81,11 @@ class Sweep:
 
     def acts_after_s(self, place: float) -> float:
         """Return how long after the start a shard acts on the connection at ``place``, 0 to 1."""
-        number = place * self.found / self.shards
-        rest = max(0.0, number - BATCH_SIZE)
-        return self._reads_after_s(rest) + (number - rest) * self.interval_ms / 1000
-
-    def _reads_after_s(self, rest: float) -> float:
-        """Return when a shard has read a first batch, and as many more as ``rest``."""
-        first_share = BATCH_SIZE / max(BATCH_SIZE, self.found / self.shards)
-        return self.scan_s * first_share + rest * self.step_ms / 1000
+        each = self.found / self.shards
+        first_read_s = self.scan_s * BATCH_SIZE / max(BATCH_SIZE, each)
+        rest = max(0.0, place * each - BATCH_SIZE)
+        acted_ms = (place * each - rest) * self.interval_ms
+        return first_read_s + (acted_ms + rest * self.step_ms) / 1000
 
     @property
     def duration_s(self) -> float:
@@ -89,8 +94,9 @@ class Sweep:
 
     @property
     def read_by_s(self) -> float:
-        """How long after the start a shard has read all its pages."""
-        return self._reads_after_s(max(0.0, self.found / self.shards - BATCH_SIZE))
+        """How long after the start a shard has read all its pages: before its last batch."""
+        last_batch = min(BATCH_SIZE, self.found / self.shards)
+        return self.duration_s - last_batch * self.interval_ms / 1000
 
     @property
     def fits(self) -> bool:
@@ -116,20 +122,17 @@ def estimate_sweep(fleet: Fleet) -> Sweep:
 
 def sweep_of(fleet: Fleet, shards: int) -> Sweep:
     """Return an average sweep of this fleet in so many shards, whether it has the time or not."""
-    parts = shards * fleet.scan_segments
+    parts = shards * DEFAULT_SCAN_SEGMENTS
     pages = parts * max(1, math.ceil(fleet.table_bytes / parts / PAGE_BYTES))
     page_cpu_ms = PAGE_CPU_MS / VCPU_SHARE
     # One segment at a time, and several at once: then the CPU may be what limits it.
     slow_ms = fleet.page_latency_ms + page_cpu_ms
-    fast_ms = max(page_cpu_ms, slow_ms / min(SEGMENTS_AT_ONCE, fleet.scan_segments))
+    fast_ms = max(page_cpu_ms, slow_ms / SEGMENTS_AT_ONCE)
     if fleet.precise:
         found = sum(queued_per_sweep(fleet))
-        interval_ms, limited_by = max(
-            (QUEUE_CPU_MS / VCPU_SHARE, "CPU"),
-            (QUEUE_LATENCY_MS / MAX_QUEUE_BATCH / QUEUE_CONCURRENCY, "latency"),
-        )
+        interval_ms, limited_by = QUEUE_CPU_MS / VCPU_SHARE, "CPU"
     else:
-        found = fleet.closes_per_sweep
+        found = fleet.idle_closes_per_second * fleet.sweep_interval_s
         interval_ms, limited_by = max(
             (fleet.close_cpu_ms / VCPU_SHARE, "CPU"),
             (CLOSE_LATENCY_MS / CLOSES_IN_FLIGHT, "latency"),
@@ -182,14 +185,14 @@ def inline_lateness_s(fleet: Fleet, sweep: Sweep) -> Percentiles | None:
 class Queue:
     """What the close functions get from the queue with ``precise``, on average.
 
-    ``functions`` close at once at most. ``silent`` and ``live`` are the connections that one sweep
-    queues. ``per_second_at_most`` counts a turn for each, which live ones do not take: it is on the
-    safe side. An invocation gets ``batch`` messages and runs for ``batch_s``. ``late_s`` is how
-    late closes are, None if they fall further and further behind.
+    ``functions`` close at once at most. ``live`` are the connections between two heartbeats that
+    one sweep queues beside the silent ones. ``per_second_at_most`` counts a turn for each, which
+    live ones do not take: it is on the safe side. An invocation gets ``batch`` messages and runs
+    for ``batch_s``. ``late_s`` is how late closes are, None if they fall further and further
+    behind.
     """
 
     functions: int
-    silent: float
     live: float
     per_second: float
     per_second_at_most: float
@@ -210,25 +213,21 @@ def simulate_queue(fleet: Fleet, sweep: Sweep) -> Queue:
     The simulation draws from a seeded generator: the same fleet has the same result.
     """
     functions = close_functions(fleet.closes_per_second)
-    turn_ms = float(Pace(fleet.closes_per_second, shared_by=functions).interval_ms)
-    each_ms, limited_by = max(
-        (fleet.close_cpu_ms / VCPU_SHARE, "CPU"),
-        (CLOSE_LATENCY_MS / MAX_QUEUE_BATCH, "latency"),
-        # A batch takes a turn for itself.
-        (turn_ms * (MAX_QUEUE_BATCH + 1) / MAX_QUEUE_BATCH, "pace"),
-    )
+    turn_s = Pace(fleet.closes_per_second, shared_by=functions).interval_ms / 1000
+    each_s, limited_by = max((fleet.close_cpu_ms / VCPU_SHARE / 1000, "CPU"), (turn_s, "pace"))
     silent, live = queued_per_sweep(fleet)
     per_second = (silent + live) / fleet.sweep_interval_s
-    at_most = functions * 1000 / each_ms
-    # Functions that cannot keep up find ten messages every time.
-    batch, batch_s, late_s = float(MAX_QUEUE_BATCH), MAX_QUEUE_BATCH * each_ms / 1000, None
+    # Functions that cannot keep up find ten messages every time: a turn for the batch, nine from
+    # the first close to the last, and the calls of the last, or its turn if that is longer.
+    batch, late_s = float(MAX_QUEUE_BATCH), None
+    batch_s = turn_s + (MAX_QUEUE_BATCH - 1) * each_s + max(each_s, CLOSE_LATENCY_MS / 1000)
+    at_most = functions * MAX_QUEUE_BATCH / batch_s
     if per_second < at_most and sweep.fits:
         messages = sorted(_messages(fleet, sweep, live_per_second=live / fleet.sweep_interval_s))
-        batches, billed_s, late = _close(messages, functions=functions, each_s=each_ms / 1000)
+        batches, billed_s, late = _close(messages, functions, turn_s=turn_s, each_s=each_s)
         batch, batch_s, late_s = len(messages) / batches, billed_s / batches, _percentiles(late)
     return Queue(
         functions=functions,
-        silent=silent,
         live=live,
         per_second=per_second,
         per_second_at_most=at_most,
@@ -261,35 +260,36 @@ def _messages(
 
 
 def _close(
-    messages: Sequence[tuple[float, float]], *, functions: int, each_s: float
+    messages: Sequence[tuple[float, float]], functions: int, *, turn_s: float, each_s: float
 ) -> tuple[int, float, Sequence[float]]:
     """Return the number of batches, their billed seconds in all, and how late closes were.
 
     ``messages`` are in the order of their arrival. A free function takes a message at once, alone;
-    only those that found no free function are taken together.
+    only those that found no free function are taken together. A batch takes a turn of the pace for
+    itself, ``turn_s``; closes then follow one another every ``each_s``.
     """
     calls_s = CLOSE_LATENCY_MS / 1000
     free_s = [-math.inf] * functions
     done_s: dict[float, float] = {}
     taken, batches, billed_s = 0, 0, 0.0
     while taken < len(messages):
-        start_s = turn_s = max(messages[taken][0], free_s[0])
-        batch = messages[taken : taken + MAX_QUEUE_BATCH]
-        deadlines = [d for n, (at_s, d) in enumerate(batch) if at_s < start_s or not n]
+        start_s = max(messages[taken][0], free_s[0])
+        next_ten = enumerate(messages[taken : taken + MAX_QUEUE_BATCH])
+        deadlines = [d for n, (at_s, d) in next_ten if at_s < start_s or not n]
         taken, batches = taken + len(deadlines), batches + 1
-        close_s = start_s
+        next_s, end_s = start_s + turn_s, start_s + calls_s
         for deadline_s in sorted(deadlines):
             # Live connections, and those that are closed by now, are not waited for.
             if deadline_s < math.inf and done_s.get(deadline_s, math.inf) > start_s:
-                close_s = max(turn_s, deadline_s)
-                done_s[deadline_s] = min(close_s + calls_s, done_s.get(deadline_s, math.inf))
-                turn_s = close_s + each_s
-        billed_s += close_s + calls_s - start_s
-        heapq.heapreplace(free_s, max(turn_s, start_s + calls_s))
+                close_s = max(next_s, deadline_s)
+                next_s, end_s = close_s + each_s, close_s + calls_s
+                done_s[deadline_s] = min(end_s, done_s.get(deadline_s, math.inf))
+        billed_s += end_s - start_s
+        heapq.heapreplace(free_s, max(next_s, end_s))
     return batches, billed_s, [done - deadline_s for deadline_s, done in done_s.items()]
 
 
 def _percentiles(seconds: Sequence[float]) -> Percentiles:
     ordered = sorted(seconds)
-    found = {f"p{percent}": ordered[len(ordered) * percent // 100] for percent in _PERCENTS}
+    found = {f"p{percent}": ordered[len(ordered) * percent // 100] for percent in (50, 95, 99)}
     return {"mean": sum(ordered) / len(ordered), **found, "max": ordered[-1]}

@@ -1,6 +1,8 @@
-"""The plan of a fleet: both topologies, which one to take, and the quotas."""
+"""The plan of a fleet: both topologies, which one to take, the quotas; and all of it as text."""
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from textwrap import wrap
 
 from hangup.core.limits import MAX_SEGMENTS
 from hangup.core.timing import LOOK_AHEAD_S, SWEEP_INTERVAL_S
@@ -13,26 +15,30 @@ from hangup.planner.model import (
     estimate_sweep,
     inline_lateness_s,
     simulate_queue,
+    sweep_of,
 )
 from hangup.planner.prices import PriceList, Prices
 from hangup.planner.quotas import Quota, quotas
 
-__all__ = ["Plan", "Topology", "make_plan"]
+__all__ = ["Plan", "Topology", "as_text", "make_plan"]
 
 _WORTH_SHARE = 0.01
 """Of the whole bill: precise is recommended if it adds no more than this."""
+
+_WIDTH = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topology:
     """One way to deploy Hangup for a fleet; inline, ``queue`` is None.
 
-    ``late_s`` is how long after its deadline a connection is closed, None if sweeps or close
-    functions fall further and further behind. ``added_usd`` is what Hangup adds to the bill.
+    ``sweep_s`` is how long each sweep runs. ``late_s`` is how long after its deadline a connection
+    is closed, None if sweeps or close functions fall further and further behind. ``items`` are the
+    bill of 30 days, ``added_usd`` what Hangup adds to it.
     """
 
-    name: str
     sweep: Sweep
+    sweep_s: float
     queue: Queue | None
     late_s: Percentiles | None
     items: tuple[Item, ...]
@@ -44,25 +50,27 @@ class Topology:
 class Plan:
     """A fleet, and what follows from it at these prices.
 
-    ``topologies`` are inline and, if sweeps come often enough for it, precise; ``planned`` is the
-    one that the fleet asks for. ``because`` says why one of them is ``recommended``.
+    ``topologies`` are ``inline`` and, if sweeps come often enough for it, ``precise``; ``planned``
+    is the one that the fleet asks for. ``because`` says why one of them is ``recommended``. As
+    ``--json`` prints it: names carry their units.
     """
 
     fleet: Fleet
     prices: PriceList
-    topologies: tuple[Topology, ...]
-    planned: Topology
-    recommended: Topology
+    topologies: Mapping[str, Topology]
+    planned: str
+    recommended: str
     because: str
     quotas: tuple[Quota, ...]
 
 
 def make_plan(fleet: Fleet, prices: PriceList) -> Plan:
     """Return the plan of a fleet."""
-    kinds = (False, True) if fleet.sweep_interval_s <= SWEEP_INTERVAL_S else (False,)
-    topologies = tuple(_topology(replace(fleet, precise=kind), prices.prices) for kind in kinds)
-    planned = topologies[fleet.precise]
-    recommended, because = _advise(fleet, *topologies)
+    topologies = {"inline": _topology(replace(fleet, precise=False), prices.usd)}
+    if fleet.sweep_interval_s <= SWEEP_INTERVAL_S:
+        topologies["precise"] = _topology(replace(fleet, precise=True), prices.usd)
+    planned = "precise" if fleet.precise else "inline"
+    recommended, because = _advise(fleet, **topologies)
     return Plan(
         fleet=fleet,
         prices=prices,
@@ -70,7 +78,7 @@ def make_plan(fleet: Fleet, prices: PriceList) -> Plan:
         planned=planned,
         recommended=recommended,
         because=because,
-        quotas=quotas(fleet, planned.queue),
+        quotas=quotas(fleet, topologies[planned].queue),
     )
 
 
@@ -79,8 +87,8 @@ def _topology(fleet: Fleet, prices: Prices) -> Topology:
     queue = simulate_queue(fleet, sweep) if fleet.precise else None
     items = costs(fleet, sweep, queue, prices)
     return Topology(
-        name="precise" if queue else "inline",
         sweep=sweep,
+        sweep_s=sweep.duration_s,
         queue=queue,
         late_s=queue.late_s if queue else inline_lateness_s(fleet, sweep),
         items=items,
@@ -89,29 +97,142 @@ def _topology(fleet: Fleet, prices: Prices) -> Topology:
     )
 
 
-def _advise(
-    fleet: Fleet, inline: Topology, precise: Topology | None = None
-) -> tuple[Topology, str]:
+def _advise(fleet: Fleet, inline: Topology, precise: Topology | None = None) -> tuple[str, str]:
     """Return the topology to take, and why: the first reason that holds."""
     if precise is None or precise.queue is None:
-        return inline, f"precise needs a sweep every {SWEEP_INTERVAL_S} s"
+        return "inline", f"precise needs a sweep every {SWEEP_INTERVAL_S} s"
     queue, more_usd = precise.queue, precise.added_usd - inline.added_usd
-    earlier = "closes come earlier"
-    if inline.late_s and precise.late_s:
-        earlier_s = inline.late_s["p50"] - precise.late_s["p50"]
-        earlier = f"the median close comes {earlier_s:,.0f} s earlier"
-    too_short = f"precise needs an idle timeout of at least {LOOK_AHEAD_S} s"
+    inline_s, precise_s = (way.late_s["p50"] if way.late_s else 0 for way in (inline, precise))
+    worth = f"the median close comes {inline_s - precise_s:,.0f} s earlier for {more_usd:,.2f} more"
     too_many = (
         f"{queue.per_second:,.0f} messages a second are more than the"
         f" {queue.per_second_at_most:,.0f} that {queue.functions} close functions can take"
     )
-    worth_it = f"{earlier} for {more_usd:,.2f} more a month"
+    too_short = f"precise needs an idle timeout of at least {LOOK_AHEAD_S} s"
     reasons = (
-        (fleet.idle_timeout_s < LOOK_AHEAD_S, inline, too_short),
-        (not queue.keeps_up, inline, too_many),
-        (not precise.sweep.fits, inline, f"{MAX_SEGMENTS} precise sweeps cannot queue everything"),
-        (not inline.sweep.fits, precise, f"{MAX_SEGMENTS} inline sweeps cannot close everything"),
-        (more_usd <= _WORTH_SHARE * inline.total_usd, precise, worth_it),
-        (True, inline, f"precise adds over {_WORTH_SHARE:.0%} to the bill; with it {worth_it}"),
+        (fleet.idle_timeout_s < LOOK_AHEAD_S, "inline", too_short),
+        (not queue.keeps_up, "inline", too_many),
+        (not precise.late_s, "inline", f"{MAX_SEGMENTS} precise sweeps cannot queue everything"),
+        (not inline.late_s, "precise", f"{MAX_SEGMENTS} inline sweeps cannot close everything"),
+        (more_usd <= _WORTH_SHARE * inline.total_usd, "precise", f"{worth} a month"),
+        (True, "inline", f"precise adds over {_WORTH_SHARE:.0%} to the bill; {worth} a month"),
     )
-    return next((topology, why) for holds, topology, why in reasons if holds)
+    return next((name, why) for holds, name, why in reasons if holds)
+
+
+def as_text(plan: Plan) -> str:
+    """Return the whole plan, lines of at most 100 characters where the numbers allow it."""
+    parts = (_fleet(plan.fleet), _costs(plan), _sweep(plan), _delay(plan), _quotas(plan.quotas))
+    return "\n\n".join("\n".join(lines) for lines in parts)
+
+
+def _fleet(fleet: Fleet) -> list[str]:
+    return wrap(
+        f"{fleet.connections:,} connections of {fleet.record_bytes} bytes, a heartbeat every"
+        f" {fleet.heartbeat_s:g} s, each lasting {fleet.lifetime_s:g} s on average;"
+        f" {fleet.idle_closes_per_second * 3600:,.0f} an hour fall silent"
+        f" ({fleet.idle_share:.1%} of those that end). Idle timeout {fleet.idle_timeout_s:g} s,"
+        f" a sweep every {fleet.sweep_interval_s:g} s.",
+        _WIDTH,
+    )
+
+
+def _costs(plan: Plan) -> list[str]:
+    prices, planned = plan.prices, plan.topologies[plan.planned]
+    rows = []
+    for group in Group:
+        for item in (item for item in planned.items if item.group is group):
+            quantity = f"{item.quantity:,.0f} {item.unit}" if item.unit else ""
+            rows.append((f"  {item.name}", quantity, f"{item.usd:,.2f}"))
+        rows.append((f"{group}", "", f"{subtotal_usd(planned.items, group):,.2f}"))
+    rows.append(("total", "", f"{planned.total_usd:,.2f}"))
+    note = "An activity resolution saves no write unit: DynamoDB charges refused writes."
+    return [
+        f"COST, USD for 30 days ({prices.region}, list prices of {prices.as_of}, no free tier)",
+        *_aligned(rows, right=(1, 2)),
+        *[note] * (plan.fleet.heartbeats_per_recorded_time > 1),
+    ]
+
+
+def _sweep(plan: Plan) -> list[str]:
+    sweep, one = plan.topologies[plan.planned].sweep, sweep_of(plan.fleet, shards=1)
+    verb = "queue" if sweep.precise else "close"
+    rows = [
+        ("  pages of 1 MB", f"{sweep.pages:,}", ""),
+        (f"  connections to {verb}", f"{sweep.found:,.1f}", ""),
+        (
+            f"  {verb}d a second at most",
+            f"{1000 / sweep.interval_ms:,.0f}",
+            f"limited by {sweep.limited_by}",
+        ),
+        ("  one invocation takes", f"{one.duration_s:,.1f} s", f"of at most {sweep.budget_s:g} s"),
+    ]
+    verdict = "One sweep is enough: shards=1."
+    if not sweep.fits:
+        verdict = (
+            f"{MAX_SEGMENTS} sweeps in parallel cannot read and {verb} everything: they fall"
+            " behind, and closes come later and later."
+        )
+    elif sweep.shards > 1:
+        late = "connections it queues last are closed late" if one.fits else "sweeps fall behind"
+        verdict = (
+            f"One sweep takes too long: run {sweep.shards} in parallel (shards={sweep.shards}),"
+            f" {sweep.duration_s:.1f} s each. With one, {late}."
+        )
+    return ["SWEEP, on average", *_aligned(rows, right=(1,)), *wrap(verdict, _WIDTH)]
+
+
+def _delay(plan: Plan) -> list[str]:
+    names = ("p50", "p95", "p99", "max")
+    rows: list[tuple[str, ...]] = [("", *names, "adds", "shards")]
+    notes = []
+    for name, way in plan.topologies.items():
+        delays = [_rounded(way.late_s[percent]) if way.late_s else "-" for percent in names]
+        rows.append((f"  {name}", *delays, f"{way.added_usd:,.2f}", f"{way.sweep.shards}"))
+        if not way.late_s:
+            notes.append(f"{name} falls behind: closes come later and later.")
+        if way.queue and way.queue.live:
+            notes.append(
+                f"With precise a sweep also queues {way.queue.live:,.0f} connections whose clients"
+                " are between two heartbeats."
+            )
+    shards = plan.topologies[plan.recommended].sweep.shards
+    arguments = f"precise={plan.recommended == 'precise'}, shards={shards}"
+    notes.append(f"Take {plan.recommended} ({arguments}): {plan.because}.")
+    return [
+        "CLOSE DELAY in seconds after the deadline, and what Hangup adds (USD for 30 days)",
+        *_aligned(rows, right=range(1, 7)),
+        *(line for note in notes for line in wrap(note, _WIDTH)),
+    ]
+
+
+def _quotas(found: Sequence[Quota]) -> list[str]:
+    rows = [("", "load", "limit", "", "used", "connections")]
+    for quota in found:
+        name = f"  {quota.name} (ours)" if quota.ours else f"  {quota.name}"
+        load, limit = _rounded(quota.load), _rounded(quota.limit)
+        rows.append((name, load, limit, quota.unit, f"{quota.share:.0%}", f"{quota.reached_at:,}"))
+    first = found[0]
+    return [
+        "QUOTAS of AWS, and the number of connections that reaches each",
+        *_aligned(rows, right=(1, 2, 4, 5)),
+        "(ours): set by Hangup, not by AWS. The stage is part of the reference stack only.",
+        f"First: {first.name}, {'exceeded' if first.share > 1 else f'{first.share:.0%} used'}.",
+    ]
+
+
+def _rounded(value: float) -> str:
+    digits = 2 if value < 1 else 1 if value < 100 else 0  # noqa: PLR2004 - digits worth showing
+    return f"{value:,.{digits}f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]], *, right: Collection[int]) -> list[str]:
+    """Return the rows with their columns aligned, those in ``right`` to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            f"{cell:{'>' if column in right else '<'}{width}}"
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -24,30 +24,29 @@ STAGE_REQUESTS_PER_SECOND = 5_000
 """``hangup.cdk``: the throttle of the reference stack."""
 
 _NEW_CONNECTIONS_PER_SECOND = 500
-_LAMBDA_CONCURRENCY = 1_000
-_LAMBDA_REQUESTS_PER_SECOND = 10 * _LAMBDA_CONCURRENCY
+_CONCURRENCY = 1_000
+
+_Row = tuple[str, float, float, str, str]
+"""Name, load, limit, unit and source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
     """A limit and this fleet's load on it, in the same ``unit``.
 
-    ``reached_at`` is the number of connections at which it is met, everything else being equal;
-    ``ours`` says that Hangup sets it, not AWS.
+    ``share`` is load divided by limit: above 1 it is exceeded. ``reached_at`` is the number of
+    connections at which it is met, everything else being equal; ``ours`` says that Hangup sets it,
+    not AWS.
     """
 
     name: str
     load: float
     limit: float
     unit: str
+    share: float
     reached_at: int
     ours: bool
     source: str
-
-    @property
-    def share(self) -> float:
-        """Load divided by limit; above 1 it is exceeded."""
-        return self.load / self.limit
 
 
 def quotas(fleet: Fleet, queue: Queue | None) -> tuple[Quota, ...]:
@@ -61,38 +60,50 @@ def quotas(fleet: Fleet, queue: Queue | None) -> tuple[Quota, ...]:
     calls, cleanups = heartbeats + ends + 2 * closes, 2 * ends + closes
     runs = heartbeats + cleanups + (queue.per_second / queue.batch if queue else 0)
     busy = heartbeats * HEARTBEAT_S + cleanups * CLEANUP_S
-    writes = heartbeats * fleet.write_units
-    stage, live = STAGE_REQUESTS_PER_SECOND, _NEW_CONNECTIONS_PER_SECOND * MAX_CONNECTION_S
-    rate, guide = "a second", "developer guide, quotas"
-    gateway, functions = f"API Gateway {guide}", f"Lambda {guide}"
-    new = f"{gateway}: 500 new ones a second for 2 hours"
-    per_concurrency = f"{functions}: ten a second for each unit of concurrency"
-    rows: list[tuple[str, float, float, str, str]] = [
-        ("API Gateway requests", calls, 10_000, rate, gateway),
-        ("Lambda requests", runs, _LAMBDA_REQUESTS_PER_SECOND, rate, per_concurrency),
-        ("Lambda functions at once", busy, _LAMBDA_CONCURRENCY, "", f"{functions}: concurrency"),
-        ("new connections", ends, _NEW_CONNECTIONS_PER_SECOND, rate, gateway),
+    writes, live = heartbeats * fleet.write_units, _NEW_CONNECTIONS_PER_SECOND * MAX_CONNECTION_S
+    guide = "developer guide, quotas"
+    each = f"Lambda {guide}: ten a second for each unit of concurrency"
+    new = f"API Gateway {guide}: 500 new ones a second for 2 hours"
+    of_aws: list[_Row] = [
+        ("API Gateway requests", calls, 10_000, "a second", f"API Gateway {guide}"),
+        ("Lambda requests", runs, 10 * _CONCURRENCY, "a second", each),
+        ("Lambda functions at once", busy, _CONCURRENCY, "", f"Lambda {guide}: concurrency"),
+        ("new connections", ends, _NEW_CONNECTIONS_PER_SECOND, "a second", f"API Gateway {guide}"),
         ("live connections", fleet.connections, live, "", new),
-        ("activity writes, one table", writes, 40_000, f"units {rate}", f"DynamoDB {guide}"),
+        ("activity writes, one table", writes, 40_000, "units a second", f"DynamoDB {guide}"),
     ]
-    ours: list[tuple[str, float, float, str, str]] = [
-        ("requests, reference stage", heartbeats + ends, stage, rate, "the stage's throttle")
+    of_hangup: list[_Row] = [
+        (
+            "requests, reference stage",
+            heartbeats + ends,
+            STAGE_REQUESTS_PER_SECOND,
+            "a second",
+            "the stage's throttle",
+        )
     ]
     if queue is not None and queue.per_second:
-        closing = f"{queue.functions} functions at once at most, limited by {queue.limited_by}"
-        most = queue.per_second_at_most
-        ours.append(("messages to close functions", queue.per_second, most, rate, closing))
+        of_hangup.append(
+            (
+                "messages to close functions",
+                queue.per_second,
+                queue.per_second_at_most,
+                "a second",
+                f"{queue.functions} functions at once at most, limited by {queue.limited_by}",
+            )
+        )
     found = [
         Quota(
             name=name,
             load=load,
             limit=limit,
             unit=unit,
+            share=load / limit,
             reached_at=int(fleet.connections * limit / load),
-            ours=number >= len(rows),
+            ours=rows is of_hangup,
             source=source,
         )
-        for number, (name, load, limit, unit, source) in enumerate([*rows, *ours])
+        for rows in (of_aws, of_hangup)
+        for name, load, limit, unit, source in rows
     ]
     return tuple(sorted([*found, _sweep(fleet)], key=lambda quota: (quota.ours, -quota.share)))
 
@@ -102,10 +113,6 @@ def _sweep(fleet: Fleet) -> Quota:
 
     ``reached_at`` is searched, not scaled: a small table has pages that are not full.
     """
-
-    def one_is_too_few(connections: int) -> bool:
-        return not sweep_of(replace(fleet, connections=connections), shards=1).fits
-
     one = sweep_of(fleet, shards=1)
     # Whichever of its two limits it meets first.
     times_s = (one.duration_s, SWEEP_BUDGET_S), (one.read_by_s, SCAN_BUDGET_S)
@@ -115,7 +122,12 @@ def _sweep(fleet: Fleet) -> Quota:
         load=load,
         limit=limit,
         unit="s",
-        reached_at=bisect_left(range(1, MAX_CONNECTIONS + 1), True, key=one_is_too_few),
+        share=load / limit,
+        reached_at=bisect_left(
+            range(1, MAX_CONNECTIONS + 1),
+            True,
+            key=lambda n: not sweep_of(replace(fleet, connections=n), shards=1).fits,
+        ),
         ours=True,
         source="time limit of the function, 60 s, less the sweep's margin (8 s, to read 13 s)"
         " and its report (3 s)",
