@@ -117,7 +117,7 @@ def test_the_readmes_price_of_precise_is_the_planners() -> None:
     plans = [make_plan(of_size(connections), PRICES).topologies.values() for connections in COLUMNS]
     more = [precise.added_usd - inline.added_usd for inline, precise in plans]
     assert re.findall(r"\$([\d.]+)", stated[1]) == [f"{usd:.2f}" for usd in more]
-    assert f"${PRICES.usd.queue_requests * 1e6:.2f} per million" in README
+    assert f"${PRICES.usd['queue_requests'] * 1e6:.2f} per million" in README
 
 
 def test_the_readmes_other_ways_are_the_planners() -> None:

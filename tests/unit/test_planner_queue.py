@@ -256,6 +256,7 @@ class TestAdvice:
             )
         )
         assert not inline.sweep.fits
+        assert precise.late_s is not None
         assert plan.recommended == "precise"
         assert "20 inline sweeps cannot" in plan.because
 
