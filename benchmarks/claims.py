@@ -26,7 +26,7 @@ from benchmarks.trial import Side
 from hangup.aws.http.services import DirectDynamoDb, _lazily
 from hangup.aws.runtime import Invocation, clock, deadline
 from hangup.aws.schema import number, string
-from hangup.config import DEFAULT_CLOSES_PER_SECOND
+from hangup.config import CLOSES_PER_SECOND
 from hangup.core.connection import Connection, EpochMs
 from hangup.core.limits import MAX_CLOCK_LEAD_MS
 from hangup.core.outcomes import CloseStatus
@@ -137,7 +137,7 @@ _WAYS: Final[dict[Side, str]] = {
 }
 _PACES: Final = {
     "pace lifted": 0,
-    f"{DEFAULT_CLOSES_PER_SECOND} a second": DEFAULT_CLOSES_PER_SECOND,
+    f"{CLOSES_PER_SECOND.default} a second": CLOSES_PER_SECOND.default,
 }
 
 

@@ -20,7 +20,7 @@ from benchmarks.machine import CPU_SHARE, CpuLimit, cpu_limit
 from benchmarks.records import Idle
 from benchmarks.tables import Engine, Tables
 from benchmarks.trial import Sample, Side, sweep
-from hangup.config import DEFAULT_CLOSES_PER_SECOND
+from hangup.config import CLOSES_PER_SECOND
 
 __all__ = [
     "FULL",
@@ -201,7 +201,7 @@ def closes(run: Run) -> None:
     Hangup's with the pace lifted, and at the default one. The naive way is slower than either, so
     it has one sample for both.
     """
-    paces = {"close_cpu_ms": 0, "close_paced_cpu_ms": DEFAULT_CLOSES_PER_SECOND}
+    paces = {"close_cpu_ms": 0, "close_paced_cpu_ms": CLOSES_PER_SECOND.default}
     for _ in run.rounds("close"):
         naive_ms = close_ms(run.aws, "naive", run.scale.closes_naive)
         for row, per_second in paces.items():

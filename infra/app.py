@@ -11,13 +11,13 @@ and exits with 1 if one is out of date.
 import argparse
 import json
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
+from hangup.core.bounds import WholeNumber
 from hangup.core.limits import MAX_SEGMENTS
 from hangup.errors import ConfigurationError, HangupError
 
@@ -101,12 +101,12 @@ def _precise(context: Mapping[str, object]) -> bool:
 
 
 def _shards(context: Mapping[str, object]) -> int:
-    value = str(context.get("shards", 1))
-    if not re.fullmatch("[0-9]{1,2}", value, re.ASCII) or not 1 <= int(value) <= MAX_SEGMENTS:
-        raise ConfigurationError(
-            f"shards must be a whole number from 1 to {MAX_SEGMENTS}, not {context['shards']!r}"
-        )
-    return int(value)
+    value = context.get("shards", 1)
+    accepted = WholeNumber(at_least=1, at_most=MAX_SEGMENTS)
+    try:
+        return accepted.parse(str(value))
+    except ValueError:
+        raise ConfigurationError(f"shards must be {accepted}, not {value!r}") from None
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
-"""The settings of each function, read from environment variables here and nowhere else.
+"""The settings of each function: one table of environment variables, read here and nowhere else.
 
-Durations come in seconds and leave in milliseconds. A missing or malformed variable raises
-``ConfigurationError`` with its name, what it expects, and what it holds.
+``VARIABLES`` is the table. The environment is parsed by it, ``hangup.cdk`` checks its arguments by
+it, and ``make docs`` prints it into the README. A missing or malformed variable raises
+``ConfigurationError`` with its name, what it must be, and what it holds.
 """
 
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
+from hangup.core.bounds import WholeNumber
 from hangup.core.connection import DurationMs
 from hangup.core.events import GatewayAddress
 from hangup.core.guard import DEFAULT_GUARD, GuardPolicy
@@ -20,184 +21,352 @@ from hangup.core.policy import IdlePolicy
 from hangup.errors import ConfigurationError
 
 __all__ = [
+    "ACTIVITY_RESOLUTION_SECONDS",
+    "CLOSES_PER_SECOND",
+    "CONNECTION_IDLE_TIMEOUT_SECONDS",
+    "DEFAULT_METRIC_ROLES",
+    "GUARD_AT_LEAST",
+    "GUARD_SHARE_PERCENT",
+    "LOG_LEVEL",
     "LOG_LEVELS",
+    "METRIC_ROLES",
+    "SCAN_SEGMENTS",
+    "VARIABLES",
+    "Accepted",
     "ActivitySettings",
     "CloseSettings",
+    "CloserSettings",
     "ConnectSettings",
     "DisconnectSettings",
     "MessageSettings",
     "TimeoutSettings",
+    "Variable",
+    "as_markdown",
     "gateway_address",
     "log_level_to_start_with",
 ]
 
-DEFAULT_IDLE_TIMEOUT_S: Final = 120
-DEFAULT_SCAN_SEGMENTS: Final = 16
-DEFAULT_CLOSES_PER_SECOND: Final = 200
-
-DEFAULT_METRIC_ROLES: Final = ("speaker", "listener")
-
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 """What ``LOG_LEVEL`` may be, in capitals or not."""
 
-_URL: Final = re.compile(r"[!-~]+", re.ASCII)
-_TABLE: Final = re.compile(r"[A-Za-z0-9_.-]{3,255}|arn:[A-Za-z0-9_.:/-]{1,1020}", re.ASCII)
-_A_TABLE: Final = (
-    "the name of a DynamoDB table (3 to 255 letters, digits, dots, hyphens or underscores) or its"
-    " ARN"
-)
-_FUNCTION: Final = re.compile(r"[A-Za-z0-9_:$-]{1,256}", re.ASCII)
-_ROLE: Final = r"[A-Za-z0-9_.-]{1,64}"
-_ROLES: Final = re.compile(rf"{_ROLE}(?:,{_ROLE}){{0,9}}", re.ASCII)
-_QUEUE_URL: Final = re.compile(r"https?://[!-~]{1,1000}", re.ASCII)
-_SECRET: Final = re.compile(r"[A-Za-z0-9/_+=.@:-]{1,2048}", re.ASCII)
+DEFAULT_METRIC_ROLES: Final = ("speaker", "listener")
+
+_ROLE: Final = "[A-Za-z0-9_.-]{1,64}"
 
 Environment = Mapping[str, str]
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeoutSettings:
-    """What the timeout handler needs."""
+class Accepted(Protocol[T_co]):
+    """What a variable may be; as text it says so."""
 
-    policy: IdlePolicy
-    endpoint: str
-    connections_table: str
-    disconnect_function: str
-    total_segments: int
-    guard: GuardPolicy
-    pace: Pace
-    metric_roles: frozenset[str]
-    close_queue_url: str | None
+    def accepts(self, value: object) -> bool:
+        """Return whether the construct's argument for the variable may be this value."""
+
+    def parse(self, text: str) -> T_co:
+        """Return the variable's value; raise ValueError if the text is something else."""
+
+
+class _Text:
+    """The texts that match a pattern, and what to call them."""
+
+    def __init__(self, name: str, pattern: str) -> None:
+        self._name = name
+        self._pattern = pattern
+
+    def __str__(self) -> str:
+        return self._name
+
+    def accepts(self, value: object) -> bool:
+        # The pattern is compiled when it is needed: no function needs all of them.
+        return isinstance(value, str) and bool(re.fullmatch(self._pattern, value, re.ASCII))
+
+    def parse(self, text: str) -> str:
+        if not self.accepts(text):
+            raise ValueError(text)
+        return text
+
+
+class _Endpoint(_Text):
+    def parse(self, text: str) -> str:
+        url = urlsplit(super().parse(text))
+        _ = url.port  # raises ValueError where the port is no number
+        host = url.hostname or ""
+        local = host in ("127.0.0.1", "localhost", "::1")
+        secure = url.scheme == "https" or (url.scheme == "http" and local)
+        # A custom domain may stand for one stage and need no path; API Gateway's own never does.
+        staged = ".execute-api." not in host or url.path.strip("/")
+        more = url.query or url.fragment or url.username or url.password
+        if not (host and secure and staged) or more:
+            raise ValueError(text)
+        return text.rstrip("/")
+
+
+class Variable(NamedTuple, Generic[T]):
+    """One row of the table.
+
+    An empty text as ``default`` means that the variable is required. ``read_by`` and ``about`` are
+    for people: the functions that read it, and one line of help.
+    """
+
+    name: str
+    accepted: Accepted[T]
+    default: T
+    read_by: str
+    about: str
+
+    def read(self, env: Environment) -> T:
+        """Return the variable's value, parsed; raise ``ConfigurationError`` if there is none."""
+        text = env.get(self.name)
+        # An empty text counts as not set; an empty number is malformed.
+        if text is None or (not text and not isinstance(self.default, int)):
+            if self.default == "":
+                raise ConfigurationError(f"{self.name} is not set; it must be {self.accepted}")
+            return self.default
+        try:
+            return self.accepted.parse(text)
+        except ValueError:
+            raise ConfigurationError(f"{self.name} must be {self.accepted}, not {text!r}") from None
+
+
+_TABLE: Final = _Text(
+    "the name of a DynamoDB table (3 to 255 letters, digits, dots, hyphens or underscores) or its"
+    " ARN",
+    r"[A-Za-z0-9_.-]{3,255}|arn:[A-Za-z0-9_.:/-]{1,1020}",
+)
+_QUEUE: Final = _Text("the URL of an SQS queue", r"https?://[!-~]{1,1000}")
+
+CONNECTION_IDLE_TIMEOUT_SECONDS: Final = Variable(
+    "CONNECTION_IDLE_TIMEOUT_SECONDS",
+    WholeNumber(at_least=1, at_most=MAX_CONNECTION_S),
+    120,
+    "timeout",
+    "close a connection that has been silent for longer",
+)
+ACTIVITY_RESOLUTION_SECONDS: Final = Variable(
+    "ACTIVITY_RESOLUTION_SECONDS",
+    WholeNumber(at_least=0, at_most=MAX_CONNECTION_S),
+    0,
+    "timeout, message, `tracks_activity`",
+    "write a connection's activity at most once in this time; the same in all three",
+)
+SCAN_SEGMENTS: Final = Variable(
+    "SCAN_SEGMENTS",
+    WholeNumber(at_least=1, at_most=MAX_SCAN_SEGMENTS),
+    16,
+    "timeout",
+    "segments of the table in a scan; four are read at a time",
+)
+CLOSES_PER_SECOND: Final = Variable(
+    "CLOSES_PER_SECOND",
+    WholeNumber(at_least=0, at_most=1_000),
+    200,
+    "timeout, close",
+    "closes a second of all functions together; 0 is no limit",
+)
+_PACE_SHARED_BY: Final = Variable(
+    "PACE_SHARED_BY",
+    WholeNumber(at_least=1, at_most=MAX_CLOSERS),
+    1,
+    "timeout, close",
+    "how many functions share `CLOSES_PER_SECOND`, in equal parts",
+)
+_OPTIONAL_CLOSE_QUEUE_URL: Final[Variable[str | None]] = Variable(
+    "CLOSE_QUEUE_URL",
+    _QUEUE,
+    None,
+    "timeout",
+    "the queue of scheduled closes; without one the sweep closes by itself",
+)
+_CLOSE_QUEUE_URL: Final = Variable("CLOSE_QUEUE_URL", _QUEUE, "", "close", "the same queue")
+GUARD_SHARE_PERCENT: Final = Variable(
+    "GUARD_SHARE_PERCENT",
+    WholeNumber(at_least=1, at_most=100),
+    DEFAULT_GUARD.share_percent,
+    "timeout",
+    "the mass-close guard acts when more than this share looks idle; 100 turns it off",
+)
+GUARD_AT_LEAST: Final = Variable(
+    "GUARD_AT_LEAST",
+    WholeNumber(at_least=1, at_most=10**9),
+    DEFAULT_GUARD.at_least,
+    "timeout",
+    "and when at least this many connections look idle",
+)
+METRIC_ROLES: Final = Variable(
+    "METRIC_ROLES",
+    _Text("up to 10 names of roles, separated by commas", f"{_ROLE}(,{_ROLE}){{0,9}}"),
+    ",".join(DEFAULT_METRIC_ROLES),
+    "timeout, close",
+    "the roles that `ConnectionTimeout` names; any other is `other`",
+)
+_HEARTBEAT_ACK: Final = Variable(
+    "HEARTBEAT_ACK",
+    _Text("true or false", "true|false"),
+    "true",
+    "message",
+    "whether a heartbeat is answered with `heartbeatAck`",
+)
+_API_GATEWAY_ENDPOINT: Final = Variable(
+    "API_GATEWAY_ENDPOINT",
+    _Endpoint("an https:// URL that ends with the stage", r"[!-~]+"),
+    "",
+    "timeout, close, message, disconnect",
+    "where `@connections` is; `http://` on loopback only",
+)
+_CONNECTIONS_TABLE: Final = Variable(
+    "CONNECTIONS_TABLE",
+    _TABLE,
+    "",
+    "timeout, close, connect, message, disconnect, `tracks_activity`",
+    "the records of connections",
+)
+_SESSIONS_TABLE: Final = Variable(
+    "SESSIONS_TABLE", _TABLE, "", "connect, disconnect", "the reference application's sessions"
+)
+_DISCONNECT_HANDLER_FUNCTION: Final = Variable(
+    "DISCONNECT_HANDLER_FUNCTION",
+    _Text("the name or ARN of a function", r"[A-Za-z0-9_:$-]{1,256}"),
+    "",
+    "timeout, close",
+    "the function that cleans up after a close",
+)
+_JOIN_SECRET_ARN: Final = Variable(
+    "JOIN_SECRET_ARN",
+    _Text("the ARN or name of a Secrets Manager secret", r"[A-Za-z0-9/_+=.@:-]{1,2048}"),
+    "",
+    "connect",
+    "signs join tokens; at least 32 bytes",
+)
+LOG_LEVEL: Final = Variable(
+    "LOG_LEVEL",
+    _Text(f"one of {', '.join(LOG_LEVELS)}", f"(?i:{'|'.join(LOG_LEVELS)})"),
+    "INFO",
+    "timeout, close, connect, message, disconnect",
+    "the lowest level of log lines; `tracks_activity` reads it too, and takes anything else for"
+    " `INFO`",
+)
+
+VARIABLES: Final[tuple[Variable[Any], ...]] = (
+    CONNECTION_IDLE_TIMEOUT_SECONDS,
+    ACTIVITY_RESOLUTION_SECONDS,
+    SCAN_SEGMENTS,
+    CLOSES_PER_SECOND,
+    _PACE_SHARED_BY,
+    _OPTIONAL_CLOSE_QUEUE_URL,
+    _CLOSE_QUEUE_URL,
+    GUARD_SHARE_PERCENT,
+    GUARD_AT_LEAST,
+    METRIC_ROLES,
+    _HEARTBEAT_ACK,
+    _API_GATEWAY_ENDPOINT,
+    _CONNECTIONS_TABLE,
+    _SESSIONS_TABLE,
+    _DISCONNECT_HANDLER_FUNCTION,
+    _JOIN_SECRET_ARN,
+    LOG_LEVEL,
+)
+"""Every variable that Hangup reads, in the order of the README."""
+
+
+def as_markdown() -> str:
+    """Return the table as the README has it: a row of ``VARIABLES`` a line."""
+    lines = ["| Variable | Read by | Default | Must be | What |", "|---|---|---|---|---|"]
+    for one in VARIABLES:
+        default = {"": "required", None: "none"}.get(one.default, f"`{one.default}`")
+        lines.append(f"| `{one.name}` | {one.read_by} | {default} | {one.accepted} | {one.about} |")
+    return "\n".join(lines)
+
+
+# The settings are no dataclasses: each of these would add half a millisecond to a cold start.
+# LOG_LEVEL is only checked, because Powertools reads it by itself.
+class _Settings:
+    """What every function needs."""
+
+    def __init__(self, env: Environment) -> None:
+        self.connections_table: Final = _CONNECTIONS_TABLE.read(env)
 
     @classmethod
-    def from_env(cls, env: Environment = os.environ) -> "TimeoutSettings":
-        """Read ``CONNECTION_IDLE_TIMEOUT_SECONDS`` and the other variables of the contract."""
-        _check_log_level(env)
-        idle_timeout_ms = _seconds(
-            env, "CONNECTION_IDLE_TIMEOUT_SECONDS", DEFAULT_IDLE_TIMEOUT_S, at_least=1
-        )
-        return cls(
-            policy=IdlePolicy(
-                idle_timeout_ms=idle_timeout_ms, activity_resolution_ms=_resolution(env)
-            ),
-            endpoint=_endpoint(env),
-            connections_table=_connections_table(env),
-            disconnect_function=_disconnect_function(env),
-            total_segments=_whole_number(
-                env, "SCAN_SEGMENTS", DEFAULT_SCAN_SEGMENTS, at_least=1, at_most=MAX_SCAN_SEGMENTS
-            ),
-            guard=GuardPolicy(
-                share_percent=_whole_number(
-                    env, "GUARD_SHARE_PERCENT", DEFAULT_GUARD.share_percent, at_least=1, at_most=100
-                ),
-                at_least=_whole_number(
-                    env, "GUARD_AT_LEAST", DEFAULT_GUARD.at_least, at_least=1, at_most=10**9
-                ),
-                sample_size=DEFAULT_GUARD.sample_size,
-            ),
-            pace=_pace(env),
-            metric_roles=_metric_roles(env),
-            close_queue_url=_close_queue_url(env) if env.get("CLOSE_QUEUE_URL") else None,
-        )
+    def from_env(cls, env: Environment = os.environ) -> Self:
+        """Read the variables; raise ``ConfigurationError`` for the first that will not do."""
+        return cls(env)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloseSettings:
+class CloserSettings(_Settings):
+    """What a function needs that closes connections."""
+
+    def __init__(self, env: Environment) -> None:
+        super().__init__(env)
+        LOG_LEVEL.read(env)
+        self.endpoint: Final = _API_GATEWAY_ENDPOINT.read(env)
+        self.disconnect_function: Final = _DISCONNECT_HANDLER_FUNCTION.read(env)
+        self.pace: Final = Pace(CLOSES_PER_SECOND.read(env), shared_by=_PACE_SHARED_BY.read(env))
+        self.metric_roles: Final = frozenset(METRIC_ROLES.read(env).split(","))
+
+
+class TimeoutSettings(CloserSettings):
+    """What the timeout handler needs. Durations come in seconds and leave in milliseconds."""
+
+    def __init__(self, env: Environment) -> None:
+        super().__init__(env)
+        self.policy: Final = IdlePolicy(
+            idle_timeout_ms=_milliseconds(CONNECTION_IDLE_TIMEOUT_SECONDS.read(env)),
+            activity_resolution_ms=_milliseconds(ACTIVITY_RESOLUTION_SECONDS.read(env)),
+        )
+        self.total_segments: Final = SCAN_SEGMENTS.read(env)
+        self.guard: Final = GuardPolicy(
+            share_percent=GUARD_SHARE_PERCENT.read(env),
+            at_least=GUARD_AT_LEAST.read(env),
+            sample_size=DEFAULT_GUARD.sample_size,
+        )
+        self.close_queue_url: Final = _OPTIONAL_CLOSE_QUEUE_URL.read(env)
+
+
+class CloseSettings(CloserSettings):
     """What the close handler needs."""
 
-    endpoint: str
-    connections_table: str
-    disconnect_function: str
-    pace: Pace
-    metric_roles: frozenset[str]
-    close_queue_url: str
-
-    @classmethod
-    def from_env(cls, env: Environment = os.environ) -> "CloseSettings":
-        """Read where the connections, the disconnect handler and the queue are, and the pace."""
-        _check_log_level(env)
-        return cls(
-            endpoint=_endpoint(env),
-            connections_table=_connections_table(env),
-            disconnect_function=_disconnect_function(env),
-            pace=_pace(env),
-            metric_roles=_metric_roles(env),
-            close_queue_url=_close_queue_url(env),
-        )
+    def __init__(self, env: Environment) -> None:
+        super().__init__(env)
+        self.close_queue_url: Final = _CLOSE_QUEUE_URL.read(env)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectSettings:
+class ConnectSettings(_Settings):
     """What the connect handler needs."""
 
-    connections_table: str
-    sessions_table: str
-    join_secret: str
-
-    @classmethod
-    def from_env(cls, env: Environment = os.environ) -> "ConnectSettings":
-        """Read the tables and ``JOIN_SECRET_ARN``."""
-        _check_log_level(env)
-        return cls(
-            connections_table=_connections_table(env),
-            sessions_table=_sessions_table(env),
-            join_secret=_matching(
-                env, "JOIN_SECRET_ARN", _SECRET, "the ARN or name of a Secrets Manager secret"
-            ),
-        )
+    def __init__(self, env: Environment) -> None:
+        super().__init__(env)
+        LOG_LEVEL.read(env)
+        self.sessions_table: Final = _SESSIONS_TABLE.read(env)
+        self.join_secret: Final = _JOIN_SECRET_ARN.read(env)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActivitySettings:
+class ActivitySettings(_Settings):
     """What recording activity needs."""
 
-    connections_table: str
-    resolution_ms: DurationMs
-
-    @classmethod
-    def from_env(cls, env: Environment = os.environ) -> "ActivitySettings":
-        """Read ``CONNECTIONS_TABLE`` and ``ACTIVITY_RESOLUTION_SECONDS``."""
-        return cls(connections_table=_connections_table(env), resolution_ms=_resolution(env))
+    def __init__(self, env: Environment) -> None:
+        super().__init__(env)
+        self.resolution_ms: Final = _milliseconds(ACTIVITY_RESOLUTION_SECONDS.read(env))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageSettings:
-    """What the heartbeat handler needs."""
+class MessageSettings(ActivitySettings):
+    """What the message handler needs."""
 
-    connections_table: str
-    endpoint: str
-    resolution_ms: DurationMs
-    acknowledges_heartbeats: bool
-
-    @classmethod
-    def from_env(cls, env: Environment = os.environ) -> "MessageSettings":
-        """Read the table, ``API_GATEWAY_ENDPOINT`` and the optional variables of messages."""
-        _check_log_level(env)
-        return cls(
-            connections_table=_connections_table(env),
-            endpoint=_endpoint(env),
-            resolution_ms=_resolution(env),
-            acknowledges_heartbeats=_heartbeat_ack(env),
-        )
+    def __init__(self, env: Environment) -> None:
+        super().__init__(env)
+        LOG_LEVEL.read(env)
+        self.endpoint: Final = _API_GATEWAY_ENDPOINT.read(env)
+        self.acknowledges_heartbeats: Final = _HEARTBEAT_ACK.read(env) == "true"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DisconnectSettings:
+class DisconnectSettings(_Settings):
     """What the disconnect handler needs."""
 
-    connections_table: str
-    sessions_table: str
-    endpoint: str
-
-    @classmethod
-    def from_env(cls, env: Environment = os.environ) -> "DisconnectSettings":
-        """Read the tables and ``API_GATEWAY_ENDPOINT``."""
-        _check_log_level(env)
-        return cls(
-            connections_table=_connections_table(env),
-            sessions_table=_sessions_table(env),
-            endpoint=_endpoint(env),
-        )
+    def __init__(self, env: Environment) -> None:
+        super().__init__(env)
+        LOG_LEVEL.read(env)
+        self.sessions_table: Final = _SESSIONS_TABLE.read(env)
+        self.endpoint: Final = _API_GATEWAY_ENDPOINT.read(env)
 
 
 def log_level_to_start_with(env: Environment = os.environ) -> str | None:
@@ -208,7 +377,7 @@ def log_level_to_start_with(env: Environment = os.environ) -> str | None:
     """
     # Powertools, which makes the loggers, reads these two in this order.
     level = env.get("POWERTOOLS_LOG_LEVEL") or env.get("LOG_LEVEL") or "INFO"
-    return None if level.upper() in LOG_LEVELS else "INFO"
+    return None if LOG_LEVEL.accepted.accepts(level) else "INFO"
 
 
 def gateway_address(endpoint: str) -> GatewayAddress:
@@ -228,104 +397,5 @@ def gateway_address(endpoint: str) -> GatewayAddress:
     return GatewayAddress(domain_name=url.netloc, stage=parts[-1] if parts else "", api_id=api_id)
 
 
-def _endpoint(env: Environment) -> str:
-    name, expected = "API_GATEWAY_ENDPOINT", "an https:// URL that ends with the stage"
-    value = _required(env, name, expected)
-    try:
-        url = urlsplit(value)
-        _ = url.port  # raises ValueError where the port is no number
-    except ValueError:
-        raise _malformed(name, expected, value) from None
-    local = url.hostname in ("127.0.0.1", "localhost", "::1")
-    if not url.hostname or (url.scheme != "https" and not (url.scheme == "http" and local)):
-        raise _malformed(name, expected, value)
-    if url.query or url.fragment or url.username or url.password or not _URL.fullmatch(value):
-        raise _malformed(name, expected, value)
-    # A custom domain may stand for one stage and need no path; API Gateway's own never does.
-    if ".execute-api." in url.hostname and not url.path.strip("/"):
-        raise _malformed(name, expected, value)
-    return value.rstrip("/")
-
-
-def _connections_table(env: Environment) -> str:
-    return _matching(env, "CONNECTIONS_TABLE", _TABLE, _A_TABLE)
-
-
-def _sessions_table(env: Environment) -> str:
-    return _matching(env, "SESSIONS_TABLE", _TABLE, _A_TABLE)
-
-
-def _disconnect_function(env: Environment) -> str:
-    return _matching(env, "DISCONNECT_HANDLER_FUNCTION", _FUNCTION, "the name or ARN of a function")
-
-
-def _close_queue_url(env: Environment) -> str:
-    return _matching(env, "CLOSE_QUEUE_URL", _QUEUE_URL, "the URL of an SQS queue")
-
-
-def _pace(env: Environment) -> Pace:
-    rate = _whole_number(
-        env, "CLOSES_PER_SECOND", DEFAULT_CLOSES_PER_SECOND, at_least=0, at_most=1000
-    )
-    shared_by = _whole_number(env, "PACE_SHARED_BY", 1, at_least=1, at_most=MAX_CLOSERS)
-    return Pace(rate, shared_by=shared_by)
-
-
-def _metric_roles(env: Environment) -> frozenset[str]:
-    name, expected = "METRIC_ROLES", "up to 10 names of roles, separated by commas"
-    value = env.get(name)
-    if value is None:
-        return frozenset(DEFAULT_METRIC_ROLES)
-    if not _ROLES.fullmatch(value):
-        raise _malformed(name, expected, value)
-    return frozenset(value.split(","))
-
-
-def _check_log_level(env: Environment) -> None:
-    level = env.get("LOG_LEVEL")
-    if level and level.upper() not in LOG_LEVELS:
-        raise _malformed("LOG_LEVEL", f"one of {', '.join(LOG_LEVELS)}", level)
-
-
-def _resolution(env: Environment) -> DurationMs:
-    return _seconds(env, "ACTIVITY_RESOLUTION_SECONDS", 0, at_least=0)
-
-
-def _seconds(env: Environment, name: str, default_s: int, *, at_least: int) -> DurationMs:
-    seconds = _whole_number(env, name, default_s, at_least=at_least, at_most=MAX_CONNECTION_S)
-    return DurationMs(seconds * 1000)
-
-
-def _heartbeat_ack(env: Environment) -> bool:
-    value = env.get("HEARTBEAT_ACK", "true")
-    if value not in ("true", "false"):
-        raise _malformed("HEARTBEAT_ACK", "true or false", value)
-    return value == "true"
-
-
-def _whole_number(env: Environment, name: str, default: int, *, at_least: int, at_most: int) -> int:
-    value = env.get(name)
-    if value is None:
-        return default
-    expected = f"a whole number from {at_least} to {at_most}"
-    if not re.fullmatch(r"[0-9]{1,10}", value, re.ASCII) or not at_least <= int(value) <= at_most:
-        raise _malformed(name, expected, value)
-    return int(value)
-
-
-def _matching(env: Environment, name: str, pattern: re.Pattern[str], expected: str) -> str:
-    value = _required(env, name, expected)
-    if not pattern.fullmatch(value):
-        raise _malformed(name, expected, value)
-    return value
-
-
-def _required(env: Environment, name: str, expected: str) -> str:
-    value = env.get(name)
-    if not value:
-        raise ConfigurationError(f"{name} is not set; it must be {expected}")
-    return value
-
-
-def _malformed(name: str, expected: str, value: str) -> ConfigurationError:
-    return ConfigurationError(f"{name} must be {expected}, not {value!r}")
+def _milliseconds(seconds: int) -> DurationMs:
+    return DurationMs(seconds * 1_000)

@@ -1,6 +1,7 @@
 """The idle timeout in a stack that has everything else already."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import aws_cdk as cdk
@@ -59,6 +60,7 @@ def test_finds_its_way_in_a_stack_with_imported_resources(existing: Resources) -
         "CONNECTIONS_TABLE": "chat",
         "DISCONNECT_HANDLER_FUNCTION": FUNCTION_ARN,
         "LOG_LEVEL": "INFO",
+        "METRIC_ROLES": "speaker,listener",
     }
 
 
@@ -85,6 +87,7 @@ def test_takes_every_option(lambda_zip: Path) -> None:
         closes_per_second=50,
         guard_share_percent=30,
         guard_at_least=100,
+        metric_roles=["host", "guest"],
         management_endpoint="https://ws.example.com",
         alarm_actions=[actions.SnsAction(topic)],
         log_retention=logs.RetentionDays.ONE_WEEK,
@@ -96,6 +99,7 @@ def test_takes_every_option(lambda_zip: Path) -> None:
     assert environment["CLOSES_PER_SECOND"] == "50"
     assert environment["GUARD_SHARE_PERCENT"] == "30"
     assert environment["GUARD_AT_LEAST"] == "100"
+    assert environment["METRIC_ROLES"] == "host,guest"
     assert environment["API_GATEWAY_ENDPOINT"] == "https://ws.example.com"
     (log_group,) = resources.of_type("AWS::Logs::LogGroup").values()
     assert log_group["RetentionInDays"] == 7
@@ -189,6 +193,28 @@ def test_accepts_what_the_handler_accepts_and_nothing_else(
     for other in (at_least - 1, at_most + 1, str(at_most), at_least + 0.5, True, None):
         with pytest.raises(ValueError, match=f"{argument} must be a whole number from {at_least}"):
             add_timeout(existing_stack(), lambda_zip, **{argument: other})
+
+
+@pytest.mark.parametrize("roles", [["host"], tuple("abcdefghij")])
+def test_metrics_name_up_to_ten_roles(lambda_zip: Path, roles: Sequence[str]) -> None:
+    stack = existing_stack()
+    add_timeout(stack, lambda_zip, precise=True, metric_roles=roles)
+    resources = synthesised(stack)
+    for handler in ("timeout_handler", "close_handler"):
+        environment = resources.function(handler)["Environment"]["Variables"]
+        assert environment["METRIC_ROLES"] == ",".join(roles)
+
+
+@pytest.mark.parametrize(
+    "roles", [(), tuple("abcdefghijk"), "host", ["a,b"], ["a b"], ["x" * 65], [1], [""], None, 5]
+)
+def test_refuses_what_are_no_names_of_roles(lambda_zip: Path, roles: object) -> None:
+    message = (
+        "metric_roles must be a sequence of 1 to 10 names of roles (letters, digits, dots, hyphens"
+        f" or underscores), not {roles!r}."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        add_timeout(existing_stack(), lambda_zip, metric_roles=roles)
 
 
 def test_says_what_to_do_when_a_sweep_was_held(existing: Resources) -> None:

@@ -105,6 +105,7 @@ def test_gives_each_handler_the_environment_that_it_reads(resources: Resources) 
             "API_GATEWAY_ENDPOINT": endpoint,
             "DISCONNECT_HANDLER_FUNCTION": "${DisconnectHandlerFunction.Arn}",
             "LOG_LEVEL": "${LogLevel}",
+            "METRIC_ROLES": "speaker,listener",
         },
     }
 

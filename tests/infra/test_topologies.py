@@ -87,6 +87,7 @@ class TestPrecise:
             "DISCONNECT_HANDLER_FUNCTION": FUNCTION_ARN,
             "CLOSE_QUEUE_URL": QUEUE,
             "LOG_LEVEL": "INFO",
+            "METRIC_ROLES": "speaker,listener",
         }
         assert (function["Timeout"], function["MemorySize"]) == (60, 256)
         assert "ReservedConcurrentExecutions" not in function

@@ -156,6 +156,7 @@ def test_the_contracts_defaults() -> None:
     assert settings.total_segments == 16
     assert settings.guard == GuardPolicy(share_percent=50, at_least=20, sample_size=20)
     assert settings.pace == Pace(200)
+    assert settings.metric_roles == {"speaker", "listener"}
     assert MessageSettings.from_env(COMPLETE).resolution_ms == 0
 
 
@@ -217,6 +218,28 @@ class TestNumbers:
         for value in (int(low) - 1, int(high) + 1):
             with pytest.raises(ConfigurationError, match=f"{name} must be .* from {bounds}"):
                 TimeoutSettings.from_env(COMPLETE | {name: str(value)})
+
+
+@pytest.mark.parametrize(
+    "roles", ["host", "host,guest", "a.b-c_D9," + "x" * 64, ",".join("abcdefghij")]
+)
+@pytest.mark.parametrize("settings", [TimeoutSettings, CloseSettings])
+def test_metrics_name_up_to_ten_roles(
+    settings: type[TimeoutSettings | CloseSettings], roles: str
+) -> None:
+    read = settings.from_env(COMPLETE | {"METRIC_ROLES": roles})
+    assert read.metric_roles == set(roles.split(","))
+
+
+@pytest.mark.parametrize(
+    "roles", [",", "host,", "host, guest", "x" * 65, ",".join("abcdefghijk"), "hôte", "host\n"]
+)
+def test_refuses_what_is_no_list_of_roles(roles: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        CloseSettings.from_env(COMPLETE | {"METRIC_ROLES": roles})
+    assert str(error.value) == (
+        f"METRIC_ROLES must be up to 10 names of roles, separated by commas, not {roles!r}"
+    )
 
 
 @pytest.mark.parametrize("url", ["", None])
@@ -297,4 +320,4 @@ def test_the_environment_is_the_process_s_own_unless_given(
 ) -> None:
     for name, value in COMPLETE.items():
         monkeypatch.setenv(name, value)
-    assert TimeoutSettings.from_env() == TimeoutSettings.from_env(COMPLETE)
+    assert vars(TimeoutSettings.from_env()) == vars(TimeoutSettings.from_env(COMPLETE))

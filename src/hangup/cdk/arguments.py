@@ -5,24 +5,25 @@ what is accepted and shows what was given. A token, such as a CloudFormation par
 at synthesis. It passes where an argument may be a token.
 """
 
-from typing import TypeGuard
+from collections.abc import Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_dynamodb as dynamodb
 
 from hangup.aws.schema import DEFAULT_SCHEMA
-from hangup.config import LOG_LEVELS
+from hangup.config import CONNECTION_IDLE_TIMEOUT_SECONDS, METRIC_ROLES, Accepted
+from hangup.core.bounds import WholeNumber
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.timing import LOOK_AHEAD_S
 
 __all__ = [
     "as_text",
+    "check",
     "check_construct",
     "check_flag",
-    "check_log_level",
+    "check_metric_roles",
     "check_seconds",
     "check_table",
-    "check_whole_number",
 ]
 
 _KEY = [(DEFAULT_SCHEMA.connection_id, "HASH", "S")]
@@ -34,12 +35,11 @@ def as_text(seconds: float | str) -> str:
     return cdk.Token.as_string(seconds) if cdk.Token.is_unresolved(seconds) else str(seconds)
 
 
-def check_whole_number(name: str, value: object, *, at_least: int, at_most: int) -> None:
-    """Refuse all but a whole number in these bounds, both included. A token is refused too."""
-    if not _is_whole_number(value, at_least=at_least, at_most=at_most):
-        raise ValueError(
-            f"{name} must be a whole number from {at_least} to {at_most}, not {_shown(value)}."
-        )
+def check(name: str, value: object, allowed: Accepted[object], *, or_token: bool = False) -> None:
+    """Refuse what the variable behind an argument may not be; with ``or_token``, a token passes."""
+    if not allowed.accepts(value) and not (or_token and cdk.Token.is_unresolved(value)):
+        kind = f"{allowed} or a token" if or_token else f"{allowed}"
+        raise ValueError(f"{name} must be {kind}, not {_shown(value)}.")
 
 
 def check_flag(name: str, value: object) -> None:
@@ -50,37 +50,38 @@ def check_flag(name: str, value: object) -> None:
         )
 
 
-def check_log_level(value: object) -> None:
-    """Refuse an unknown log level; a token passes."""
-    known = isinstance(value, str) and value.upper() in LOG_LEVELS
-    if not known and not cdk.Token.is_unresolved(value):
+def check_metric_roles(value: object) -> None:
+    """Refuse all but a sequence of role names that ``METRIC_ROLES`` accepts; a token too."""
+    # A text is a sequence of letters, and a name with a comma would count as two.
+    if (
+        not isinstance(value, Sequence)
+        or isinstance(value, str)
+        or any(not isinstance(role, str) or "," in role for role in value)
+        or not METRIC_ROLES.accepted.accepts(",".join(value))
+    ):
         raise ValueError(
-            f"log_level must be one of {', '.join(LOG_LEVELS)} or a token, not {_shown(value)}."
+            "metric_roles must be a sequence of 1 to 10 names of roles (letters, digits, dots,"
+            f" hyphens or underscores), not {value!r}."
         )
 
 
 def check_seconds(idle_timeout: object, activity_resolution: object, *, precise: bool) -> None:
     """Refuse a timeout or a resolution that is out of bounds; tokens pass."""
-    longest = MAX_CONNECTION_S
-    if not cdk.Token.is_unresolved(idle_timeout):
-        if not _is_whole_number(idle_timeout, at_least=1, at_most=MAX_CONNECTION_S):
-            raise ValueError(
-                f"idle_timeout_seconds must be a whole number from 1 to {MAX_CONNECTION_S} (no "
-                f"WebSocket connection lives longer) or a token, not {_shown(idle_timeout)}."
-            )
-        longest = idle_timeout
-        if precise and longest < LOOK_AHEAD_S:
-            raise ValueError(
-                f"precise=True needs idle_timeout_seconds of at least {LOOK_AHEAD_S}, not"
-                f" {longest}: with less, a connection may be idle before a sweep has seen it. Use"
-                " a longer timeout, or leave precise out: then closes come up to a minute late."
-            )
-    if cdk.Token.is_unresolved(activity_resolution):
-        return
-    if not _is_whole_number(activity_resolution, at_least=0, at_most=longest - 1):
+    allowed = CONNECTION_IDLE_TIMEOUT_SECONDS.accepted
+    check("idle_timeout_seconds", idle_timeout, allowed, or_token=True)
+    # A token may become any timeout.
+    longest = idle_timeout if isinstance(idle_timeout, int) else MAX_CONNECTION_S
+    if precise and longest < LOOK_AHEAD_S:
         raise ValueError(
-            "activity_resolution_seconds must be a whole number from 0 to below the idle timeout "
-            f"({longest}) or a token, not {_shown(activity_resolution)}."
+            f"precise=True needs idle_timeout_seconds of at least {LOOK_AHEAD_S}, not"
+            f" {longest}: with less, a connection may be idle before a sweep has seen it. Use"
+            " a longer timeout, or leave precise out: then closes come up to a minute late."
+        )
+    below = WholeNumber(at_least=0, at_most=longest - 1)
+    if not below.accepts(activity_resolution) and not cdk.Token.is_unresolved(activity_resolution):
+        raise ValueError(
+            "activity_resolution_seconds must be a whole number from 0 to below the idle timeout"
+            f" ({longest}) or a token, not {_shown(activity_resolution)}."
         )
 
 
@@ -122,11 +123,6 @@ def _key_of(table: object) -> list[tuple[str, str, str]] | None:
         (one["attributeName"], one["keyType"], types[one["attributeName"]])
         for one in stack.resolve(resource.key_schema)
     ]
-
-
-def _is_whole_number(value: object, *, at_least: int, at_most: int) -> TypeGuard[int]:
-    # By its type: True is an int for Python.
-    return type(value) is int and at_least <= value <= at_most
 
 
 def _shown(value: object) -> str:

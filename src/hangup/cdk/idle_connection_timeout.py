@@ -14,17 +14,27 @@ from constructs import Construct
 
 from hangup.cdk.arguments import (
     as_text,
+    check,
     check_construct,
     check_flag,
-    check_log_level,
+    check_metric_roles,
     check_seconds,
     check_table,
-    check_whole_number,
 )
 from hangup.cdk.code import lambda_code
 from hangup.cdk.handler_function import HandlerFunction, allow
 from hangup.cdk.management_api import manage_connections, stage_endpoint
 from hangup.cdk.scheduled_closes import ScheduledCloses
+from hangup.config import (
+    ACTIVITY_RESOLUTION_SECONDS,
+    CLOSES_PER_SECOND,
+    CONNECTION_IDLE_TIMEOUT_SECONDS,
+    DEFAULT_METRIC_ROLES,
+    GUARD_AT_LEAST,
+    GUARD_SHARE_PERCENT,
+    LOG_LEVEL,
+)
+from hangup.core.bounds import WholeNumber
 from hangup.core.limits import MAX_RULE_TARGETS, MAX_SEGMENTS
 from hangup.core.report import NAMESPACE
 
@@ -72,6 +82,8 @@ class IdleConnectionTimeout(Construct):
       finds more than that share of all connections idle (1 to 100; 100 turns it off), and at least
       that many (1 or more). It asks API Gateway about a sample, and the sweep closes nothing unless
       these connections are gone or quiet there too.
+    - ``metric_roles``: 1 to 10 names of roles that the metrics tell apart. Any other role counts as
+      ``other``, and a connection without one as ``unknown``.
     - ``management_endpoint``: the ``@connections`` URL with the stage, where it is not the stage's
       own (an emulator).
     - ``code``: the functions' code; by default the zip that ``hangup.cdk.bundle`` builds.
@@ -95,12 +107,13 @@ class IdleConnectionTimeout(Construct):
         stage: apigatewayv2.IWebSocketStage,
         connections_table: dynamodb.ITable,
         disconnect_handler: lambda_.IFunction,
-        idle_timeout_seconds: int | str = 120,
-        activity_resolution_seconds: int | str = 0,
-        log_level: str = "INFO",
-        closes_per_second: int = 200,
-        guard_share_percent: int = 50,
-        guard_at_least: int = 20,
+        idle_timeout_seconds: int | str = CONNECTION_IDLE_TIMEOUT_SECONDS.default,
+        activity_resolution_seconds: int | str = ACTIVITY_RESOLUTION_SECONDS.default,
+        log_level: str = LOG_LEVEL.default,
+        closes_per_second: int = CLOSES_PER_SECOND.default,
+        guard_share_percent: int = GUARD_SHARE_PERCENT.default,
+        guard_at_least: int = GUARD_AT_LEAST.default,
+        metric_roles: Sequence[str] = DEFAULT_METRIC_ROLES,
         precise: bool = False,
         shards: int = 1,
         management_endpoint: str | None = None,
@@ -112,11 +125,12 @@ class IdleConnectionTimeout(Construct):
         super().__init__(scope, construct_id)
         check_flag("precise", precise)
         check_seconds(idle_timeout_seconds, activity_resolution_seconds, precise=precise)
-        check_log_level(log_level)
-        check_whole_number("closes_per_second", closes_per_second, at_least=0, at_most=1_000)
-        check_whole_number("guard_share_percent", guard_share_percent, at_least=1, at_most=100)
-        check_whole_number("guard_at_least", guard_at_least, at_least=1, at_most=10**9)
-        check_whole_number("shards", shards, at_least=1, at_most=MAX_SEGMENTS)
+        check("log_level", log_level, LOG_LEVEL.accepted, or_token=True)
+        check("closes_per_second", closes_per_second, CLOSES_PER_SECOND.accepted)
+        check("guard_share_percent", guard_share_percent, GUARD_SHARE_PERCENT.accepted)
+        check("guard_at_least", guard_at_least, GUARD_AT_LEAST.accepted)
+        check_metric_roles(metric_roles)
+        check("shards", shards, WholeNumber(at_least=1, at_most=MAX_SEGMENTS))
         check_construct("api", api, "aws_apigatewayv2.IWebSocketApi", "api_id")
         check_construct("stage", stage, "aws_apigatewayv2.IWebSocketStage", "stage_name")
         check_table("connections_table", connections_table)
@@ -130,6 +144,7 @@ class IdleConnectionTimeout(Construct):
             "API_GATEWAY_ENDPOINT": management_endpoint or stage_endpoint(api, stage),
             "CONNECTIONS_TABLE": connections_table.table_name,
             "DISCONNECT_HANDLER_FUNCTION": disconnect_handler.function_arn,
+            "METRIC_ROLES": ",".join(metric_roles),
         }
         environment = {
             **common,

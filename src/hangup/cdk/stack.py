@@ -21,7 +21,12 @@ from hangup.cdk.handler_function import HandlerFunction, allow
 from hangup.cdk.idle_connection_timeout import IdleConnectionTimeout
 from hangup.cdk.management_api import manage_connections, stage_endpoint
 from hangup.cdk.queues import KEPT_LONGEST, closed_queue, waiting_alarm
-from hangup.config import LOG_LEVELS
+from hangup.config import (
+    ACTIVITY_RESOLUTION_SECONDS,
+    CONNECTION_IDLE_TIMEOUT_SECONDS,
+    LOG_LEVEL,
+    LOG_LEVELS,
+)
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.timing import LOOK_AHEAD_S
 
@@ -85,21 +90,21 @@ class HangupStack(cdk.Stack):
         idle_timeout_s = self._seconds(
             "IdleTimeoutSeconds",
             "Seconds of silence after which a connection is closed",
-            default=120,
+            default=CONNECTION_IDLE_TIMEOUT_SECONDS.default,
             at_least=LOOK_AHEAD_S if precise else 1,
             pattern=_FROM_75 if precise else _FROM_1,
         )
         self._activity_resolution_s = self._seconds(
             "ActivityResolutionSeconds",
             "Write a connection's activity at most once in this many seconds",
-            default=0,
+            default=ACTIVITY_RESOLUTION_SECONDS.default,
             at_least=0,
             pattern=_FROM_0,
         )
         self._log_level = cdk.CfnParameter(
             self,
             "LogLevel",
-            default="INFO",
+            default=LOG_LEVEL.default,
             allowed_values=list(LOG_LEVELS),
             description="The lowest level of log lines that the functions write",
         ).value_as_string

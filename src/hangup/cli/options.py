@@ -2,12 +2,12 @@
 
 import argparse
 import importlib.util
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from hangup.aws.deployment import DeployedStack, deployed_join_secret, deployed_stack
+from hangup.core.bounds import WholeNumber
 from hangup.errors import LocalStackError
 
 __all__ = [
@@ -30,12 +30,13 @@ _STACK: Final = "Hangup"
 def whole_number(at_least: int, at_most: int) -> Callable[[str], int]:
     """Return a parser of an option's value: digits only, both bounds included."""
 
+    number = WholeNumber(at_least=at_least, at_most=at_most)
+
     def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not at_least <= int(text) <= at_most:
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is not a whole number from {at_least} to {at_most}"
-            )
-        return int(text)
+        try:
+            return number.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
 
     return parse
 

@@ -15,6 +15,7 @@ from hangup.aws.queues import SqsCloseQueue
 from hangup.aws.runtime import Invocation, calls, clock, deadline
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
 from hangup.config import TimeoutSettings
+from hangup.core.bounds import WholeNumber
 from hangup.core.connection import JsonObject
 from hangup.core.limits import MAX_SCAN_SEGMENTS
 from hangup.core.shards import WHOLE_TABLE, Shard
@@ -32,9 +33,9 @@ _log = StructuredLog("timeout_handler")
 def lambda_handler(event: object, context: Invocation) -> dict[str, object]:
     """Close every connection that is idle by now; return the counts (``SweepReport.as_json``).
 
-    Raises ``ConfigurationError`` if the environment is incomplete, ``InvalidRequest`` for a group
-    that is none, and ``SweepFailed`` after the metrics are out if a backend error left work to the
-    next sweep.
+    Raises ``ConfigurationError`` if the environment is incomplete, ``InvalidRequest`` for a shard
+    that there is not, and ``SweepFailed`` after the metrics are out if a backend error left work to
+    the next sweep.
     """
     # The scheduled event's own id, so that both deliveries of one tick carry the same.
     event = event if isinstance(event, dict) else {}
@@ -56,14 +57,12 @@ def _shard(event: JsonObject, *, most: int) -> Shard:
     if "shard" not in event and "shards" not in event:
         return WHOLE_TABLE
     index, of = event.get("shard"), event.get("shards")
-    # By its type, because True is a whole number for Python.
-    if type(of) is not int or not 1 <= of <= most:
-        raise InvalidRequest(400, f"shards must be a whole number from 1 to {most}, not {of!r}")
-    if type(index) is not int or not 0 <= index < of:
-        raise InvalidRequest(
-            400,
-            f"shard must be a whole number from 0 to {of - 1}, since shards is {of}, not {index!r}",
-        )
+    shards = WholeNumber(at_least=1, at_most=most)
+    if not shards.accepts(of):
+        raise InvalidRequest(400, f"shards must be {shards}, not {of!r}")
+    shard = WholeNumber(at_least=0, at_most=of - 1)
+    if not shard.accepts(index):
+        raise InvalidRequest(400, f"shard must be {shard}, since shards is {of}, not {index!r}")
     return Shard(index=index, of=of)
 
 

@@ -1,14 +1,11 @@
 """What the functions that close connections have in common: the closer, wired to AWS."""
 
-from typing import Protocol
-
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.functions import LambdaFunctions
 from hangup.aws.gateway import ManagementApiGateway
 from hangup.aws.http.services import direct_dynamodb, direct_lambda, direct_management_api
 from hangup.aws.runtime import calls, clock
-from hangup.config import gateway_address
-from hangup.core.pacing import Pace
+from hangup.config import CloserSettings, gateway_address
 from hangup.idle.closer import Closer
 from hangup.idle.pacer import Pacer
 from hangup.ports import Log
@@ -16,24 +13,7 @@ from hangup.ports import Log
 __all__ = ["closer_of"]
 
 
-class _Settings(Protocol):
-    @property
-    def connections_table(self) -> str: ...
-
-    @property
-    def endpoint(self) -> str: ...
-
-    @property
-    def disconnect_function(self) -> str: ...
-
-    @property
-    def pace(self) -> Pace: ...
-
-    @property
-    def metric_roles(self) -> frozenset[str]: ...
-
-
-def closer_of(settings: _Settings, *, log: Log) -> Closer:
+def closer_of(settings: CloserSettings, *, log: Log) -> Closer:
     """Return the closer of this process, with its own pace."""
     return Closer(
         connections=DynamoDbConnections(direct_dynamodb(), calls, settings.connections_table),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, fields
 
+from hangup.core.bounds import WholeNumber
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.planner.assumptions import MAX_CONNECTIONS, MAX_RECORD_BYTES
 from hangup.planner.fleet import Fleet
@@ -30,11 +31,13 @@ examples:
 
 
 def _whole(low: int, high: int, *, step: int = 1) -> Callable[[str], int]:
+    number = WholeNumber(at_least=low, at_most=high, step=step)
+
     def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) not in range(low, high + 1, step):
-            kind = "a whole number" if step == 1 else f"a multiple of {step}"
-            raise argparse.ArgumentTypeError(f"{text!r} is not {kind} from {low} to {high}")
-        return int(text)
+        try:
+            return number.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
 
     return parse
 

@@ -3,6 +3,11 @@
 import math
 from dataclasses import dataclass
 
+from hangup.config import (
+    ACTIVITY_RESOLUTION_SECONDS,
+    CLOSES_PER_SECOND,
+    CONNECTION_IDLE_TIMEOUT_SECONDS,
+)
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.timing import LOOK_AHEAD_S, SWEEP_INTERVAL_S
 from hangup.errors import ConfigurationError
@@ -28,10 +33,10 @@ class Fleet:
     lifetime_s: float = MAX_CONNECTION_S
     idle_share: float = 0.1
     record_bytes: int = 300
-    idle_timeout_s: float = 120
+    idle_timeout_s: float = CONNECTION_IDLE_TIMEOUT_SECONDS.default
     sweep_interval_s: float = 60
-    activity_resolution_s: float = 0
-    closes_per_second: int = 200
+    activity_resolution_s: float = ACTIVITY_RESOLUTION_SECONDS.default
+    closes_per_second: int = CLOSES_PER_SECOND.default
     precise: bool = False
     page_latency_ms: float = PAGE_LATENCY_MS
     close_cpu_ms: float = CLOSE_CPU_MS
