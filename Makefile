@@ -1,12 +1,12 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check soak bench bench-quick format synth lock clean
+.PHONY: help demo up test check soak bench bench-quick format docs synth lock clean
 
 PYTHON ?= python3
 BIN    := .venv/bin
 # What has to be covered, line and branch, and the tests that do it. They run apart and in one process:
 # tracing the rest would only take longer, and pytest-cov traces twice in each process of pytest-xdist.
 COVERED := hangup.core hangup.idle hangup.sessions hangup.handlers
-COVERING := $(patsubst %,tests/unit/test_%.py,check close_handler due guard invariants lifecycle mass_close mending messages \
+COVERING := $(patsubst %,tests/unit/test_%.py,bounds check close_handler due guard invariants lifecycle mass_close mending messages \
   pacing policy precise_sweep report requests timeout_handler)
 NO_NETWORK = { echo "hangup: could not install from requirements/$(1).txt; pip's last lines above say why (it needs a Python package index, once)." >&2; exit 1; }
 
@@ -44,6 +44,9 @@ bench-quick: .venv/.dev ## Show that the benchmarks work, small and without writ
 
 format: .venv/.dev ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+docs: .venv/.dev ## Write the README's table of environment variables
+	$(BIN)/python docs/readme.py
 
 synth: .venv/.dev ## Build the Lambda zip, synthesise the template and refresh the copy in the package
 	$(BIN)/python infra/app.py

@@ -15,8 +15,8 @@ import pytest
 from hangup import config
 from hangup.core import events
 from hangup.core import messages as notices
+from hangup.core.bounds import WholeNumber
 from hangup.core.connection import Connection, DurationMs, EpochMs, TimeoutReason
-from hangup.core.limits import MAX_CONNECTION_S, MAX_SCAN_SEGMENTS
 from hangup.core.report import OTHER_ROLE, ClosesReport, SweepReport
 from hangup.core.timing import LOOK_AHEAD_S
 from hangup.errors import ConfigurationError
@@ -121,53 +121,72 @@ def test_uses_the_words_of_the_project(document: Path) -> None:
     assert found is None, found
 
 
+def test_the_table_of_variables_is_the_one_of_the_code() -> None:
+    _, _, rest = README.partition("<!-- configuration: written by make docs -->\n")
+    assert rest.partition("\n<!-- /configuration -->")[0] == config.as_markdown()
+
+
+def read_by(function: str) -> list[config.Variable[Any]]:
+    return [one for one in config.VARIABLES if function in one.read_by.split(", ")]
+
+
+def test_every_reader_of_a_variable_is_a_function() -> None:
+    readers = {reader for one in config.VARIABLES for reader in one.read_by.split(", ")}
+    assert readers == set(SETTINGS)
+
+
 @pytest.mark.parametrize("function", SETTINGS)
-def test_every_variable_is_documented_for_the_functions_that_read_it(function: str) -> None:
+def test_every_variable_is_in_the_table_for_the_functions_that_read_it(function: str) -> None:
     environment = Asked()
     SETTINGS[function](environment)
-    rows = [(code(name)[0], who.split(", ")) for name, who, _, _ in table("Variable")]
-    documented = {name for name, who in rows if function in who}
-    assert documented == environment.names
+    assert {one.name for one in read_by(function)} == environment.names
 
 
-def test_variables_are_optional_where_a_default_is_documented() -> None:
-    for name, who, default, _ in table("Variable"):
-        (variable,) = code(name)
-        environment = {k: v for k, v in REQUIRED.items() if k != variable}
-        for function in who.split(", "):
-            if default == "required":
-                with pytest.raises(ConfigurationError, match=f"^{variable} is not set"):
-                    SETTINGS[function](environment)
-            elif function in SETTINGS:
+@pytest.mark.parametrize("function", SETTINGS)
+def test_variables_are_optional_where_the_table_has_a_default(function: str) -> None:
+    for variable in read_by(function):
+        environment = {k: v for k, v in REQUIRED.items() if k != variable.name}
+        if "| required |" in row_of(variable):
+            with pytest.raises(ConfigurationError, match=f"^{variable.name} is not set"):
                 SETTINGS[function](environment)
+        else:
+            SETTINGS[function](environment)
+
+
+def row_of(variable: config.Variable[Any]) -> str:
+    """Return the variable's line in the README."""
+    start = f"| `{variable.name}` | {variable.read_by} |"
+    return next(line for line in README.splitlines() if line.startswith(start))
 
 
 @pytest.mark.parametrize(
-    ("variable", "value_of", "bounds"),
-    [
-        (
-            "CONNECTION_IDLE_TIMEOUT_SECONDS",
-            lambda s: s.policy.idle_timeout_ms // 1000,
-            (1, MAX_CONNECTION_S),
-        ),
-        (
-            "ACTIVITY_RESOLUTION_SECONDS",
-            lambda s: s.policy.activity_resolution_ms // 1000,
-            (0, MAX_CONNECTION_S),
-        ),
-        ("SCAN_SEGMENTS", lambda s: s.total_segments, (1, MAX_SCAN_SEGMENTS)),
-    ],
+    "variable", [one for one in config.VARIABLES if isinstance(one.accepted, WholeNumber)]
 )
-def test_defaults_and_bounds_are_those_of_the_code(
-    variable: str,
-    value_of: Callable[[config.TimeoutSettings], int],
-    bounds: tuple[int, int],
-) -> None:
-    (row,) = (row for row in table("Variable") if row[0] == f"`{variable}`")
-    assert row[2] == str(value_of(config.TimeoutSettings.from_env(REQUIRED)))
-    assert row[3].startswith(f"whole number, {bounds[0]} to {bounds[1]}")
-    with pytest.raises(ConfigurationError, match=f"from {bounds[0]} to {bounds[1]}"):
-        config.TimeoutSettings.from_env({**REQUIRED, variable: str(bounds[1] + 1)})
+def test_defaults_and_bounds_are_those_of_the_code(variable: config.Variable[int]) -> None:
+    row = re.search(
+        r"\| `([0-9]+)` \| a whole number from ([0-9]+) to ([0-9]+) \|", row_of(variable)
+    )
+    assert row is not None
+    default, at_least, at_most = map(int, row.groups())
+    assert variable.read({}) == default
+    for value in (at_least, at_most):
+        assert variable.read({variable.name: str(value)}) == value
+    for value in (at_least - 1, at_most + 1):
+        with pytest.raises(ConfigurationError, match=f"from {at_least} to {at_most}"):
+            variable.read({variable.name: str(value)})
+
+
+def default_of(node: ast.expr | None) -> str:
+    """Return the default that an argument of the construct has, as the README writes it."""
+    match node:
+        case None:
+            return "required"
+        case ast.Attribute(value=ast.Name(id=variable), attr="default"):
+            return repr(getattr(config, variable).default)
+        case ast.Name(id=constant):
+            return repr(getattr(config, constant))
+        case _:
+            return ast.unparse(node).rpartition(".")[2]
 
 
 def test_every_argument_of_the_construct_is_documented_with_its_default() -> None:
@@ -177,7 +196,7 @@ def test_every_argument_of_the_construct_is_documented_with_its_default() -> Non
         if isinstance(node, ast.FunctionDef) and node.name == "__init__"
     )
     defaults = {
-        argument.arg: "required" if default is None else ast.unparse(default).rpartition(".")[2]
+        argument.arg: default_of(default)
         for argument, default in zip(
             constructor.args.kwonlyargs, constructor.args.kw_defaults, strict=True
         )
