@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from hangup.core.bounds import WholeNumber
 from hangup.core.connection import DurationMs
-from hangup.core.events import GatewayAddress
 from hangup.core.guard import DEFAULT_GUARD, GuardPolicy
 from hangup.core.limits import MAX_CLOSERS, MAX_CONNECTION_S, MAX_SCAN_SEGMENTS
 from hangup.core.pacing import Pace
@@ -42,7 +41,6 @@ __all__ = [
     "TimeoutSettings",
     "Variable",
     "as_markdown",
-    "gateway_address",
     "log_level_to_start_with",
 ]
 
@@ -378,23 +376,6 @@ def log_level_to_start_with(env: Environment = os.environ) -> str | None:
     # Powertools, which makes the loggers, reads these two in this order.
     level = env.get("POWERTOOLS_LOG_LEVEL") or env.get("LOG_LEVEL") or "INFO"
     return None if LOG_LEVEL.accepted.accepts(level) else "INFO"
-
-
-def gateway_address(endpoint: str) -> GatewayAddress:
-    """Return what a management endpoint says about its API.
-
-    ``https://{apiId}.execute-api.{region}.amazonaws.com/{stage}`` on AWS, and
-    ``http://127.0.0.1:{port}/_aws/execute-api/{apiId}/{stage}`` locally. A custom domain does not
-    show its API's id: then ``api_id`` is empty.
-    """
-    url = urlsplit(endpoint)
-    parts = [part for part in url.path.split("/") if part]
-    host = url.hostname or ""
-    if ".execute-api." in host:
-        api_id = host.split(".", 1)[0]
-    else:
-        api_id = parts[2] if parts[:2] == ["_aws", "execute-api"] else ""
-    return GatewayAddress(domain_name=url.netloc, stage=parts[-1] if parts else "", api_id=api_id)
 
 
 def _milliseconds(seconds: int) -> DurationMs:

@@ -14,7 +14,7 @@ from enum import Enum
 from math import inf
 from typing import Any, Final
 
-from hangup.config import gateway_address
+from hangup.aws.gateway import gateway_address
 from hangup.core.connection import Connection, DurationMs, EpochMs, JsonObject
 from hangup.core.guard import DEFAULT_GUARD
 from hangup.core.outcomes import CloseOutcome

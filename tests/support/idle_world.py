@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hangup.config import gateway_address
+from hangup.aws.gateway import gateway_address
 from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.sessions.model import Role
 from hangup.testing import FakeAws

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from hangup.aws.gateway import gateway_address
 from hangup.config import (
     ActivitySettings,
     CloseSettings,
@@ -11,7 +12,6 @@ from hangup.config import (
     DisconnectSettings,
     MessageSettings,
     TimeoutSettings,
-    gateway_address,
     log_level_to_start_with,
 )
 from hangup.core.events import GatewayAddress

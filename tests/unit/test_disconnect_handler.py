@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hangup.config import gateway_address
+from hangup.aws.gateway import gateway_address
 from hangup.core.connection import Connection, EpochMs
 from hangup.core.events import disconnect_event
 from hangup.errors import BackendError, CleanupIncomplete, ConfigurationError

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hangup import config
+from hangup.aws.gateway import gateway_address
 from hangup.core import events
 from hangup.core import messages as notices
 from hangup.core.bounds import WholeNumber
@@ -227,7 +228,7 @@ def test_the_hand_over_is_the_event_that_the_disconnect_handler_gets() -> None:
         role=Role(documented["role"]),
         connected_at_ms=context["connectedAt"],
     )
-    address = config.gateway_address(f"https://{context['domainName']}/{context['stage']}")
+    address = gateway_address(f"https://{context['domainName']}/{context['stage']}")
     assert documented == events.disconnect_event(
         connection,
         address,

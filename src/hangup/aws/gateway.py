@@ -1,10 +1,12 @@
 """The API Gateway Management API (``@connections``) of one stage."""
 
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from hangup.aws.http.json import to_json
 from hangup.aws.retries import Calls
 from hangup.core.connection import EpochMs, JsonObject
+from hangup.core.events import GatewayAddress
 from hangup.core.outcomes import CloseOutcome, PostOutcome
 from hangup.errors import BackendError
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from hangup.aws.http.services import DirectManagementApi
 
-__all__ = ["ManagementApiGateway"]
+__all__ = ["ManagementApiGateway", "gateway_address"]
 
 _GET_ATTEMPTS: Final = 2
 """The guard asks about several connections, and takes no answer for a doubt."""
@@ -116,3 +118,20 @@ def _names_no_connection(error: BackendError) -> bool:
     return error.code == "GoneException" or (
         error.code == "BadRequestException" and "connectionid" in str(error).lower()
     )
+
+
+def gateway_address(endpoint: str) -> GatewayAddress:
+    """Return what a management endpoint says about its API.
+
+    ``https://{apiId}.execute-api.{region}.amazonaws.com/{stage}`` on AWS, and
+    ``http://127.0.0.1:{port}/_aws/execute-api/{apiId}/{stage}`` locally. A custom domain does not
+    show its API's id: then ``api_id`` is empty.
+    """
+    url = urlsplit(endpoint)
+    parts = [part for part in url.path.split("/") if part]
+    host = url.hostname or ""
+    if ".execute-api." in host:
+        api_id = host.split(".", 1)[0]
+    else:
+        api_id = parts[2] if parts[:2] == ["_aws", "execute-api"] else ""
+    return GatewayAddress(domain_name=url.netloc, stage=parts[-1] if parts else "", api_id=api_id)

@@ -2,10 +2,10 @@
 
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.functions import LambdaFunctions
-from hangup.aws.gateway import ManagementApiGateway
+from hangup.aws.gateway import ManagementApiGateway, gateway_address
 from hangup.aws.http.services import direct_dynamodb, direct_lambda, direct_management_api
 from hangup.aws.runtime import calls, clock
-from hangup.config import CloserSettings, gateway_address
+from hangup.config import CloserSettings
 from hangup.idle.closer import Closer
 from hangup.idle.pacer import Pacer
 from hangup.ports import Log

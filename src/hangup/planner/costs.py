@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hangup.config import DEFAULT_SCAN_SEGMENTS
+from hangup.config import SCAN_SEGMENTS
 from hangup.core.limits import MAX_QUEUE_BATCH
 from hangup.planner.assumptions import (
     ALARMS,
@@ -72,7 +72,7 @@ def costs(fleet: Fleet, sweep: Sweep, queue: Queue | None, prices: Prices) -> tu
     # A close runs the disconnect function twice.
     cleanup_log = (2 * ends + closes) * CLEANUP_LOG_BYTES
     # An eventually consistent read of 4 KB is half a unit.
-    parts = sweep.shards * DEFAULT_SCAN_SEGMENTS
+    parts = sweep.shards * SCAN_SEGMENTS.default
     scan_units = parts * math.ceil(fleet.table_bytes / parts / READ_UNIT_BYTES) / 2 * sweeps
     minutes, gb_usd = fleet.connections * MONTH_S / 60, prices["logs"] * 1e9
     write_usd, join_usd = prices["dynamodb_writes"], _cleanup_usd(fleet, prices)

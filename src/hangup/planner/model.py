@@ -21,7 +21,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from hangup.config import DEFAULT_SCAN_SEGMENTS
+from hangup.config import SCAN_SEGMENTS
 from hangup.core.limits import MAX_QUEUE_BATCH, MAX_SEGMENTS
 from hangup.core.pacing import Pace, close_functions
 from hangup.core.timing import BATCH_SIZE, CLOSES_IN_FLIGHT, LOOK_AHEAD_S, SEGMENTS_AT_ONCE
@@ -122,7 +122,7 @@ def estimate_sweep(fleet: Fleet) -> Sweep:
 
 def sweep_of(fleet: Fleet, shards: int) -> Sweep:
     """Return an average sweep of this fleet in so many shards, whether it has the time or not."""
-    parts = shards * DEFAULT_SCAN_SEGMENTS
+    parts = shards * SCAN_SEGMENTS.default
     pages = parts * max(1, math.ceil(fleet.table_bytes / parts / PAGE_BYTES))
     page_cpu_ms = PAGE_CPU_MS / VCPU_SHARE
     # One segment at a time, and several at once: then the CPU may be what limits it.
