@@ -19,31 +19,6 @@ from hangup.core.pacing import Pace
 from hangup.core.policy import IdlePolicy
 from hangup.errors import ConfigurationError
 
-__all__ = [
-    "ACTIVITY_RESOLUTION_SECONDS",
-    "CLOSES_PER_SECOND",
-    "CONNECTION_IDLE_TIMEOUT_SECONDS",
-    "DEFAULT_METRIC_ROLES",
-    "GUARD_AT_LEAST",
-    "GUARD_SHARE_PERCENT",
-    "LOG_LEVEL",
-    "LOG_LEVELS",
-    "METRIC_ROLES",
-    "SCAN_SEGMENTS",
-    "VARIABLES",
-    "Accepted",
-    "ActivitySettings",
-    "CloseSettings",
-    "CloserSettings",
-    "ConnectSettings",
-    "DisconnectSettings",
-    "MessageSettings",
-    "TimeoutSettings",
-    "Variable",
-    "as_markdown",
-    "log_level_to_start_with",
-]
-
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 """What ``LOG_LEVEL`` may be, in capitals or not."""
 

@@ -13,17 +13,6 @@ Expected outcomes are values, not exceptions: a connection that is gone, a claim
 record that somebody else cleaned up.
 """
 
-__all__ = [
-    "BackendError",
-    "BuildError",
-    "CleanupIncomplete",
-    "ConfigurationError",
-    "HangupError",
-    "InvalidRequest",
-    "LocalStackError",
-    "SweepFailed",
-]
-
 
 class HangupError(Exception):
     """Anything that Hangup raises on purpose; its text is fit for a user to read."""

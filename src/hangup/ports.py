@@ -14,21 +14,6 @@ from hangup.core.report import Metric
 from hangup.core.scheduled_close import ScheduledClose
 from hangup.errors import BackendError
 
-__all__ = [
-    "Clock",
-    "CloseQueue",
-    "Concurrency",
-    "ConcurrentMap",
-    "ConnectionsRepository",
-    "Functions",
-    "Gateway",
-    "Log",
-    "Metrics",
-    "NotQueued",
-    "ScanPage",
-    "Task",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanPage:

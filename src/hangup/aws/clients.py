@@ -20,16 +20,6 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
 
-__all__ = [
-    "cloudformation_client",
-    "dynamodb_client",
-    "lambda_client",
-    "management_client",
-    "secrets_client",
-    "session",
-    "sqs_client",
-]
-
 _CONFIG: Final = Config(
     connect_timeout=CONNECT_S,
     read_timeout=READ_S,

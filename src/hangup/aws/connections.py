@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from hangup.aws.http.services import DirectDynamoDb
 
-__all__ = ["DynamoDbConnections"]
-
 
 class DynamoDbConnections:
     """``ConnectionsRepository`` on a DynamoDB table; ``client`` is used from several threads."""

@@ -19,8 +19,6 @@ from hangup.sessions.model import Session
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-__all__ = ["DynamoDbConsistencyStore"]
-
 
 class DynamoDbConsistencyStore:
     """``ConsistencyStore`` of two DynamoDB tables; ``client`` is used from several threads."""

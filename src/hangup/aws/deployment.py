@@ -23,14 +23,6 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_sqs import SQSClient
 
-__all__ = [
-    "DeployedStack",
-    "StackOutputs",
-    "deployed_join_secret",
-    "deployed_stack",
-    "stack_outputs",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackOutputs:

@@ -20,16 +20,6 @@ from typing import Any, Final, NamedTuple
 
 from hangup.errors import BackendError
 
-__all__ = [
-    "Kind",
-    "ServiceError",
-    "Table",
-    "UnansweredError",
-    "cancellation_codes",
-    "in_our_terms",
-    "kind_of",
-]
-
 
 class ServiceError(Exception):
     """AWS answered a call with an error.

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
     from hangup.aws.http.services import DirectLambda
 
-__all__ = ["LambdaFunctions"]
-
 
 class LambdaFunctions:
     """``Functions`` on Lambda; ``disconnect_function`` is a name or an ARN."""

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from hangup.aws.http.services import DirectManagementApi
 
-__all__ = ["ManagementApiGateway", "gateway_address"]
-
 _GET_ATTEMPTS: Final = 2
 """The guard asks about several connections, and takes no answer for a doubt."""
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from hangup.aws.http.services import DirectSqs
 
-__all__ = ["SqsCloseQueue", "SqsDeadLetters"]
-
 _WAIT_S: Final = 1
 """With any wait SQS asks all its servers, so that an empty answer means an empty queue. Short,
 because it counts towards the client's read time-out."""

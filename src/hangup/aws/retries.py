@@ -15,8 +15,6 @@ from hangup.core.timing import ATTEMPT_MS, REPORT_MS
 from hangup.errors import BackendError
 from hangup.ports import Clock
 
-__all__ = ["AnsweredError", "Calls", "Deadline"]
-
 _FIRST_PAUSE_MS: Final = 50
 _LONGEST_PAUSE_MS: Final = 2_000
 _MAX_ATTEMPTS: Final = 6

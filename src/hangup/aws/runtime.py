@@ -7,8 +7,6 @@ from hangup.aws.http.loop import sleep
 from hangup.aws.retries import Calls, Deadline
 from hangup.core.connection import DurationMs, EpochMs
 
-__all__ = ["Invocation", "SystemClock", "calls", "clock", "deadline"]
-
 
 class SystemClock:
     """``Clock`` of the machine that runs the function."""

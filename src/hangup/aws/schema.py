@@ -26,20 +26,6 @@ if TYPE_CHECKING:
         UniversalAttributeValueTypeDef,
     )
 
-__all__ = [
-    "DEFAULT_SCHEMA",
-    "DROP_CLAIM",
-    "IS_UNCLAIMED",
-    "Item",
-    "Request",
-    "TableSchema",
-    "Values",
-    "names_in",
-    "number",
-    "string",
-    "update_of",
-]
-
 Item = Mapping[str, "AttributeValueTypeDef"]
 """An item as DynamoDB returns it."""
 

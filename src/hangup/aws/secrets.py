@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
     from hangup.aws.http.services import DirectSecrets
 
-__all__ = ["SecretsManagerSecret"]
-
 _FRESH_FOR_MS: Final = DurationMs(300_000)
 """A secret that was rotated is used after five minutes at the latest, without a cold start."""
 

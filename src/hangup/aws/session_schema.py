@@ -10,8 +10,6 @@ from hangup.aws.schema import DEFAULT_SCHEMA, Item, TableSchema, Values, string
 from hangup.core.connection import EpochMs
 from hangup.sessions.model import Session
 
-__all__ = ["DEFAULT_SESSION_SCHEMA", "LISTENERS_INDEX", "SessionSchema"]
-
 LISTENERS_INDEX: Final = "sessionId-role-index"
 """The index of the connections table by session and role, called so whatever those are called."""
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from hangup.aws.http.services import DirectDynamoDb
 
-__all__ = ["DynamoDbSessions"]
-
 _ENDED_SESSION_TTL_S: Final = 86_400
 """An ended session is kept for a day: long enough to look at, and for every late cleanup."""
 

@@ -14,8 +14,6 @@ from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import (
 from hangup.config import log_level_to_start_with
 from hangup.core.report import NAMESPACE, Count, Metric
 
-__all__ = ["EmfMetrics", "StructuredLog"]
-
 _CALLER: Final = 3
 """Frames from Powertools to who logs: that is the ``location`` of a line, not this file."""
 

@@ -16,16 +16,6 @@ from hangup.core.bounds import WholeNumber
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.timing import LOOK_AHEAD_S
 
-__all__ = [
-    "as_text",
-    "check",
-    "check_construct",
-    "check_flag",
-    "check_metric_roles",
-    "check_seconds",
-    "check_table",
-]
-
 _KEY = [(DEFAULT_SCHEMA.connection_id, "HASH", "S")]
 """The table's key: name, part, type. There is no sort key."""
 

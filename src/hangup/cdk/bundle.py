@@ -31,8 +31,6 @@ from pathlib import Path
 
 from hangup.errors import BuildError
 
-__all__ = ["LOCK", "PLATFORMS", "PYTHON", "build_lambda_zip", "content_hash", "find_interpreter"]
-
 LOCK = Path(__file__).with_name("lambda.txt")
 
 PYTHON = "3.13"

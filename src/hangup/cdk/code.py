@@ -6,8 +6,6 @@ from aws_cdk import aws_lambda as lambda_
 
 from hangup.cdk.bundle import build_lambda_zip, content_hash
 
-__all__ = ["code_of", "lambda_code"]
-
 
 def lambda_code(architecture: lambda_.Architecture) -> lambda_.AssetCode:
     """Build the zip for ``architecture``, and return it as functions' code.

@@ -11,8 +11,6 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-__all__ = ["HandlerFunction", "allow"]
-
 
 def allow(actions: list[str], resource_arn: str) -> iam.PolicyStatement:
     """Return a grant of ``actions`` on one resource."""

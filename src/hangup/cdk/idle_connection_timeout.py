@@ -38,8 +38,6 @@ from hangup.core.bounds import WholeNumber
 from hangup.core.limits import MAX_RULE_TARGETS, MAX_SEGMENTS
 from hangup.core.report import NAMESPACE
 
-__all__ = ["IdleConnectionTimeout"]
-
 _MANY_IDLE_A_MINUTE = 10
 _MANY_CLOSED_A_MINUTE = 50
 _SILENT_MINUTES = 5

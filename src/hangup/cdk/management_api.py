@@ -4,8 +4,6 @@ import aws_cdk as cdk
 from aws_cdk import aws_apigatewayv2 as apigatewayv2
 from aws_cdk import aws_iam as iam
 
-__all__ = ["manage_connections", "stage_endpoint"]
-
 
 def stage_endpoint(api: apigatewayv2.IWebSocketApi, stage: apigatewayv2.IWebSocketStage) -> str:
     """Return the URL to which the SDK adds ``/@connections/id``.

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from hangup.errors import BuildError
 
-__all__ = ["choose_node"]
-
 _VARIABLE = "JSII_NODE"
 
 

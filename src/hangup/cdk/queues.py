@@ -5,8 +5,6 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-__all__ = ["KEPT_LONGEST", "closed_queue", "waiting_alarm"]
-
 KEPT_LONGEST = cdk.Duration.days(14)
 """The longest that SQS allows: time to find the cause, and to replay."""
 

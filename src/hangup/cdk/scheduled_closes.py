@@ -16,8 +16,6 @@ from hangup.cdk.queues import KEPT_LONGEST, closed_queue, waiting_alarm
 from hangup.core.limits import MAX_QUEUE_BATCH
 from hangup.core.pacing import close_functions
 
-__all__ = ["ScheduledCloses"]
-
 _TIMEOUT_S: Final = 60
 """No longer than a claim holds (``handlers.closing.CLAIM_MS``)."""
 

@@ -30,8 +30,6 @@ from hangup.config import (
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.timing import LOOK_AHEAD_S
 
-__all__ = ["HangupStack"]
-
 _STAGE = "prod"
 _RECORD = DEFAULT_SCHEMA
 """What the attributes of a connection's record are called."""

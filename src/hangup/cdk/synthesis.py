@@ -10,8 +10,6 @@ import aws_cdk as cdk
 from hangup.cdk.code import code_of
 from hangup.cdk.stack import HangupStack
 
-__all__ = ["packaged_template", "synthesise"]
-
 # Without a default: whoever deploys the template names a bucket of their own. S3 bucket names are
 # global, so a fixed name would run the code of whoever owns that bucket.
 _CODE_PARAMETERS = {

@@ -14,8 +14,6 @@ from hangup.cli import check, demo, plan, redrive, token, up
 from hangup.cli.output import interrupt, say_aside
 from hangup.errors import BackendError, HangupError
 
-__all__ = ["main"]
-
 _DESCRIPTION: Final = "Close idle Amazon API Gateway WebSocket connections."
 _EPILOG: Final = "`hangup COMMAND --help` explains a command and its options."
 

@@ -10,17 +10,6 @@ from hangup.aws.deployment import DeployedStack, deployed_join_secret, deployed_
 from hangup.core.bounds import WholeNumber
 from hangup.errors import LocalStackError
 
-__all__ = [
-    "STATE_DIR",
-    "add_precise",
-    "add_stack",
-    "join_secret_of",
-    "require_local_parts",
-    "same_stack",
-    "stack_of",
-    "whole_number",
-]
-
 STATE_DIR: Final = Path(".hangup")
 """Where `hangup up` keeps its state, below the current folder."""
 
@@ -29,7 +18,6 @@ _STACK: Final = "Hangup"
 
 def whole_number(at_least: int, at_most: int) -> Callable[[str], int]:
     """Return a parser of an option's value: digits only, both bounds included."""
-
     number = WholeNumber(at_least=at_least, at_most=at_most)
 
     def parse(text: str) -> int:

@@ -5,8 +5,6 @@ import signal
 import sys
 from types import FrameType
 
-__all__ = ["StderrLog", "interrupt", "say", "say_aside"]
-
 
 def say(line: str) -> None:
     """Print a line of the result."""

@@ -5,8 +5,6 @@ import shutil
 import sys
 from pathlib import Path
 
-__all__ = ["python_as_typed", "this_program"]
-
 
 def this_program() -> str:
     """Return what to type here to call this program again, quoted for a shell."""

@@ -4,8 +4,6 @@ import re
 from dataclasses import dataclass
 from typing import TypeGuard
 
-__all__ = ["WholeNumber"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WholeNumber:

@@ -7,16 +7,6 @@ from typing import NewType, TypeGuard
 
 from hangup.core.limits import MAX_PLAUSIBLE_EPOCH_MS, MIN_PLAUSIBLE_EPOCH_MS
 
-__all__ = [
-    "Connection",
-    "DurationMs",
-    "EpochMs",
-    "JsonObject",
-    "RecordedTime",
-    "TimeoutReason",
-    "is_epoch_ms",
-]
-
 EpochMs = NewType("EpochMs", int)
 """A point in time: whole milliseconds since 1970-01-01 UTC."""
 

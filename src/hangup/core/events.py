@@ -9,15 +9,6 @@ from hangup.core.connection import Connection, EpochMs, JsonObject
 from hangup.core.limits import MAX_CONNECTION_ID_LENGTH
 from hangup.errors import InvalidRequest
 
-__all__ = [
-    "DISCONNECT_REASON",
-    "NO_ROLE",
-    "GatewayAddress",
-    "disconnect_event",
-    "parse_disconnect",
-    "route_of",
-]
-
 DISCONNECT_REASON: Final = "IDLE_TIMEOUT"
 """``requestContext.disconnectReason`` of a synthetic disconnect event."""
 

@@ -20,16 +20,6 @@ from typing import Final
 
 from hangup.core.connection import Connection, DurationMs, EpochMs
 
-__all__ = [
-    "DEFAULT_GUARD",
-    "GuardPolicy",
-    "Hold",
-    "ProbeResult",
-    "judge",
-    "probe_result",
-    "probe_result_of_scheduled",
-]
-
 _RECORDING_MS: Final = DurationMs(5_000)
 """How much later than the recorded activity API Gateway's may be: whole seconds, two clocks, the
 answer to a heartbeat, and a cold start before the write. Clients speak less often."""

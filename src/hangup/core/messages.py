@@ -2,8 +2,6 @@
 
 from hangup.core.connection import DurationMs, EpochMs, JsonObject
 
-__all__ = ["connection_timeout"]
-
 
 def connection_timeout(*, idle_ms: DurationMs, now_ms: EpochMs) -> JsonObject:
     """Return the notice: exactly four members; ``idleSeconds`` is whole seconds, rounded down."""

@@ -8,15 +8,6 @@ from hangup.core.connection import Connection, DurationMs, EpochMs, TimeoutReaso
 from hangup.core.report import ClosesReport, metric_role
 from hangup.errors import BackendError
 
-__all__ = [
-    "ActivityOutcome",
-    "CloseCounter",
-    "CloseOutcome",
-    "CloseResult",
-    "CloseStatus",
-    "PostOutcome",
-]
-
 
 class ActivityOutcome(Enum):
     """What became of one recorded activity."""

@@ -10,8 +10,6 @@ from typing import Final
 
 from hangup.core.connection import DurationMs, EpochMs
 
-__all__ = ["Pace", "close_functions"]
-
 _FEWEST_FUNCTIONS: Final = 4
 """Two would do for 200 closes a second; of more, a slow batch keeps fewer waiting."""
 

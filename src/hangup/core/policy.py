@@ -17,18 +17,6 @@ from typing import assert_never
 from hangup.core.connection import Connection, DurationMs, EpochMs, RecordedTime
 from hangup.core.limits import MAX_CLOCK_LEAD_MS
 
-__all__ = [
-    "Close",
-    "Decision",
-    "IdlePolicy",
-    "Keep",
-    "Sorted",
-    "StartClock",
-    "Unreadable",
-    "decide",
-    "sort_candidates",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdlePolicy:

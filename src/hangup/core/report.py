@@ -7,17 +7,6 @@ from typing import Final
 from hangup.core.connection import DurationMs, TimeoutReason
 from hangup.core.events import NO_ROLE
 
-__all__ = [
-    "NAMESPACE",
-    "OTHER_ROLE",
-    "ClosesReport",
-    "Count",
-    "Durations",
-    "Metric",
-    "SweepReport",
-    "metric_role",
-]
-
 NAMESPACE: Final = "Hangup"
 """The CloudWatch namespace of every metric of Hangup's own."""
 

@@ -17,8 +17,6 @@ from hangup.core.connection import Connection, DurationMs, EpochMs, is_epoch_ms
 from hangup.core.limits import MAX_QUEUE_DELAY_S
 from hangup.errors import InvalidRequest
 
-__all__ = ["ScheduledClose", "as_message", "delay_s", "parse_scheduled_close", "wait_ms"]
-
 _MAX_LABEL_LENGTH: Final = 1_024
 
 

@@ -13,8 +13,6 @@ from typing import Final
 from hangup.core.connection import EpochMs
 from hangup.core.timing import ROTATION_MS, SEGMENTS_AT_ONCE
 
-__all__ = ["WHOLE_TABLE", "Shard", "segments_from"]
-
 _GOLDEN_RATIO_32: Final = 2_654_435_769
 """2 ** 32 divided by the golden ratio: its multiples spread evenly, whatever their step."""
 

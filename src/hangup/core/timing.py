@@ -8,25 +8,6 @@ from typing import Final
 
 from hangup.core.connection import DurationMs
 
-__all__ = [
-    "ATTEMPT_MS",
-    "BATCH_SIZE",
-    "CLAIM_MS",
-    "CLOSES_IN_FLIGHT",
-    "CONNECT_S",
-    "FUNCTION_TIMEOUT_S",
-    "LOOK_AHEAD_MS",
-    "LOOK_AHEAD_S",
-    "READ_S",
-    "REPORT_MS",
-    "ROTATION_MS",
-    "SCAN_MARGIN_MS",
-    "SEGMENTS_AT_ONCE",
-    "STOP_MARGIN_MS",
-    "SWEEP_INTERVAL_S",
-    "THREADS",
-]
-
 FUNCTION_TIMEOUT_S: Final = 60
 """The time limit of the functions that close or clean up, seconds."""
 

@@ -17,8 +17,6 @@ from hangup.errors import InvalidRequest
 from hangup.handlers.wiring import closer_of
 from hangup.idle.scheduled import Message, ScheduledCloser
 
-__all__ = ["lambda_handler"]
-
 _log = StructuredLog("close_handler")
 
 

@@ -17,8 +17,6 @@ from hangup.sessions.model import JoinOutcome
 from hangup.sessions.requests import parse_join
 from hangup.sessions.tokens import authorise_join
 
-__all__ = ["lambda_handler"]
-
 _log = StructuredLog("connect_handler")
 
 _REFUSALS = {

@@ -20,8 +20,6 @@ from hangup.errors import InvalidRequest
 from hangup.handlers.responses import Answer, accept, begin, refuse
 from hangup.sessions.lifecycle import Cleanup
 
-__all__ = ["lambda_handler"]
-
 _log = StructuredLog("disconnect_handler")
 
 _CLAIM_MS = DurationMs(60_000)

@@ -22,8 +22,6 @@ from hangup.idle.activity import ActivityRecorder
 from hangup.sessions.messages import heartbeat_ack, message_ack
 from hangup.sessions.requests import parse_message
 
-__all__ = ["lambda_handler"]
-
 _log = StructuredLog("message_handler")
 
 _ACKS: Final = {"heartbeat": heartbeat_ack, "message": message_ack}

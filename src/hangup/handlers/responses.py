@@ -10,8 +10,6 @@ from hangup.core.connection import JsonObject
 from hangup.errors import InvalidRequest
 from hangup.ports import Log
 
-__all__ = ["Answer", "accept", "begin", "correlation_id", "plain_id", "refuse"]
-
 _ID: Final = re.compile(r"[!-~]{1,256}", re.ASCII)
 
 Answer = dict[str, object]

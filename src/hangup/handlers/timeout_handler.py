@@ -25,8 +25,6 @@ from hangup.handlers.responses import plain_id
 from hangup.handlers.wiring import closer_of
 from hangup.idle.sweep import Sweep
 
-__all__ = ["lambda_handler"]
-
 _log = StructuredLog("timeout_handler")
 
 

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
     from hangup.aws.http.services import DirectDynamoDb
 
-__all__ = ["Recorder", "recording_by", "tracks_activity"]
-
 Event = TypeVar("Event")
 Context = TypeVar("Context")
 Answer = TypeVar("Answer")

@@ -10,8 +10,6 @@ from hangup.idle.closer import Closer
 from hangup.idle.pacer import Pacer
 from hangup.ports import Log
 
-__all__ = ["closer_of"]
-
 
 def closer_of(settings: CloserSettings, *, log: Log) -> Closer:
     """Return the closer of this process, with its own pace."""

@@ -6,8 +6,6 @@ from hangup.core.connection import DurationMs, EpochMs
 from hangup.core.outcomes import ActivityOutcome
 from hangup.ports import ConnectionsRepository, Gateway, Log
 
-__all__ = ["ActivityRecorder"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivityRecorder:

@@ -28,8 +28,6 @@ from hangup.errors import BackendError
 from hangup.idle.pacer import Pacer
 from hangup.ports import Clock, ConnectionsRepository, Functions, Gateway, Log
 
-__all__ = ["Closer"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closer:

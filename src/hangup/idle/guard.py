@@ -21,8 +21,6 @@ from hangup.core.timing import ROTATION_MS
 from hangup.errors import BackendError
 from hangup.ports import ConcurrentMap, ConnectionsRepository, Gateway, Log
 
-__all__ = ["Guard"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:

@@ -9,8 +9,6 @@ from hangup.core.connection import DurationMs, EpochMs
 from hangup.core.pacing import Pace
 from hangup.ports import Clock
 
-__all__ = ["Pacer"]
-
 _LONGEST_SLEEP_MS: Final = DurationMs(1_000)
 """With a slow pace that many share, the next turn may come after the invocation's end. So the time
 left is checked this often."""

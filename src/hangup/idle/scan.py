@@ -19,8 +19,6 @@ from hangup.core.timing import BATCH_SIZE, SCAN_MARGIN_MS, SEGMENTS_AT_ONCE
 from hangup.errors import BackendError
 from hangup.ports import Concurrency, ConnectionsRepository, Log, ScanPage, Task
 
-__all__ = ["Batch", "Scan"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:

@@ -28,8 +28,6 @@ from hangup.errors import BackendError, InvalidRequest
 from hangup.idle.closer import Closer
 from hangup.ports import CloseQueue, ConcurrentMap, Log, Metrics
 
-__all__ = ["Message", "Scheduled", "ScheduledCloser", "schedule"]
-
 _LONGEST_WAIT_MS: Final = DurationMs(1_250)
 """The second that the delay was rounded by, and a quarter for clocks that differ (by some 10 ms).
 Not below 1,000: a message goes back for whole seconds, rounded down, and with none it would come

@@ -32,8 +32,6 @@ from hangup.idle.scan import Batch, Scan
 from hangup.idle.scheduled import schedule
 from hangup.ports import CloseQueue, Concurrency, Metrics
 
-__all__ = ["Sweep"]
-
 _IDS_PER_LINE: Final = 20
 """Connection ids named in one log line, so that a table of bad records floods no log."""
 

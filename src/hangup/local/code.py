@@ -12,8 +12,6 @@ from typing import Final
 
 import hangup
 
-__all__ = ["lambda_zip", "object_key"]
-
 _LEFT_OUT: Final = frozenset({"cdk", "cli", "local", "ops", "planner", "testing"})
 """Top-level parts of the package that never run in Lambda."""
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudformation.type_defs import StackTypeDef
 
-__all__ = ["Deployment", "deploy", "packaged_template"]
-
 STAGE: Final = "prod"
 CODE_BUCKET: Final = "hangup-assets"
 MAX_DEPLOY_S: Final = 60.0

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_logs import CloudWatchLogsClient
 
-__all__ = ["LogEvent", "LogTail", "in_order", "in_words"]
-
 LogEvent = tuple[int, str, str]
 """A line of a log: the epoch milliseconds at which it was stored, its stream, its text."""
 

@@ -28,8 +28,6 @@ from hangup.sessions.tokens import mint_join_token
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
-__all__ = ["local_join_secret", "local_stack", "run_up"]
-
 _LAST_RUN: Final = "last_run.json"
 _PREFERRED_PORT: Final = 4566
 _STACK: Final = "Hangup"

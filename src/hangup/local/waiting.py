@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["comes_true"]
-
 _POLL_S: Final = 0.05
 
 

@@ -13,8 +13,6 @@ from hangup.planner.fleet import Fleet
 from hangup.planner.plan import as_text, make_plan
 from hangup.planner.prices import list_prices
 
-__all__ = ["DESCRIPTION", "EPILOG", "add_options", "plan_text"]
-
 DESCRIPTION = """\
 Show what a fleet of WebSocket connections costs a month, how long a sweep of it
 takes, how late closes are in both topologies, and which AWS quota it meets

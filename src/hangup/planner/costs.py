@@ -30,8 +30,6 @@ from hangup.planner.fleet import Fleet
 from hangup.planner.model import Queue, Sweep
 from hangup.planner.prices import Prices
 
-__all__ = ["Group", "Item", "close_usd", "costs", "lambda_usd", "messages_usd", "subtotal_usd"]
-
 
 class Group(StrEnum):
     """What an item of the bill is for."""

@@ -13,8 +13,6 @@ from hangup.core.timing import LOOK_AHEAD_S, SWEEP_INTERVAL_S
 from hangup.errors import ConfigurationError
 from hangup.planner.assumptions import CLOSE_CPU_MS, PAGE_LATENCY_MS, WRITE_UNIT_BYTES
 
-__all__ = ["Fleet"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:

@@ -38,17 +38,6 @@ from hangup.planner.assumptions import (
 )
 from hangup.planner.fleet import Fleet
 
-__all__ = [
-    "Percentiles",
-    "Queue",
-    "Sweep",
-    "estimate_sweep",
-    "inline_lateness_s",
-    "queued_per_sweep",
-    "simulate_queue",
-    "sweep_of",
-]
-
 Percentiles = Mapping[str, float]
 """Seconds by name: ``mean``, ``p50``, ``p95``, ``p99`` and ``max``."""
 

@@ -20,8 +20,6 @@ from hangup.planner.model import (
 from hangup.planner.prices import PriceList, Prices
 from hangup.planner.quotas import Quota, quotas
 
-__all__ = ["Plan", "Topology", "as_text", "make_plan"]
-
 _WORTH_SHARE = 0.01
 """Of the whole bill: precise is recommended if it adds no more than this."""
 

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 
-__all__ = ["PriceList", "Prices", "list_prices"]
-
 Prices = Mapping[str, float]
 """US dollars for one of each, by its name in ``prices.json``."""
 

@@ -18,8 +18,6 @@ from hangup.planner.assumptions import (
 from hangup.planner.fleet import Fleet
 from hangup.planner.model import Queue, sweep_of
 
-__all__ = ["STAGE_REQUESTS_PER_SECOND", "Quota", "quotas"]
-
 STAGE_REQUESTS_PER_SECOND = 5_000
 """``hangup.cdk``: the throttle of the reference stack."""
 

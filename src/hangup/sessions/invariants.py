@@ -21,15 +21,15 @@ from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.sessions.model import Session
 
 __all__ = [
-    "StoredConnection",
-    "Violation",
     "ExpiredClaim",
     "Ghost",
     "Kind",
     "LostListeners",
     "OrphanedSession",
+    "StoredConnection",
     "SuspectedViolation",
     "UnreadableSession",
+    "Violation",
     "WrongCount",
     "broken_about_connection",
     "is_claim_expired",

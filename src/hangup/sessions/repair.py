@@ -26,7 +26,7 @@ from hangup.sessions.messages import session_ended
 from hangup.sessions.model import EndRefusal, LeaveOutcome, Role, Session
 from hangup.sessions.ports import ConsistencyStore, SessionsRepository
 
-__all__ = ["RepairResult", "Repair", "listeners_on_record"]
+__all__ = ["Repair", "RepairResult", "listeners_on_record"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,6 @@ from hangup.errors import BackendError
 from hangup.ports import Clock, NotQueued
 from hangup.testing.faults import Faults, aws_call
 
-__all__ = ["InMemoryCloseQueue", "Received"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:

@@ -11,11 +11,11 @@ from hangup.core.outcomes import ActivityOutcome
 from hangup.ports import ScanPage
 from hangup.testing.faults import Faults, aws_call
 
-__all__ = ["InMemoryConnections"]
-
 
 @dataclass(slots=True)
 class Record:
+    """A record, and when the claim on it expires; None if there is none."""
+
     connection: Connection
     claim_expires_ms: EpochMs | None = None
 

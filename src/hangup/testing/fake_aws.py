@@ -28,8 +28,6 @@ from hangup.testing.services import (
 )
 from hangup.testing.sessions import InMemorySessions
 
-__all__ = ["FakeAws"]
-
 _ADDRESS = GatewayAddress(
     domain_name="a1b2c3.execute-api.us-east-1.amazonaws.com", stage="test", api_id="a1b2c3"
 )

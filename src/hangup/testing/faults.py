@@ -8,8 +8,6 @@ from typing import Any, Protocol, TypeVar, cast
 
 from hangup.errors import BackendError
 
-__all__ = ["Faults", "Observer", "aws_call"]
-
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 

@@ -9,16 +9,6 @@ from hangup.core.outcomes import CloseOutcome, PostOutcome
 from hangup.core.report import Count, Durations, Metric
 from hangup.testing.faults import Faults, aws_call
 
-__all__ = [
-    "START_MS",
-    "FakeClock",
-    "InMemoryFunctions",
-    "InMemoryGateway",
-    "RecordingLog",
-    "RecordingMetrics",
-    "Sequential",
-]
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

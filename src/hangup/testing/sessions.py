@@ -10,8 +10,6 @@ from hangup.sessions.model import EndRefusal, JoinOutcome, LeaveOutcome, Role, S
 from hangup.testing.connections import InMemoryConnections
 from hangup.testing.faults import Faults, aws_call
 
-__all__ = ["InMemorySessions"]
-
 
 class InMemorySessions:
     """``SessionsRepository`` beside the connections of the same world."""

@@ -17,8 +17,6 @@ import botocore
 from hangup.aws.errors import UnansweredError
 from hangup.aws.http.endpoints import endpoint_url
 
-__all__ = ["Account", "Keys", "account"]
-
 _CONFIG_FILE: Final = "~/.aws/config"
 _ELSEWHERE: Final = ("AWS_CREDENTIAL_EXPIRATION", "AWS_DEFAULT_PROFILE", "AWS_PROFILE")
 """Variables that only botocore follows."""

@@ -5,8 +5,6 @@ The tests compare these with botocore's rules, for all Regions and services that
 
 from typing import Final, NamedTuple
 
-__all__ = ["endpoint_url"]
-
 
 class _Partition(NamedTuple):
     """What the names of its Regions begin with, and what the names of its hosts end with."""

@@ -7,8 +7,6 @@ keeps. What has any goes the standard library's way.
 import json
 from typing import Any
 
-__all__ = ["from_json", "to_json"]
-
 
 def to_json(value: object) -> bytes:
     """Return a value as JSON, in UTF-8 and without spaces."""

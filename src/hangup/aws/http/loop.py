@@ -22,8 +22,6 @@ from typing import TYPE_CHECKING, Final, TypeVar
 if TYPE_CHECKING:
     from pycurl import Curl
 
-__all__ = ["Loop", "perform", "sleep"]
-
 _GATHER_S: Final = 0.000_3
 _MOST_GATHER_S: Final = 0.010
 """Where there is no answer, they are left to gather: to wake up for each costs CPU time, and the

@@ -20,19 +20,6 @@ from hangup.aws.http.json import from_json, to_json
 if TYPE_CHECKING:
     from hangup.aws.http.transport import Answer, Headers, Transport
 
-__all__ = [
-    "DirectDynamoDb",
-    "DirectLambda",
-    "DirectManagementApi",
-    "DirectSecrets",
-    "DirectSqs",
-    "direct_dynamodb",
-    "direct_lambda",
-    "direct_management_api",
-    "direct_secrets",
-    "direct_sqs",
-]
-
 _FIRST_ERROR: Final = 300
 """A redirection is none of an API's answers."""
 

@@ -17,8 +17,6 @@ from hangup.aws.http.account import Keys
 from hangup.aws.http.loop import perform
 from hangup.core.timing import CONNECT_S, READ_S
 
-__all__ = ["Answer", "Headers", "Transport"]
-
 Headers = tuple[str, ...]
 """Lines of a request's head: ``Name: value``."""
 

@@ -20,8 +20,6 @@ from hangup.sessions.model import Role
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
 
-__all__ = ["Check", "Metrics", "Observation", "check_demo"]
-
 _SETTLE_S: Final = 10.0
 """Cleanup and metrics follow the close asynchronously: how long a check waits until it holds."""
 _NORMAL_CLOSE: Final = 1000

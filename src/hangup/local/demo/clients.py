@@ -16,8 +16,6 @@ from hangup.core.connection import DurationMs, EpochMs
 from hangup.sessions.model import Role
 from hangup.sessions.tokens import mint_join_token
 
-__all__ = ["Client", "join_url"]
-
 _TOKEN_LIFETIME_MS: Final = DurationMs(3_600_000)
 _OPEN_TIMEOUT_S: Final = 20
 _ANSWER_TIMEOUT_S: Final = 15

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
-__all__ = ["run_demo"]
-
 IDLE_TIMEOUT_S: Final = 4
 _TALK_S: Final = 2.0
 _SWEEP_EVERY_S: Final = 1.0

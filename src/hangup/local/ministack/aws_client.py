@@ -10,8 +10,6 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
-__all__ = ["ACCOUNT", "REGION", "ROOT", "Credentials", "aws_client"]
-
 REGION: Final = "us-east-1"
 ACCOUNT: Final = "000000000000"
 

@@ -19,8 +19,6 @@ from hangup.errors import LocalStackError
 from hangup.local.ministack.aws_client import ROOT, Credentials, aws_client
 from hangup.local.waiting import comes_true
 
-__all__ = ["HOST", "Engine", "answers"]
-
 HOST: Final = "127.0.0.1"
 MAX_START_S: Final = 30.0
 MAX_STOP_S: Final = 15.0

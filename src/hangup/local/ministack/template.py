@@ -20,8 +20,6 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["prepared", "reserved_concurrency"]
-
 _LEFT_OUT: Final = frozenset({"AWS::ApiGatewayV2::RouteResponse", "AWS::SQS::QueuePolicy"})
 _POLICY: Final = "AWS::IAM::Policy"
 _FUNCTION: Final = "AWS::Lambda::Function"

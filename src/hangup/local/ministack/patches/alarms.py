@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_cloudwatch.type_defs import DatapointTypeDef, MetricAlarmTypeDef
 
-__all__ = ["State", "evaluate_alarms", "next_state"]
-
 State = Literal["OK", "ALARM", "INSUFFICIENT_DATA"]
 
 _COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {

@@ -13,8 +13,6 @@ from typing import Any
 
 from ministack.services import cloudwatch, lambda_svc
 
-__all__ = ["Datum", "embedded_metrics", "install"]
-
 Datum = tuple[str, str, float, str, Mapping[str, str]]
 """One value of one metric: namespace, name, value, unit, dimensions."""
 

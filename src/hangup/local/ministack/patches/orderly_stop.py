@@ -14,8 +14,6 @@ from typing import Any, Final
 from ministack.core import lambda_runtime
 from ministack.services import apigateway
 
-__all__ = ["close_web_sockets", "end_workers", "install"]
-
 Message = MutableMapping[str, Any]  # ASGI: a scope or a message
 
 _GOING_AWAY: Final = 1001

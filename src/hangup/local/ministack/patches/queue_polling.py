@@ -9,8 +9,6 @@ from typing import Final
 
 from ministack.core.concurrency import esm_wake
 
-__all__ = ["poll_queues"]
-
 _INTERVAL_S: Final = 0.1
 
 
