@@ -19,9 +19,9 @@ The names in the {topology} template are not the committed ones.
 gone: {gone}
 new: {new}
 
-CloudFormation deletes a resource whose logical ID is gone (a table with its records, for example) and
-creates a new one. A parameter or an output that is gone breaks what sets or reads it. If you did not
-intend this, restore the construct's id. If you did, describe it in CHANGELOG.md and run:
+CloudFormation deletes a resource whose logical ID is gone (a table with its records, for example)
+and creates a new one. A parameter or an output that is gone breaks what sets or reads it. If you
+did not intend this, restore the construct's id. If you did, describe it in CHANGELOG.md and run:
 
     .venv/bin/python -m tests.infra.test_logical_ids > tests/infra/logical_ids.json
 """
