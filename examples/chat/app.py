@@ -6,8 +6,8 @@ From the project's root, after ``make synth``::
     .venv/bin/pip install --target build/chat . boto3 && cp examples/chat/routes.py build/chat
     npx aws-cdk@2 deploy --app ".venv/bin/python examples/chat/app.py"
 
-The routes need ``hangup`` in their zip, because they import ``hangup.tracks_activity``. The function
-of the idle timeout brings its own.
+The routes need ``hangup`` in their zip, because they import ``hangup.tracks_activity``. The
+function of the idle timeout brings its own.
 """
 
 import aws_cdk as cdk
