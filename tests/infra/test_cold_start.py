@@ -106,13 +106,23 @@ import pycurl
 for name in "greenlet", "orjson", "pycurl":
     assert sys.modules[name].__file__.startswith(sys.argv[1])
 from hangup.aws.errors import UnansweredError
-from hangup.aws.http.services import direct_lambda
-try:
-    direct_lambda().invoke(FunctionName="f", InvocationType="Event", Payload=b"{}")
-except UnansweredError as error:
-    assert error.code == "EndpointConnectionError", error
-    sys.exit()
-raise AssertionError("somebody answered")
+from hangup.aws.http import services
+management = services.direct_management_api("https://127.0.0.1:1/prod")
+for call in (
+    lambda: services.direct_dynamodb().scan(TableName="t"),
+    lambda: services.direct_lambda().invoke(
+        FunctionName="f", InvocationType="Event", Payload=b"{}"
+    ),
+    lambda: services.direct_secrets().get_secret_value(SecretId="s"),
+    lambda: services.direct_sqs().send_message_batch(QueueUrl="q", Entries=[]),
+    lambda: management.delete_connection(ConnectionId="a="),
+):
+    try:
+        call()
+    except UnansweredError as error:
+        assert error.code == "EndpointConnectionError", error
+    else:
+        raise AssertionError("somebody answered")
 """
 
 # The credentials and the Region, as Lambda sets them; no setting of ours is needed to import.
@@ -122,7 +132,7 @@ ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "made-up",
     "AWS_CONFIG_FILE": os.devnull,
     # Where nobody listens: no test asks the real one.
-    "AWS_ENDPOINT_URL_LAMBDA": "https://127.0.0.1:1",
+    "AWS_ENDPOINT_URL": "https://127.0.0.1:1",
 }
 
 NOW_MS = EpochMs(time.time_ns() // 1_000_000)
@@ -249,7 +259,7 @@ def test_a_first_call_loads_nothing_that_is_slow(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the zip's libraries are Linux's")
-def test_the_libraries_are_there_for_who_needs_them(unpacked: Path) -> None:
+def test_every_service_can_be_called_with_the_libraries_of_the_zip(unpacked: Path) -> None:
     python = find_interpreter()
     if python is None:
         pytest.skip(f"no Python {PYTHON} here, for which the zip's libraries were built")

@@ -16,7 +16,6 @@ bytecode with Python's patch release, so ``content_hash`` names what is inside.
 
 import ast
 import hashlib
-import json
 import os
 import shlex
 import shutil
@@ -59,10 +58,6 @@ _NO_INTERPRETER = (
     f" `uv python install {PYTHON}`, or put python{PYTHON} on the PATH, and build again."
 )
 
-# The AWS services that the handlers call. botocore describes 400 more, in 24 MB.
-_SERVICES = ("apigatewaymanagementapi", "dynamodb", "lambda", "secretsmanager", "sqs")
-_ENDPOINTS = "botocore/data/endpoints.json"
-
 # The first pattern that matches a file's path decides; ``*`` crosses folders.
 _KEPT, _LEFT_OUT = True, False
 _RULES: tuple[tuple[str, bool], ...] = (
@@ -75,9 +70,8 @@ _RULES: tuple[tuple[str, bool], ...] = (
     ("*.dist-info/*", _LEFT_OUT),
     ("*/py.typed", _LEFT_OUT),
     ("*.pyi", _LEFT_OUT),
-    ("botocore/data/*/examples-1.json", _LEFT_OUT),
-    *((f"botocore/data/{service}/*", _KEPT) for service in _SERVICES),
-    ("botocore/data/*/*", _LEFT_OUT),
+    # botocore finds credentials without its description of AWS's services, which has 24 MB.
+    ("botocore/data/*", _LEFT_OUT),
     # An interface to libcurl that is easier to use.
     ("curl/*", _LEFT_OUT),
     ("greenlet/__init__.py", _KEPT),
@@ -185,8 +179,7 @@ def _install_dependencies(build_dir: Path, architecture: str) -> Path:
     Installing removes what another lock had pinned.
     """
     options = [*_INSTALL_OPTIONS, f"--python-platform={PLATFORMS[architecture]}"]
-    settings = " ".join([*options, *_SERVICES])
-    key = hashlib.sha256(LOCK.read_bytes() + settings.encode()).hexdigest()[:16]
+    key = hashlib.sha256(LOCK.read_bytes() + " ".join(options).encode()).hexdigest()[:16]
     installed = build_dir / f"lambda-dependencies-{architecture}-{key}"
     if installed.is_dir():
         return installed
@@ -200,7 +193,6 @@ def _install_dependencies(build_dir: Path, architecture: str) -> Path:
                 " pins. It needs a Python package index, once per lock (UV_DEFAULT_INDEX names"
                 f" another than PyPI). uv says: {_one_line(result)}"
             )
-        _trim_endpoints(unfinished / _ENDPOINTS)
         for previous in build_dir.glob(f"lambda-dependencies-{architecture}-*"):
             shutil.rmtree(previous)
         unfinished.rename(installed)
@@ -231,16 +223,6 @@ def _run(
 
 def _one_line(result: subprocess.CompletedProcess[str]) -> str:
     return " ".join(f"{result.stdout} {result.stderr}".split())
-
-
-def _trim_endpoints(file: Path) -> None:
-    """Leave out the endpoints of other services: 1.2 MB that the first client would parse."""
-    endpoints = json.loads(file.read_text())
-    for partition in endpoints["partitions"]:
-        partition["services"] = {
-            name: service for name, service in partition["services"].items() if name in _SERVICES
-        }
-    file.write_text(json.dumps(endpoints))
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
