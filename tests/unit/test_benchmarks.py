@@ -265,6 +265,8 @@ def test_the_rows_of_the_targets_have_their_names() -> None:
         "sweep_s_256mb_1m",
         "peak_rss_mb",
         "cold_start_cpu_ms",
+        "cold_start_message_cpu_ms",
+        "heartbeat_cpu_ms",
         "lateness_p50_ms",
         "lateness_p99_ms",
         "lateness_precise_p99_ms",
