@@ -280,6 +280,12 @@ class TestConnections:
 
 
 class TestNoAnswer:
+    def test_no_error_tells_the_keys(self) -> None:
+        with pytest.raises(UnansweredError) as error:
+            transport(Server(port=1)).send("POST", "/@connections/c1", body=b"{}")
+        said = "".join(traceback.format_exception(error.value))
+        assert not any(key and key in said for key in KEYS)
+
     def test_nobody_listens(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as stopped:
             nowhere = Server(port=stopped.getsockname()[1])

@@ -1,7 +1,7 @@
-"""botocore clients with bounded patience and no retries of their own (``calls`` has those).
+"""botocore clients with bounded patience and no retries of their own (``retries`` has those).
 
-Not boto3's: a client of boto3 is one of botocore, behind 60 more modules to import (resources, S3
-transfers) at every cold start.
+They are for the command line, and for a decorated function that has no libcurl. The project's own
+functions use ``http.services``, and of this module the session, where the environment has no keys.
 """
 
 from functools import cache

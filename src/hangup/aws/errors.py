@@ -3,14 +3,15 @@
 ``ServiceError`` is what AWS answered, ``UnansweredError`` says why there was no answer. Whichever
 client makes the call, adapters and retries see these two: see ``in_our_terms``.
 
-| kind     | means                                          | what happens              |
-|----------|------------------------------------------------|---------------------------|
+| kind      | means                                          | what happens              |
+|-----------|------------------------------------------------|---------------------------|
 | RETRYABLE | throttled, overloaded, or out of reach for now | tried again, with backoff |
-| CONFLICT | another writer had the same item               | tried again, with backoff |
-| REFUSED  | not allowed, not found, or not valid: for good | raised at once            |
+| CONFLICT  | another writer had the same item               | tried again, with backoff |
+| REFUSED   | not allowed, not found, or not valid: for good | raised at once            |
 
 ``GoneException`` and a condition that does not hold are no errors but outcomes: the adapters that
-expect them say so. A code that the table does not have is BUSY with a 5xx or 429, else REFUSED.
+expect them say so. A code that the table does not have is RETRYABLE with a 5xx or 429, else
+REFUSED.
 """
 
 import sys

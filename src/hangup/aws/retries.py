@@ -1,6 +1,6 @@
 """Calls to AWS with retries that fit the error and the time that is left.
 
-What may succeed later (``errors.Kind`` BUSY and CONFLICT, and no answer at all) is tried again
+What may succeed later (``errors.Kind`` RETRYABLE and CONFLICT, and no answer at all) is tried again
 with capped exponential backoff and full jitter, as long as the invocation has time for another
 attempt. botocore's own retries are off: they know no deadline.
 """

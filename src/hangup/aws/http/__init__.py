@@ -1,1 +1,1 @@
-"""AWS over libcurl: many calls at once on one thread, for a fraction of botocore's CPU time."""
+"""AWS over libcurl: what all functions use. A call takes a fraction of botocore's CPU time."""
