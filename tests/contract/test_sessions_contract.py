@@ -222,6 +222,7 @@ class TestLeave:
             Connection(connection_id="odd=", session_id="s1"),
             Connection(connection_id="odd=", role=Role.LISTENER),
             Connection(connection_id="odd=", role=Role.SPEAKER),
+            Connection(connection_id="odd=", session_id="s1", role="moderator"),
         ],
     )
     def test_a_record_of_another_shape_is_removed_and_touches_no_session(

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from hangup.core.connection import Connection, DurationMs, EpochMs, RecordedTime
 from hangup.core.policy import Close, IdlePolicy, Keep, StartClock, Unreadable, decide
+from tests.support.json_values import ANY_TEXT
 
 TIMES = st.integers(1_000_000_000_000, 10**15).map(EpochMs)
 MOMENTS = st.integers(-1_000_000, 1_000_000)
@@ -18,6 +19,7 @@ POLICIES = st.builds(
 CONNECTIONS = st.builds(
     Connection,
     connection_id=st.just("c1"),
+    role=st.none() | ANY_TEXT,
     connected_at_ms=st.none() | TIMES,
     last_activity_ms=st.none() | TIMES,
     malformed=st.sampled_from([(), (RecordedTime.CONNECTED_AT,), (RecordedTime.LAST_ACTIVITY,)]),

@@ -45,15 +45,6 @@ _ENDING: Final = (
     " #expires_at = if_not_exists(#expires_at, :expires)"
 )
 
-_REFUSED_JOIN: Final = {
-    Role.SPEAKER: JoinOutcome.SPEAKER_PRESENT,
-    Role.LISTENER: JoinOutcome.SESSION_NOT_ACTIVE,
-}
-_LEFT: Final = {
-    Role.SPEAKER: LeaveOutcome.SESSION_ENDED,
-    Role.LISTENER: LeaveOutcome.LISTENER_LEFT,
-}
-
 
 class _Reason(StrEnum):
     CONDITION_FAILED = "ConditionalCheckFailed"
@@ -148,25 +139,27 @@ class DynamoDbSessions:
 
     def join(self, connection: Connection) -> JoinOutcome:
         """Write the record and the session's part of it in one transaction."""
+        update, refused = self._joining(connection)
         creation = self._schema.connections.creation(connection)
         put = {"TableName": self._connections.name, **creation}
-        match self._transact([{"Put": put}, {"Update": self._joining(connection)}]):
+        match self._transact([{"Put": put}, {"Update": update}]):
             case [] | [_Reason.CONDITION_FAILED, _]:
                 # An id that is taken: this very join took effect before, for API Gateway does not
                 # give an id twice. That holds whatever the session's own condition says by now.
                 return JoinOutcome.JOINED
             case _:
-                return _REFUSED_JOIN[_role_in_session(connection)]
+                return refused
 
     def leave(self, connection: Connection, *, now_ms: EpochMs) -> LeaveOutcome:
         """Remove the record and settle the session in one transaction."""
         removal = self._schema.connections.removal(connection.connection_id)
         delete = {"TableName": self._connections.name, **removal}
-        settle = self._leaving(connection, now_ms)
-        if settle is not None:
-            match self._transact([{"Delete": delete}, {"Update": settle}]):
+        leaving = self._leaving(connection, now_ms)
+        if leaving is not None:
+            update, left = leaving
+            match self._transact([{"Delete": delete}, {"Update": update}]):
                 case []:
-                    return _LEFT[_role_in_session(connection)]
+                    return left
                 case [_Reason.CONDITION_FAILED, _]:
                     return LeaveOutcome.ALREADY_LEFT
                 case _:
@@ -176,17 +169,24 @@ class DynamoDbSessions:
         removed = self._transact([{"Delete": delete}]) == []
         return LeaveOutcome.SESSION_UNTOUCHED if removed else LeaveOutcome.ALREADY_LEFT
 
-    def _joining(self, connection: Connection) -> Request:
-        match _role_in_session(connection):
+    def _joining(self, connection: Connection) -> tuple[Request, JoinOutcome]:
+        """Return the session's part of a join, and the outcome if its condition fails.
+
+        Raises ``ValueError`` for a connection that is in no session.
+        """
+        match role_of(connection):
+            case None:
+                raise ValueError(f"a connection with role {connection.role!r} is in no session")
             case Role.LISTENER:
-                return self._session_update(
+                update = self._session_update(
                     connection,
                     update="SET #listener_count = #listener_count + :one",
                     condition=_IS_ACTIVE,
                     values={":one": number(1), ":true": {"BOOL": True}},
                 )
+                return update, JoinOutcome.SESSION_NOT_ACTIVE
             case Role.SPEAKER:
-                return self._session_update(
+                update = self._session_update(
                     connection,
                     # Started again, a session keeps its count: earlier listeners may be leaving.
                     update=(
@@ -204,27 +204,33 @@ class DynamoDbSessions:
                         ":zero": number(0),
                     },
                 )
+                return update, JoinOutcome.SPEAKER_PRESENT
             case unexpected:
                 assert_never(unexpected)
 
-    def _leaving(self, connection: Connection, now_ms: EpochMs) -> Request | None:
+    def _leaving(
+        self, connection: Connection, now_ms: EpochMs
+    ) -> tuple[Request, LeaveOutcome] | None:
+        """Return the session's part of a leave and its outcome, ``None`` if it is in no session."""
         match role_of(connection):
             case None:
                 return None
             case Role.LISTENER:
-                return self._session_update(
+                update = self._session_update(
                     connection,
                     update="SET #listener_count = #listener_count - :one",
                     condition=_HAS_LISTENERS,
                     values={":one": number(1), ":zero": number(0)},
                 )
+                return update, LeaveOutcome.LISTENER_LEFT
             case Role.SPEAKER:
-                return self._session_update(
+                update = self._session_update(
                     connection,
                     update=f"{_ENDING} {DROP_CLAIM}",
                     condition=_IS_ITS_SPEAKER,
                     values=_ending_values(connection, now_ms),
                 )
+                return update, LeaveOutcome.SESSION_ENDED
             case unexpected:
                 assert_never(unexpected)
 
@@ -269,14 +275,6 @@ class DynamoDbSessions:
                 return reasons
             raise
         return codes
-
-
-def _role_in_session(connection: Connection) -> Role:
-    """Return the role of a connection that joins or leaves a session. Raises ``ValueError``."""
-    role = role_of(connection)
-    if role is None:
-        raise ValueError(f"a connection with role {connection.role!r} is in no session")
-    return role
 
 
 def _ending_values(speaker: Connection, now_ms: EpochMs) -> Values:

@@ -1,7 +1,7 @@
 """The ``$connect`` route: who may join, and the record of those who do."""
 
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from hangup.aws.http.services import direct_dynamodb, direct_secrets
 from hangup.aws.runtime import Invocation, calls, clock
@@ -18,11 +18,6 @@ from hangup.sessions.requests import parse_join
 from hangup.sessions.tokens import authorise_join
 
 _log = StructuredLog("connect_handler")
-
-_REFUSALS = {
-    JoinOutcome.SESSION_NOT_ACTIVE: (404, "the session is not active"),
-    JoinOutcome.SPEAKER_PRESENT: (409, "the session has a speaker"),
-}
 
 
 class _Parts(NamedTuple):
@@ -48,9 +43,15 @@ def lambda_handler(event: object, context: Invocation | None = None) -> Answer:
         authorise_join(
             query.get("token"), request, secret=parts.secret.value(now_ms), now_ms=now_ms
         )
-        outcome = join(request, connection_id, sessions=parts.sessions, now_ms=now_ms)
-        if outcome is not JoinOutcome.JOINED:
-            raise InvalidRequest(*_REFUSALS[outcome])
+        match join(request, connection_id, sessions=parts.sessions, now_ms=now_ms):
+            case JoinOutcome.JOINED:
+                pass
+            case JoinOutcome.SESSION_NOT_ACTIVE:
+                raise InvalidRequest(404, "the session is not active")
+            case JoinOutcome.SPEAKER_PRESENT:
+                raise InvalidRequest(409, "the session has a speaker")
+            case unexpected:
+                assert_never(unexpected)
     except InvalidRequest as error:
         return refuse(error, _log, connection_id=connection_id)
     _log.info(

@@ -1,4 +1,4 @@
-"""Sessions, the roles in them, and what can become of joining, ending and leaving one."""
+"""Sessions, the roles in them, and the outcomes of joining, ending and leaving one."""
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
@@ -17,7 +17,10 @@ __all__ = [
 
 
 class Role(StrEnum):
-    """What a connection is in its session. Every use matches all members."""
+    """What a connection is in its session.
+
+    Code that decides by role matches every member, so mypy names each place that a new one needs.
+    """
 
     SPEAKER = "speaker"
     LISTENER = "listener"
@@ -26,8 +29,8 @@ class Role(StrEnum):
 def role_of(connection: Connection) -> Role | None:
     """Return the connection's role in a session.
 
-    ``None`` for any other label, and for a record that names no session: such a connection is in
-    no session, and none changes when it leaves.
+    ``None`` for any other label, and for a record that names no session. Such a connection is in
+    no session: it cannot join one, and no session changes when it leaves.
     """
     if connection.session_id is None or connection.role not in list(Role):
         return None
@@ -56,7 +59,7 @@ class JoinRequest:
 
 
 class JoinOutcome(Enum):
-    """What became of a join. Only ``JOINED`` wrote anything."""
+    """The outcome of a join. Only ``JOINED`` wrote anything."""
 
     JOINED = auto()
     SESSION_NOT_ACTIVE = auto()
@@ -64,22 +67,23 @@ class JoinOutcome(Enum):
 
 
 class EndRefusal(Enum):
-    """Why a session was not ended by a call that asked for it."""
+    """Why a call did not end the session."""
 
     NOT_ITS_SPEAKER = auto()
-    """The session is missing, or has another speaker."""
+    """The session does not exist, or has another speaker."""
     BEING_ENDED = auto()
-    """Another invocation is closing its listeners right now."""
+    """Another invocation is closing its listeners."""
 
 
 class LeaveOutcome(Enum):
-    """What became of a cleanup: who removed the record, and what that did to the session."""
+    """The outcome of a cleanup: who removed the record, and how the session changed."""
 
     LISTENER_LEFT = auto()
     SESSION_ENDED = auto()
     SESSION_UNTOUCHED = auto()
-    """The record is removed; its session is missing, has another speaker, or counts nobody."""
+    """The record is removed. It is in no session, or its session does not exist, has another
+    speaker or has a count of zero."""
     ALREADY_LEFT = auto()
-    """Somebody else removed the record: nothing was done."""
+    """The record was removed before: nothing was done."""
     LEFT_TO_ANOTHER = auto()
-    """Another invocation is ending the session, and will remove the record."""
+    """Another invocation is ending the session and will remove the record."""

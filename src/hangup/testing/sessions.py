@@ -12,7 +12,7 @@ from hangup.testing.faults import Faults, aws_call
 
 
 class InMemorySessions:
-    """``SessionsRepository`` beside the connections of the same world."""
+    """``SessionsRepository`` of the sessions of these connections."""
 
     def __init__(self, connections: InMemoryConnections, faults: Faults | None = None) -> None:
         self.sessions: dict[str, Session] = {}
@@ -39,7 +39,7 @@ class InMemorySessions:
 
     @aws_call("TransactWriteItems")
     def join(self, connection: Connection) -> JoinOutcome:
-        """Write the record and the session's part of it."""
+        """Write the record and update the session."""
         with self._transaction:
             return self._join(connection)
 
@@ -47,7 +47,7 @@ class InMemorySessions:
     def end(
         self, speaker: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs
     ) -> Session | EndRefusal:
-        """Let nobody join any more, and give the caller the session to itself."""
+        """Refuse any further join, and claim the session for the caller."""
         with self._transaction:
             session = self.sessions.get(speaker.session_id or "")
             if session is None or session.speaker_connection_id != speaker.connection_id:
@@ -59,7 +59,7 @@ class InMemorySessions:
 
     @aws_call("TransactWriteItems")
     def leave(self, connection: Connection, *, now_ms: EpochMs) -> LeaveOutcome:
-        """Remove the record and settle the session."""
+        """Remove the record and update the session."""
         with self._transaction:
             return self._leave(connection, now_ms)
 
@@ -99,17 +99,22 @@ class InMemorySessions:
         if session is None:
             return LeaveOutcome.SESSION_UNTOUCHED
         match role_of(connection):
-            case Role.LISTENER if session.listener_count > 0:
-                self.sessions[session.session_id] = replace(
-                    session, listener_count=session.listener_count - 1
-                )
-                return LeaveOutcome.LISTENER_LEFT
-            case Role.SPEAKER if session.speaker_connection_id == connection.connection_id:
-                self._end(session, now_ms)
-                self._claims.pop(session.session_id, None)
-                return LeaveOutcome.SESSION_ENDED
-            case _:
-                return LeaveOutcome.SESSION_UNTOUCHED
+            case Role.LISTENER:
+                if session.listener_count > 0:
+                    self.sessions[session.session_id] = replace(
+                        session, listener_count=session.listener_count - 1
+                    )
+                    return LeaveOutcome.LISTENER_LEFT
+            case Role.SPEAKER:
+                if session.speaker_connection_id == connection.connection_id:
+                    self._end(session, now_ms)
+                    self._claims.pop(session.session_id, None)
+                    return LeaveOutcome.SESSION_ENDED
+            case None:
+                pass  # in no session
+            case unexpected:
+                assert_never(unexpected)
+        return LeaveOutcome.SESSION_UNTOUCHED
 
     def _end(self, session: Session, now_ms: EpochMs) -> Session:
         ended_at_ms = now_ms if session.ended_at_ms is None else session.ended_at_ms
