@@ -1,16 +1,14 @@
 """What clients may send, and what is refused with which status."""
 
 import json
-from typing import Any
 
 import pytest
 
-from hangup.core.events import parse_disconnect, route_of
-from hangup.core.limits import MAX_CONNECTION_ID_LENGTH, MAX_MESSAGE_BYTES
+from hangup.core.limits import MAX_MESSAGE_BYTES
 from hangup.errors import InvalidRequest
 from hangup.sessions.model import JoinRequest, Role
 from hangup.sessions.requests import parse_join, parse_message
-from tests.support.recorded import CONNECTION_ID, recorded
+from tests.support.recorded import recorded
 
 ODD_SESSION_IDS = [
     None,
@@ -28,7 +26,6 @@ ODD_SESSION_IDS = [
     ["s1"],
     {"S": "s1"},
 ]
-ODD_CONNECTION_IDS = [None, "", "x" * (MAX_CONNECTION_ID_LENGTH + 1), "a b", "a\n", "é", 7, ["a"]]
 
 
 class TestJoin:
@@ -133,66 +130,9 @@ class TestMessage:
         assert refusal.value.status == 400
 
 
-class TestRoute:
-    @pytest.mark.parametrize(
-        ("event", "route"),
-        [("connect", "$connect"), ("message", "heartbeat"), ("disconnect", "$disconnect")],
-    )
-    def test_reads_the_recorded_events(self, event: str, route: str) -> None:
-        assert route_of(recorded(event)) == (CONNECTION_ID, route)
-
-    @pytest.mark.parametrize("connection_id", ["x" * MAX_CONNECTION_ID_LENGTH, "a+b/c_d-e="])
-    def test_accepts_ids_up_to_their_bounds(self, connection_id: str) -> None:
-        assert route_of(_disconnect(connectionId=connection_id))[0] == connection_id
-
-    @pytest.mark.parametrize("connection_id", ODD_CONNECTION_IDS)
-    def test_refuses_odd_ids(self, connection_id: object) -> None:
-        with pytest.raises(InvalidRequest, match="connectionId is missing or malformed"):
-            route_of(_disconnect(connectionId=connection_id))
-
-    @pytest.mark.parametrize("route_key", [None, "", 7])
-    def test_refuses_an_event_without_a_route(self, route_key: object) -> None:
-        with pytest.raises(InvalidRequest, match="routeKey is missing or malformed"):
-            route_of(_disconnect(routeKey=route_key))
-
-    @pytest.mark.parametrize(
-        "event", [None, [], "", 1, {}, {"requestContext": None}, {"requestContext": []}]
-    )
-    def test_refuses_what_is_no_websocket_event(self, event: object) -> None:
-        with pytest.raises(InvalidRequest, match="not a WebSocket event") as refusal:
-            route_of(event)
-        assert refusal.value.status == 400
-
-    def test_refuses_a_scheduled_event(self) -> None:
-        with pytest.raises(InvalidRequest, match="not a WebSocket event"):
-            route_of(recorded("scheduled"))
-
-
-class TestDisconnect:
-    def test_reads_the_recorded_event(self) -> None:
-        assert parse_disconnect(recorded("disconnect")) == CONNECTION_ID
-
-    @pytest.mark.parametrize("connection_id", ODD_CONNECTION_IDS)
-    def test_refuses_odd_ids(self, connection_id: object) -> None:
-        with pytest.raises(InvalidRequest, match="connectionId is missing or malformed"):
-            parse_disconnect(_disconnect(connectionId=connection_id))
-
-    @pytest.mark.parametrize("event", ["connect", "message"])
-    def test_refuses_events_of_other_routes(self, event: str) -> None:
-        with pytest.raises(InvalidRequest, match=r"routeKey is not \$disconnect") as refusal:
-            parse_disconnect(recorded(event))
-        assert refusal.value.status == 400
-
-
 def _padded(character: str, size: int) -> str:
     """Return a message of ``size`` bytes as UTF-8."""
     head, tail = '{"action": "message", "text": "', '"}'
     room = size - len(head) - len(tail)
     width = len(character.encode("utf-8", "surrogatepass"))
     return f"{head}{character * (room // width)}{'a' * (room % width)}{tail}"
-
-
-def _disconnect(**context: object) -> dict[str, Any]:
-    event = recorded("disconnect")
-    event["requestContext"].update(context)
-    return event
