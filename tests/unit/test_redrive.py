@@ -51,12 +51,12 @@ def test_an_empty_queue_is_nothing_to_do(world: World) -> None:
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ("no JSON", "no JSON"),
-        ("[" * 100_000, "no JSON"),
-        ("[]", "no requestPayload"),
-        ("{}", "no requestPayload"),
-        (json.dumps({"requestPayload": "text"}), "no requestPayload"),
-        (json.dumps({"requestPayload": {}}), "not a WebSocket event"),
+        ("no JSON", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", "requestPayload is missing"),
+        ("{}", "requestPayload is missing"),
+        (json.dumps({"requestPayload": "text"}), "requestPayload is missing"),
+        (json.dumps({"requestPayload": {}}), "requestContext is missing"),
         (
             json.dumps(
                 {"requestPayload": {"requestContext": {"connectionId": "c", "routeKey": "other"}}}

@@ -6,7 +6,7 @@ __all__ = ["heartbeat_ack", "message_ack", "session_ended"]
 
 
 def session_ended(*, session_id: str, now_ms: EpochMs) -> JsonObject:
-    """Return what listeners receive when the speaker has left; ``timestamp`` is epoch ms."""
+    """Return the notice to listeners that the session has ended; ``timestamp`` is epoch ms."""
     return {"type": "sessionEnded", "sessionId": session_id, "timestamp": int(now_ms)}
 
 
@@ -16,5 +16,5 @@ def heartbeat_ack(*, now_ms: EpochMs) -> JsonObject:
 
 
 def message_ack(*, now_ms: EpochMs) -> JsonObject:
-    """Return the answer to an ordinary message; ``timestamp`` as in ``heartbeat_ack``."""
+    """Return the answer to any other message; ``timestamp`` is the recorded activity, epoch ms."""
     return {"type": "messageAck", "timestamp": int(now_ms)}

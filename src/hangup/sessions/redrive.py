@@ -1,9 +1,9 @@
-"""Replay cleanups that failed for good, from the queue in which Lambda put their events.
+"""Replay failed cleanups from the queue in which Lambda put their events.
 
-1. A message is deleted only after its event was accepted for another asynchronous invocation.
-   Stopped in between, it is replayed twice, and a cleanup takes effect once.
-2. A message that is no such event, or whose invocation failed, stays in the queue.
-3. What stays is visible again when the redrive ends, however it ends.
+1. A message is deleted only after Lambda accepted its event for another asynchronous invocation. A
+   redrive that stops in between replays it twice, but a cleanup takes effect once.
+2. A message stays in the queue if it is not such an event, or if its invocation failed.
+3. What stays is visible again when the redrive ends, no matter how it ends.
 """
 
 import json
@@ -21,7 +21,7 @@ __all__ = ["Redrive", "RedriveReport"]
 
 @dataclass(slots=True)
 class RedriveReport:
-    """How many messages were replayed, and what is left in the queue by message id, with why."""
+    """How many messages were replayed, and why each other message is left, by message id."""
 
     replayed: int = 0
     left: dict[str, str] = field(default_factory=dict)
@@ -29,14 +29,14 @@ class RedriveReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redrive:
-    """One pass over the queue; ``say`` is told what becomes of each message."""
+    """One pass over the queue. ``say`` receives a line for each message."""
 
     letters: DeadLetters
     functions: Functions
     say: Callable[[str], None]
 
     def replay(self, *, dry_run: bool = False) -> RedriveReport:
-        """Replay every message until the queue is empty; with ``dry_run`` only say what would be.
+        """Replay every message until the queue is empty; with ``dry_run`` only list them.
 
         Raises ``BackendError`` if the queue cannot be read or a message cannot be deleted.
         """
@@ -44,14 +44,15 @@ class Redrive:
         held: dict[str, DeadLetter] = {}
         try:
             while letters := self.letters.receive():
-                # A long pass meets those again that it left: then it has been all the way round.
-                if all(letter.message_id in held for letter in letters):
-                    held |= {letter.message_id: letter for letter in letters}
+                new = [letter for letter in letters if letter.message_id not in held]
+                # The latest receipt of each, to give it back.
+                held |= {letter.message_id: letter for letter in letters}
+                # In a long pass the messages that were left become visible again. Once it receives
+                # only those, it has seen the whole queue.
+                if not new:
                     break
-                for letter in letters:
-                    again = letter.message_id in held
-                    held[letter.message_id] = letter
-                    if not again and self._replay(letter, report, dry_run=dry_run):
+                for letter in new:
+                    if self._replay(letter, report, dry_run=dry_run):
                         del held[letter.message_id]
         finally:
             for letter in held.values():
@@ -59,7 +60,7 @@ class Redrive:
         return report
 
     def _replay(self, letter: DeadLetter, report: RedriveReport, *, dry_run: bool) -> bool:
-        """Return whether the message is out of the queue."""
+        """Return whether the message was removed from the queue."""
         try:
             event, connection_id = _failed_event(letter.body)
             if not dry_run:
@@ -78,15 +79,15 @@ class Redrive:
 
 
 def _failed_event(body: str) -> tuple[JsonObject, str]:
-    """Return the disconnect event in what Lambda sends to a destination, and its connection's id.
+    """Return the disconnect event in Lambda's record of a failed invocation, and its connection id.
 
-    ``requestPayload`` is the event as it was (Lambda developer guide, "Invocation record").
+    ``requestPayload`` is the original event (Lambda developer guide, "Invocation record").
     """
     try:
         record = json.loads(body)
     except (ValueError, RecursionError):
-        raise InvalidRequest(400, "it is no JSON") from None
+        raise InvalidRequest(400, "the message is not JSON") from None
     event = record.get("requestPayload") if isinstance(record, Mapping) else None
     if not isinstance(event, Mapping):
-        raise InvalidRequest(400, "it has no requestPayload: it is no record of an invocation")
+        raise InvalidRequest(400, "not an invocation record: requestPayload is missing")
     return event, parse_disconnect(event)

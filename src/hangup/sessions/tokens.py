@@ -20,7 +20,10 @@ _CLAIMS: Final = ("aud", "exp", "iat", "sessionId", "role")
 def mint_join_token(
     *, session_id: str, role: Role, secret: str, now_ms: EpochMs, lifetime_ms: DurationMs
 ) -> str:
-    """Return a token that lets its bearer join as ``role`` until ``lifetime_ms`` from now."""
+    """Return a token to join one session as ``role``, valid for ``lifetime_ms`` from now.
+
+    Raises ``ConfigurationError`` for a secret of less than 32 bytes.
+    """
     claims = {
         "aud": AUDIENCE,
         "iat": now_ms // 1000,
@@ -32,10 +35,11 @@ def mint_join_token(
 
 
 def authorise_join(token: object, request: JoinRequest, *, secret: str, now_ms: EpochMs) -> None:
-    """Return if the token lets its bearer join as asked; raise ``InvalidRequest`` if not.
+    """Return if the token allows the request; raise ``InvalidRequest`` if not.
 
     401 for a token that is missing, malformed, forged or expired; 403 for a genuine token of
-    another session or role. At exactly its expiry a token is expired.
+    another session or role. A token is expired when ``now_ms >= exp``. Raises
+    ``ConfigurationError`` for a secret of less than 32 bytes.
     """
     if not isinstance(token, str) or not token:
         raise InvalidRequest(401, "a join token is required")
@@ -45,7 +49,7 @@ def authorise_join(token: object, request: JoinRequest, *, secret: str, now_ms: 
             _checked(secret),
             algorithms=[_ALGORITHM],
             audience=AUDIENCE,
-            # The time is compared below, with the time that was passed in.
+            # The expiry is checked below, against ``now_ms``.
             options={
                 "require": list(_CLAIMS),
                 "verify_exp": False,
@@ -56,7 +60,7 @@ def authorise_join(token: object, request: JoinRequest, *, secret: str, now_ms: 
     except (jwt.InvalidTokenError, RecursionError, UnicodeError):
         raise InvalidRequest(401, "the join token is not valid") from None
     expires_s = claims["exp"]
-    # bool is an int in Python, and a token's number may be any JSON number.
+    # The claim may be any JSON value, and bool is an int in Python.
     if isinstance(expires_s, bool) or not isinstance(expires_s, int):
         raise InvalidRequest(401, "the join token is not valid")
     if now_ms >= expires_s * 1000:

@@ -1,4 +1,4 @@
-"""What check and redrive see: both tables in full, and the queue of failed cleanups, in memory."""
+"""What check and redrive read, in memory: both tables in full, and the queue of failed cleanups."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ __all__ = ["InMemoryConsistencyStore", "InMemoryDeadLetters"]
 
 
 class InMemoryConsistencyStore:
-    """``ConsistencyStore`` of the tables of one world; ids in ``unreadable`` are sessions of another shape."""
+    """``ConsistencyStore`` of these tables. ``unreadable`` are ids of invalid sessions."""
 
     def __init__(
         self,
@@ -38,8 +38,8 @@ class InMemoryConsistencyStore:
         ids = list(self._connections.records)
         for start in range(0, max(len(ids), 1), self._page_size):
             with self._faults.call("Scan", "connections"):
-                read = [self._audited(i) for i in ids[start : start + self._page_size]]
-            yield [audited for audited in read if audited is not None]
+                read = [self._stored(i) for i in ids[start : start + self._page_size]]
+            yield [stored for stored in read if stored is not None]
 
     def session_pages(self) -> Iterator[Sequence[Session | UnreadableSession]]:
         """Yield every session."""
@@ -50,7 +50,7 @@ class InMemoryConsistencyStore:
     @aws_call("GetItem")
     def connection(self, connection_id: str) -> StoredConnection | None:
         """Return a record, ``None`` if there is none."""
-        return self._audited(connection_id)
+        return self._stored(connection_id)
 
     @aws_call("GetItem")
     def session(self, session_id: str) -> Session | UnreadableSession | None:
@@ -59,7 +59,7 @@ class InMemoryConsistencyStore:
 
     @aws_call("UpdateItem")
     def correct_count(self, session_id: str, *, seen: int, correct: int) -> bool:
-        """Set the listener count if it still is what was seen."""
+        """Set the listener count if it is still ``seen``."""
         session = self._sessions.sessions.get(session_id)
         if session is None or session.listener_count != seen:
             return False
@@ -68,14 +68,14 @@ class InMemoryConsistencyStore:
 
     @aws_call("UpdateItem")
     def drop_claim(self, connection_id: str, *, seen_ms: EpochMs) -> bool:
-        """Remove the claim if it still is the one that was seen."""
+        """Remove the claim if it still expires at ``seen_ms``."""
         record = self._connections.records.get(connection_id)
         if record is None or record.claim_expires_ms != seen_ms:
             return False
         record.claim_expires_ms = None
         return True
 
-    def _audited(self, connection_id: str) -> StoredConnection | None:
+    def _stored(self, connection_id: str) -> StoredConnection | None:
         record = self._connections.records.get(connection_id)
         if record is None:
             return None
@@ -90,7 +90,7 @@ class InMemoryConsistencyStore:
 
 
 class InMemoryDeadLetters:
-    """``DeadLetters`` in a dictionary of bodies by message id; what is hidden is in ``hidden``."""
+    """``DeadLetters`` with bodies by message id; ``hidden`` are the ids that were received."""
 
     def __init__(self, faults: Faults | None = None, *, batch_size: int = 10) -> None:
         self.bodies: dict[str, str] = {}
@@ -100,7 +100,7 @@ class InMemoryDeadLetters:
         self._numbers = count(1)
 
     def add(self, event: JsonObject) -> str:
-        """Put in what Lambda sends about an event that failed for good; return its message id."""
+        """Add Lambda's record of a failed invocation with this event; return its message id."""
         return self.put(
             json.dumps(
                 {
@@ -119,25 +119,25 @@ class InMemoryDeadLetters:
         )
 
     def put(self, body: str) -> str:
-        """Put in a message of any kind; return its id."""
+        """Add a message of any kind; return its id."""
         message_id = f"m{next(self._numbers)}"
         self.bodies[message_id] = body
         return message_id
 
     def receive(self) -> Sequence[DeadLetter]:
-        """Return some messages that are not hidden, and hide them."""
+        """Return some messages that are visible, and hide them."""
         with self._faults.call("ReceiveMessage"):
             ids = [i for i in self.bodies if i not in self.hidden][: self._batch_size]
             self.hidden.update(ids)
         return [DeadLetter(message_id=i, receipt=i, body=self.bodies[i]) for i in ids]
 
     def delete(self, letter: DeadLetter) -> None:
-        """Take a message out."""
+        """Remove a message."""
         with self._faults.call("DeleteMessage", letter.message_id):
             del self.bodies[letter.message_id]
             self.hidden.discard(letter.message_id)
 
     def give_back(self, letter: DeadLetter) -> None:
-        """Show a message again."""
+        """Make a message visible again."""
         with self._faults.call("ChangeMessageVisibility", letter.message_id):
             self.hidden.discard(letter.message_id)
