@@ -167,7 +167,7 @@ def test_a_sweep(
             assert await talking.is_answered()
             assert await speaker.is_answered()
             assert len(site.records(speaker.session_id)) == 2
-            assert (await asyncio.to_thread(site.check)).broken == ()
+            assert (await asyncio.to_thread(site.check)).violations == ()
 
     asyncio.run(play())
 
@@ -302,7 +302,7 @@ def test_a_cleanup(
             outcomes.saw(CLEANUP[operation], kind, seen)
             await eventually(lambda: site.listener_count(speaker.session_id) == 0)
             await eventually(lambda: site.records(speaker.session_id) == [])
-            assert (await asyncio.to_thread(site.check)).broken == ()
+            assert (await asyncio.to_thread(site.check)).violations == ()
 
     asyncio.run(play())
 
@@ -365,7 +365,7 @@ def test_a_message(site: Site, outcomes: Outcomes, operation: str, kind: str) ->
                 assert (now.last_activity_ms or 0) > time.time() * 1000 - 30_000
                 assert listener.is_open
             assert await speaker.is_answered()
-            assert (await asyncio.to_thread(site.check)).broken == ()
+            assert (await asyncio.to_thread(site.check)).violations == ()
 
     asyncio.run(play())
 

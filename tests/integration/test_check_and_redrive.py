@@ -1,4 +1,4 @@
-"""Check and redrive on the deployed stack: what is really broken is found, repaired and replayed.
+"""Check and redrive on the deployed stack: real violations are found, repaired and replayed.
 
 Both run with a role that has the permissions that ``hangup.ops.wiring`` lists, and no others.
 """
@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 
 import pytest
@@ -23,7 +23,7 @@ from hangup.local.demo.clients import Client
 from hangup.local.ministack.aws_client import ACCOUNT, REGION, Credentials
 from hangup.ops.wiring import check_of, redrive_of
 from hangup.sessions.check import PAUSE_MS, CheckReport
-from hangup.sessions.invariants import Kind
+from hangup.sessions.invariants import UnreadableSession, Violation, WrongCount
 from hangup.sessions.model import JoinOutcome, Role
 from hangup.sessions.repair import RepairResult
 from hangup.testing import RecordingLog
@@ -160,7 +160,7 @@ def repair(stack: DeployedStack) -> tuple[CheckReport, Sequence[RepairResult]]:
 @pytest.fixture(autouse=True)
 def _what_other_tests_left(stack: Stack) -> None:
     report, _ = repair(repairer(stack))
-    assert report.broken == ()
+    assert report.violations == ()
     # Nobody is connected, but cleanups may be under way; they are not this test's.
     asyncio.run(eventually(lambda: not any(stack.connections.scan_all_connections()), within_s=60))
 
@@ -184,7 +184,7 @@ def listener_of(stack: Stack, session_id: str) -> str:
     return next(iter(stack.sessions.listeners(session_id))).connection_id
 
 
-def test_every_kind_of_breakage_is_found_and_repaired(stack: Stack) -> None:
+def test_every_kind_of_violation_is_found_and_repaired(stack: Stack) -> None:
     connections, sessions = stack.deployed.connections_table, stack.deployed.sessions_table
 
     async def play() -> None:
@@ -219,14 +219,14 @@ def test_every_kind_of_breakage_is_found_and_repaired(stack: Stack) -> None:
             remove(stack, sessions, sessionId=dissolved.session_id)
 
             report = await asyncio.to_thread(find, reader(stack), pause_ms=SHORT_PAUSE_MS)
-            assert {str(broken.kind) for broken in report.broken} == {
-                *(set(Kind) - {Kind.UNREADABLE_SESSION})
+            assert {violation.kind for violation in report.violations} == {
+                kind.kind for kind in get_args(Violation) if kind is not UnreadableSession
             }
-            assert len(report.broken) == 5
-            assert ghost.connection_id in str(report.broken)
+            assert len(report.violations) == 5
+            assert ghost.connection_id in str(report.violations)
 
             report, tried = await asyncio.to_thread(repair, repairer(stack))
-            assert report.broken == ()
+            assert report.violations == ()
             assert [result.failure for result in tried] == [None] * 5
             assert stack.connections.get(ghost.connection_id) is None
             assert stack.listener_count(haunted.session_id) == 1
@@ -252,10 +252,11 @@ def test_a_reader_cannot_repair(stack: Stack) -> None:
                 listenerCount=9,
             )
             report, tried = await asyncio.to_thread(repair, reader(stack))
-            assert [broken.kind for broken in report.broken] == [Kind.WRONG_COUNT]
+            (violation,) = report.violations
+            assert violation.kind == WrongCount.kind
             assert all("AccessDenied" in str(result.failure) for result in tried)
             report, _ = await asyncio.to_thread(repair, repairer(stack))
-            assert report.broken == ()
+            assert report.violations == ()
 
     asyncio.run(play())
 
@@ -286,7 +287,7 @@ def test_nothing_is_found_while_clients_join_and_leave(stack: Stack) -> None:
             over.set()
             stays = sum(await asyncio.gather(*coming))
         assert stays > CLIENTS
-        assert [report.broken for report in reports] == [()] * HEALTHY_CHECKS
+        assert [report.violations for report in reports] == [()] * HEALTHY_CHECKS
 
     asyncio.run(play())
 
@@ -341,7 +342,7 @@ def test_a_cleanup_that_failed_for_good_is_replayed(stack: Stack) -> None:
     asyncio.run(play())
     would_replay, replayed = dict.fromkeys(said)
     assert would_replay.removeprefix("would replay") == replayed.removeprefix("replayed")
-    assert find(reader(stack)).broken == ()
+    assert find(reader(stack)).violations == ()
 
 
 def hangup(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -370,10 +371,10 @@ def test_the_commands_find_the_stack_that_runs_here(stack: Stack, tmp_path: Path
     assert found.stdout.endswith("hangup check --fix --local\n")
     repaired = hangup(tmp_path, "check", "--fix")
     assert repaired.returncode == 0, repaired
-    assert repaired.stdout.endswith("1 repaired, nothing is broken now.\n")
+    assert repaired.stdout.endswith("no violations left, 1 repaired.\n")
     result = hangup(tmp_path, "check", "--json")
     assert (result.returncode, result.stderr) == (0, "")
-    assert json.loads(result.stdout)["broken"] == []
+    assert json.loads(result.stdout)["violations"] == []
 
     stack.engine.client("sqs").send_message(
         QueueUrl=stack.deployed.failed_cleanups_queue_url, MessageBody="no record"

@@ -243,7 +243,7 @@ async def come_to_rest(
     await eventually(lambda: site.listener_count(ends) == 0, within_s=30)
     await eventually(lambda: site.records(ends) == [], within_s=30)
     report = await asyncio.to_thread(site.check)
-    assert (report.broken, report.unsettled) == ((), ())
+    assert (report.violations, report.skipped) == ((), ())
     assert report.connections == listening + 1
 
 

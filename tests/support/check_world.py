@@ -1,4 +1,4 @@
-"""A stack in memory, the check on it, and the ways in which it breaks."""
+"""A stack in memory, the check on it, and how its rules are violated."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,34 +15,31 @@ from hangup.sessions.invariants import (
 )
 from hangup.sessions.lifecycle import join
 from hangup.sessions.model import JoinOutcome, JoinRequest, Role, Session
-from hangup.sessions.repair import Repair
+from hangup.sessions.repair import Repairer
 from hangup.testing import START_MS, FakeAws
-from tests.support.cleanup import CLAIM_MS, cleanup_of
+from tests.support.cleanup import cleanup_of
 
 
 class World(FakeAws):
-    """The fakes, the check on them, and what goes wrong in them."""
+    """The fakes, the check on them, and what violates its rules."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.said: list[str] = []
+        self.happens_next: list[Callable[[], object]] = []
         self.check = Check(
-            audit=self.audit,
-            sessions=self.sessions,
+            store=self.store,
             gateway=self.gateway,
-            mending=Repair(
-                audit=self.audit,
+            repairer=Repairer(
+                store=self.store,
                 sessions=self.sessions,
                 gateway=self.gateway,
                 cleanup=cleanup_of(self),
                 clock=self.clock,
-                log=self.log,
-                concurrent_map=map,
             ),
-            clock=self.clock,
+            clock=_Clock(self),
             concurrent_map=map,
             progress=self.said.append,
-            claim_ms=CLAIM_MS,
         )
 
     def join(self, connection_id: str, role: Role, session_id: str = "s1") -> None:
@@ -52,12 +49,12 @@ class World(FakeAws):
         assert outcome is JoinOutcome.JOINED
 
     def leave(self, connection_id: str) -> None:
-        """Let a client leave and be cleaned up after."""
+        """Let a client leave, and clean up after it."""
         self.gateway.open_ids.discard(connection_id)
-        self.check.mending.cleanup.disconnect(connection_id)
+        self.check.repairer.cleanup.disconnect(connection_id)
 
     def vanish(self, connection_id: str) -> None:
-        """Let a client leave without a word to anybody."""
+        """Let a client leave without a ``$disconnect`` event."""
         self.gateway.open_ids.discard(connection_id)
 
     def lose_record(self, connection_id: str) -> None:
@@ -72,20 +69,16 @@ class World(FakeAws):
         record.claim_expires_ms = EpochMs(self.clock.now_ms() - expired_ms_ago)
 
     def during_pause(self, happens: Callable[[], object]) -> None:
-        """Let something happen between the first look and the second."""
-        sleep = self.clock.sleep
-        waiting = [happens]
+        """Let something happen in the check's next pause."""
+        self.happens_next.append(happens)
 
-        def sleep_and_more(duration_ms: DurationMs) -> None:
-            sleep(duration_ms)
-            if waiting:
-                waiting.pop()()
+    def sleep(self, duration_ms: DurationMs) -> None:
+        self.clock.sleep(duration_ms)
+        if self.happens_next:
+            self.happens_next.pop()()
 
-        # The clock is the one thing that a check waits with.
-        object.__setattr__(self.check, "clock", _Clock(self.clock.now_ms, sleep_and_more))
-
-    def mend(self) -> CheckReport:
-        report, self.tried = self.check.mend(self.check.find())
+    def repair(self) -> CheckReport:
+        report, self.tried = self.check.repair(self.check.find())
         return report
 
     @property
@@ -94,9 +87,12 @@ class World(FakeAws):
 
 
 class _Clock:
-    def __init__(self, now_ms: Callable[[], EpochMs], sleep: Callable[[DurationMs], None]) -> None:
-        self.now_ms = now_ms
-        self.sleep = sleep
+    """The world's clock, with a world where things happen while somebody sleeps."""
+
+    def __init__(self, world: World) -> None:
+        self.now_ms = world.clock.now_ms
+        self.monotonic_ms = world.clock.monotonic_ms
+        self.sleep = world.sleep
 
 
 def in_order() -> World:
@@ -162,7 +158,7 @@ def listener_lost_to_ttl(world: World) -> Violation:
     return WrongCount("s1", 2, 1)
 
 
-BREAKAGES = [
+VIOLATIONS = [
     ghost,
     ghost_speaker,
     expired_claim,

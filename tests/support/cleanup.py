@@ -1,16 +1,13 @@
 """The cleanup, on fakes."""
 
-from hangup.core.connection import DurationMs
 from hangup.sessions.lifecycle import Cleanup
 from hangup.testing import FakeAws
 
-__all__ = ["CLAIM_MS", "cleanup_of"]
-
-CLAIM_MS = DurationMs(60_000)
+__all__ = ["cleanup_of"]
 
 
 def cleanup_of(world: FakeAws) -> Cleanup:
-    """Return what cleans up in this world."""
+    """Return the cleanup of this world."""
     return Cleanup(
         connections=world.connections,
         sessions=world.sessions,
@@ -18,5 +15,4 @@ def cleanup_of(world: FakeAws) -> Cleanup:
         clock=world.clock,
         log=world.log,
         concurrent_map=map,
-        claim_ms=CLAIM_MS,
     )

@@ -92,19 +92,19 @@ class TestCheck:
         Tables(aws, count=1)
         assert main(["check"]) == 0
         out, err = capsys.readouterr()
-        assert out == "Checked 2 connections and 1 session: nothing is broken.\n"
+        assert out == "Checked 2 connections and 1 session: no violations.\n"
         assert err == ""
         assert aws.writes == []
 
-    def test_a_broken_stack_is_status_1_and_says_how_to_repair_it(
+    def test_violations_are_status_1_and_it_says_how_to_repair_them(
         self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
     ) -> None:
         Tables(aws, count=7)
         assert main(["check"]) == 1
         out, err = capsys.readouterr()
         assert out.splitlines() == [
-            "wrong count: session s1 has a listenerCount of 7, and 1 on record",
-            "1 broken among 2 connections and 1 session; repair it with: hangup check --fix",
+            "wrong count: session s1 has a listenerCount of 7, expected 1",
+            "Checked 2 connections and 1 session: 1 violation. To repair, run: hangup check --fix",
         ]
         assert err == "hangup: counting the listeners of 1 session again\n" * 2
         assert aws.writes == []
@@ -133,7 +133,7 @@ class TestCheck:
         Tables(aws, count=7)
         assert main(["check"]) == 1
         words = how.format(python=sys.executable)
-        assert capsys.readouterr().out.endswith(f"repair it with: {words} check --fix\n")
+        assert capsys.readouterr().out.endswith(f"To repair, run: {words} check --fix\n")
 
     def test_says_it_short_where_the_program_is_on_the_path(
         self,
@@ -150,7 +150,7 @@ class TestCheck:
         monkeypatch.setenv("PATH", str(program.parent))
         Tables(aws, count=7)
         assert main(["check"]) == 1
-        assert capsys.readouterr().out.endswith("repair it with: hangup check --fix\n")
+        assert capsys.readouterr().out.endswith("To repair, run: hangup check --fix\n")
 
     def test_says_how_to_repair_the_stack_that_was_checked(
         self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
@@ -159,7 +159,7 @@ class TestCheck:
         Tables(aws, count=7)
         assert main(["check", "--stack", "My-Hangup"]) == 1
         out = capsys.readouterr().out
-        assert out.endswith("repair it with: hangup check --fix --stack My-Hangup\n")
+        assert out.endswith("To repair, run: hangup check --fix --stack My-Hangup\n")
 
     def test_repairs_and_is_status_0(
         self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
@@ -168,8 +168,8 @@ class TestCheck:
         assert main(["check", "--fix"]) == 0
         assert tables.items["the-SessionsTable"] == [session(1)]
         assert capsys.readouterr().out.splitlines() == [
-            "wrong count: session s1 has a listenerCount of 7, and 1 on record",
-            "Checked 2 connections and 1 session: 1 repaired, nothing is broken now.",
+            "wrong count: session s1 has a listenerCount of 7, expected 1",
+            "Checked 2 connections and 1 session: no violations left, 1 repaired.",
         ]
 
     def test_what_is_not_repaired_is_status_1(
@@ -181,7 +181,7 @@ class TestCheck:
         out = capsys.readouterr().out
         assert "not repaired: session s1" in out
         assert "AccessDenied" in out
-        assert out.endswith("1 still broken among 2 connections and 1 session.\n")
+        assert out.endswith("Checked 2 connections and 1 session: 1 violation left, 0 repaired.\n")
 
     def test_prints_json_alone_on_standard_output(
         self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
@@ -190,23 +190,23 @@ class TestCheck:
         assert main(["check", "--json"]) == 1
         wrong = {
             "kind": "wrong count",
-            "what": "session s1 has a listenerCount of 7, and 1 on record",
+            "what": "session s1 has a listenerCount of 7, expected 1",
         }
         assert json.loads(capsys.readouterr().out) == {
             "connections": 2,
             "sessions": 1,
-            "broken": [wrong],
+            "violations": [wrong],
             "repaired": [],
             "notRepaired": [],
-            "notJudged": [],
+            "skipped": [],
         }
         aws.fail("UpdateItem", status=400, code="AccessDeniedException", times=1)
         assert main(["check", "--json", "--fix"]) == 0
         result = json.loads(capsys.readouterr().out)
-        assert (result["broken"], result["repaired"]) == ([], [wrong])
+        assert (result["violations"], result["repaired"]) == ([], [wrong])
         assert "AccessDenied" in result["notRepaired"][0]["why"]
 
-    def test_names_the_sessions_that_it_could_not_judge(
+    def test_names_the_sessions_that_it_skipped(
         self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
     ) -> None:
         tables = Tables(aws, count=50)
@@ -218,7 +218,7 @@ class TestCheck:
 
         aws.answer("GetItem", busy)
         assert main(["check"]) == 0
-        assert capsys.readouterr().out.endswith("came and went all the time: s1.\n")
+        assert capsys.readouterr().out.endswith("Skipped, too busy to count: s1.\n")
 
     def test_what_cannot_be_read_is_one_sentence(
         self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
@@ -248,7 +248,7 @@ class TestCheck:
         assert main(["check", "--fix"]) == 0
         out, err = capsys.readouterr()
         assert out.startswith("lost listeners: session s1 does not exist")
-        assert "hangup: notice failed: connectionId listener, error PostToConnection" in err
+        assert "hangup: message failed: connectionId listener, error PostToConnection" in err
 
 
 def dead_letter(message_id: str, body: str) -> dict[str, Any]:
@@ -287,7 +287,7 @@ class TestRedrive:
         assert main(["redrive"]) == 1
         out, _ = capsys.readouterr()
         assert out.splitlines() == [
-            "left in the queue: message m1: it is no JSON",
+            "left in the queue: message m1: the message is not JSON",
             "0 replayed, 1 left in the queue.",
         ]
         assert aws.calls("DeleteMessage") == []

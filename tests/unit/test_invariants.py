@@ -1,16 +1,26 @@
-"""What is broken about a record or a session, given what was read of it."""
+"""What a record or a session violates, given what was read of it."""
 
 from dataclasses import replace
 
 import pytest
 
 from hangup.core.connection import Connection, DurationMs, EpochMs
-from hangup.sessions.invariants import Ghost, StoredConnection, broken_about_connection, is_orphaned
+from hangup.sessions.invariants import (
+    ExpiredClaim,
+    Ghost,
+    LostListeners,
+    OrphanedSession,
+    StoredConnection,
+    UnreadableSession,
+    Violation,
+    WrongCount,
+    is_orphaned,
+    violations_of,
+)
 from hangup.sessions.model import Session
 from hangup.testing import START_MS
 
-CLAIM_MS = DurationMs(60_000)
-AUDITED = StoredConnection(connection=Connection(connection_id="c"), claim_expires_ms=START_MS)
+STORED = StoredConnection(connection=Connection(connection_id="c"), claim_expires_ms=START_MS)
 SESSION = Session(
     session_id="s",
     is_active=False,
@@ -26,16 +36,12 @@ class TestRules:
     def test_a_claim_is_expired_once_its_length_and_a_minute_have_passed(
         self, after_ms: int, *, expired: bool
     ) -> None:
-        broken = broken_about_connection(
-            AUDITED, is_gone=False, now_ms=EpochMs(START_MS + after_ms), claim_ms=CLAIM_MS
-        )
-        assert bool(list(broken)) is expired
+        violations = violations_of(STORED, is_gone=False, now_ms=EpochMs(START_MS + after_ms))
+        assert bool(list(violations)) is expired
 
     def test_a_ghost_is_nothing_else(self) -> None:
-        broken = broken_about_connection(
-            AUDITED, is_gone=True, now_ms=EpochMs(START_MS + 10**9), claim_ms=CLAIM_MS
-        )
-        assert list(broken) == [Ghost(AUDITED.connection)]
+        violations = violations_of(STORED, is_gone=True, now_ms=EpochMs(START_MS + 10**9))
+        assert list(violations) == [Ghost(STORED.connection)]
 
     @pytest.mark.parametrize(("after_ms", "orphaned"), [(60_000, False), (60_001, True)])
     def test_an_ended_session_has_as_long_as_a_cleanup_to_send_its_listeners_home(
@@ -51,3 +57,28 @@ class TestRules:
     def test_a_session_that_ended_at_an_unknown_time_has_no_time_left(self) -> None:
         session = replace(SESSION, ended_at_ms=None)
         assert is_orphaned(session, speaker_on_record=True, has_listeners=True, now_ms=START_MS)
+
+
+@pytest.mark.parametrize(
+    ("violation", "words"),
+    [
+        (
+            Ghost(Connection(connection_id="c", session_id="s", role="listener")),
+            "connection c is gone, but has a record (role listener, session s)",
+        ),
+        (
+            ExpiredClaim("c", START_MS, DurationMs(125_999)),
+            "connection c has a claim that expired 125 s ago",
+        ),
+        (LostListeners("s"), "session s does not exist, but has listeners on record"),
+        (OrphanedSession(SESSION), "session s has ended, but has listeners on record"),
+        (
+            OrphanedSession(replace(SESSION, is_active=True)),
+            "session s is active, but its speaker c has no record",
+        ),
+        (WrongCount("s", 7, 1), "session s has a listenerCount of 7, expected 1"),
+        (UnreadableSession("s"), "the record of session s has a missing or invalid attribute"),
+    ],
+)
+def test_says_what_is_wrong(violation: Violation, words: str) -> None:
+    assert str(violation) == words

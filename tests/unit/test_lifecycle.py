@@ -1,13 +1,12 @@
-"""Joining, being active and leaving, on the in-memory fakes."""
+"""Joining and leaving a session, on the in-memory fakes."""
 
 from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
-from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.connection import Connection, EpochMs
 from hangup.errors import BackendError, CleanupIncomplete
-from hangup.idle.activity import Activity
 from hangup.sessions.lifecycle import join
 from hangup.sessions.model import JoinOutcome, JoinRequest, LeaveOutcome, Role, Session
 from hangup.testing import FakeAws
@@ -15,16 +14,10 @@ from tests.support.cleanup import cleanup_of
 
 
 class World(FakeAws):
-    """The fakes, and the use cases on them."""
+    """The fakes, and the cleanup on them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.activity = Activity(
-            connections=self.connections,
-            gateway=self.gateway,
-            log=self.log,
-            resolution_ms=DurationMs(0),
-        )
         self.cleanup = cleanup_of(self)
 
     def join(self, connection_id: str, role: Role, session_id: str = "s1") -> JoinOutcome:
@@ -96,34 +89,6 @@ class TestJoin:
         assert world.session.speaker_connection_id == "speaker"
 
 
-class TestActivity:
-    def test_moves_the_last_activity_forward(self, world: World) -> None:
-        now_ms = world.clock.advance(seconds=30)
-        assert world.activity.record("l1", now_ms=now_ms)
-        assert world.connections.records["l1"].connection.last_activity_ms == now_ms
-
-    def test_a_repetition_is_activity_too(self, world: World) -> None:
-        now_ms = world.clock.now_ms()
-        assert world.activity.record("l1", now_ms=now_ms)
-        assert "l1" in world.gateway.open_ids
-
-    def test_closes_an_orphan_and_says_so(self, world: World) -> None:
-        world.gateway.open("orphan")
-        assert not world.activity.record("orphan", now_ms=world.clock.now_ms())
-        assert "orphan" not in world.gateway.open_ids
-        assert world.connections.get("orphan") is None
-        assert world.log.events("warning") == ["orphan closed: it has no record"]
-
-    def test_an_orphan_that_has_left_by_now_is_no_error(self, world: World) -> None:
-        assert not world.activity.record("orphan", now_ms=world.clock.now_ms())
-
-    def test_an_outage_is_an_error_and_closes_nobody(self, world: World) -> None:
-        world.faults.fail("UpdateItem")
-        with pytest.raises(BackendError):
-            world.activity.record("l1", now_ms=world.clock.now_ms())
-        assert "l1" in world.gateway.open_ids
-
-
 class TestListenerLeaves:
     def test_is_subtracted_once_however_often_it_leaves(self, world: World) -> None:
         world.close("l1")
@@ -159,7 +124,7 @@ class TestListenerLeaves:
 
 
 class TestSpeakerLeaves:
-    def test_ends_the_session_and_tells_closes_and_removes_every_listener(
+    def test_ends_the_session_and_notifies_closes_and_removes_every_listener(
         self, world: World
     ) -> None:
         world.close("speaker")
@@ -221,7 +186,7 @@ class TestSpeakerLeaves:
         with pytest.raises(CleanupIncomplete) as error:
             world.cleanup.disconnect("speaker")
         assert str(error.value) == (
-            "session s1 has ended, and 1 of its listeners could not be closed yet; "
+            "session s1 has ended, but 1 of its listeners could not be closed yet; "
             f"first error: {operation} failed with InternalServerError: planned"
         )
         assert world.log.events("error") == ["listener not closed"]
@@ -264,7 +229,7 @@ class TestSpeakerLeaves:
         assert world.gateway.open_ids == {"speaker"}
         assert (world.session.is_active, world.session.listener_count) == (False, 0)
 
-    def test_while_one_invocation_ends_the_session_another_tells_nobody_twice(
+    def test_while_one_invocation_ends_the_session_another_notifies_nobody_twice(
         self, world: World
     ) -> None:
         others: list[LeaveOutcome] = []

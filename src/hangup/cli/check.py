@@ -18,7 +18,7 @@ listenerCount, and claims that have expired. It reads both tables and asks API
 Gateway about each connection. What looks inconsistent is read again some seconds
 later, because the stack is in use meanwhile.
 
-exit status: 0 if nothing is broken, or all of it is repaired; 1 otherwise
+exit status: 0 if there are no violations, or all are repaired; 1 otherwise
 """
 _EXAMPLES: Final = """\
 examples:
@@ -31,7 +31,7 @@ examples:
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Describe the command to its parser."""
     parser.description, parser.epilog = _DESCRIPTION, _EXAMPLES
-    parser.add_argument("--fix", action="store_true", help="repair what is broken, and check again")
+    parser.add_argument("--fix", action="store_true", help="repair the violations, and check again")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     add_stack(parser)
     parser.set_defaults(run=_run)
@@ -44,12 +44,12 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         say(json.dumps(findings_as_json(report, tried), indent=2))
     else:
-        for broken in found.broken:
-            say(f"{broken.kind}: {broken}")
+        for violation in found.violations:
+            say(f"{violation.kind}: {violation}")
         for result in tried:
             if result.failure is not None:
-                say(f"not repaired: {result.broken}: {result.failure}")
+                say(f"not repaired: {result.violation}: {result.failure}")
         repair = shlex.join(["check", "--fix", *same_stack(options)])
         repair_with = f"{this_program()} {repair}"
         say(in_words(report, tried, fixed=options.fix, repair_with=repair_with))
-    return 1 if report.broken else 0
+    return 1 if report.violations else 0

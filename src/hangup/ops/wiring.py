@@ -1,11 +1,11 @@
-"""Check and redrive, wired to a deployed stack for whoever looks after it.
+"""Check and redrive, connected to a deployed stack.
 
-Both run with the caller's credentials. They need, beside CloudFormation's DescribeStacks:
+Both run with the caller's credentials. In addition to CloudFormation's DescribeStacks they need:
 
 | | |
 |---|---|
 | check | Scan, GetItem on both tables; Query on the index; GetConnection |
-| check with mending | UpdateItem, DeleteItem on both tables; PostToConnection, DeleteConnection |
+| check with repair | UpdateItem, DeleteItem on both tables; PostToConnection, DeleteConnection |
 | redrive | ReceiveMessage, DeleteMessage, ChangeMessageVisibility; Invoke |
 """
 
@@ -27,12 +27,9 @@ from hangup.ports import Log
 from hangup.sessions.check import PAUSE_MS, Check
 from hangup.sessions.lifecycle import Cleanup
 from hangup.sessions.redrive import Redrive
-from hangup.sessions.repair import Repair
+from hangup.sessions.repair import Repairer
 
 __all__ = ["check_of", "redrive_of"]
-
-_CLAIM_MS = DurationMs(60_000)
-"""How long the functions of the reference stack claim for: their time limit."""
 
 
 @contextmanager
@@ -43,7 +40,7 @@ def check_of(
     progress: Callable[[str], None],
     pause_ms: DurationMs = PAUSE_MS,
 ) -> Iterator[Check]:
-    """Yield a check of the stack, with threads that end with the context."""
+    """Yield a check of the stack. Its threads end with the context."""
     connections_table = stack.outputs["ConnectionsTable"]
     sessions_table = stack.outputs["SessionsTable"]
     store = DynamoDbConsistencyStore(
@@ -56,9 +53,8 @@ def check_of(
     with ThreadPoolExecutor(THREADS) as threads:
         yield Check(
             store=store,
-            sessions=sessions,
             gateway=gateway,
-            mending=Repair(
+            repairer=Repairer(
                 store=store,
                 sessions=sessions,
                 gateway=gateway,
@@ -69,16 +65,12 @@ def check_of(
                     clock=clock,
                     log=log,
                     concurrent_map=threads.map,
-                    claim_ms=_CLAIM_MS,
                 ),
                 clock=clock,
-                log=log,
-                concurrent_map=threads.map,
             ),
             clock=clock,
             concurrent_map=threads.map,
             progress=progress,
-            claim_ms=_CLAIM_MS,
             pause_ms=pause_ms,
         )
 

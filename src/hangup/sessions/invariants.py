@@ -1,29 +1,27 @@
-"""What must hold between sockets, connection records and sessions, and what it means if not.
+"""What must hold between connections, their records and sessions, and how it can be violated.
 
-1. A record's connection is there; if API Gateway does not know it, the record is a *ghost*.
-2. A claim that expired is gone soon after: the sweep that takes the next one replaces it, the
-   cleanup removes the record.
-3. A listener's session exists.
-4. An active session's speaker is on record; a session that has ended has no listeners on record.
-5. A session counts as many listeners as are on record.
+1. Each record has a connection. A record that API Gateway does not know is a *ghost*.
+2. No expired claim stays for long: the next sweep replaces it, or a cleanup removes the record.
+3. Each listener's session exists.
+4. An active session's speaker has a record. An ended session has no listeners on record.
+5. A session's ``listenerCount`` is the number of its listeners on record.
 
-All of it is true between transactions, and some of it takes a moment: a cleanup that is under way
-closes one listener after the other. Functions here judge what was read, and allow for that moment
-where a time tells it; whoever reads a live system has to look twice.
+All of this holds between transactions, but some of it takes a moment: a cleanup closes one listener
+after the other. The functions here judge what was read, and allow for that moment where a
+timestamp shows it. On a live system, look twice.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.timing import CLAIM_MS, SWEEP_INTERVAL_S
 from hangup.sessions.model import Session
 
 __all__ = [
     "ExpiredClaim",
     "Ghost",
-    "Kind",
     "LostListeners",
     "OrphanedSession",
     "StoredConnection",
@@ -31,33 +29,18 @@ __all__ = [
     "UnreadableSession",
     "Violation",
     "WrongCount",
-    "broken_about_connection",
-    "is_claim_expired",
     "is_cleaning_up",
     "is_orphaned",
+    "violations_of",
 ]
 
-CLEANUP_MS: Final = DurationMs(60_000)
-"""Longest that one cleanup can be at work: the time limit of the disconnect function."""
-
-_CLAIM_SLACK_MS: Final = DurationMs(60_000)
-"""A sweep a minute takes an expired claim over, so that one that is older has been forgotten."""
-
-
-class Kind(StrEnum):
-    """The names of what can be broken."""
-
-    GHOST = "ghost"
-    EXPIRED_CLAIM = "expired claim"
-    LOST_LISTENERS = "lost listeners"
-    ORPHANED_SESSION = "orphaned session"
-    WRONG_COUNT = "wrong count"
-    UNREADABLE_SESSION = "unreadable session"
+_EXPIRED_AFTER_MS: Final = DurationMs(CLAIM_MS + SWEEP_INTERVAL_S * 1000)
+"""Every sweep replaces the expired claims that it meets. An older one has been forgotten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredConnection:
-    """A connection record with its claim, ``None`` if there is none."""
+    """A connection record and when its claim expires, ``None`` if it has no claim."""
 
     connection: Connection
     claim_expires_ms: EpochMs | None
@@ -68,25 +51,37 @@ class Ghost:
     """A record whose connection is gone."""
 
     connection: Connection
-    kind = Kind.GHOST
+    kind = "ghost"
+
+    @property
+    def session_id(self) -> str | None:
+        """The session that the record names."""
+        return self.connection.session_id
 
     def __str__(self) -> str:
-        who = self.connection
-        of_session = f" of session {who.session_id}" if who.session_id else ""
-        return f"{who.connection_id}, {who.role}{of_session}, is on record, and is gone"
+        ghost = self.connection
+        return (
+            f"connection {ghost.connection_id} is gone, but has a record"
+            f" (role {ghost.role}, session {ghost.session_id})"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class ExpiredClaim:
-    """A claim that nobody can be acting on, on a connection that is there."""
+    """A claim so old that nobody acts on it any more, on a connection that still exists."""
 
     connection_id: str
     claim_expires_ms: EpochMs
     overdue_ms: DurationMs
-    kind = Kind.EXPIRED_CLAIM
+    kind = "expired claim"
+    session_id = None
+    """The repair of a claim changes no session."""
 
     def __str__(self) -> str:
-        return f"{self.connection_id} carries a claim that expired {self.overdue_ms // 1000} s ago"
+        return (
+            f"connection {self.connection_id} has a claim"
+            f" that expired {self.overdue_ms // 1000} s ago"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +89,10 @@ class LostListeners:
     """Listeners on record whose session does not exist."""
 
     session_id: str
-    kind = Kind.LOST_LISTENERS
+    kind = "lost listeners"
 
     def __str__(self) -> str:
-        return f"session {self.session_id} does not exist, and has listeners on record"
+        return f"session {self.session_id} does not exist, but has listeners on record"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +100,20 @@ class OrphanedSession:
     """An active session without its speaker's record, or an ended one with listeners on record."""
 
     session: Session
-    kind = Kind.ORPHANED_SESSION
+    kind = "orphaned session"
+
+    @property
+    def session_id(self) -> str:
+        """The session's id."""
+        return self.session.session_id
 
     def __str__(self) -> str:
-        session = self.session
-        if session.is_active:
+        if self.session.is_active:
+            speaker_id = self.session.speaker_connection_id
             return (
-                f"session {session.session_id} is active, and its speaker "
-                f"{session.speaker_connection_id} is not on record"
+                f"session {self.session_id} is active, but its speaker {speaker_id} has no record"
             )
-        return f"session {session.session_id} has ended, and has listeners on record"
+        return f"session {self.session_id} has ended, but has listeners on record"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,60 +123,53 @@ class WrongCount:
     session_id: str
     counted: int
     on_record: int
-    kind = Kind.WRONG_COUNT
+    kind = "wrong count"
 
     def __str__(self) -> str:
         return (
-            f"session {self.session_id} has a listenerCount of {self.counted}, and "
-            f"{self.on_record} on record"
+            f"session {self.session_id} has a listenerCount of {self.counted},"
+            f" expected {self.on_record}"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableSession:
-    """A record in the sessions table that is no session; nobody can join it, or mend it here."""
+    """A record in the sessions table that is not a session. Nobody can join or repair it."""
 
     session_id: str
-    kind = Kind.UNREADABLE_SESSION
+    kind = "unreadable session"
 
     def __str__(self) -> str:
-        return f"the record of session {self.session_id} lacks an attribute, or has one of no sense"
+        return f"the record of session {self.session_id} has a missing or invalid attribute"
 
 
 SuspectedViolation = Ghost | ExpiredClaim | LostListeners | OrphanedSession | UnreadableSession
-"""What one look can show, and another confirm."""
+"""What one look can show, and a second look confirm."""
 
 Violation = SuspectedViolation | WrongCount
-"""One broken invariant. ``str()`` says what is wrong, without a capital and a full stop."""
+"""One violation. ``kind`` names it, and ``str()`` says what is wrong, without a full stop."""
 
 
-def broken_about_connection(
-    audited: StoredConnection, *, is_gone: bool, now_ms: EpochMs, claim_ms: DurationMs
+def violations_of(
+    stored: StoredConnection, *, is_gone: bool, now_ms: EpochMs
 ) -> Iterator[Ghost | ExpiredClaim]:
-    """Yield what is broken about a record alone; ``claim_ms`` is how long a claim holds."""
+    """Yield what one record violates. A claim that ended over two minutes ago is expired."""
+    expires_ms = stored.claim_expires_ms
     if is_gone:
-        # Whatever else is odd about a ghost goes with it.
-        yield Ghost(audited.connection)
-        return
-    expires_ms = audited.claim_expires_ms
-    if expires_ms is not None and is_claim_expired(expires_ms, now_ms=now_ms, claim_ms=claim_ms):
-        yield ExpiredClaim(
-            audited.connection.connection_id, expires_ms, DurationMs(now_ms - expires_ms)
-        )
-
-
-def is_claim_expired(expires_ms: EpochMs, *, now_ms: EpochMs, claim_ms: DurationMs) -> bool:
-    """Say whether a claim expired more than its own length and a minute ago."""
-    return now_ms - expires_ms > claim_ms + _CLAIM_SLACK_MS
+        # Nothing else matters: the repair of a ghost removes the whole record.
+        yield Ghost(stored.connection)
+    elif expires_ms is not None and now_ms - expires_ms > _EXPIRED_AFTER_MS:
+        overdue_ms = DurationMs(now_ms - expires_ms)
+        yield ExpiredClaim(stored.connection.connection_id, expires_ms, overdue_ms)
 
 
 def is_orphaned(
     session: Session, *, speaker_on_record: bool, has_listeners: bool, now_ms: EpochMs
 ) -> bool:
-    """Say whether a session is active without a speaker, or has ended and not for its listeners.
+    """Say whether an active session has no speaker, or an ended one still has listeners.
 
-    While the speaker's record is there, a cleanup is at work, or will be tried again: for as long
-    as one cleanup takes at most, an ended session with listeners is nothing broken.
+    While the speaker's record exists, a cleanup is running or will be repeated. So an ended session
+    may have listeners for as long as one cleanup takes at most.
     """
     if session.is_active:
         return not speaker_on_record
@@ -185,9 +177,9 @@ def is_orphaned(
 
 
 def is_cleaning_up(session: Session, now_ms: EpochMs) -> bool:
-    """Say whether a session ended so lately that its cleanup may still be at work."""
+    """Say whether a session ended so recently that its cleanup may still be running."""
     return (
         not session.is_active
         and session.ended_at_ms is not None
-        and now_ms - session.ended_at_ms <= CLEANUP_MS
+        and now_ms - session.ended_at_ms <= CLAIM_MS
     )

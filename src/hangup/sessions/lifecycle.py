@@ -1,15 +1,17 @@
-"""A connection's life in a session: it joins, and it leaves.
+"""How a connection joins a session and leaves it.
 
 1. Nobody joins without a record, and no listener joins a session that is not active.
-2. Leaving is one transaction, and takes effect once, whoever asks and however often.
+2. Leaving is one transaction. It takes effect once, no matter who asks for it and how often.
 3. When a session ends, each listener is notified, closed, and leaves through that transaction.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, assert_never
 
 from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.timing import CLAIM_MS
 from hangup.errors import BackendError, CleanupIncomplete
 from hangup.ports import Clock, ConcurrentMap, ConnectionsRepository, Gateway, Log
 from hangup.sessions.messages import session_ended
@@ -30,14 +32,14 @@ _NOTHING_DONE: Final = {
     LeaveOutcome.ALREADY_LEFT: "connection was cleaned up before",
     LeaveOutcome.LEFT_TO_ANOTHER: "cleanup left to another invocation",
 }
-"""What the log says where this invocation has not cleaned up."""
+"""Log events of an invocation that did not clean up."""
 
 _DRAIN_PASSES: Final = 5
 _DRAIN_PAUSE_MS: Final = DurationMs(200)
 _INDEX_LAG_MS: Final = DurationMs(600_000)
-"""Listeners are found through an index that lags behind, typically by less than a second (DynamoDB
-developer guide, global secondary indexes). So look again; have it called again; and after ten
-minutes believe the index rather than the count."""
+"""Listeners are found through an index that lags, typically by less than a second (DynamoDB
+developer guide, global secondary indexes). So list them several times, then ask for another
+invocation. Ten minutes after the end of the session, trust the index and not the count."""
 
 
 def join(
@@ -58,10 +60,10 @@ def join(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleanup:
-    """Removes connections and settles their sessions.
+    """Removes connections and updates their sessions.
 
-    ``claim_ms`` is how long an invocation has the listeners of an ended session to itself,
-    milliseconds: the function's time limit.
+    ``claim_ms`` is how long one invocation alone may close the listeners of an ended session: the
+    time limit of the function.
     """
 
     connections: ConnectionsRepository
@@ -70,14 +72,14 @@ class Cleanup:
     clock: Clock
     log: Log
     concurrent_map: ConcurrentMap
-    claim_ms: DurationMs
+    claim_ms: DurationMs = CLAIM_MS
 
     def disconnect(self, connection_id: str) -> LeaveOutcome:
         """Clean up after a connection that is closed.
 
-        The listeners of a speaker leave before the speaker's own record goes: whatever stops this
-        half-way, the record is still there for the next sweep to start from. Raises
-        ``CleanupIncomplete`` if listeners could not be closed yet: call again.
+        The listeners of a speaker leave before the speaker's own record is removed. So if this
+        stops half-way, the next sweep still finds the record. Raises ``CleanupIncomplete`` if
+        some listeners could not be closed yet: call again.
         """
         now_ms = self.clock.now_ms()
         connection = self.connections.get(connection_id)
@@ -100,12 +102,22 @@ class Cleanup:
         )
         return outcome
 
+    def end(self, speaker: Connection, *, now_ms: EpochMs) -> Session | EndRefusal:
+        """End the speaker's session, and claim its listeners for ``claim_ms``."""
+        claim_expires_ms = EpochMs(now_ms + self.claim_ms)
+        return self.sessions.end(speaker, now_ms=now_ms, claim_expires_ms=claim_expires_ms)
+
+    def close_listeners(
+        self, listeners: Sequence[Connection], *, session_id: str
+    ) -> list[BackendError]:
+        """Notify, close and remove listeners; return an error for each that is not removed."""
+        close = partial(self._close_listener, session_id=session_id)
+        return [error for error in self.concurrent_map(close, listeners) if error is not None]
+
     def _end_session(self, speaker: Connection, now_ms: EpochMs) -> LeaveOutcome:
-        ended = self.sessions.end(
-            speaker, now_ms=now_ms, claim_expires_ms=EpochMs(now_ms + self.claim_ms)
-        )
+        ended = self.end(speaker, now_ms=now_ms)
         if ended is EndRefusal.BEING_ENDED:
-            # API Gateway's event and the sweep's come together: each listener is notified once.
+            # API Gateway's event and the sweep's often come together. Notify each listener once.
             return LeaveOutcome.LEFT_TO_ANOTHER
         if isinstance(ended, Session):
             self._drain(ended, now_ms)
@@ -113,35 +125,33 @@ class Cleanup:
 
     def _drain(self, session: Session, now_ms: EpochMs) -> None:
         """Notify, close and remove the listeners of a session that its speaker has ended."""
-        session_id, speaker = session.session_id, session.speaker_connection_id
+        session_id, speaker_id = session.session_id, session.speaker_connection_id
         for _ in range(_DRAIN_PASSES):
             listeners = list(self.sessions.listeners(session_id))
-            # Read after the listing: who is listed joined before, so if the session is not active
-            # now, it has ended for each of them.
+            # Read after the listing: each listed listener joined before. So if the session is not
+            # active now, it has ended for all of them.
             now = self.sessions.get(session_id)
-            if now is None or now.is_active or now.speaker_connection_id != speaker:
+            if now is None or now.is_active or now.speaker_connection_id != speaker_id:
                 return
-            close = partial(self._close_listener, session_id=session_id)
-            errors = [error for error in self.concurrent_map(close, listeners) if error is not None]
+            errors = self.close_listeners(listeners, session_id=session_id)
             if errors:
                 raise CleanupIncomplete(
-                    f"session {session_id} has ended, and {len(errors)} of its listeners could not "
+                    f"session {session_id} has ended, but {len(errors)} of its listeners could not "
                     f"be closed yet; first error: {errors[0]}"
                 ) from errors[0]
-            # The count is exact where the index lags: it says whether anybody was missed.
+            # The index lags, the count does not: it says whether a listener was missed.
             now = self.sessions.get(session_id) if listeners else now
             if now is None or now.listener_count == 0:
                 return
             self.clock.sleep(_DRAIN_PAUSE_MS)
         ended_at_ms = session.ended_at_ms or now_ms
-        if now_ms - ended_at_ms > _INDEX_LAG_MS:
-            self.log.error(
-                "listenerCount is wrong: it counts listeners that are not on record",
-                sessionId=session_id,
+        if now_ms - ended_at_ms <= _INDEX_LAG_MS:
+            raise CleanupIncomplete(
+                f"session {session_id} has ended, but the index does not list all its listeners yet"
             )
-            return
-        raise CleanupIncomplete(
-            f"session {session_id} has ended, and the index does not list all its listeners yet"
+        self.log.error(
+            "listenerCount is wrong: it counts listeners that are not on record",
+            sessionId=session_id,
         )
 
     def _close_listener(self, listener: Connection, session_id: str) -> BackendError | None:
@@ -155,8 +165,8 @@ class Cleanup:
                 "message failed", connectionId=listener.connection_id, error=str(error)
             )
         try:
-            # Closed first, removed second: a socket without a record would be lost for good,
-            # a record without a socket is found by the next sweep.
+            # Close first, remove second: nothing finds a connection without a record, but the next
+            # sweep finds a record without a connection.
             self.gateway.delete_connection(listener.connection_id)
             self.sessions.leave(listener, now_ms=now_ms)
         except BackendError as error:

@@ -23,7 +23,7 @@ CONNECTION = {
     "connectedAt": {"N": str(NOW_MS)},
     "claimExpiresAt": {"N": str(NOW_MS + 1)},
 }
-AUDITED = StoredConnection(
+STORED = StoredConnection(
     connection=Connection(
         connection_id="c1", session_id="s1", role=Role.LISTENER, connected_at_ms=NOW_MS
     ),
@@ -40,7 +40,7 @@ LETTER = DeadLetter(message_id="m1", receipt="r1", body="{}")
 
 
 @pytest.fixture
-def audit(aws: AwsStub, calls: Calls) -> DynamoDbConsistencyStore:
+def store(aws: AwsStub, calls: Calls) -> DynamoDbConsistencyStore:
     return DynamoDbConsistencyStore(
         dynamodb_client(), calls, connections_table="connections", sessions_table="sessions"
     )
@@ -59,9 +59,9 @@ def spelled_out(request: dict[str, Any], expression: str) -> str:
     return text
 
 
-class TestAudit:
+class TestConsistencyStore:
     def test_reads_every_page_consistently(
-        self, aws: AwsStub, audit: DynamoDbConsistencyStore
+        self, aws: AwsStub, store: DynamoDbConsistencyStore
     ) -> None:
         key = {"connectionId": {"S": "c1"}}
         plain = {"connectionId": {"S": "c2"}}
@@ -70,8 +70,8 @@ class TestAudit:
             {"Items": [CONNECTION], "Count": 1, "ScannedCount": 1, "LastEvaluatedKey": key},
             {"Items": [plain], "Count": 1, "ScannedCount": 1},
         )
-        assert list(audit.connection_pages()) == [
-            [AUDITED],
+        assert list(store.connection_pages()) == [
+            [STORED],
             [StoredConnection(connection=Connection(connection_id="c2"), claim_expires_ms=None)],
         ]
         first, second = aws.calls("Scan")
@@ -80,7 +80,7 @@ class TestAudit:
         assert "claimExpiresAt" in spelled_out(first, "ProjectionExpression")
 
     def test_tells_sessions_from_other_records(
-        self, aws: AwsStub, audit: DynamoDbConsistencyStore
+        self, aws: AwsStub, store: DynamoDbConsistencyStore
     ) -> None:
         odd = [
             {"sessionId": {"S": "s2"}},
@@ -88,7 +88,7 @@ class TestAudit:
             {**SESSION, "sessionId": {"S": "s4"}, "isActive": {"S": "yes"}},
         ]
         aws.answer("Scan", {"Items": [SESSION, *odd], "Count": 4, "ScannedCount": 4})
-        assert list(audit.session_pages()) == [
+        assert list(store.session_pages()) == [
             [
                 Session(
                     session_id="s1",
@@ -105,29 +105,29 @@ class TestAudit:
 
     @pytest.mark.parametrize(
         ("item", "expected"),
-        [({}, None), ({"Item": CONNECTION}, AUDITED)],
+        [({}, None), ({"Item": CONNECTION}, STORED)],
     )
     def test_reads_one_record(
         self,
         aws: AwsStub,
-        audit: DynamoDbConsistencyStore,
+        store: DynamoDbConsistencyStore,
         item: dict[str, Any],
         expected: StoredConnection | None,
     ) -> None:
         aws.answer("GetItem", item)
-        assert audit.connection("c1") == expected
+        assert store.connection("c1") == expected
         assert aws.calls("GetItem")[0]["ConsistentRead"] is True
 
-    def test_reads_one_session(self, aws: AwsStub, audit: DynamoDbConsistencyStore) -> None:
+    def test_reads_one_session(self, aws: AwsStub, store: DynamoDbConsistencyStore) -> None:
         aws.answer("GetItem", {}, {"Item": SESSION})
-        assert audit.session("s1") is None
-        assert isinstance(audit.session("s1"), Session)
+        assert store.session("s1") is None
+        assert isinstance(store.session("s1"), Session)
 
     def test_writes_a_count_only_over_the_one_that_was_seen(
-        self, aws: AwsStub, audit: DynamoDbConsistencyStore
+        self, aws: AwsStub, store: DynamoDbConsistencyStore
     ) -> None:
         aws.answer("UpdateItem", {})
-        assert audit.correct_count("s1", seen=5, correct=2)
+        assert store.correct_count("s1", seen=5, correct=2)
         (update,) = aws.calls("UpdateItem")
         assert update["TableName"] == "sessions"
         assert spelled_out(update, "ConditionExpression") == "listenerCount = :seen"
@@ -137,39 +137,39 @@ class TestAudit:
         }
 
     def test_drops_only_the_claim_that_was_seen(
-        self, aws: AwsStub, audit: DynamoDbConsistencyStore
+        self, aws: AwsStub, store: DynamoDbConsistencyStore
     ) -> None:
         aws.answer("UpdateItem", {})
-        assert audit.drop_claim("c1", seen_ms=NOW_MS)
+        assert store.drop_claim("c1", seen_ms=NOW_MS)
         (update,) = aws.calls("UpdateItem")
         assert update["TableName"] == "connections"
         assert spelled_out(update, "ConditionExpression") == "claimExpiresAt = :seen"
         assert spelled_out(update, "UpdateExpression") == "REMOVE claimExpiresAt, claimToken"
 
     def test_says_when_something_else_was_there(
-        self, aws: AwsStub, audit: DynamoDbConsistencyStore
+        self, aws: AwsStub, store: DynamoDbConsistencyStore
     ) -> None:
         aws.fail("UpdateItem", status=400, code="ConditionalCheckFailedException")
-        assert not audit.correct_count("s1", seen=5, correct=2)
-        assert not audit.drop_claim("c1", seen_ms=NOW_MS)
+        assert not store.correct_count("s1", seen=5, correct=2)
+        assert not store.drop_claim("c1", seen_ms=NOW_MS)
 
     def test_names_a_table_with_another_key(
-        self, aws: AwsStub, audit: DynamoDbConsistencyStore
+        self, aws: AwsStub, store: DynamoDbConsistencyStore
     ) -> None:
         aws.answer("Scan", {"Items": [{"id": {"S": "c1"}}], "Count": 1, "ScannedCount": 1})
         with pytest.raises(BackendError, match="table connections must have the partition key con"):
-            list(audit.connection_pages())
+            list(store.connection_pages())
         with pytest.raises(BackendError, match="table sessions must have the partition key sessio"):
-            list(audit.session_pages())
+            list(store.session_pages())
 
     def test_any_other_refusal_is_an_error(
-        self, aws: AwsStub, audit: DynamoDbConsistencyStore
+        self, aws: AwsStub, store: DynamoDbConsistencyStore
     ) -> None:
         aws.fail("UpdateItem", status=400, code="AccessDeniedException")
         with pytest.raises(
             BackendError, match=r"UpdateItem failed with AccessDenied.* \(table connections\)"
         ):
-            audit.drop_claim("c1", seen_ms=NOW_MS)
+            store.drop_claim("c1", seen_ms=NOW_MS)
 
 
 class TestDeadLetters:
