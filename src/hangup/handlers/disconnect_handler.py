@@ -14,16 +14,12 @@ from hangup.aws.runtime import Invocation, calls, clock
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.aws.telemetry import StructuredLog
 from hangup.config import DisconnectSettings
-from hangup.core.connection import DurationMs
 from hangup.core.events import parse_disconnect
 from hangup.errors import InvalidRequest
 from hangup.handlers.responses import Answer, accept, begin, refuse
 from hangup.sessions.lifecycle import Cleanup
 
 _log = StructuredLog("disconnect_handler")
-
-_CLAIM_MS = DurationMs(60_000)
-"""The function's time limit. Lambda's own repetition comes a minute after a failure, so later."""
 
 _LISTENERS_AT_ONCE: Final = 8
 """Closed at once where a session has ended. Each that leaves changes the session's count: of more
@@ -62,5 +58,4 @@ def _cleanup() -> Cleanup:
         clock=clock,
         log=_log,
         concurrent_map=Loop(_LISTENERS_AT_ONCE).map,
-        claim_ms=_CLAIM_MS,
     )

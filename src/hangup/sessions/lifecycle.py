@@ -63,7 +63,7 @@ class Cleanup:
     """Removes connections and updates their sessions.
 
     ``claim_ms`` is how long one invocation alone may close the listeners of an ended session: the
-    time limit of the function.
+    time limit of the function. Lambda repeats a failed invocation a minute later, so after that.
     """
 
     connections: ConnectionsRepository
