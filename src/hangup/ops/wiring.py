@@ -29,8 +29,6 @@ from hangup.sessions.lifecycle import Cleanup
 from hangup.sessions.redrive import Redrive
 from hangup.sessions.repair import Repairer
 
-__all__ = ["check_of", "redrive_of"]
-
 
 @contextmanager
 def check_of(

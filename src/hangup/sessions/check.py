@@ -44,8 +44,6 @@ from hangup.sessions.model import Role, Session, role_of
 from hangup.sessions.ports import ConsistencyStore
 from hangup.sessions.repair import Repairer, RepairResult
 
-__all__ = ["PAUSE_MS", "Check", "CheckReport", "findings_as_json", "in_words"]
-
 PAUSE_MS: Final = DurationMs(5_000)
 """Between two looks: several times as long as a join or the cleanup of one connection."""
 

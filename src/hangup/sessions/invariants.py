@@ -19,21 +19,6 @@ from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.timing import CLAIM_MS, SWEEP_INTERVAL_S
 from hangup.sessions.model import Session
 
-__all__ = [
-    "ExpiredClaim",
-    "Ghost",
-    "LostListeners",
-    "OrphanedSession",
-    "StoredConnection",
-    "SuspectedViolation",
-    "UnreadableSession",
-    "Violation",
-    "WrongCount",
-    "is_cleaning_up",
-    "is_orphaned",
-    "violations_of",
-]
-
 _EXPIRED_AFTER_MS: Final = DurationMs(CLAIM_MS + SWEEP_INTERVAL_S * 1000)
 """Every sweep replaces the expired claims that it meets. An older one has been forgotten."""
 

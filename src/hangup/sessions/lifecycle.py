@@ -26,8 +26,6 @@ from hangup.sessions.model import (
 )
 from hangup.sessions.ports import SessionsRepository
 
-__all__ = ["Cleanup", "join"]
-
 _NOTHING_DONE: Final = {
     LeaveOutcome.ALREADY_LEFT: "connection was cleaned up before",
     LeaveOutcome.LEFT_TO_ANOTHER: "cleanup left to another invocation",

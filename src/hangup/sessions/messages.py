@@ -2,8 +2,6 @@
 
 from hangup.core.connection import EpochMs, JsonObject
 
-__all__ = ["heartbeat_ack", "message_ack", "session_ended"]
-
 
 def session_ended(*, session_id: str, now_ms: EpochMs) -> JsonObject:
     """Return the notice to listeners that the session has ended; ``timestamp`` is epoch ms."""

@@ -5,16 +5,6 @@ from enum import Enum, StrEnum, auto
 
 from hangup.core.connection import Connection, EpochMs
 
-__all__ = [
-    "EndRefusal",
-    "JoinOutcome",
-    "JoinRequest",
-    "LeaveOutcome",
-    "Role",
-    "Session",
-    "role_of",
-]
-
 
 class Role(StrEnum):
     """What a connection is in its session.

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     # Only the consistency store needs these. Handlers do not load them at run time.
     from hangup.sessions.invariants import StoredConnection, UnreadableSession
 
-__all__ = ["ConsistencyStore", "DeadLetter", "DeadLetters", "SessionsRepository"]
-
 
 class SessionsRepository(Protocol):
     """The sessions table, and the changes of a session and a connection record together."""

@@ -16,8 +16,6 @@ from hangup.errors import BackendError, InvalidRequest
 from hangup.ports import Functions
 from hangup.sessions.ports import DeadLetter, DeadLetters
 
-__all__ = ["Redrive", "RedriveReport"]
-
 
 @dataclass(slots=True)
 class RedriveReport:

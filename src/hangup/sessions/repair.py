@@ -26,8 +26,6 @@ from hangup.sessions.lifecycle import Cleanup
 from hangup.sessions.model import EndRefusal, LeaveOutcome, Role, Session
 from hangup.sessions.ports import ConsistencyStore, SessionsRepository
 
-__all__ = ["RepairResult", "Repairer"]
-
 
 @dataclass(frozen=True, slots=True)
 class RepairResult:

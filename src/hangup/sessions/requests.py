@@ -10,8 +10,6 @@ from hangup.core.limits import MAX_MESSAGE_BYTES
 from hangup.errors import InvalidRequest
 from hangup.sessions.model import JoinRequest, Role
 
-__all__ = ["parse_join", "parse_message"]
-
 _SESSION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 # A practical part of BCP 47: language, then script, region or variant subtags.
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}", re.ASCII)

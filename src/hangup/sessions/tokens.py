@@ -8,8 +8,6 @@ from hangup.core.connection import DurationMs, EpochMs
 from hangup.errors import ConfigurationError, InvalidRequest
 from hangup.sessions.model import JoinRequest, Role
 
-__all__ = ["AUDIENCE", "authorise_join", "mint_join_token"]
-
 AUDIENCE: Final = "hangup-join"
 _ALGORITHM: Final = "HS256"
 _MIN_SECRET_BYTES: Final = 32

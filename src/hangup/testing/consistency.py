@@ -13,8 +13,6 @@ from hangup.testing.connections import InMemoryConnections
 from hangup.testing.faults import Faults, aws_call
 from hangup.testing.sessions import InMemorySessions
 
-__all__ = ["InMemoryConsistencyStore", "InMemoryDeadLetters"]
-
 
 class InMemoryConsistencyStore:
     """``ConsistencyStore`` of these tables. ``unreadable`` are ids of invalid sessions."""
