@@ -6,8 +6,8 @@ BIN    := .venv/bin
 # What has to be covered, line and branch, and the tests that do it. They run apart and in one process:
 # tracing the rest would only take longer, and pytest-cov traces twice in each process of pytest-xdist.
 COVERED := hangup.core hangup.idle hangup.sessions hangup.handlers
-COVERING := $(patsubst %,tests/unit/test_%.py,bounds check close_handler due guard invariants lifecycle mass_close mending messages \
-  pacing policy precise_sweep report requests timeout_handler)
+COVERING := $(patsubst %,tests/unit/test_%.py,activity activity_recorder bounds check close_handler events guard invariants \
+  lifecycle mass_close messages pacing policy precise_sweep redrive repair report requests scheduled_close timeout_handler tokens)
 NO_NETWORK = { echo "hangup: could not install from requirements/$(1).txt; pip's last lines above say why (it needs a Python package index, once)." >&2; exit 1; }
 
 help: ## List what make can do here
@@ -26,7 +26,7 @@ check: .venv/.dev ## Lint, types, layers, unit and property tests (three quarter
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/unit tests/property tests/contract -m "not (slow or integration)" -n 2 --dist worksteal $(COVERING:%=--ignore=%)
 	$(BIN)/python -m pytest $(COVERING) -m "not slow" $(COVERED:%=--cov=%) --cov-report=
-	$(BIN)/coverage report --fail-under=100 --include="src/hangup/core/*,src/hangup/sweep.py,src/hangup/closer.py,src/hangup/inquiry.py,src/hangup/due.py,src/hangup/handlers/timeout_handler.py,src/hangup/handlers/close_handler.py"
+	$(BIN)/coverage report --fail-under=100 --include="src/hangup/core/*,src/hangup/idle/*,src/hangup/sessions/*,src/hangup/handlers/timeout_handler.py,src/hangup/handlers/close_handler.py,src/hangup/handlers/tracks_activity.py"
 
 test: check ## Everything: check, the model, the template, the Lambda zip, faults and real sockets (ten minutes)
 	$(BIN)/python -m pytest tests -m "(slow or infra or integration) and not lateness" -n 2 --dist loadfile --no-loadscope-reorder

@@ -81,7 +81,7 @@ def test_heartbeats_need_not_be_acknowledged(
     assert len(aws.calls("UpdateItem")) == 1
 
 
-@pytest.mark.parametrize("setting", ["", "no", "False", "1"])
+@pytest.mark.parametrize("setting", [" ", "no", "False", "1"])
 def test_another_setting_for_them_fails_by_name(
     aws: AwsStub, monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:
