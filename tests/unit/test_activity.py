@@ -136,3 +136,11 @@ def test_needs_none_of_what_the_readme_says_to_leave_out(aws: AwsStub) -> None:
     )
     assert (result.returncode, result.stderr, result.stdout) == (0, "", "")
     assert aws.operations == ["UpdateItem"]
+
+
+def test_records_without_libcurl_too(aws: AwsStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A user's zip may leave it out: it differs from processor to processor.
+    monkeypatch.setitem(sys.modules, "pycurl", None)
+    assert handler(recorded("message"), "me") == "handled for me"
+    (update,) = aws.calls("UpdateItem")
+    assert update["Key"] == {"connectionId": {"S": CONNECTION_ID}}
