@@ -144,3 +144,9 @@ def test_records_without_libcurl_too(aws: AwsStub, monkeypatch: pytest.MonkeyPat
     assert handler(recorded("message"), "me") == "handled for me"
     (update,) = aws.calls("UpdateItem")
     assert update["Key"] == {"connectionId": {"S": CONNECTION_ID}}
+
+
+@pytest.mark.parametrize("name", ["connect", "disconnect"])
+def test_what_the_client_did_not_say_is_no_activity(aws: AwsStub, name: str) -> None:
+    assert handler(recorded(name), "me") == "handled for me"
+    assert aws.operations == []
