@@ -71,7 +71,7 @@ def lateness(run: Run) -> None:
                 template=packaged_template(precise=topology.precise),
             )
             secret = engine.client("secretsmanager").get_secret_value(
-                SecretId=stack.join_secret_arn
+                SecretId=stack.outputs["JoinSecretArn"]
             )
             play = _play(run, topology, stack.web_socket_url, secret["SecretString"])
             try:

@@ -116,19 +116,19 @@ def repairer(stack: Stack) -> DeployedStack:
 def tables(stack: Stack) -> tuple[str, str]:
     start = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table"
     return (
-        f"{start}/{stack.deployed.connections_table}",
-        f"{start}/{stack.deployed.sessions_table}",
+        f"{start}/{stack.deployed.outputs['ConnectionsTable']}",
+        f"{start}/{stack.deployed.outputs['SessionsTable']}",
     )
 
 
 def sockets(stack: Stack, method: str) -> str:
-    api = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{stack.deployed.api_id}"
+    api = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{stack.deployed.outputs['ApiId']}"
     return f"{api}/prod/{method}/@connections/*"
 
 
 def replayer(stack: Stack) -> DeployedStack:
-    queue = stack.deployed.failed_cleanups_queue_url.rpartition("/")[2]
-    function = stack.deployed.disconnect_function
+    queue = stack.deployed.outputs["FailedCleanupsQueueUrl"].rpartition("/")[2]
+    function = stack.deployed.outputs["DisconnectFunction"]
     messages = ["ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility"]
     return operator(
         stack,
@@ -185,7 +185,10 @@ def listener_of(stack: Stack, session_id: str) -> str:
 
 
 def test_every_kind_of_violation_is_found_and_repaired(stack: Stack) -> None:
-    connections, sessions = stack.deployed.connections_table, stack.deployed.sessions_table
+    connections, sessions = (
+        stack.deployed.outputs["ConnectionsTable"],
+        stack.deployed.outputs["SessionsTable"],
+    )
 
     async def play() -> None:
         async with (
@@ -247,7 +250,7 @@ def test_a_reader_cannot_repair(stack: Stack) -> None:
         async with stack.session(listeners=1) as (speaker, _):
             update(
                 stack,
-                stack.deployed.sessions_table,
+                stack.deployed.outputs["SessionsTable"],
                 {"sessionId": speaker.session_id},
                 listenerCount=9,
             )
@@ -295,7 +298,7 @@ def test_nothing_is_found_while_clients_join_and_leave(stack: Stack) -> None:
 @contextmanager
 def broken_cleanups(stack: Stack) -> Iterator[None]:
     """Let the disconnect function look for a table that it may not read."""
-    functions, name = stack.engine.client("lambda"), stack.deployed.disconnect_function
+    functions, name = stack.engine.client("lambda"), stack.deployed.outputs["DisconnectFunction"]
     environment = functions.get_function_configuration(FunctionName=name)["Environment"]
     variables = {**environment["Variables"], "CONNECTIONS_TABLE": "nowhere"}
     functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
@@ -307,7 +310,7 @@ def broken_cleanups(stack: Stack) -> Iterator[None]:
 
 def waiting(stack: Stack) -> int:
     attributes = stack.engine.client("sqs").get_queue_attributes(
-        QueueUrl=stack.deployed.failed_cleanups_queue_url,
+        QueueUrl=stack.deployed.outputs["FailedCleanupsQueueUrl"],
         AttributeNames=["ApproximateNumberOfMessages"],
     )["Attributes"]
     return int(attributes["ApproximateNumberOfMessages"])
@@ -359,11 +362,11 @@ def hangup(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_the_commands_find_the_stack_that_runs_here(stack: Stack, tmp_path: Path) -> None:
     (tmp_path / ".hangup").mkdir()
-    note = {"port": stack.engine.port, "join_secret_arn": stack.deployed.join_secret_arn}
+    note = {"port": stack.engine.port, "join_secret_arn": stack.deployed.outputs["JoinSecretArn"]}
     (tmp_path / ".hangup" / "last_run.json").write_text(json.dumps(note))
     ghost = Connection(connection_id=f"{uuid4().hex}=", connected_at_ms=now_ms())
     stack.engine.client("dynamodb").put_item(
-        TableName=stack.deployed.connections_table,
+        TableName=stack.deployed.outputs["ConnectionsTable"],
         Item={"connectionId": {"S": ghost.connection_id}},
     )
     found = hangup(tmp_path, "check")
@@ -377,10 +380,12 @@ def test_the_commands_find_the_stack_that_runs_here(stack: Stack, tmp_path: Path
     assert json.loads(result.stdout)["violations"] == []
 
     stack.engine.client("sqs").send_message(
-        QueueUrl=stack.deployed.failed_cleanups_queue_url, MessageBody="no record"
+        QueueUrl=stack.deployed.outputs["FailedCleanupsQueueUrl"], MessageBody="no record"
     )
     left = hangup(tmp_path, "redrive")
     assert left.returncode == 1
     assert left.stdout.endswith("0 replayed, 1 left in the queue.\n")
-    stack.engine.client("sqs").purge_queue(QueueUrl=stack.deployed.failed_cleanups_queue_url)
+    stack.engine.client("sqs").purge_queue(
+        QueueUrl=stack.deployed.outputs["FailedCleanupsQueueUrl"]
+    )
     assert hangup(tmp_path, "redrive").stdout == "0 replayed.\n"

@@ -66,7 +66,7 @@ def test_stop_with_open_sockets_cleans_up_and_a_restart_restores(tmp_path: Path)
     with Engine.start(state_dir=tmp_path) as first:
         deployed = deploy(first, template=template(), code=code())
         first.client("dynamodb").put_item(
-            TableName=deployed.connections_table, Item={"connectionId": {"S": "kept"}}
+            TableName=deployed.outputs["ConnectionsTable"], Item={"connectionId": {"S": "kept"}}
         )
         with connect(deployed) as client:
             assert len(connection_ids(first, deployed)) == 2
@@ -119,7 +119,7 @@ def test_end_of_the_parent_ends_everything(sent: signal.Signals, tmp_path: Path)
         reached = Engine(parent, port=port, run_dir=run_dir, log_file=run_dir / "engine.log")
         deployed = deploy(reached, template=template(), code=code())
         # A function that would run for long, and an open socket: neither may hold up the end.
-        invoke(reached, deployed.timeout_function, {"sleep": 60}, "Event")
+        invoke(reached, deployed.outputs["TimeoutFunction"], {"sleep": 60}, "Event")
         with connect(deployed):
             assert len(processes(run_dir)) >= 3
             parent.send_signal(sent)
@@ -134,7 +134,7 @@ def test_crash_of_the_engine_is_seen_and_leaves_no_workers() -> None:
     with Engine.start(enforce_iam=False) as crashing:
         assert crashing.running
         deployed = deploy(crashing, template=template(), code=code())
-        invoke(crashing, deployed.timeout_function, {"sleep": 60}, "Event")
+        invoke(crashing, deployed.outputs["TimeoutFunction"], {"sleep": 60}, "Event")
         until(lambda: len(processes(crashing._run_dir)) == 2)
         os.kill(crashing._process.pid, signal.SIGKILL)
         until(lambda: not crashing.running)

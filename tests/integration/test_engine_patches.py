@@ -79,7 +79,7 @@ def test_functions_of_routes_run_concurrently_and_log(
     assert "LOG_LEVEL" not in environment
     assert environment["AWS_ACCESS_KEY_ID"].startswith("ASIA")
     events = engine.client("logs").filter_log_events(
-        logGroupName=f"/aws/lambda/{deployment.connect_function}"
+        logGroupName=f"/aws/lambda/{deployment.outputs['ConnectFunction']}"
     )["events"]
     assert any("order {'sleep': 1}" in event["message"] for event in events)
 
@@ -87,13 +87,17 @@ def test_functions_of_routes_run_concurrently_and_log(
 def test_failing_function_of_a_route_counts_and_keeps_its_text_to_itself(
     engine: Engine, deployment: Deployment
 ) -> None:
-    before = statistics(engine, "AWS/Lambda", "Errors", FunctionName=deployment.connect_function)
+    before = statistics(
+        engine, "AWS/Lambda", "Errors", FunctionName=deployment.outputs["ConnectFunction"]
+    )
     with connect(deployment) as client:
         client.send(json.dumps({"fail": True}))
         answer = json.loads(client.recv(timeout=10))
     assert answer["message"] == "Internal server error"
     assert set(answer) == {"message", "connectionId", "requestId"}
-    after = statistics(engine, "AWS/Lambda", "Errors", FunctionName=deployment.connect_function)
+    after = statistics(
+        engine, "AWS/Lambda", "Errors", FunctionName=deployment.outputs["ConnectFunction"]
+    )
     assert after["Sum"] == before["Sum"] + 1
 
 
@@ -107,7 +111,7 @@ def test_message_above_the_limit_is_refused_as_by_api_gateway(
 
 def test_embedded_metrics_become_metrics_at_once(engine: Engine, deployment: Deployment) -> None:
     for closed in (3, 0):
-        invoke(engine, deployment.connect_function, {"emit": closed}, "RequestResponse")
+        invoke(engine, deployment.outputs["ConnectFunction"], {"emit": closed}, "RequestResponse")
     assert statistics(engine, "Test", "Closed") == {"Sum": 3, "SampleCount": 2}
     assert statistics(engine, "Test", "Timeout", Role="speaker") == {"Sum": 6, "SampleCount": 4}
     assert statistics(engine, "Test", "Timeout", Role="listener")["SampleCount"] == 0
@@ -116,7 +120,7 @@ def test_embedded_metrics_become_metrics_at_once(engine: Engine, deployment: Dep
 def test_each_invocation_counts_once_however_it_was_made(
     engine: Engine, deployment: Deployment
 ) -> None:
-    function = deployment.timeout_function
+    function = deployment.outputs["TimeoutFunction"]
 
     def count(name: str) -> float:
         return statistics(engine, "AWS/Lambda", name, FunctionName=function)["Sum"]
@@ -131,25 +135,27 @@ def test_each_invocation_counts_once_however_it_was_made(
 
 
 def test_reserved_concurrency_holds(engine: Engine, deployment: Deployment) -> None:
-    invoke(engine, deployment.timeout_function, {"sleep": 2}, "Event")
+    invoke(engine, deployment.outputs["TimeoutFunction"], {"sleep": 2}, "Event")
     time.sleep(0.5)
     with pytest.raises(ClientError, match="TooManyRequestsException"):
-        invoke(engine, deployment.timeout_function, {}, "RequestResponse")
+        invoke(engine, deployment.outputs["TimeoutFunction"], {}, "RequestResponse")
 
 
 def test_role_without_a_permission_is_denied(engine: Engine, deployment: Deployment) -> None:
-    answer = invoke(engine, deployment.connect_function, {"scan": True}, "RequestResponse")
+    answer = invoke(
+        engine, deployment.outputs["ConnectFunction"], {"scan": True}, "RequestResponse"
+    )
     assert answer["FunctionError"] == "Unhandled"
     assert "not authorized to perform: dynamodb:Scan" in answer["Payload"].read().decode()
 
 
 def test_output_of_a_secret_is_its_arn(deployment: Deployment) -> None:
-    assert deployment.join_secret_arn.startswith("arn:aws:secretsmanager:")
+    assert deployment.outputs["JoinSecretArn"].startswith("arn:aws:secretsmanager:")
 
 
 def test_alarm_rings_and_recovers(engine: Engine, deployment: Deployment) -> None:
     until(lambda: alarm(engine, "failing") == "OK")
-    invoke(engine, deployment.connect_function, {"fail": "loudly"}, "RequestResponse")
+    invoke(engine, deployment.outputs["ConnectFunction"], {"fail": "loudly"}, "RequestResponse")
     evaluate_alarms(engine.client("cloudwatch"))
     assert alarm(engine, "failing") == "ALARM"
     until(lambda: alarm(engine, "failing") == "OK")
@@ -157,7 +163,7 @@ def test_alarm_rings_and_recovers(engine: Engine, deployment: Deployment) -> Non
 
 def test_alarm_rings_for_missing_data_and_recovers(engine: Engine, deployment: Deployment) -> None:
     until(lambda: alarm(engine, "silent") == "ALARM")
-    invoke(engine, deployment.connect_function, {"emit": 0}, "RequestResponse")
+    invoke(engine, deployment.outputs["ConnectFunction"], {"emit": 0}, "RequestResponse")
     evaluate_alarms(engine.client("cloudwatch"))
     assert alarm(engine, "silent") == "OK"
     until(lambda: alarm(engine, "silent") == "ALARM")
@@ -167,14 +173,14 @@ def test_reason_of_a_function_that_cannot_start_is_in_its_log(engine: Engine) ->
     broken = deploy(
         engine, template=template_without_alarms(), code=code("import nothing"), stack_name="B"
     )
-    answer = invoke(engine, broken.connect_function, {}, "RequestResponse")
+    answer = invoke(engine, broken.outputs["ConnectFunction"], {}, "RequestResponse")
     assert "No module named 'nothing'" in answer["Payload"].read().decode()
     events = engine.client("logs").filter_log_events(
-        logGroupName=f"/aws/lambda/{broken.connect_function}"
+        logGroupName=f"/aws/lambda/{broken.outputs['ConnectFunction']}"
     )["events"]
     assert any("No module named 'nothing'" in event["message"] for event in events)
     repaired = deploy(engine, template=template_without_alarms(), code=code(), stack_name="B")
-    answer = invoke(engine, repaired.connect_function, {}, "RequestResponse")
+    answer = invoke(engine, repaired.outputs["ConnectFunction"], {}, "RequestResponse")
     assert json.loads(answer["Payload"].read()) == "done"
 
 
@@ -183,4 +189,6 @@ def test_failed_deployment_names_the_resource_and_can_be_repeated(engine: Engine
     template["Resources"]["Odd"] = {"Type": "AWS::Odd::Thing", "Properties": {}}
     with pytest.raises(LocalStackError, match=r"AWS::Odd::Thing"):
         deploy(engine, template=template, code=code(), stack_name="C")
-    assert deploy(engine, template=template_without_alarms(), code=code(), stack_name="C").api_id
+    assert deploy(engine, template=template_without_alarms(), code=code(), stack_name="C").outputs[
+        "ApiId"
+    ]

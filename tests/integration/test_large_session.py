@@ -47,7 +47,7 @@ def test_a_session_with_five_hundred_listeners_ends_within_one_invocation(stack:
             }
             answer = await asyncio.to_thread(
                 stack.engine.client("lambda").invoke,
-                FunctionName=stack.deployed.disconnect_function,
+                FunctionName=stack.deployed.outputs["DisconnectFunction"],
                 Payload=json.dumps(event).encode(),
             )
             assert "FunctionError" not in answer

@@ -21,35 +21,37 @@ Attempt = Callable[[Stack, Callable[..., Any]], object]
 
 def scan(table: str) -> Attempt:
     return lambda stack, client: client("dynamodb").scan(
-        TableName=getattr(stack.deployed, f"{table}_table")
+        TableName=stack.deployed.outputs[f"{table.title()}Table"]
     )
 
 
 def put(table: str, key: str) -> Attempt:
     return lambda stack, client: client("dynamodb").put_item(
-        TableName=getattr(stack.deployed, f"{table}_table"), Item={key: {"S": "intruder"}}
+        TableName=stack.deployed.outputs[f"{table.title()}Table"], Item={key: {"S": "intruder"}}
     )
 
 
 def update(table: str, key: str) -> Attempt:
     return lambda stack, client: client("dynamodb").update_item(
-        TableName=getattr(stack.deployed, f"{table}_table"), Key={key: {"S": "intruder"}}
+        TableName=stack.deployed.outputs[f"{table.title()}Table"], Key={key: {"S": "intruder"}}
     )
 
 
 def delete(table: str, key: str) -> Attempt:
     return lambda stack, client: client("dynamodb").delete_item(
-        TableName=getattr(stack.deployed, f"{table}_table"), Key={key: {"S": "intruder"}}
+        TableName=stack.deployed.outputs[f"{table.title()}Table"], Key={key: {"S": "intruder"}}
     )
 
 
 def read_secret(stack: Stack, client: Callable[..., Any]) -> object:
-    return client("secretsmanager").get_secret_value(SecretId=stack.deployed.join_secret_arn)
+    return client("secretsmanager").get_secret_value(
+        SecretId=stack.deployed.outputs["JoinSecretArn"]
+    )
 
 
 def invoke(function: str) -> Attempt:
     return lambda stack, client: client("lambda").invoke(
-        FunctionName=getattr(stack.deployed, f"{function}_function"), InvocationType="Event"
+        FunctionName=stack.deployed.outputs[f"{function.title()}Function"], InvocationType="Event"
     )
 
 
@@ -107,7 +109,7 @@ ALLOWED: dict[str, dict[str, Attempt]] = {
 def as_role_of(stack: Stack, function: str) -> Callable[..., Any]:
     """Return ``engine.client`` with the credentials of a function's role."""
     configuration = stack.engine.client("lambda").get_function_configuration(
-        FunctionName=getattr(stack.deployed, f"{function}_function")
+        FunctionName=stack.deployed.outputs[f"{function.title()}Function"]
     )
     answer = stack.engine.client("sts").assume_role(
         RoleArn=configuration["Role"], RoleSessionName="least-privilege"
@@ -127,12 +129,12 @@ def as_role_of(stack: Stack, function: str) -> Callable[..., Any]:
 def send(stack: Stack, client: Callable[..., Any]) -> object:
     # Delayed for longer than the stack is there: no test gets to see it.
     return client("sqs").send_message(
-        QueueUrl=stack.deployed.close_queue_url, MessageBody="x", DelaySeconds=900
+        QueueUrl=stack.deployed.outputs["CloseQueueUrl"], MessageBody="x", DelaySeconds=900
     )
 
 
 def receive(stack: Stack, client: Callable[..., Any]) -> object:
-    return client("sqs").receive_message(QueueUrl=stack.deployed.close_queue_url)
+    return client("sqs").receive_message(QueueUrl=stack.deployed.outputs["CloseQueueUrl"])
 
 
 PRECISE_DENIED: dict[str, dict[str, Attempt]] = {
@@ -205,7 +207,7 @@ def test_roles_are_one_per_function(stack: Stack) -> None:
     functions = stack.engine.client("lambda")
     roles = {
         functions.get_function_configuration(
-            FunctionName=getattr(stack.deployed, f"{name}_function")
+            FunctionName=stack.deployed.outputs[f"{name.title()}Function"]
         )["Role"]
         for name in DENIED
     }

@@ -32,7 +32,7 @@ def stack(precise_stack: Stack) -> Stack:
     # Those of the module before have left, but their cleanup is nobody's to wait for.
     connections = precise_stack.connections
     asyncio.run(eventually(lambda: not list(connections.scan_all_connections())))
-    call(precise_stack, precise_stack.deployed.close_function, {"Records": []})
+    call(precise_stack, precise_stack.deployed.outputs["CloseFunction"], {"Records": []})
     precise_stack.sweep()
     return precise_stack
 
@@ -92,7 +92,7 @@ def test_one_id_leads_from_the_sweep_to_the_cleanup(stack: Stack) -> None:
     async def play() -> None:
         async with stack.session(listeners=1) as (speaker, (silent,)):
             await asyncio.to_thread(
-                call, stack, deployed.timeout_function, {"id": "tick-of-this-test"}
+                call, stack, deployed.outputs["TimeoutFunction"], {"id": "tick-of-this-test"}
             )
             await silent.wait_closed()
             await eventually(lambda: stack.listener_count(speaker.session_id) == 0)
@@ -104,13 +104,15 @@ def test_one_id_leads_from_the_sweep_to_the_cleanup(stack: Stack) -> None:
         ours = [line for line in lines if line.get("correlation_id") == "tick-of-this-test"]
         return {line.get("message") for line in ours}
 
-    assert "sweep done" in said(deployed.timeout_function)
+    assert "sweep done" in said(deployed.outputs["TimeoutFunction"])
     asyncio.run(
-        eventually(lambda: "closing connections that are due" in said(deployed.close_function))
+        eventually(
+            lambda: "closing connections that are due" in said(deployed.outputs["CloseFunction"])
+        )
     )
     # API Gateway's own event and the hand-over: either of them may come first.
     cleanups = {"connection cleaned up", "connection was cleaned up before"}
-    asyncio.run(eventually(lambda: bool(said(deployed.disconnect_function) & cleanups)))
+    asyncio.run(eventually(lambda: bool(said(deployed.outputs["DisconnectFunction"]) & cleanups)))
 
 
 def test_two_sweeps_that_queue_the_same_connection_close_it_once(stack: Stack) -> None:
@@ -141,7 +143,7 @@ def test_a_message_that_cannot_be_read_ends_in_the_queue_of_failed_closes_and_st
         deadline_ms=EpochMs(now_ms() - 57_000),
         correlation_id="by-hand",
     )
-    queue_url = deployed.close_queue_url
+    queue_url = deployed.outputs["CloseQueueUrl"]
     # Five receives are half an hour at the deployed visibility timeout.
     sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"VisibilityTimeout": "1"})
     try:
@@ -155,14 +157,14 @@ def test_a_message_that_cannot_be_read_ends_in_the_queue_of_failed_closes_and_st
 
         def failed() -> list[str]:
             answer = sqs.receive_message(
-                QueueUrl=deployed.failed_closes_queue_url, VisibilityTimeout=0
+                QueueUrl=deployed.outputs["FailedClosesQueueUrl"], VisibilityTimeout=0
             )
             return [message["Body"] for message in answer.get("Messages", [])]
 
         asyncio.run(eventually(lambda: failed() == ["rubbish"], within_s=20))
     finally:
         sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"VisibilityTimeout": "360"})
-        sqs.purge_queue(QueueUrl=deployed.failed_closes_queue_url)
+        sqs.purge_queue(QueueUrl=deployed.outputs["FailedClosesQueueUrl"])
     attributes = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])["Attributes"]
     # Of a connection without a record the claim is lost: done, and not delivered again.
     assert attributes["ApproximateNumberOfMessages"] == "0"
@@ -180,7 +182,7 @@ def test_a_message_that_comes_early_is_given_back_until_its_deadline(stack: Stac
             due = ScheduledClose(connection=seen, deadline_ms=deadline_ms, correlation_id="by-hand")
             # No delay: whoever sent it has a clock that is seconds ahead.
             stack.engine.client("sqs").send_message(
-                QueueUrl=stack.deployed.close_queue_url, MessageBody=as_message(due)
+                QueueUrl=stack.deployed.outputs["CloseQueueUrl"], MessageBody=as_message(due)
             )
             await silent.wait_closed()
             assert deadline_ms < now_ms() <= deadline_ms + MAX_LATE_MS

@@ -184,7 +184,7 @@ def test_disconnect_and_hand_over_of_one_connection_count_it_once(stack: Stack) 
     started_ms = now_ms()
 
     def cleanups(connection_id: str) -> list[str]:
-        lines = stack.log_lines(stack.deployed.disconnect_function, since_ms=started_ms)
+        lines = stack.log_lines(stack.deployed.outputs["DisconnectFunction"], since_ms=started_ms)
         return sorted(
             # Whoever comes second finds no record, or loses the transaction to the first.
             "first" if line.get("outcome") == "LISTENER_LEFT" else "second"
@@ -214,12 +214,12 @@ def test_the_rule_itself_drives_a_sweep(stack: Stack) -> None:
 
     async def play() -> None:
         async with stack.session(listeners=1) as (_, (silent,)):
-            events.enable_rule(Name=stack.deployed.sweep_rule)
+            events.enable_rule(Name=stack.deployed.outputs["SweepRule"])
             try:
                 # Nobody invokes the function here: only the tick does, within a minute or so.
                 await silent.wait_closed(timeout_s=130)
             finally:
-                events.disable_rule(Name=stack.deployed.sweep_rule)
+                events.disable_rule(Name=stack.deployed.outputs["SweepRule"])
             assert_hung_up_on(silent)
 
     asyncio.run(play())

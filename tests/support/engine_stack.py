@@ -235,7 +235,9 @@ def close_code(client: ClientConnection) -> int | None:
 
 
 def connection_ids(engine: Engine, deployment: Deployment) -> list[str]:
-    items = engine.client("dynamodb").scan(TableName=deployment.connections_table)["Items"]
+    items = engine.client("dynamodb").scan(TableName=deployment.outputs["ConnectionsTable"])[
+        "Items"
+    ]
     return [item["connectionId"]["S"] for item in items]
 
 

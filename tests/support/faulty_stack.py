@@ -57,9 +57,9 @@ class Site(Stack):
         """Have the deployed functions, too, make their calls through the proxy."""
         functions = self.engine.client("lambda")
         for name in (
-            self.deployed.connect_function,
-            self.deployed.message_function,
-            self.deployed.disconnect_function,
+            self.deployed.outputs["ConnectFunction"],
+            self.deployed.outputs["MessageFunction"],
+            self.deployed.outputs["DisconnectFunction"],
         ):
             configuration = functions.get_function_configuration(FunctionName=name)
             variables = {
@@ -76,7 +76,7 @@ class Site(Stack):
         """Move the last recorded activity back by three timeouts."""
         past_ms = time.time_ns() // 1_000_000 - 3 * IDLE_TIMEOUT_S * 1000
         self.engine.client("dynamodb").update_item(
-            TableName=self.deployed.connections_table,
+            TableName=self.deployed.outputs["ConnectionsTable"],
             Key={"connectionId": {"S": connection.connection_id}},
             UpdateExpression="SET lastActivityTime = :past",
             ConditionExpression="attribute_exists(connectionId)",
@@ -87,8 +87,8 @@ class Site(Stack):
         """Do what a minute does."""
         dynamodb = self.engine.client("dynamodb")
         for table, key in (
-            (self.deployed.connections_table, "connectionId"),
-            (self.deployed.sessions_table, "sessionId"),
+            (self.deployed.outputs["ConnectionsTable"], "connectionId"),
+            (self.deployed.outputs["SessionsTable"], "sessionId"),
         ):
             for item in dynamodb.scan(TableName=table)["Items"]:
                 if "claimExpiresAt" in item:
@@ -134,24 +134,24 @@ def running() -> Iterator[tuple[Stack, Proxy]]:
     # roles are tried in tests/integration.
     with Engine.start(enforce_iam=False) as engine:
         deployed = deploy(engine)
-        engine.client("events").disable_rule(Name=deployed.sweep_rule)
+        engine.client("events").disable_rule(Name=deployed.outputs["SweepRule"])
         dynamodb = engine.client("dynamodb")
         secret = engine.client("secretsmanager").get_secret_value(
-            SecretId=deployed.join_secret_arn
+            SecretId=deployed.outputs["JoinSecretArn"]
         )["SecretString"]
         stack = Stack(
             engine=engine,
             deployed=deployed,
             secret=secret,
-            connections=DynamoDbConnections(dynamodb, calls, deployed.connections_table),
+            connections=DynamoDbConnections(dynamodb, calls, deployed.outputs["ConnectionsTable"]),
             sessions=DynamoDbSessions(
                 dynamodb,
                 calls,
-                connections_table=deployed.connections_table,
-                sessions_table=deployed.sessions_table,
+                connections_table=deployed.outputs["ConnectionsTable"],
+                sessions_table=deployed.outputs["SessionsTable"],
             ),
         )
-        with fault_proxy(engine.port, deployed.api_id) as proxy:
+        with fault_proxy(engine.port, deployed.outputs["ApiId"]) as proxy:
             yield stack, proxy
 
 
@@ -164,10 +164,10 @@ def site(running: tuple[Stack, Proxy], monkeypatch: pytest.MonkeyPatch) -> Itera
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": REGION,
         "API_GATEWAY_ENDPOINT": f"{proxy.endpoint}/prod",
-        "CONNECTIONS_TABLE": stack.deployed.connections_table,
-        "SESSIONS_TABLE": stack.deployed.sessions_table,
-        "DISCONNECT_HANDLER_FUNCTION": stack.deployed.disconnect_function,
-        "JOIN_SECRET_ARN": stack.deployed.join_secret_arn,
+        "CONNECTIONS_TABLE": stack.deployed.outputs["ConnectionsTable"],
+        "SESSIONS_TABLE": stack.deployed.outputs["SessionsTable"],
+        "DISCONNECT_HANDLER_FUNCTION": stack.deployed.outputs["DisconnectFunction"],
+        "JOIN_SECRET_ARN": stack.deployed.outputs["JoinSecretArn"],
         "CONNECTION_IDLE_TIMEOUT_SECONDS": str(IDLE_TIMEOUT_S),
         "SCAN_SEGMENTS": "1",
     }.items():

@@ -36,7 +36,7 @@ class Stack:
     def sweep(self) -> Mapping[str, Any]:
         """Invoke the timeout function, as the rule does, and return its counts."""
         answer = self.engine.client("lambda").invoke(
-            FunctionName=self.deployed.timeout_function, Payload=b"{}"
+            FunctionName=self.deployed.outputs["TimeoutFunction"], Payload=b"{}"
         )
         counts: Mapping[str, Any] = json.loads(answer["Payload"].read())
         assert "FunctionError" not in answer, counts
@@ -108,21 +108,21 @@ def started_stack(*, precise: bool) -> Iterator[Stack]:
             template=packaged_template(precise=precise),
         )
         # Tests sweep by hand; the one about the rule turns it on again.
-        engine.client("events").disable_rule(Name=deployed.sweep_rule)
+        engine.client("events").disable_rule(Name=deployed.outputs["SweepRule"])
         dynamodb = engine.client("dynamodb")
         secret = engine.client("secretsmanager").get_secret_value(
-            SecretId=deployed.join_secret_arn
+            SecretId=deployed.outputs["JoinSecretArn"]
         )["SecretString"]
         yield Stack(
             engine=engine,
             deployed=deployed,
             secret=secret,
-            connections=DynamoDbConnections(dynamodb, calls, deployed.connections_table),
+            connections=DynamoDbConnections(dynamodb, calls, deployed.outputs["ConnectionsTable"]),
             sessions=DynamoDbSessions(
                 dynamodb,
                 calls,
-                connections_table=deployed.connections_table,
-                sessions_table=deployed.sessions_table,
+                connections_table=deployed.outputs["ConnectionsTable"],
+                sessions_table=deployed.outputs["SessionsTable"],
             ),
         )
 

@@ -1,58 +1,55 @@
-"""Deploy the synthesised CloudFormation template to the local engine: create, or update."""
+"""Deploy the synthesised CloudFormation template to the local engine: create, or update.
 
+The Lambda code is the installed package itself, zipped. On AWS the zip also holds the dependencies.
+MiniStack runs functions with this environment's own packages, and our own modules alone make a zip
+in milliseconds.
+"""
+
+import hashlib
+import io
 import json
 import time
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
+import hangup
 from hangup.errors import LocalStackError
-from hangup.local.code import lambda_zip, object_key
 from hangup.local.ministack import template as emulator_template
 from hangup.local.ministack.aws_client import REGION
-from hangup.local.ministack.engine import HOST, Engine
+from hangup.local.ministack.engine import HOST, POLL_S, Engine
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudformation.type_defs import StackTypeDef
 
 STAGE: Final = "prod"
-CODE_BUCKET: Final = "hangup-assets"
 MAX_DEPLOY_S: Final = 60.0
-POLL_S: Final = 0.05
-TEMPLATE_BUCKET: Final = "hangup-templates"
 
+_BUCKET: Final = "hangup-assets"
+"""Holds the code and the template."""
+_NOT_IN_LAMBDA: Final = frozenset({"cdk", "cli", "local", "ops", "planner", "testing"})
+"""Top-level parts of the package that never run in Lambda."""
 _REPLACEABLE: Final = frozenset({"ROLLBACK_COMPLETE", "CREATE_FAILED", "ROLLBACK_FAILED"})
 """States of a stack whose creation failed: it can only be deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """A deployed stack and where its parts are.
+    """A deployed stack: its outputs, and where its API answers on this machine.
 
     ``management_endpoint`` is where ``@connections`` answers, ``web_socket_url`` where clients
-    connect; both are on this machine. A field whose output the template does not have is "".
+    connect.
     """
 
     outputs: Mapping[str, str]
     web_socket_url: str
     management_endpoint: str
-    api_id: str
-    connections_table: str
-    sessions_table: str
-    join_secret_arn: str
-    timeout_function: str
-    disconnect_function: str
-    connect_function: str
-    message_function: str
-    sweep_rule: str
-    failed_cleanups_queue_url: str
-    close_function: str
-    close_queue_url: str
-    failed_closes_queue_url: str
 
 
 def packaged_template(*, precise: bool = False) -> dict[str, Any]:
@@ -78,62 +75,68 @@ def deploy(
     Three parameters are set where the template has them and ``parameters`` does not:
     ``EmulatorEndpoint`` to the engine's address, ``CodeBucket`` and ``CodeKey`` to where ``code``
     is uploaded. ``template`` is the packaged one by default, ``code`` the zip of the installed
-    package. Raise LocalStackError with the resource that failed and its reason.
+    package. The template must have the output ``ApiId``. Raise LocalStackError with the resource
+    that failed and its reason.
     """
-    original = packaged_template() if template is None else template
-    code = lambda_zip() if code is None else code
-    prepared = emulator_template.prepared(original)
-    _put(engine, CODE_BUCKET, object_key(code), code)
+    prepared = emulator_template.prepared(packaged_template() if template is None else template)
+    code = _lambda_zip() if code is None else code
+    # CloudFormation replaces a function's code only when the key differs from the last one.
+    code_key = f"hangup-lambda-{hashlib.sha256(code).hexdigest()[:16]}.zip"
+    s3 = engine.client("s3")
+    s3.create_bucket(Bucket=_BUCKET)  # in us-east-1 it succeeds for a bucket that is one's own
+    s3.put_object(Bucket=_BUCKET, Key=code_key, Body=code)
+    # By way of S3: it has no limit of 51,200 bytes, as a template inside the request has.
+    s3.put_object(Bucket=_BUCKET, Key="template.json", Body=json.dumps(prepared).encode())
     offered = {
         "EmulatorEndpoint": engine.endpoint,
-        "CodeBucket": CODE_BUCKET,
-        "CodeKey": object_key(code),
+        "CodeBucket": _BUCKET,
+        "CodeKey": code_key,
     }
     taken = offered.keys() & prepared.get("Parameters", {}).keys()
     values = {name: offered[name] for name in taken} | dict(parameters or {})
-    stack = _create_or_update(engine, stack_name, prepared, values)
+    cloudformation: CloudFormationClient = engine.client("cloudformation")
+    stack = _create_or_update(cloudformation, stack_name, values)
     for logical_id, reserved in emulator_template.reserved_concurrency(prepared).items():
-        _reserve_concurrency(engine, stack_name, logical_id, reserved)
+        resource = cloudformation.describe_stack_resource(
+            StackName=stack_name, LogicalResourceId=logical_id
+        )["StackResourceDetail"]
+        engine.client("lambda").put_function_concurrency(
+            FunctionName=resource["PhysicalResourceId"], ReservedConcurrentExecutions=reserved
+        )
     outputs = {o["OutputKey"]: o["OutputValue"] for o in stack.get("Outputs", [])}
-    api_id = outputs.get("ApiId", "")
     # The output names the address on AWS; MiniStack serves the API under this path.
-    path = f"{HOST}:{engine.port}/_aws/execute-api/{api_id}/{STAGE}"
+    path = f"{HOST}:{engine.port}/_aws/execute-api/{outputs['ApiId']}/{STAGE}"
     return Deployment(
-        outputs=outputs,
-        web_socket_url=f"ws://{path}" if api_id else "",
-        management_endpoint=f"http://{path}" if api_id else "",
-        api_id=api_id,
-        connections_table=outputs.get("ConnectionsTable", ""),
-        sessions_table=outputs.get("SessionsTable", ""),
-        join_secret_arn=outputs.get("JoinSecretArn", ""),
-        timeout_function=outputs.get("TimeoutFunction", ""),
-        disconnect_function=outputs.get("DisconnectFunction", ""),
-        connect_function=outputs.get("ConnectFunction", ""),
-        message_function=outputs.get("MessageFunction", ""),
-        sweep_rule=outputs.get("SweepRule", ""),
-        failed_cleanups_queue_url=outputs.get("FailedCleanupsQueueUrl", ""),
-        close_function=outputs.get("CloseFunction", ""),
-        close_queue_url=outputs.get("CloseQueueUrl", ""),
-        failed_closes_queue_url=outputs.get("FailedClosesQueueUrl", ""),
+        outputs=outputs, web_socket_url=f"ws://{path}", management_endpoint=f"http://{path}"
     )
 
 
+def _lambda_zip() -> bytes:
+    """Return the zip of the installed ``hangup`` package without what only the laptop needs."""
+    package = Path(hangup.__file__).parent
+    buffer = io.BytesIO()
+    # Some installers give files the date 0, which zip cannot express.
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
+        for path in sorted(package.rglob("*.py")):
+            within = path.relative_to(package)
+            if within.parts[0] not in _NOT_IN_LAMBDA:
+                archive.write(path, package.name / within)
+    return buffer.getvalue()
+
+
 def _create_or_update(
-    engine: Engine, name: str, template: Mapping[str, Any], parameters: Mapping[str, str]
+    cloudformation: "CloudFormationClient", name: str, parameters: Mapping[str, str]
 ) -> "StackTypeDef":
-    """Bring the stack to the template and return it; raise LocalStackError if that fails."""
-    cloudformation: CloudFormationClient = engine.client("cloudformation")
+    """Bring the stack to the template in S3 and return it; raise LocalStackError if that fails."""
     existing = _settled(cloudformation, name)
     if existing is not None and existing["StackStatus"] in _REPLACEABLE:
         cloudformation.delete_stack(StackName=name)
         existing = _settled(cloudformation, name)
-    # By way of S3: it has no limit of 51,200 bytes, as a template inside the request has.
-    _put(engine, TEMPLATE_BUCKET, "template.json", json.dumps(template).encode())
     change = cloudformation.create_stack if existing is None else cloudformation.update_stack
     try:
         change(
             StackName=name,
-            TemplateURL=f"https://s3.{REGION}.amazonaws.com/{TEMPLATE_BUCKET}/template.json",
+            TemplateURL=f"https://s3.{REGION}.amazonaws.com/{_BUCKET}/template.json",
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
             Parameters=[
                 {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
@@ -154,22 +157,20 @@ def _create_or_update(
 def _settled(cloudformation: "CloudFormationClient", name: str) -> "StackTypeDef | None":
     """Wait until the stack has stopped changing, and return it; None if there is no such stack."""
     deadline = time.monotonic() + MAX_DEPLOY_S
-    while True:
-        try:
-            stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
-        except ClientError as error:
-            if error.response["Error"].get("Code") == "ValidationError":
-                return None
-            raise
-        status = stack["StackStatus"]
+    # Among all stacks: asking for one by name is an error where there is none.
+    while found := [
+        s for s in cloudformation.describe_stacks()["Stacks"] if s["StackName"] == name
+    ]:
+        status = found[0]["StackStatus"]
         if not status.endswith("_IN_PROGRESS"):
-            return None if status == "DELETE_COMPLETE" else stack
+            return found[0]
         if time.monotonic() > deadline:
             raise LocalStackError(
                 f"The stack {name} is still {status} after {MAX_DEPLOY_S:.0f} s; "
                 "see the engine's log."
             )
         time.sleep(POLL_S)
+    return None
 
 
 def _failure(cloudformation: "CloudFormationClient", stack: "StackTypeDef") -> str:
@@ -183,18 +184,3 @@ def _failure(cloudformation: "CloudFormationClient", stack: "StackTypeDef") -> s
             resource = f"{event.get('LogicalResourceId')} ({event.get('ResourceType')})"
             what = f"{resource} failed: {reason}"
     return f"The stack {stack['StackName']} could not be deployed: {what}"
-
-
-def _put(engine: Engine, bucket: str, key: str, body: bytes) -> None:
-    s3 = engine.client("s3")
-    s3.create_bucket(Bucket=bucket)  # in us-east-1 it succeeds for a bucket that is one's own
-    s3.put_object(Bucket=bucket, Key=key, Body=body)
-
-
-def _reserve_concurrency(engine: Engine, stack_name: str, logical_id: str, reserved: int) -> None:
-    resource = engine.client("cloudformation").describe_stack_resource(
-        StackName=stack_name, LogicalResourceId=logical_id
-    )["StackResourceDetail"]
-    engine.client("lambda").put_function_concurrency(
-        FunctionName=resource["PhysicalResourceId"], ReservedConcurrentExecutions=reserved
-    )

@@ -11,7 +11,6 @@ from hangup.local.deploy import Deployment
 from hangup.local.ministack.engine import Engine
 
 if TYPE_CHECKING:
-    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_logs import CloudWatchLogsClient
 
 LogEvent = tuple[int, str, str]
@@ -44,18 +43,11 @@ class LogTail:
 
     def __init__(self, engine: Engine, stack: Deployment) -> None:
         self._logs: CloudWatchLogsClient = engine.client("logs")
-        functions: LambdaClient = engine.client("lambda")
-        names = (
-            stack.connect_function,
-            stack.message_function,
-            stack.disconnect_function,
-            stack.timeout_function,
-            stack.close_function,
-        )
+        configuration_of = engine.client("lambda").get_function_configuration
         self._groups = [
-            functions.get_function_configuration(FunctionName=name)["LoggingConfig"]["LogGroup"]
-            for name in names
-            if name
+            configuration_of(FunctionName=name)["LoggingConfig"]["LogGroup"]
+            for output, name in stack.outputs.items()
+            if output.endswith("Function")
         ]
         self._since_ms = time.time_ns() // 1_000_000
         self._seen = set[LogEvent]()
@@ -95,9 +87,8 @@ def in_order(events: Iterable[LogEvent]) -> list[tuple[int, str]]:
     last_ms = {stream: own_ms for _, stream, own_ms, _ in reversed(timed) if own_ms is not None}
     lines: list[tuple[int, str]] = []
     for stored_ms, stream, own_ms, message in timed:
-        at_ms = last_ms.get(stream, stored_ms) if own_ms is None else own_ms
-        last_ms[stream] = at_ms
-        lines.append((at_ms, message))
+        last_ms[stream] = last_ms.get(stream, stored_ms) if own_ms is None else own_ms
+        lines.append((last_ms[stream], message))
     # By time alone: lines of the same time stay as they were written.
     return sorted(lines, key=lambda line: line[0])
 

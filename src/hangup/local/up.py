@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from hangup.aws.deployment import DeployedStack, stack_outputs
-from hangup.core.connection import DurationMs, EpochMs
+from hangup.aws.runtime import clock
+from hangup.core.connection import DurationMs
 from hangup.core.timing import LOOK_AHEAD_S
 from hangup.errors import BackendError, LocalStackError
 from hangup.local.demo.clients import join_url
@@ -24,9 +25,6 @@ from hangup.local.ministack.aws_client import aws_client
 from hangup.local.ministack.engine import HOST, Engine, answers
 from hangup.sessions.model import Role
 from hangup.sessions.tokens import mint_join_token
-
-if TYPE_CHECKING:
-    from mypy_boto3_secretsmanager import SecretsManagerClient
 
 _LAST_RUN: Final = "last_run.json"
 _PREFERRED_PORT: Final = 4566
@@ -81,12 +79,16 @@ def run_up(  # noqa: PLR0913 - the command's options
             parameters={"IdleTimeoutSeconds": str(idle_timeout_s)},
             template=packaged_template(precise=precise),
         )
-        this_run = _LastRun(port=engine.port, join_secret_arn=stack.join_secret_arn)
+        this_run = _LastRun(port=engine.port, join_secret_arn=stack.outputs["JoinSecretArn"])
         (state_dir / _LAST_RUN).write_text(json.dumps(asdict(this_run)) + "\n")
-        for line in _welcome(
-            engine, stack, idle_timeout_s=idle_timeout_s, program=program, python=python
-        ):
-            say(line)
+        how = " and a queue for what falls due" if precise else ""
+        say(f"Up: idle timeout {idle_timeout_s} s, one sweep a minute{how}. Ctrl-C stops it.")
+        if precise and idle_timeout_s < LOOK_AHEAD_S:
+            say(
+                f"Below {LOOK_AHEAD_S} s closes may be a minute late: no sweep looks ahead in time."
+            )
+        secret = local_join_secret(state_dir)
+        say(_how_to_connect(stack, secret, program=program, python=python))
         log_tail = LogTail(engine, stack)
         while engine.running:
             try:
@@ -106,7 +108,9 @@ def local_join_secret(state_dir: Path) -> str:
     Raise ``LocalStackError`` if none runs.
     """
     with _running(state_dir) as run:
-        return _secret(aws_client("secretsmanager", run.endpoint), run.join_secret_arn)
+        secrets = aws_client("secretsmanager", run.endpoint)
+        secret: str = secrets.get_secret_value(SecretId=run.join_secret_arn)["SecretString"]
+        return secret
 
 
 def local_stack(state_dir: Path) -> DeployedStack:
@@ -155,26 +159,16 @@ def _not_ours(run: _LastRun, why: str) -> LocalStackError:
     )
 
 
-def _secret(secrets: "SecretsManagerClient", arn: str) -> str:
-    return secrets.get_secret_value(SecretId=arn)["SecretString"]
-
-
-def _welcome(
-    engine: Engine, stack: Deployment, *, idle_timeout_s: int, program: str, python: str
-) -> Iterator[str]:
+def _how_to_connect(stack: Deployment, secret: str, *, program: str, python: str) -> str:
     token = mint_join_token(
         session_id=_SESSION,
         role=Role.SPEAKER,
-        secret=_secret(engine.client("secretsmanager"), stack.join_secret_arn),
-        now_ms=EpochMs(time.time_ns() // 1_000_000),
+        secret=secret,
+        now_ms=clock.now_ms(),
         lifetime_ms=DurationMs(_TOKEN_HOURS * 3_600_000),
     )
     url = join_url(stack.web_socket_url, session_id=_SESSION, role=Role.SPEAKER, token=token)
-    how = " and a queue for what falls due" if stack.close_queue_url else ""
-    yield f"Up: idle timeout {idle_timeout_s} s, one sweep a minute{how}. Ctrl-C stops it."
-    if how and idle_timeout_s < LOOK_AHEAD_S:
-        yield f"Below {LOOK_AHEAD_S} s closes may be a minute late: no sweep looks ahead in time."
-    yield f"""
+    return f"""
 WebSocket URL        {stack.web_socket_url}
 Management endpoint  {stack.management_endpoint}
 Join token           {token}

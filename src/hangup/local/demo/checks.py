@@ -1,7 +1,7 @@
 """Whether a demo went as promised: what clients saw, what the tables hold, what metrics say."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -13,80 +13,75 @@ from hangup.core.connection import TimeoutReason
 from hangup.core.report import NAMESPACE
 from hangup.local.demo.clients import Client
 from hangup.local.deploy import Deployment
-from hangup.local.ministack.engine import Engine
-from hangup.local.waiting import comes_true
+from hangup.local.ministack.engine import Engine, comes_true
 from hangup.sessions.model import Role
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
 
-_SETTLE_S: Final = 10.0
-"""Cleanup and metrics follow the close asynchronously: how long a check waits until it holds."""
+Check = tuple[str, bool]
+"""One promise, in words, and whether it was kept."""
+
+IDLE_TIMEOUT_S: Final = 4
+
 _NORMAL_CLOSE: Final = 1000
 _MAX_LATENESS_MS: Final = 4_000
 """For a cold start, of all functions at once."""
 _NOTICE_MEMBERS: Final = {"type", "message", "idleSeconds", "timestamp"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One promise, in words, and whether it was kept."""
-
-    text: str
-    holds: bool
+# Cleanup and metrics follow the close asynchronously: so long a check waits until it holds.
+_settles = partial(comes_true, within_s=10.0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Observation:
-    """Who did what, and what was seen from the clients' side.
+    """The clients by what becomes of them, and what was seen.
 
-    ``silent`` fell silent; ``notified`` were talking in a session that ended; ``talking`` are the
-    rest. ``still_there`` says for each open client whether a last heartbeat was answered.
+    ``silent`` fall silent after a while; ``notified`` talk until their session ends, because its
+    speaker is closed; ``talking`` are the rest. ``answered`` are those whose last heartbeat was
+    acknowledged. ``sweeps`` are the counts of each sweep.
     """
 
-    idle_timeout_s: int
     silent: Sequence[Client]
     notified: Sequence[Client]
     talking: Sequence[Client]
-    still_there: Mapping[str, bool]
-    sweeps: Sequence[Mapping[str, Any]]
+    answered: Collection[Client] = ()
+    sweeps: list[Mapping[str, Any]] = field(default_factory=list)
 
 
 def check_demo(engine: Engine, stack: Deployment, seen: Observation) -> list[Check]:
     """Return every promise of the demo and whether it was kept."""
-    metrics = Metrics(engine)
-    of_metrics = _of_queue if stack.close_queue_url else _of_sweeps
+    has_queue = "CloseQueueUrl" in stack.outputs
     return [
         *_of_clients(seen),
         *_of_tables(engine, stack, seen),
-        *_of_closes(metrics, seen),
-        *of_metrics(metrics, seen),
+        *_of_metrics(Metrics(engine), seen, has_queue=has_queue),
     ]
 
 
 def _of_clients(seen: Observation) -> Iterator[Check]:
-    yield Check(
-        text=f"each of the {len(seen.silent)} silent clients got exactly the notice, and was"
-        " closed",
-        holds=all(_was_timed_out(client, seen.idle_timeout_s) for client in seen.silent),
+    yield (
+        f"each of the {len(seen.silent)} silent clients got exactly the notice, and was closed",
+        all(_was_timed_out(client) for client in seen.silent),
     )
-    yield Check(
-        text=f"each of the {len(seen.notified)} listeners of the ended session was notified, got"
-        " no timeout notice, and was closed",
-        holds=all(_was_notified(client) for client in seen.notified),
+    yield (
+        (
+            f"each of the {len(seen.notified)} listeners of the ended session was notified, got no"
+            " timeout notice, and was closed"
+        ),
+        all(_was_notified(client) for client in seen.notified),
     )
-    yield Check(
-        text=f"each of the {len(seen.talking)} talking clients is still there and answered",
-        holds=all(
-            client.is_open
-            and seen.still_there.get(client.name)
-            and not client.messages("connectionTimeout")
+    yield (
+        f"each of the {len(seen.talking)} talking clients is still there and answered",
+        all(
+            client.is_open and client in seen.answered and not client.messages("connectionTimeout")
             for client in seen.talking
         ),
     )
 
 
-def _was_timed_out(client: Client, idle_timeout_s: int) -> bool:
+def _was_timed_out(client: Client) -> bool:
     notices = client.messages("connectionTimeout")
     if len(notices) != 1 or client.silent_since_ms is None:
         return False
@@ -96,10 +91,10 @@ def _was_timed_out(client: Client, idle_timeout_s: int) -> bool:
         set(notice) == _NOTICE_MEMBERS
         and notice["message"] == "Connection closed due to inactivity"
         and isinstance(idle_s, int)
-        and idle_s >= idle_timeout_s
+        and idle_s >= IDLE_TIMEOUT_S
         and isinstance(at_ms, int)
         # Not before the timeout after the last message, which may have arrived a moment later.
-        and at_ms > client.silent_since_ms + idle_timeout_s * 1000 - 1000 * client.interval_s
+        and at_ms > client.silent_since_ms + IDLE_TIMEOUT_S * 1000 - 1000 * client.interval_s
         and client.received[-1] == notice
         and client.close_code == _NORMAL_CLOSE
     )
@@ -115,13 +110,13 @@ def _was_notified(client: Client) -> bool:
 
 
 def _of_tables(engine: Engine, stack: Deployment, seen: Observation) -> Iterator[Check]:
-    dynamodb = engine.client("dynamodb")
-    connections = DynamoDbConnections(dynamodb, calls, stack.connections_table)
+    dynamodb, tables = engine.client("dynamodb"), stack.outputs
+    connections = DynamoDbConnections(dynamodb, calls, tables["ConnectionsTable"])
     sessions = DynamoDbSessions(
         dynamodb,
         calls,
-        connections_table=stack.connections_table,
-        sessions_table=stack.sessions_table,
+        connections_table=tables["ConnectionsTable"],
+        sessions_table=tables["SessionsTable"],
     )
     remaining = sorted((client.session_id, str(client.role)) for client in seen.talking)
 
@@ -129,18 +124,17 @@ def _of_tables(engine: Engine, stack: Deployment, seen: Observation) -> Iterator
         found = connections.scan_all_connections()
         return sorted((str(c.session_id), str(c.role)) for c in found) == remaining
 
-    yield Check(
-        text=f"the connections table holds those {len(seen.talking)} and nobody else",
-        holds=_settles(only_those_remain),
+    yield (
+        f"the connections table holds those {len(seen.talking)} and nobody else",
+        _settles(only_those_remain),
     )
     everybody = [*seen.silent, *seen.notified, *seen.talking]
     for session_id in sorted({client.session_id for client in everybody}):
         active = (session_id, str(Role.SPEAKER)) in remaining
         listeners = remaining.count((session_id, str(Role.LISTENER)))
-        yield Check(
-            text=f"session {session_id}: {'active' if active else 'ended'},"
-            f" listenerCount {listeners}",
-            holds=_settles(partial(_session_is, sessions, session_id, (active, listeners))),
+        yield (
+            f"session {session_id}: {'active' if active else 'ended'}, listenerCount {listeners}",
+            _settles(partial(_session_is, sessions, session_id, (active, listeners))),
         )
 
 
@@ -149,59 +143,42 @@ def _session_is(sessions: DynamoDbSessions, session_id: str, expected: tuple[boo
     return session is not None and (session.is_active, session.listener_count) == expected
 
 
-def _of_closes(metrics: "Metrics", seen: Observation) -> Iterator[Check]:
-    yield _metric(metrics, len(seen.silent), "ConnectionsClosed")
+def _of_metrics(metrics: "Metrics", seen: Observation, *, has_queue: bool) -> Iterator[Check]:
+    closed = len(seen.silent)
+    yield _total(metrics, closed, "ConnectionsClosed")
     for role in (Role.SPEAKER, Role.LISTENER):
         count = sum(client.role is role for client in seen.silent)
-        dimensions = {"Role": str(role), "Reason": str(TimeoutReason.IDLE_TIMEOUT)}
-        yield _metric(metrics, count, "ConnectionTimeout", dimensions)
-
-
-def _metric(
-    metrics: "Metrics", expected: int, name: str, dimensions: Mapping[str, str] | None = None
-) -> Check:
-    which = ", ".join(f"{key}={value}" for key, value in (dimensions or {}).items())
-    return Check(
-        text=f"metric {name} says {expected}" + (f" for {which}" if which else ""),
-        holds=_settles(lambda: metrics.total(name, **(dimensions or {})) == expected),
+        reason = str(TimeoutReason.IDLE_TIMEOUT)
+        yield _total(metrics, count, "ConnectionTimeout", Role=str(role), Reason=reason)
+    detected = "IdleConnectionsDetected"
+    by_sweeps = {"ClosesScheduled": "queued"} if has_queue else {detected: "idle"}
+    sums = {
+        name: sum(sweep[count] for sweep in seen.sweeps)
+        for name, count in {"ConnectionsChecked": "checked", **by_sweeps}.items()
+    }
+    yield (
+        f"metrics {' and '.join(sums)} add up to the sweeps' own",
+        _settles(lambda: all(metrics.total(name) == expected for name, expected in sums.items())),
     )
+    if has_queue:
+        yield _total(metrics, closed, detected)
+        yield (
+            f"metric CloseLateness has {closed} values",
+            _settles(lambda: metrics.samples("CloseLateness") == closed),
+        )
+        latest_ms = metrics.maximum("CloseLateness")
+        yield (
+            f"the last of them was closed {latest_ms:.0f} ms after its deadline",
+            0 < latest_ms <= _MAX_LATENESS_MS,
+        )
 
 
-def _of_sweeps(metrics: "Metrics", seen: Observation) -> Iterator[Check]:
-    yield _add_up(
-        metrics, seen, {"ConnectionsChecked": "checked", "IdleConnectionsDetected": "idle"}
+def _total(metrics: "Metrics", expected: int, name: str, **dimensions: str) -> Check:
+    which = ", ".join(f"{key}={value}" for key, value in dimensions.items())
+    return (
+        f"metric {name} says {expected}" + (f" for {which}" if which else ""),
+        _settles(lambda: metrics.total(name, **dimensions) == expected),
     )
-
-
-def _of_queue(metrics: "Metrics", seen: Observation) -> Iterator[Check]:
-    closed = len(seen.silent)
-    yield _add_up(metrics, seen, {"ConnectionsChecked": "checked", "ClosesScheduled": "queued"})
-    yield _metric(metrics, closed, "IdleConnectionsDetected")
-    yield Check(
-        text=f"metric CloseLateness has {closed} values",
-        holds=_settles(lambda: metrics.samples("CloseLateness") == closed),
-    )
-    latest_ms = metrics.maximum("CloseLateness")
-    yield Check(
-        text=f"the last of them was closed {latest_ms:.0f} ms after its deadline",
-        holds=0 < latest_ms <= _MAX_LATENESS_MS,
-    )
-
-
-def _add_up(metrics: "Metrics", seen: Observation, counts: Mapping[str, str]) -> Check:
-    return Check(
-        text=f"metrics {' and '.join(counts)} add up to the sweeps' own",
-        holds=_settles(
-            lambda: all(
-                metrics.total(name) == sum(sweep[count] for sweep in seen.sweeps)
-                for name, count in counts.items()
-            )
-        ),
-    )
-
-
-def _settles(condition: Callable[[], bool]) -> bool:
-    return comes_true(condition, within_s=_SETTLE_S)
 
 
 class Metrics:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,6 +11,7 @@ from urllib.parse import urlencode
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from hangup.aws.runtime import clock
 from hangup.core.connection import DurationMs, EpochMs
 from hangup.sessions.model import Role
 from hangup.sessions.tokens import mint_join_token
@@ -61,7 +61,7 @@ class Client:
             session_id=self.session_id,
             role=self.role,
             secret=secret,
-            now_ms=_now_ms(),
+            now_ms=clock.now_ms(),
             lifetime_ms=_TOKEN_LIFETIME_MS,
         )
         url = join_url(web_socket_url, session_id=self.session_id, role=self.role, token=token)
@@ -82,7 +82,7 @@ class Client:
             self._talker.cancel()
             await asyncio.wait({self._talker})
             self._talker = None
-        self.silent_since_ms = _now_ms()
+        self.silent_since_ms = clock.now_ms()
 
     async def say(self, action: str, **members: object) -> None:
         """Send one message."""
@@ -99,8 +99,7 @@ class Client:
         with contextlib.suppress(ConnectionClosed, TimeoutError):
             await self.say("heartbeat")
             await self.wait_for(lambda: len(self.messages("heartbeatAck")) > before)
-            return True
-        return False
+        return len(self.messages("heartbeatAck")) > before
 
     async def wait_for(
         self, condition: Callable[[], bool], *, timeout_s: float = _ANSWER_TIMEOUT_S
@@ -129,11 +128,9 @@ class Client:
 
     async def leave(self) -> None:
         """Close in order, if still open."""
-        if self._talker is not None:
-            await self.fall_silent()
-        if self._socket is not None:
+        await self.fall_silent()
+        if self._socket is not None and self._reader is not None:
             await self._socket.close()
-        if self._reader is not None:
             await self._reader
 
     async def _read(self, socket: ClientConnection) -> None:
@@ -155,7 +152,3 @@ class Client:
             while True:
                 await self.say(self.action)
                 await asyncio.sleep(self.interval_s)
-
-
-def _now_ms() -> EpochMs:
-    return EpochMs(time.time_ns() // 1_000_000)

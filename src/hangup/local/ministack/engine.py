@@ -11,19 +11,20 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
 from hangup.errors import LocalStackError
 from hangup.local.ministack.aws_client import ROOT, Credentials, aws_client
-from hangup.local.waiting import comes_true
 
 HOST: Final = "127.0.0.1"
 MAX_START_S: Final = 30.0
 MAX_STOP_S: Final = 15.0
 """More than the process allows itself (``process.MAX_STOP_S``), so it ends by itself."""
 MAX_LOCK_WAIT_S: Final = 6.0
+POLL_S: Final = 0.05
 LOG_LINES: Final = 12
 """Lines of the engine's log in an error."""
 
@@ -240,6 +241,16 @@ def _spawn(
 def _has_ended(pid: int) -> bool:
     """Return whether our child has ended, without collecting it."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def comes_true(condition: Callable[[], object], *, within_s: float) -> bool:
+    """Return True once the condition holds, False if it does not within ``within_s`` seconds."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
 
 
 def answers(port: int, *, within_s: float = 2.0) -> bool:
