@@ -5,6 +5,7 @@ Each command has a module of its own in this folder. To add one, write the modul
 """
 
 import argparse
+import importlib.util
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -12,7 +13,7 @@ from typing import Final
 from hangup import __version__
 from hangup.cli import check, demo, plan, redrive, token, up
 from hangup.cli.output import interrupt, say_aside
-from hangup.errors import BackendError, HangupError
+from hangup.errors import BackendError, HangupError, LocalStackError
 
 _DESCRIPTION: Final = "Close idle Amazon API Gateway WebSocket connections."
 _EPILOG: Final = "`hangup COMMAND --help` explains a command and its options."
@@ -54,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, interrupt)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
+        if options.local and importlib.util.find_spec("ministack") is None:
+            raise LocalStackError("this needs the local stack: pip install 'hangup[local]'")
         return run(options)
     except HangupError as error:
         say_aside(_in_words(error))
@@ -64,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hangup", description=_DESCRIPTION, epilog=_EPILOG)
+    # Commands that need the extra "local" say so here, with or without an option of that name.
+    parser.set_defaults(local=False)
     parser.add_argument("--version", action="version", version=f"hangup {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (about, add_to) in _COMMANDS.items():

@@ -3,7 +3,7 @@
 import argparse
 from typing import Final
 
-from hangup.cli.options import add_precise, require_local_parts
+from hangup.cli.options import add_precise
 from hangup.cli.output import say
 
 _DESCRIPTION: Final = """\
@@ -19,11 +19,10 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     """Describe the command to its parser."""
     parser.description = _DESCRIPTION
     add_precise(parser)
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_run, local=True)
 
 
 def _run(options: argparse.Namespace) -> int:
-    require_local_parts()
     from hangup.local.demo.demo import run_demo  # noqa: PLC0415 - its parts are an extra
 
     return 0 if run_demo(say, precise=options.precise) else 1

@@ -1,14 +1,12 @@
 """The options that several commands have, and what they lead to."""
 
 import argparse
-import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from hangup.aws.deployment import DeployedStack, deployed_join_secret, deployed_stack
 from hangup.core.bounds import WholeNumber
-from hangup.errors import LocalStackError
 
 STATE_DIR: Final = Path(".hangup")
 """Where `hangup up` keeps its state, below the current folder."""
@@ -66,7 +64,6 @@ def stack_of(options: argparse.Namespace) -> DeployedStack:
     """
     if not options.local:
         return deployed_stack(options.stack)
-    require_local_parts()
     from hangup.local.up import local_stack  # noqa: PLC0415 - its parts are an extra
 
     return local_stack(STATE_DIR)
@@ -76,13 +73,6 @@ def join_secret_of(options: argparse.Namespace) -> str:
     """Return the join secret of the stack that the options name; raise as ``stack_of`` does."""
     if not options.local:
         return deployed_join_secret(options.stack)
-    require_local_parts()
     from hangup.local.up import local_join_secret  # noqa: PLC0415 - its parts are an extra
 
     return local_join_secret(STATE_DIR)
-
-
-def require_local_parts() -> None:
-    """Raise ``LocalStackError`` unless the extra ``local`` is installed."""
-    if importlib.util.find_spec("ministack") is None:
-        raise LocalStackError("this needs the local stack: pip install 'hangup[local]'")

@@ -1,12 +1,12 @@
 """``hangup token``."""
 
 import argparse
-import time
 from typing import Final
 
+from hangup.aws.runtime import clock
 from hangup.cli.options import add_stack, join_secret_of, whole_number
 from hangup.cli.output import say
-from hangup.core.connection import DurationMs, EpochMs
+from hangup.core.connection import DurationMs
 from hangup.sessions.model import Role
 from hangup.sessions.requests import parse_join
 from hangup.sessions.tokens import mint_join_token
@@ -49,7 +49,7 @@ def _run(options: argparse.Namespace) -> int:
         session_id=options.session,
         role=Role(options.role),
         secret=join_secret_of(options),
-        now_ms=EpochMs(time.time_ns() // 1_000_000),
+        now_ms=clock.now_ms(),
         lifetime_ms=DurationMs(options.expires_in * 1000),
     )
     say(token)

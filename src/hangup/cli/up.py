@@ -3,7 +3,7 @@
 import argparse
 from typing import Final
 
-from hangup.cli.options import STATE_DIR, add_precise, require_local_parts, whole_number
+from hangup.cli.options import STATE_DIR, add_precise, whole_number
 from hangup.cli.output import say
 from hangup.cli.shell import python_as_typed, this_program
 from hangup.core.limits import MAX_CONNECTION_S
@@ -37,11 +37,10 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         help="close connections that have been silent for longer (default: 120)",
     )
     add_precise(parser)
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_run, local=True)
 
 
 def _run(options: argparse.Namespace) -> int:
-    require_local_parts()
     from hangup.local.up import run_up  # noqa: PLC0415 - its parts are an extra
 
     try:
