@@ -15,9 +15,6 @@ from hangup.cli import check, demo, plan, redrive, token, up
 from hangup.cli.output import interrupt, say_aside
 from hangup.errors import BackendError, HangupError, LocalStackError
 
-_DESCRIPTION: Final = "Close idle Amazon API Gateway WebSocket connections."
-_EPILOG: Final = "`hangup COMMAND --help` explains a command and its options."
-
 _COMMANDS: Final[Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]] = {
     "demo": ("run the stack on this machine, watch it close idle clients, check it", demo.add_to),
     "up": ("run the stack on this machine until Ctrl-C", up.add_to),
@@ -49,8 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, unknown = _parser().parse_known_args(arguments)
     if unknown:
         # Not the parser of all commands: it would print their usage instead of this one's.
-        parser: argparse.ArgumentParser = options.parser
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     # So that `kill` stops the stack in order, as Ctrl-C does.
     signal.signal(signal.SIGTERM, interrupt)
     run: Callable[[argparse.Namespace], int] = options.run
@@ -59,14 +55,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise LocalStackError("this needs the local stack: pip install 'hangup[local]'")
         return run(options)
     except HangupError as error:
-        say_aside(_in_words(error))
+        missing = _NOT_SET_UP.get(error.code) if isinstance(error, BackendError) else None
+        instead = "or add --local for the stack that `hangup up` runs"
+        say_aside(f"{missing}; {instead}" if missing else str(error))
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="hangup", description=_DESCRIPTION, epilog=_EPILOG)
+    parser = argparse.ArgumentParser(
+        prog="hangup",
+        description="Close idle Amazon API Gateway WebSocket connections.",
+        epilog="`hangup COMMAND --help` explains a command and its options.",
+    )
     # Commands that need the extra "local" say so here, with or without an option of that name.
     parser.set_defaults(local=False)
     parser.add_argument("--version", action="version", version=f"hangup {__version__}")
@@ -78,10 +80,3 @@ def _parser() -> argparse.ArgumentParser:
         add_to(command)
         command.set_defaults(parser=command)
     return parser
-
-
-def _in_words(error: HangupError) -> str:
-    missing = _NOT_SET_UP.get(error.code) if isinstance(error, BackendError) else None
-    return (
-        f"{missing}; or add --local for the stack that `hangup up` runs" if missing else f"{error}"
-    )

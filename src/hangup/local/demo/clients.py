@@ -16,7 +16,6 @@ from hangup.core.connection import DurationMs, EpochMs
 from hangup.sessions.model import Role
 from hangup.sessions.tokens import mint_join_token
 
-_TOKEN_LIFETIME_MS: Final = DurationMs(3_600_000)
 _OPEN_TIMEOUT_S: Final = 20
 _ANSWER_TIMEOUT_S: Final = 15
 _ABNORMAL_CLOSE: Final = 1006
@@ -62,7 +61,7 @@ class Client:
             role=self.role,
             secret=secret,
             now_ms=clock.now_ms(),
-            lifetime_ms=_TOKEN_LIFETIME_MS,
+            lifetime_ms=DurationMs(3_600_000),
         )
         url = join_url(web_socket_url, session_id=self.session_id, role=self.role, token=token)
         # No protocol pings: API Gateway answers none, and they do not count as activity.
@@ -118,13 +117,6 @@ class Client:
     def messages(self, kind: str) -> list[Mapping[str, object]]:
         """Return the messages of one ``type`` received so far."""
         return [message for message in self.received if message.get("type") == kind]
-
-    def vanish(self) -> None:
-        """Drop the connection without a close frame, as a phone does that loses its network."""
-        if self._talker is not None:
-            self._talker.cancel()
-        if self._socket is not None:
-            self._socket.transport.abort()
 
     async def leave(self) -> None:
         """Close in order, if still open."""

@@ -81,7 +81,14 @@ class Engine(contextlib.AbstractContextManager["Engine"]):
                     ) from error
             engine = cls(process, port=bound_port, run_dir=run_dir, log_file=log)
             undo.callback(engine.stop)
-            engine._wait_until_ready()
+            answered = comes_true(
+                lambda: not engine.running or answers(bound_port), within_s=MAX_START_S
+            )
+            if not (answered and engine.running):
+                what = f"answer within {MAX_START_S:.0f} s" if engine.running else "start"
+                raise LocalStackError(
+                    f"The local stack did not {what}. Its log:\n{engine.log_tail()}"
+                )
             undo.pop_all()
         return engine
 
@@ -123,15 +130,6 @@ class Engine(contextlib.AbstractContextManager["Engine"]):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         shutil.rmtree(self._run_dir, ignore_errors=True)
-
-    def _wait_until_ready(self) -> None:
-        if not comes_true(lambda: not self.running or answers(self.port), within_s=MAX_START_S):
-            what = f"answer within {MAX_START_S:.0f} s"
-        elif not self.running:
-            what = "start"
-        else:
-            return
-        raise LocalStackError(f"The local stack did not {what}. Its log:\n{self.log_tail()}")
 
 
 def _listener(port: int) -> socket.socket:

@@ -21,8 +21,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 _LEFT_OUT: Final = frozenset({"AWS::ApiGatewayV2::RouteResponse", "AWS::SQS::QueuePolicy"})
-_POLICY: Final = "AWS::IAM::Policy"
-_FUNCTION: Final = "AWS::Lambda::Function"
 _WHOLE_SECONDS: Final = "^[1-9][0-9]{0,3}$"
 _SECRET: Final = "AWS::SecretsManager::Secret"  # noqa: S105 - a type, no secret
 
@@ -43,7 +41,7 @@ def prepared(template: Mapping[str, Any]) -> dict[str, Any]:
         still = [k for k in ([wanted] if isinstance(wanted, str) else wanted) if k not in gone]
         if still:
             resource["DependsOn"] = still
-        if resource["Type"] == _POLICY:
+        if resource["Type"] == "AWS::IAM::Policy":
             for statement in resource["Properties"]["PolicyDocument"]["Statement"]:
                 if statement["Action"] == "sqs:SendMessage":
                     statement["Action"] = ["sqs:SendMessage", "sqs:SendMessageBatch"]
@@ -58,6 +56,6 @@ def reserved_concurrency(template: Mapping[str, Any]) -> dict[str, int]:
     return {
         logical_id: int(resource["Properties"]["ReservedConcurrentExecutions"])
         for logical_id, resource in template["Resources"].items()
-        if resource["Type"] == _FUNCTION
+        if resource["Type"] == "AWS::Lambda::Function"
         and "ReservedConcurrentExecutions" in resource["Properties"]
     }

@@ -61,9 +61,10 @@ def next_state(
     """
     breaches, statistic = _COMPARISONS[alarm["ComparisonOperator"]], _STATISTICS[alarm["Statistic"]]
     missing = alarm.get("TreatMissingData")
+    aged = [(p, max(0.0, (now - p["Timestamp"]).total_seconds())) for p in points]
     breaching: list[bool] = []
     for period in range(alarm["EvaluationPeriods"]):
-        within = [p for p in points if _age_s(p, now) // alarm["Period"] == period]
+        within = [p for p, age_s in aged if age_s // alarm["Period"] == period]
         if within:
             breaching.append(breaches(statistic(within), alarm["Threshold"]))
         elif missing in ("breaching", "notBreaching"):
@@ -73,10 +74,6 @@ def next_state(
     needed = alarm.get("DatapointsToAlarm") or alarm["EvaluationPeriods"]
     # With "missing" and "ignore" the periods that have data decide alone, as on CloudWatch.
     return "ALARM" if sum(breaching) >= min(needed, len(breaching)) else "OK"
-
-
-def _age_s(point: "DatapointTypeDef", now: datetime) -> float:
-    return max(0.0, (now - point["Timestamp"]).total_seconds())
 
 
 def _evaluate(cloudwatch: "CloudWatchClient", alarm: "MetricAlarmTypeDef") -> None:

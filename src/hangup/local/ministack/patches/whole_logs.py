@@ -32,7 +32,6 @@ _END: Final = f"-- end of the output {uuid.uuid4().hex} --"
 _CALL: Final = "result = handler_fn(event, context)"
 """Where MiniStack's worker calls the function, before it writes any answer."""
 
-_MARKED_CALL: Final = "result = _hangup_marked(handler_fn, event, context)"
 _MARKING: Final = f"""
 def _hangup_marked(handler, event, context):
     import contextlib, os, sys
@@ -51,7 +50,7 @@ def install() -> None:
     """Let workers mark the end of an invocation's output, and read up to the mark."""
     script: str = lambda_runtime._PYTHON_WORKER_SCRIPT  # noqa: SLF001
     lambda_runtime._PYTHON_WORKER_SCRIPT = _MARKING + script.replace(  # noqa: SLF001
-        _CALL, _MARKED_CALL
+        _CALL, "result = _hangup_marked(handler_fn, event, context)"
     )
     worker = lambda_runtime.Worker
     # After an answer, and after a time-out, when the output ends with that of the process.
