@@ -17,7 +17,7 @@ from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.timing import LOOK_AHEAD_S
 
 _KEY = [(DEFAULT_SCHEMA.connection_id, "HASH", "S")]
-"""The table's key: name, part, type. There is no sort key."""
+"""The table's key: name, part (HASH, RANGE), type (S, N, B). There is no sort key."""
 
 
 def as_text(seconds: float | str) -> str:
@@ -90,29 +90,24 @@ def check_table(name: str, value: object) -> None:
     The key of an imported table is unknown here. If it is wrong, the first sweep fails and says so.
     """
     check_construct(name, value, "aws_dynamodb.ITable", "table_name", "table_arn")
-    key = _key_of(value)
-    if key is not None and key != _KEY:
+    resource = value.node.default_child if isinstance(value, cdk.Resource) else None
+    if not isinstance(resource, dynamodb.CfnTable | dynamodb.CfnGlobalTable):
+        return
+    resolve = cdk.Stack.of(resource).resolve
+    types = {
+        one["attributeName"]: one["attributeType"]
+        for one in resolve(resource.attribute_definitions)
+    }
+    key = [
+        (one["attributeName"], one["keyType"], types[one["attributeName"]])
+        for one in resolve(resource.key_schema)
+    ]
+    if key != _KEY:
         given = ", ".join(f"{attribute} ({part}, {kind})" for attribute, part, kind in key)
         raise ValueError(
             f"{name} must have the partition key {DEFAULT_SCHEMA.connection_id} (string)"
             f" and no sort key, not {given}."
         )
-
-
-def _key_of(table: object) -> list[tuple[str, str, str]] | None:
-    """Return name, part (HASH, RANGE) and type (S, N, B) of each attribute of a table's key."""
-    resource = table.node.default_child if isinstance(table, cdk.Resource) else None
-    if not isinstance(resource, dynamodb.CfnTable | dynamodb.CfnGlobalTable):
-        return None
-    stack = cdk.Stack.of(resource)
-    types = {
-        one["attributeName"]: one["attributeType"]
-        for one in stack.resolve(resource.attribute_definitions)
-    }
-    return [
-        (one["attributeName"], one["keyType"], types[one["attributeName"]])
-        for one in stack.resolve(resource.key_schema)
-    ]
 
 
 def _shown(value: object) -> str:

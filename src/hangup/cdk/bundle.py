@@ -14,7 +14,6 @@ fixed time and mode. Between machines the compressed bytes may differ with zlib'
 bytecode with Python's patch release, so ``content_hash`` names what is inside.
 """
 
-import ast
 import hashlib
 import os
 import shlex
@@ -26,6 +25,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from modulefinder import ModuleFinder
 from pathlib import Path
 
 from hangup.errors import BuildError
@@ -237,41 +237,17 @@ def _is_kept(path: str) -> bool:
 
 
 def _handler_modules() -> dict[str, Path]:
-    """Return the package's modules that the handlers import, directly or not."""
-    handlers = [f"hangup.handlers.{file.stem}" for file in (_PACKAGE / "handlers").glob("*.py")]
-    found: dict[str, Path] = {}
+    """Return the package's modules that the handlers import, directly or not, by path."""
+    source = _PACKAGE.parent
+    # Beside an installed package are its dependencies, which the lock pins for the zip.
+    others = [file.name.partition(".")[0] for file in source.iterdir() if file != _PACKAGE]
+    finder = ModuleFinder([str(source)], excludes=others)
     # The decorator too: a user's own functions may be built on this zip.
-    waiting = [*handlers]
-    while waiting:
-        name = waiting.pop()
-        file = _module_file(name)
-        if file is None or name in found:
-            continue
-        found[name] = file
-        waiting += _imported_names(file)
-        # Importing a module imports the packages around it first.
-        waiting.append(name.rpartition(".")[0])
-    return {file.relative_to(_PACKAGE.parent).as_posix(): file for file in found.values()}
-
-
-def _module_file(name: str) -> Path | None:
-    """Return the file of a module of this package; None if ``name`` is not one."""
-    if name.partition(".")[0] != _PACKAGE.name:
-        return None
-    path = _PACKAGE.parent.joinpath(*name.split("."))
-    candidates = (path / "__init__.py", path.with_suffix(".py"))
-    return next((file for file in candidates if file.is_file()), None)
-
-
-def _imported_names(file: Path) -> Iterator[str]:
-    """Yield what may be the name of a module in each import statement of ``file``."""
-    for node in ast.walk(ast.parse(file.read_bytes())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            # ``from package import name``: the name may be a module or something inside one.
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    for file in (_PACKAGE / "handlers").glob("*.py"):
+        finder.import_hook(f"hangup.handlers.{file.stem}")
+    # None for the modules that are built into Python.
+    files = (vars(module)["__file__"] for module in finder.modules.values())
+    return {Path(file).relative_to(source).as_posix(): Path(file) for file in files if file}
 
 
 def _write_zip(target: Path, folder: Path) -> None:

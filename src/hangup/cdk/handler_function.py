@@ -11,6 +11,8 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from hangup.cdk.alarms import MINUTE, alarm_above
+
 
 def allow(actions: list[str], resource_arn: str) -> iam.PolicyStatement:
     """Return a grant of ``actions`` on one resource."""
@@ -85,7 +87,6 @@ class HandlerFunction(Construct):
         if failed_events is not None:
             # Lambda delivers the event as the function's own role.
             role.add_to_policy(allow(["sqs:SendMessage"], failed_events.queue_arn))
-        discards_old_events = asynchronous_event_age_s is not None
         self.function = lambda_.Function(
             self,
             "Function",
@@ -100,24 +101,17 @@ class HandlerFunction(Construct):
             environment=environment,
             role=role,
             log_group=log_group,
-            retry_attempts=0 if discards_old_events else None,
+            retry_attempts=None if asynchronous_event_age_s is None else 0,
             max_event_age=(
-                cdk.Duration.seconds(asynchronous_event_age_s)
-                if asynchronous_event_age_s is not None
-                else None
+                None
+                if asynchronous_event_age_s is None
+                else cdk.Duration.seconds(asynchronous_event_age_s)
             ),
             on_failure=None if failed_events is None else _QueueDestination(failed_events),
         )
-        self.failure_alarm = cloudwatch.Alarm(
+        self.failure_alarm = alarm_above(
             self,
             "Fails",
-            alarm_description=f"{handler} failed. Its log group says why.",
-            metric=self.function.metric_errors(
-                statistic=cloudwatch.Stats.SUM, period=cdk.Duration.minutes(1)
-            ),
-            threshold=0,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-            evaluation_periods=1,
-            # Without an invocation there is no data, and that is no failure.
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            self.function.metric_errors(statistic=cloudwatch.Stats.SUM, period=MINUTE),
+            description=f"{handler} failed. Its log group says why.",
         )

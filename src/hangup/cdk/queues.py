@@ -1,7 +1,6 @@
-"""The queues of this project, and the alarm on a queue whose messages wait for somebody."""
+"""The queues of this project."""
 
 import aws_cdk as cdk
-from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
@@ -27,24 +26,4 @@ def closed_queue(
         encryption=sqs.QueueEncryption.SQS_MANAGED,
         enforce_ssl=True,
         removal_policy=cdk.RemovalPolicy.DESTROY,
-    )
-
-
-def waiting_alarm(
-    scope: Construct, construct_id: str, queue: sqs.IQueue, *, description: str
-) -> cloudwatch.Alarm:
-    """Return an alarm that rings while anything waits in the queue."""
-    return cloudwatch.Alarm(
-        scope,
-        construct_id,
-        alarm_description=description,
-        metric=queue.metric_approximate_number_of_messages_visible(
-            statistic=cloudwatch.Stats.MAXIMUM, period=cdk.Duration.minutes(1)
-        ),
-        threshold=0,
-        comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-        evaluation_periods=1,
-        # SQS reports nothing about a queue that nobody has used for six hours. Its messages are
-        # still there, so the alarm keeps its state.
-        treat_missing_data=cloudwatch.TreatMissingData.IGNORE,
     )

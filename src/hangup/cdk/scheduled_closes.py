@@ -11,17 +11,16 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from hangup.cdk.alarms import MINUTE, alarm_above, waiting_alarm
 from hangup.cdk.handler_function import HandlerFunction, allow
-from hangup.cdk.queues import KEPT_LONGEST, closed_queue, waiting_alarm
+from hangup.cdk.queues import KEPT_LONGEST, closed_queue
 from hangup.core.limits import MAX_QUEUE_BATCH
 from hangup.core.pacing import close_functions
-
-_TIMEOUT_S: Final = 60
-"""No longer than a claim holds (``handlers.closing.CLAIM_MS``)."""
+from hangup.core.timing import FUNCTION_TIMEOUT_S
 
 # Lambda developer guide, "Creating and configuring an Amazon SQS event source mapping": hidden for
 # six times the function's timeout, and at least five receives before a message is given up.
-_HIDDEN_S: Final = 6 * _TIMEOUT_S
+_HIDDEN_S: Final = 6 * FUNCTION_TIMEOUT_S
 _RECEIVES: Final = 5
 
 _BEHIND_S: Final = 300
@@ -90,7 +89,7 @@ class ScheduledCloses(Construct):
                     self.queue.queue_arn,
                 ),
             ],
-            timeout_s=_TIMEOUT_S,
+            timeout_s=FUNCTION_TIMEOUT_S,
             log_retention=log_retention,
         )
         self.function = handler.function
@@ -105,36 +104,32 @@ class ScheduledCloses(Construct):
             # Not reserved concurrency: then Lambda throttles, and each throttled receive counts.
             max_concurrency=functions,
         )
-        self.alarms = (handler.failure_alarm, self._failed(), self._behind())
-
-    def _failed(self) -> cloudwatch.Alarm:
-        return waiting_alarm(
-            self,
-            "ClosesFailed",
-            self.failed_closes,
-            description=(
-                "Critical: scheduled closes failed in all receives and wait in the queue of failed"
-                " closes. Read the close function's log, fix the cause, then purge that queue. No"
-                " replay is needed: the sweeps find the idle connections again."
+        self.alarms = (
+            handler.failure_alarm,
+            waiting_alarm(
+                self,
+                "ClosesFailed",
+                self.failed_closes,
+                description=(
+                    "Critical: scheduled closes failed in all receives and wait in the queue of"
+                    " failed closes. Read the close function's log, fix the cause, then purge that"
+                    " queue. No replay is needed: the sweeps find the idle connections again."
+                ),
             ),
-        )
-
-    def _behind(self) -> cloudwatch.Alarm:
-        return cloudwatch.Alarm(
-            self,
-            "ClosesBehind",
-            alarm_description=(
-                f"Critical: a scheduled close has waited in the queue for more than {_BEHIND_S}"
-                " seconds. Either the close function gets no messages (check its event source"
-                " mapping, and whether the account is throttled), or more closes are scheduled than"
-                " closes_per_second allows."
+            alarm_above(
+                self,
+                "ClosesBehind",
+                # An empty queue has no oldest message, and so no data.
+                self.queue.metric_approximate_age_of_oldest_message(
+                    statistic=cloudwatch.Stats.MAXIMUM, period=MINUTE
+                ),
+                bound=_BEHIND_S,
+                minutes=_BEHIND_MINUTES,
+                description=(
+                    f"Critical: a scheduled close has waited in the queue for more than {_BEHIND_S}"
+                    " seconds. Either the close function gets no messages (check its event source"
+                    " mapping, and whether the account is throttled), or more closes are scheduled"
+                    " than closes_per_second allows."
+                ),
             ),
-            metric=self.queue.metric_approximate_age_of_oldest_message(
-                statistic=cloudwatch.Stats.MAXIMUM, period=cdk.Duration.minutes(1)
-            ),
-            threshold=_BEHIND_S,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-            evaluation_periods=_BEHIND_MINUTES,
-            # An empty queue has no oldest message.
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )

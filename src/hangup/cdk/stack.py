@@ -16,11 +16,12 @@ from constructs import Construct
 
 from hangup.aws.schema import DEFAULT_SCHEMA
 from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, LISTENERS_INDEX
+from hangup.cdk.alarms import waiting_alarm
 from hangup.cdk.code import lambda_code
 from hangup.cdk.handler_function import HandlerFunction, allow
 from hangup.cdk.idle_connection_timeout import IdleConnectionTimeout
 from hangup.cdk.management_api import manage_connections, stage_endpoint
-from hangup.cdk.queues import KEPT_LONGEST, closed_queue, waiting_alarm
+from hangup.cdk.queues import KEPT_LONGEST, closed_queue
 from hangup.config import (
     ACTIVITY_RESOLUTION_SECONDS,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
@@ -28,7 +29,7 @@ from hangup.config import (
     LOG_LEVELS,
 )
 from hangup.core.limits import MAX_CONNECTION_S
-from hangup.core.timing import LOOK_AHEAD_S
+from hangup.core.timing import FUNCTION_TIMEOUT_S, LOOK_AHEAD_S
 
 _STAGE = "prod"
 _RECORD = DEFAULT_SCHEMA
@@ -137,16 +138,34 @@ class HangupStack(cdk.Stack):
         self._management_endpoint = self._endpoint(emulator)
 
         self._failed_cleanups = closed_queue(self, "FailedCleanups", retention=KEPT_LONGEST)
-        self._failed_cleanups_alarm().add_alarm_action(*alarm_actions)
-        connect = self._connect_handler()
-        message = self._message_handler()
-        disconnect = self._disconnect_handler()
-        self._route("$connect", connect)
-        self._route("heartbeat", message, return_response=True)
-        self._route("$default", message, return_response=True)
-        self._route("$disconnect", disconnect)
-        for handler in (connect, message, disconnect):
-            handler.failure_alarm.add_alarm_action(*alarm_actions)
+        cleanups_failed = waiting_alarm(
+            self,
+            "CleanupsFailed",
+            self._failed_cleanups,
+            description=(
+                "Critical: cleanups failed in all retries and wait in the queue of the output"
+                " FailedCleanupsQueueUrl. Read the disconnect function's log, fix the cause, then"
+                " run: hangup redrive"
+            ),
+        )
+        connect, message, disconnect = self._handlers()
+        for route_key, handler, answers in (
+            ("$connect", connect, False),
+            ("heartbeat", message, True),
+            ("$default", message, True),
+            ("$disconnect", disconnect, False),
+        ):
+            name = f"{route_key.strip('$').title()}Integration"
+            self._api.add_route(
+                route_key,
+                integration=WebSocketLambdaIntegration(name, handler.function),
+                return_response=answers,
+            )
+        for alarm in (
+            cleanups_failed,
+            *(one.failure_alarm for one in (connect, message, disconnect)),
+        ):
+            alarm.add_alarm_action(*alarm_actions)
 
         timeout = IdleConnectionTimeout(
             self,
@@ -166,30 +185,28 @@ class HangupStack(cdk.Stack):
             alarm_actions=alarm_actions,
             log_retention=log_retention,
         )
-        self._outputs(
-            {
-                "WebSocketUrl": self._stage.url,
-                "ManagementEndpoint": self._management_endpoint,
-                "ApiId": self._api.api_id,
-                "ConnectionsTable": self._connections.table_name,
-                "SessionsTable": self._sessions.table_name,
-                "JoinSecretArn": self._join_secret_arn,
-                "ConnectFunction": connect.function.function_name,
-                "MessageFunction": message.function.function_name,
-                "DisconnectFunction": disconnect.function.function_name,
-                "TimeoutFunction": timeout.function.function_name,
-                "SweepRule": timeout.rule.rule_name,
-                "FailedCleanupsQueueUrl": self._failed_cleanups.queue_url,
-            }
-        )
+        outputs = {
+            "WebSocketUrl": self._stage.url,
+            "ManagementEndpoint": self._management_endpoint,
+            "ApiId": self._api.api_id,
+            "ConnectionsTable": self._connections.table_name,
+            "SessionsTable": self._sessions.table_name,
+            "JoinSecretArn": self._join_secret_arn,
+            "ConnectFunction": connect.function.function_name,
+            "MessageFunction": message.function.function_name,
+            "DisconnectFunction": disconnect.function.function_name,
+            "TimeoutFunction": timeout.function.function_name,
+            "SweepRule": timeout.rule.rule_name,
+            "FailedCleanupsQueueUrl": self._failed_cleanups.queue_url,
+        }
         if timeout.scheduled_closes is not None:
-            self._outputs(
-                {
-                    "CloseFunction": timeout.scheduled_closes.function.function_name,
-                    "CloseQueueUrl": timeout.scheduled_closes.queue.queue_url,
-                    "FailedClosesQueueUrl": timeout.scheduled_closes.failed_closes.queue_url,
-                }
-            )
+            outputs |= {
+                "CloseFunction": timeout.scheduled_closes.function.function_name,
+                "CloseQueueUrl": timeout.scheduled_closes.queue.queue_url,
+                "FailedClosesQueueUrl": timeout.scheduled_closes.failed_closes.queue_url,
+            }
+        for output, value in outputs.items():
+            cdk.CfnOutput(self, output, value=value)
 
     def _seconds(
         self, name: str, description: str, *, default: int, at_least: int, pattern: str
@@ -259,8 +276,9 @@ class HangupStack(cdk.Stack):
             stage_endpoint(self._api, self._stage),
         ).to_string()
 
-    def _connect_handler(self) -> HandlerFunction:
-        return self._handler(
+    def _handlers(self) -> tuple[HandlerFunction, HandlerFunction, HandlerFunction]:
+        """Return the functions behind the routes: connect, message and disconnect."""
+        connect = self._handler(
             "ConnectHandler",
             "connect_handler",
             "Let a client join a session, and record its connection",
@@ -276,9 +294,7 @@ class HangupStack(cdk.Stack):
                 allow(["secretsmanager:GetSecretValue"], self._join_secret_arn),
             ],
         )
-
-    def _message_handler(self) -> HandlerFunction:
-        return self._handler(
+        message = self._handler(
             "MessageHandler",
             "message_handler",
             "Record a client's activity, and answer its message",
@@ -293,15 +309,13 @@ class HangupStack(cdk.Stack):
                 manage_connections(self._api, self._stage, ["DELETE"]),
             ],
         )
-
-    def _disconnect_handler(self) -> HandlerFunction:
-        return self._handler(
+        disconnect = self._handler(
             "DisconnectHandler",
             "disconnect_handler",
             "Clean up after a connection, once, whoever asks",
             # More than a route's timeout: the end of a session closes each of its listeners, and
             # nobody waits for the answer.
-            timeout_s=60,
+            timeout_s=FUNCTION_TIMEOUT_S,
             environment={
                 "CONNECTIONS_TABLE": self._connections.table_name,
                 "SESSIONS_TABLE": self._sessions.table_name,
@@ -315,18 +329,7 @@ class HangupStack(cdk.Stack):
             ],
             failed_events=self._failed_cleanups,
         )
-
-    def _failed_cleanups_alarm(self) -> cloudwatch.Alarm:
-        return waiting_alarm(
-            self,
-            "CleanupsFailed",
-            self._failed_cleanups,
-            description=(
-                "Critical: cleanups failed in all retries and wait in the queue of the output"
-                " FailedCleanupsQueueUrl. Read the disconnect function's log, fix the cause, then"
-                " run: hangup redrive"
-            ),
-        )
+        return connect, message, disconnect
 
     def _handler(  # noqa: PLR0913 - keywords for what differs between the handlers
         self,
@@ -352,21 +355,6 @@ class HangupStack(cdk.Stack):
             log_retention=self._log_retention,
             failed_events=failed_events,
         )
-
-    def _route(
-        self, route_key: str, handler: HandlerFunction, *, return_response: bool = False
-    ) -> None:
-        self._api.add_route(
-            route_key,
-            integration=WebSocketLambdaIntegration(
-                f"{route_key.strip('$').title()}Integration", handler.function
-            ),
-            return_response=return_response,
-        )
-
-    def _outputs(self, values: Mapping[str, str]) -> None:
-        for name, value in values.items():
-            cdk.CfnOutput(self, name, value=value)
 
 
 def _string(name: str) -> dynamodb.Attribute:
