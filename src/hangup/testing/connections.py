@@ -82,15 +82,15 @@ class InMemoryConnections:
         if record is None or connection.last_seen_ms is None:
             return False
         now = record.connection
-        if (now.last_activity_ms is None) != (connection.last_activity_ms is None):
-            return False
-        if RecordedTime.LAST_ACTIVITY in now.malformed:
-            return False
-        if now.last_seen_ms is None or now.last_seen_ms > connection.last_seen_ms:
-            return False
+        active_since = (
+            now.last_seen_ms is None
+            or now.last_seen_ms > connection.last_seen_ms
+            or (now.last_activity_ms is None) != (connection.last_activity_ms is None)
+            or RecordedTime.LAST_ACTIVITY in now.malformed
+        )
         noticed_since = now.is_noticed and not connection.is_noticed
         claimed = record.claim_expires_ms is not None and record.claim_expires_ms > now_ms
-        if noticed_since or claimed:
+        if active_since or noticed_since or claimed:
             return False
         record.claim_expires_ms = claim_expires_ms
         return True
@@ -108,9 +108,7 @@ class InMemoryConnections:
     def start_clock(self, connection_id: str, *, now_ms: EpochMs) -> bool:
         """Start the clock of a record without times."""
         record = self.records.get(connection_id)
-        if record is None or record.connection.malformed:
-            return False
-        if record.connection.last_seen_ms is not None:
+        if record is None or record.connection.malformed or record.connection.last_seen_ms:
             return False
         record.connection = replace(record.connection, last_activity_ms=now_ms)
         return True
@@ -124,8 +122,8 @@ class InMemoryConnections:
         if record is None:
             return ActivityOutcome.NO_RECORD
         last_ms = record.connection.last_activity_ms
-        is_plausible = last_ms is not None and last_ms <= now_ms + MAX_CLOCK_LEAD_MS
-        if last_ms is not None and is_plausible and now_ms - last_ms < max(resolution_ms, 1):
+        newest_ms = now_ms + MAX_CLOCK_LEAD_MS
+        if last_ms is not None and now_ms - max(resolution_ms, 1) < last_ms <= newest_ms:
             return ActivityOutcome.ALREADY_RECORDED
         malformed = set(record.connection.malformed) - {RecordedTime.LAST_ACTIVITY}
         record.connection = replace(
@@ -140,11 +138,7 @@ def _hash(connection_id: str) -> int:
 
 
 def _is_candidate(connection: Connection, cutoff_ms: EpochMs) -> bool:
-    if connection.last_activity_ms is None and connection.malformed:
-        return True
-    last_seen_ms = connection.last_seen_ms
-    if connection.last_activity_ms is not None and (
-        connection.last_activity_ms > cutoff_ms + MAX_CLOCK_LEAD_MS
-    ):
-        return True
-    return last_seen_ms is None or last_seen_ms < cutoff_ms
+    last_ms, connected_ms = connection.last_activity_ms, connection.connected_at_ms
+    if last_ms is not None:
+        return not cutoff_ms <= last_ms <= cutoff_ms + MAX_CLOCK_LEAD_MS
+    return bool(connection.malformed) or connected_ms is None or connected_ms < cutoff_ms

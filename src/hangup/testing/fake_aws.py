@@ -104,13 +104,13 @@ class FakeAws:
 
         ``idle_timeout_s`` is in seconds, 1 or more. ``overrides`` are the sweep's fields.
         """
-        policy = IdlePolicy(
-            idle_timeout_ms=DurationMs(idle_timeout_s * 1000), activity_resolution_ms=DurationMs(0)
-        )
         fields: dict[str, Any] = {
             "closer": self.make_closer(),
             "metrics": self.metrics,
-            "policy": policy,
+            "policy": IdlePolicy(
+                idle_timeout_ms=DurationMs(idle_timeout_s * 1000),
+                activity_resolution_ms=DurationMs(0),
+            ),
             "guard": DEFAULT_GUARD,
             "total_segments": 1,
             "concurrency": Sequential(),

@@ -126,11 +126,8 @@ class RecordingMetrics:
 
     def emit(self, metrics: Sequence[Metric]) -> None:
         """Remember the metrics."""
-        for metric in metrics:
-            if isinstance(metric, Count):
-                self.counts.append(metric)
-            else:
-                self.durations.append(metric)
+        self.counts += (metric for metric in metrics if isinstance(metric, Count))
+        self.durations += (metric for metric in metrics if isinstance(metric, Durations))
 
     def total(self, name: str, **dimensions: str) -> int:
         """Return the sum of a metric with exactly these dimensions."""
