@@ -14,9 +14,9 @@ STATE_DIR: Final = Path(".hangup")
 _STACK: Final = "Hangup"
 
 
-def whole_number(at_least: int, at_most: int) -> Callable[[str], int]:
+def whole_number(at_least: int, at_most: int, *, step: int = 1) -> Callable[[str], int]:
     """Return a parser of an option's value: digits only, both bounds included."""
-    number = WholeNumber(at_least=at_least, at_most=at_most)
+    number = WholeNumber(at_least=at_least, at_most=at_most, step=step)
 
     def parse(text: str) -> int:
         try:
