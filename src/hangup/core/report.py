@@ -177,14 +177,13 @@ class SweepReport:
     def what_failed(self, total_segments: int) -> str:
         """Return in words what errors kept this sweep from doing."""
         done = self.queued + self.closed + self.gone + self.closes.claims_lost
-        parts = []
-        if self.failed_segments:
-            parts.append(f"could not read {self.failed_segments} of {total_segments} segments")
-        if self.found > done:
-            parts.append(
-                f"left {self.found - done} of {self.found} idle connections to the next one"
-            )
-        return " and ".join(parts or ["could not start the clocks of some records"])
+        unread, left = self.failed_segments, self.found - done
+        parts = (
+            (unread, f"could not read {unread} of {total_segments} segments"),
+            (left, f"left {left} of {self.found} idle connections to the next one"),
+        )
+        said = [text for count, text in parts if count > 0]
+        return " and ".join(said or ["could not start the clocks of some records"])
 
     def metrics(self) -> Sequence[Metric]:
         """Return the sweep's metrics; the contract's three are there even when they are 0."""
