@@ -66,8 +66,8 @@ class SlowWorld(World):
 
     page_size = 100
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __init__(self) -> None:
+        super().__init__()
         self.connections = _RememberedClaims(self.faults, page_size=self.page_size)
         self.sessions._connections = self.connections
         self.deadline = Deadline(self.clock)

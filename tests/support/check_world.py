@@ -23,8 +23,8 @@ from tests.support.cleanup import cleanup_of
 class World(FakeAws):
     """The fakes, the check on them, and what violates its rules."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __init__(self) -> None:
+        super().__init__()
         self.said: list[str] = []
         self.happens_next: list[Callable[[], object]] = []
         self.check = Check(

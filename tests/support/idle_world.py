@@ -18,8 +18,8 @@ PLENTY_MS = DurationMs(60_000)
 class World(FakeAws):
     """The fakes, and the closer and the sweep on them."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __init__(self) -> None:
+        super().__init__()
         self.closer = self.make_closer(address=ADDRESS)
         self.sweep = self.make_sweep(closer=self.closer, total_segments=2)
 

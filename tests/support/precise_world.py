@@ -14,8 +14,8 @@ __all__ = ["PreciseWorld"]
 class PreciseWorld(World):
     """A world whose sweep sends what is due to ``close_queue``."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __init__(self) -> None:
+        super().__init__()
         self.sweep = replace(self.sweep, close_queue=self.close_queue)
         self.due = ScheduledCloser(
             closer=self.closer,

@@ -16,8 +16,8 @@ from tests.support.cleanup import cleanup_of
 class World(FakeAws):
     """The fakes, and the cleanup on them."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __init__(self) -> None:
+        super().__init__()
         self.cleanup = cleanup_of(self)
 
     def join(self, connection_id: str, role: Role, session_id: str = "s1") -> JoinOutcome:

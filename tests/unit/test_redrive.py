@@ -19,8 +19,8 @@ def event(number: int) -> JsonObject:
 
 
 class World(FakeAws):
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __init__(self) -> None:
+        super().__init__()
         self.said: list[str] = []
         self.redrive = Redrive(
             letters=self.dead_letters, functions=self.functions, say=self.said.append

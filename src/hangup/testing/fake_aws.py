@@ -1,7 +1,6 @@
 """All fakes as one world, and what an application's own tests do in it."""
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import Any
 
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
@@ -34,28 +33,25 @@ _ADDRESS = GatewayAddress(
 _A_MINUTE = DurationMs(60_000)
 
 
-@dataclass(slots=True)
 class FakeAws:
     """All fakes, wired to one another and to one set of faults.
 
     ``schema`` says what the items of ``connections.put_item`` are called.
     """
 
-    faults: Faults = field(default_factory=Faults)
-    clock: FakeClock = field(default_factory=FakeClock)
-    metrics: RecordingMetrics = field(default_factory=RecordingMetrics)
-    log: RecordingLog = field(default_factory=RecordingLog)
-    schema: TableSchema = DEFAULT_SCHEMA
-    connections: InMemoryConnections = field(init=False)
-    sessions: InMemorySessions = field(init=False)
-    gateway: InMemoryGateway = field(init=False)
-    functions: InMemoryFunctions = field(init=False)
-    store: InMemoryConsistencyStore = field(init=False)
-    dead_letters: InMemoryDeadLetters = field(init=False)
-    close_queue: InMemoryCloseQueue = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.connections = InMemoryConnections(self.faults, schema=self.schema)
+    def __init__(
+        self,
+        faults: Faults | None = None,
+        clock: FakeClock | None = None,
+        metrics: RecordingMetrics | None = None,
+        log: RecordingLog | None = None,
+        schema: TableSchema = DEFAULT_SCHEMA,
+    ) -> None:
+        self.faults = faults or Faults()
+        self.clock = clock or FakeClock()
+        self.metrics = metrics or RecordingMetrics()
+        self.log = log or RecordingLog()
+        self.connections = InMemoryConnections(self.faults, schema=schema)
         self.sessions = InMemorySessions(self.connections, self.faults)
         self.gateway = InMemoryGateway(self.faults)
         self.functions = InMemoryFunctions(self.faults)
