@@ -92,7 +92,7 @@ def test_an_override_closes_them_once(world: World) -> None:
     report = world.sweep.check_and_close_idle_connections(
         time_left_ms=lambda: PLENTY_MS, correlation_id="by hand", override_guard=True
     )
-    assert (report.closed, report.held) == (20, False)
+    assert (report.closes.closed, report.held) == (20, False)
     crowd(world, 20, talking=True)
     assert world.run()["held"] is True
 
@@ -342,7 +342,7 @@ def test_what_is_gathered_does_not_outgrow_two_batches(world: World) -> None:
     report = replace(world.sweep, closer=closer).check_and_close_idle_connections(
         time_left_ms=lambda: PLENTY_MS, correlation_id="t"
     )
-    assert report.closed == 5_000
+    assert report.closes.closed == 5_000
     # One batch that is being closed, and the next.
     # The last page of each of the two segments has less than 300.
     assert most <= 2 * BATCH_SIZE + 300 + 2 * 300
@@ -377,7 +377,7 @@ def test_what_waits_for_a_slow_pace_does_not_hold_up_the_end(world: World) -> No
     report = world.sweep.check_and_close_idle_connections(
         time_left_ms=lambda: DurationMs(ends_ms - world.clock.ms), correlation_id="t"
     )
-    assert (report.closed, report.complete) == (6, False)
+    assert (report.closes.closed, report.complete) == (6, False)
     assert len(world.gateway.sent) == 6
     # The seventh waited for its turn, which was too late, and those after it for none.
     assert 0 <= world.clock.ms - (ends_ms - STOP_MARGIN_MS) <= 1_000
@@ -392,7 +392,7 @@ def test_a_turn_that_comes_after_the_end_is_not_waited_for(world: World) -> None
         time_left_ms=lambda: DurationMs(ends_ms - world.clock.ms), correlation_id="t"
     )
     # At 0, 20 and 40 s, as far as there is time for them.
-    assert report.closed == 1 + (60_000 - STOP_MARGIN_MS) // 20_000
+    assert report.closes.closed == 1 + (60_000 - STOP_MARGIN_MS) // 20_000
     assert not report.complete
     assert 0 <= world.clock.ms - (ends_ms - STOP_MARGIN_MS) <= 1_000
 
@@ -433,7 +433,7 @@ def test_a_sweep_of_many_that_runs_out_of_time_is_not_held(
         time_left_ms=lambda: DurationMs(ends_ms - world.clock.now_ms()), correlation_id="t"
     )
     assert (report.held, report.complete) == (False, False)
-    assert at_least <= report.closed < 3_000
+    assert at_least <= report.closes.closed < 3_000
 
 
 @pytest.mark.parametrize("concurrent_map", [ThreadPoolExecutor(8).map, Loop(8).map])

@@ -269,7 +269,7 @@ class TestShards:
                 shard=Shard(index=index, of=shards),
             )
             checked += report.checked
-            closed += report.closed
+            closed += report.closes.closed
         # In the end those that were closed are still on record: nobody has cleaned up here.
         assert (checked, closed) == (120, 20)
         assert len(world.gateway.open_ids) == 100
@@ -287,7 +287,7 @@ class TestShards:
                 correlation_id="tick-1",
                 shard=Shard(index=index, of=shards),
             )
-            assert (report.held, report.closed) == (True, 0)
+            assert (report.held, report.closes.closed) == (True, 0)
         assert len(world.gateway.open_ids) == size
 
     def test_one_that_stops_in_time_starts_elsewhere_in_its_part_the_next_time(self) -> None:

@@ -95,10 +95,10 @@ def test_only_timeouts_have_dimensions_and_they_are_role_and_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("report", "closed", "gone", "failures"), [(QUIET, 0, 0, 0), (BUSY, 5, 3, 5 + 9)]
+    ("closes", "closed", "gone", "failures"), [(NO_CLOSES, 0, 0, 0), (CLOSES, 5, 3, 5)]
 )
-def test_the_sums(report: SweepReport, closed: int, gone: int, failures: int) -> None:
-    assert (report.closed, report.gone, report.failures) == (closed, gone, failures)
+def test_the_sums(closes: ClosesReport, closed: int, gone: int, failures: int) -> None:
+    assert (closes.closed, closes.gone, closes.failures) == (closed, gone, failures)
 
 
 def test_the_answer_has_every_count() -> None:

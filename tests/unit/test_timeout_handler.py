@@ -425,7 +425,7 @@ class TestCheckAndCloseIdleConnections:
         report = world.sweep.check_and_close_idle_connections(
             time_left_ms=lambda: next(left, DurationMs(STOP_MARGIN_MS - 1)), correlation_id="t"
         )
-        assert (report.checked, report.closed, report.complete) == (2, 1, False)
+        assert (report.checked, report.closes.closed, report.complete) == (2, 1, False)
         assert world.metrics.total("SweepsIncomplete") == 1
 
     def test_no_segment_waits_for_ever_whatever_the_minutes_between_sweeps(self) -> None:

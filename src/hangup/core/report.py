@@ -159,24 +159,10 @@ class SweepReport:
         """
         return self.found - self.queued if self.held or not self.precise else 0
 
-    @property
-    def closed(self) -> int:
-        """How many connections the sweep itself closed and handed over."""
-        return self.closes.closed
-
-    @property
-    def gone(self) -> int:
-        """How many connections had already left, and were handed over: ghosts."""
-        return self.closes.gone
-
-    @property
-    def failures(self) -> int:
-        """How many connections a backend error left to the next sweep."""
-        return self.closes.failures + self.queue_failures
-
     def what_failed(self, total_segments: int) -> str:
         """Return in words what errors kept this sweep from doing."""
-        done = self.queued + self.closed + self.gone + self.closes.claims_lost
+        closes = self.closes
+        done = self.queued + closes.closed + closes.gone + closes.claims_lost
         unread, left = self.failed_segments, self.found - done
         parts = (
             (unread, f"could not read {unread} of {total_segments} segments"),
@@ -197,7 +183,7 @@ class SweepReport:
         return [
             Count(name="ConnectionsChecked", value=self.checked),
             Count(name="IdleConnectionsDetected", value=self.idle),
-            Count(name="ConnectionsClosed", value=self.closed + self.gone),
+            Count(name="ConnectionsClosed", value=self.closes.closed + self.closes.gone),
             *(count for count in counts if count.value),
             *self.closes.metrics_when_any(),
         ]
