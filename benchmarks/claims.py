@@ -23,7 +23,7 @@ from benchmarks.endpoints import Endpoints, WorkNotDoneError
 from benchmarks.measures import close_ms
 from benchmarks.results import spread
 from benchmarks.trial import Side
-from hangup.aws.http.services import DirectDynamoDb, _lazily
+from hangup.aws.http.services import DirectDynamoDb
 from hangup.aws.runtime import Invocation, clock, deadline
 from hangup.aws.schema import number, string
 from hangup.config import CLOSES_PER_SECOND
@@ -118,7 +118,7 @@ def _close(context: Invocation, *, batched: bool) -> dict[str, int]:
 
 def _claiming(connections: Sequence[Connection], claim_ms: int) -> Iterator[Connection]:
     """Yield those that are claimed, claiming the next 25 when those before have begun to close."""
-    claims = BatchedClaims(_lazily("dynamodb"))
+    claims = BatchedClaims()
     for first in range(0, len(connections), BATCH):
         now_ms = clock.now_ms()
         yield from claims.claim(

@@ -37,9 +37,9 @@ _HANGUP: Final = """
 from contextlib import suppress
 import hangup.handlers.timeout_handler
 from hangup.aws.errors import UnansweredError
-from hangup.aws.http.services import direct_dynamodb
+from hangup.aws.http.services import DirectDynamoDb
 with suppress(UnansweredError):
-    direct_dynamodb().scan(TableName="connections")
+    DirectDynamoDb().scan(TableName="connections")
 """
 """The client is made by its first call, which reaches nobody: see ``_environment``."""
 _NAIVE: Final = """

@@ -107,15 +107,16 @@ for name in "greenlet", "orjson", "pycurl":
     assert sys.modules[name].__file__.startswith(sys.argv[1])
 from hangup.aws.errors import UnansweredError
 from hangup.aws.http import services
-management = services.direct_management_api("https://127.0.0.1:1/prod")
 for call in (
-    lambda: services.direct_dynamodb().scan(TableName="t"),
-    lambda: services.direct_lambda().invoke(
+    lambda: services.DirectDynamoDb().scan(TableName="t"),
+    lambda: services.DirectLambda().invoke(
         FunctionName="f", InvocationType="Event", Payload=b"{}"
     ),
-    lambda: services.direct_secrets().get_secret_value(SecretId="s"),
-    lambda: services.direct_sqs().send_message_batch(QueueUrl="q", Entries=[]),
-    lambda: management.delete_connection(ConnectionId="a="),
+    lambda: services.DirectSecrets().get_secret_value(SecretId="s"),
+    lambda: services.DirectSqs().send_message_batch(QueueUrl="q", Entries=[]),
+    lambda: services.DirectManagementApi(url="https://127.0.0.1:1/prod").delete_connection(
+        ConnectionId="a="
+    ),
 ):
     try:
         call()

@@ -2,9 +2,9 @@
 
 import pytest
 
-from hangup.aws.clients import dynamodb_client
+from hangup.aws.clients import client as botocore_client
 from hangup.aws.connections import DynamoDbConnections
-from hangup.aws.http.services import direct_dynamodb
+from hangup.aws.http.services import DirectDynamoDb
 from hangup.aws.retries import Calls, Deadline
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.testing import FakeClock
@@ -31,13 +31,13 @@ def calls(clock: FakeClock, deadline: Deadline) -> Calls:
 def connections(aws: AwsStub, calls: Calls, request: pytest.FixtureRequest) -> DynamoDbConnections:
     """Return the adapter; ``@pytest.mark.parametrize(..., indirect=True)`` chooses its client."""
     direct = getattr(request, "param", "boto3") == "direct"
-    client = direct_dynamodb() if direct else dynamodb_client()
+    client = DirectDynamoDb() if direct else botocore_client("dynamodb")
     return DynamoDbConnections(client, calls, "connections")
 
 
 @pytest.fixture(params=["boto3", "direct"])
 def sessions(aws: AwsStub, calls: Calls, request: pytest.FixtureRequest) -> DynamoDbSessions:
-    client = direct_dynamodb() if request.param == "direct" else dynamodb_client()
+    client = DirectDynamoDb() if request.param == "direct" else botocore_client("dynamodb")
     return DynamoDbSessions(
         client, calls, connections_table="connections", sessions_table="sessions"
     )

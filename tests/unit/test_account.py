@@ -18,7 +18,7 @@ from hangup.aws import clients
 from hangup.aws.errors import UnansweredError
 from hangup.aws.http.account import Keys, account
 from hangup.aws.http.endpoints import endpoint_url
-from hangup.aws.http.services import direct_dynamodb
+from hangup.aws.http.services import DirectDynamoDb
 from hangup.aws.retries import Calls
 from hangup.errors import BackendError
 from tests.support.aws_stub import AwsStub
@@ -196,7 +196,7 @@ class TestWithoutKeysInTheEnvironment:
     ) -> None:
         monkeypatch.setenv(missing, "")
         with pytest.raises(BackendError, match="CredentialsError") as error:
-            calls("Scan", lambda: direct_dynamodb().scan(TableName="connections"))
+            calls("Scan", lambda: DirectDynamoDb().scan(TableName="connections"))
         whole = missing == "AWS_ACCESS_KEY_ID"
         assert error.value.code == ("NoCredentialsError" if whole else "PartialCredentialsError")
         assert error.value.retryable is not whole
@@ -284,5 +284,5 @@ def test_a_call_without_a_region_fails_by_name(
     with pytest.raises(UnansweredError, match="specify a region"):
         account()
     with pytest.raises(BackendError, match="NoRegionError") as error:
-        calls("Scan", lambda: direct_dynamodb().scan(TableName="connections"))
+        calls("Scan", lambda: DirectDynamoDb().scan(TableName="connections"))
     assert (error.value.code, error.value.retryable) == ("NoRegionError", False)

@@ -7,20 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hangup.aws.clients import (
-    dynamodb_client,
-    lambda_client,
-    management_client,
-    secrets_client,
-)
+from hangup.aws.clients import client as botocore_client
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.functions import LambdaFunctions
 from hangup.aws.gateway import ManagementApiGateway
 from hangup.aws.http.services import (
-    direct_dynamodb,
-    direct_lambda,
-    direct_management_api,
-    direct_secrets,
+    DirectDynamoDb,
+    DirectLambda,
+    DirectManagementApi,
+    DirectSecrets,
 )
 from hangup.aws.retries import Calls, Deadline
 from hangup.aws.runtime import SystemClock
@@ -70,7 +65,11 @@ def transport(request: pytest.FixtureRequest) -> str:
 
 def gateway_at(endpoint: str, calls: Calls, transport: str) -> ManagementApiGateway:
     direct = transport == "direct"
-    client = direct_management_api(endpoint) if direct else management_client(endpoint)
+    client = (
+        DirectManagementApi(url=endpoint)
+        if direct
+        else botocore_client("apigatewaymanagementapi", endpoint)
+    )
     return ManagementApiGateway(client, calls)
 
 
@@ -81,13 +80,13 @@ def gateway(aws: AwsStub, calls: Calls, transport: str) -> ManagementApiGateway:
 
 @pytest.fixture
 def functions(aws: AwsStub, calls: Calls, transport: str) -> LambdaFunctions:
-    client = direct_lambda() if transport == "direct" else lambda_client()
+    client = DirectLambda() if transport == "direct" else botocore_client("lambda")
     return LambdaFunctions(client, calls, disconnect_function="disconnect")
 
 
 @pytest.fixture
 def secret(aws: AwsStub, calls: Calls, transport: str) -> SecretsManagerSecret:
-    client = direct_secrets() if transport == "direct" else secrets_client()
+    client = DirectSecrets() if transport == "direct" else botocore_client("secretsmanager")
     return SecretsManagerSecret(client, calls, "join-secret")
 
 
@@ -236,19 +235,19 @@ class TestNoAnswer:
         direct = transport == "direct"
         gateway = gateway_at(nowhere, calls, transport)
         functions = LambdaFunctions(
-            direct_lambda() if direct else lambda_client(), calls, disconnect_function="f"
+            DirectLambda() if direct else botocore_client("lambda"), calls, disconnect_function="f"
         )
         connections = DynamoDbConnections(
-            direct_dynamodb() if direct else dynamodb_client(), calls, "connections"
+            DirectDynamoDb() if direct else botocore_client("dynamodb"), calls, "connections"
         )
         sessions = DynamoDbSessions(
-            direct_dynamodb() if direct else dynamodb_client(),
+            DirectDynamoDb() if direct else botocore_client("dynamodb"),
             calls,
             connections_table="connections",
             sessions_table="sessions",
         )
         secret = SecretsManagerSecret(
-            direct_secrets() if direct else secrets_client(), calls, "join-secret"
+            DirectSecrets() if direct else botocore_client("secretsmanager"), calls, "join-secret"
         )
         actions: list[Callable[[], object]] = [
             lambda: gateway.post_to_connection("c1", {}),
@@ -309,7 +308,7 @@ class TestNoAnswer:
     def test_a_call_that_cannot_be_made_is_an_error_for_good(
         self, aws: AwsStub, calls: Calls
     ) -> None:
-        nameless = LambdaFunctions(lambda_client(), calls, disconnect_function="")
+        nameless = LambdaFunctions(botocore_client("lambda"), calls, disconnect_function="")
         with pytest.raises(BackendError, match="ParamValidationError") as error:
             nameless.invoke_disconnect_handler({})
         assert not error.value.retryable
@@ -427,6 +426,6 @@ def test_the_clock_is_the_machines_and_moves_on() -> None:
 
 
 def test_the_functions_own_clients_wait_for_seconds_and_not_for_minutes(aws: AwsStub) -> None:
-    config = dynamodb_client().meta.config
-    patience_s = config.connect_timeout + config.read_timeout  # type: ignore[attr-defined]
+    config = botocore_client("dynamodb").meta.config
+    patience_s = config.connect_timeout + config.read_timeout
     assert patience_s * 1000 == ATTEMPT_MS

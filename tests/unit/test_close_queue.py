@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from hangup.aws.clients import sqs_client
-from hangup.aws.http.services import direct_sqs
+from hangup.aws.clients import client as botocore_client
+from hangup.aws.http.services import DirectSqs
 from hangup.aws.queues import SqsCloseQueue
 from hangup.aws.retries import Calls, Deadline
 from hangup.core.connection import Connection, EpochMs
@@ -24,7 +24,7 @@ URL = "https://sqs.us-east-1.amazonaws.com/111122223333/closes"
 def queue(
     aws: AwsStub, calls: Calls, clock: FakeClock, request: pytest.FixtureRequest
 ) -> SqsCloseQueue:
-    client = direct_sqs() if request.param == "direct" else sqs_client()
+    client = DirectSqs() if request.param == "direct" else botocore_client("sqs")
     return SqsCloseQueue(client, calls, clock, URL)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hangup.aws.clients import dynamodb_client, sqs_client
+from hangup.aws.clients import client as botocore_client
 from hangup.aws.consistency import DynamoDbConsistencyStore
 from hangup.aws.queues import SqsDeadLetters
 from hangup.aws.retries import Calls
@@ -42,13 +42,16 @@ LETTER = DeadLetter(message_id="m1", receipt="r1", body="{}")
 @pytest.fixture
 def store(aws: AwsStub, calls: Calls) -> DynamoDbConsistencyStore:
     return DynamoDbConsistencyStore(
-        dynamodb_client(), calls, connections_table="connections", sessions_table="sessions"
+        botocore_client("dynamodb"),
+        calls,
+        connections_table="connections",
+        sessions_table="sessions",
     )
 
 
 @pytest.fixture
 def letters(aws: AwsStub, calls: Calls) -> SqsDeadLetters:
-    return SqsDeadLetters(sqs_client(), calls, "https://sqs.example/queue")
+    return SqsDeadLetters(botocore_client("sqs"), calls, "https://sqs.example/queue")
 
 
 def spelled_out(request: dict[str, Any], expression: str) -> str:

@@ -4,14 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hangup.aws.clients import (
-    cloudformation_client,
-    dynamodb_client,
-    lambda_client,
-    management_client,
-    secrets_client,
-    sqs_client,
-)
+from hangup.aws.clients import client
 from hangup.aws.runtime import calls, clock
 from hangup.aws.secrets import SecretsManagerSecret
 from hangup.errors import BackendError
@@ -55,17 +48,17 @@ class DeployedStack:
     queues: "SQSClient"
 
 
-def stack_outputs(client: "CloudFormationClient | None", stack_name: str) -> StackOutputs:
-    """Return a stack's outputs, with ``client`` or with the caller's AWS credentials.
+def stack_outputs(cloudformation: "CloudFormationClient | None", stack_name: str) -> StackOutputs:
+    """Return a stack's outputs, with ``cloudformation`` or with the caller's AWS credentials.
 
     Raises ``BackendError`` if the stack cannot be described.
     """
-    stacks = calls(
+    answer = calls(
         "DescribeStacks",
         # Made here, so that a missing Region is an error like any other.
-        lambda: (client or cloudformation_client()).describe_stacks(StackName=stack_name)["Stacks"],
+        lambda: (cloudformation or client("cloudformation")).describe_stacks(StackName=stack_name),
     )
-    outputs = stacks[0].get("Outputs", [])
+    outputs = answer["Stacks"][0].get("Outputs", [])
     return StackOutputs(
         stack_name=stack_name, values={o["OutputKey"]: o["OutputValue"] for o in outputs}
     )
@@ -79,10 +72,10 @@ def deployed_stack(stack_name: str) -> DeployedStack:
     outputs = stack_outputs(None, stack_name)
     return DeployedStack(
         outputs=outputs,
-        dynamodb=dynamodb_client(),
-        functions=lambda_client(),
-        management=management_client(outputs["ManagementEndpoint"]),
-        queues=sqs_client(),
+        dynamodb=client("dynamodb"),
+        functions=client("lambda"),
+        management=client("apigatewaymanagementapi", outputs["ManagementEndpoint"]),
+        queues=client("sqs"),
     )
 
 
@@ -93,4 +86,4 @@ def deployed_join_secret(stack_name: str) -> str:
     cannot be read.
     """
     arn = stack_outputs(None, stack_name)["JoinSecretArn"]
-    return SecretsManagerSecret(secrets_client(), calls, arn).value(clock.now_ms())
+    return SecretsManagerSecret(client("secretsmanager"), calls, arn).value(clock.now_ms())

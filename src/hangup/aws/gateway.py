@@ -1,10 +1,11 @@
 """The API Gateway Management API (``@connections``) of one stage."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from hangup.aws.http.json import to_json
-from hangup.aws.retries import Calls
+from hangup.aws.retries import Calls, Result
 from hangup.core.connection import EpochMs, JsonObject
 from hangup.core.events import GatewayAddress
 from hangup.core.outcomes import CloseOutcome, PostOutcome
@@ -34,64 +35,74 @@ class ManagementApiGateway:
 
     def post_to_connection(self, connection_id: str, message: JsonObject) -> PostOutcome:
         """Send a message, as JSON; ``GONE`` if the connection has left."""
-        if _is_made_up(connection_id):
-            return PostOutcome.GONE
         data = to_json(message)
-        try:
-            self._calls(
-                "PostToConnection",
-                lambda: self._client.post_to_connection(ConnectionId=connection_id, Data=data),
-                max_attempts=_POST_ATTEMPTS,
-                # It may have arrived, and should not arrive twice.
-                repeat_unanswered=False,
-            )
-        except BackendError as error:
-            if _names_no_connection(error):
-                return PostOutcome.GONE
-            raise
-        return PostOutcome.POSTED
+
+        def post() -> PostOutcome:
+            self._client.post_to_connection(ConnectionId=connection_id, Data=data)
+            return PostOutcome.POSTED
+
+        outcome = self._unless_gone(
+            connection_id,
+            "PostToConnection",
+            post,
+            max_attempts=_POST_ATTEMPTS,
+            # It may have arrived, and should not arrive twice.
+            repeat_unanswered=False,
+        )
+        return outcome or PostOutcome.GONE
 
     def delete_connection(self, connection_id: str) -> CloseOutcome:
         """Close a connection; ``ALREADY_GONE`` if it has left."""
-        if _is_made_up(connection_id):
-            return CloseOutcome.ALREADY_GONE
         attempts = 0
 
-        def delete() -> None:
+        def delete() -> CloseOutcome:
             nonlocal attempts
             attempts += 1
             self._client.delete_connection(ConnectionId=connection_id)
+            return CloseOutcome.CLOSED
 
-        try:
-            self._calls("DeleteConnection", delete)
-        except BackendError as error:
-            if _names_no_connection(error):
-                # Gone at the second attempt: the first, whatever it was answered, closed it. Where
-                # libcurl itself sent it twice (``transport``), nobody can tell.
-                return CloseOutcome.ALREADY_GONE if attempts == 1 else CloseOutcome.CLOSED
-            raise
-        return CloseOutcome.CLOSED
+        outcome = self._unless_gone(connection_id, "DeleteConnection", delete)
+        # Gone at the second attempt: the first, whatever it was answered, closed it. Where libcurl
+        # itself sent it twice (``transport``), nobody can tell.
+        return outcome or (CloseOutcome.CLOSED if attempts > 1 else CloseOutcome.ALREADY_GONE)
 
     def last_active_ms(self, connection_id: str) -> EpochMs | None:
         """Return the last activity by API Gateway's own account; None if the connection is gone."""
-        if _is_made_up(connection_id):
+        answer = self._unless_gone(
+            connection_id,
+            "GetConnection",
+            lambda: self._client.get_connection(ConnectionId=connection_id),
+            max_attempts=_GET_ATTEMPTS,
+        )
+        if answer is None:
             return None
-        try:
-            answer = self._calls(
-                "GetConnection",
-                lambda: self._client.get_connection(ConnectionId=connection_id),
-                max_attempts=_GET_ATTEMPTS,
-            )
-        except BackendError as error:
-            if _names_no_connection(error):
-                return None
-            raise
         try:
             return EpochMs(round(answer["LastActiveAt"].timestamp() * 1000))
         except (KeyError, ValueError, OverflowError) as error:
             raise BackendError(
                 "GetConnection", "MalformedAnswer", "it has no lastActiveAt", retryable=True
             ) from error
+
+    def _unless_gone(
+        self,
+        connection_id: str,
+        operation: str,
+        call: Callable[[], Result],
+        *,
+        max_attempts: int | None = None,
+        repeat_unanswered: bool = True,
+    ) -> Result | None:
+        """Return what ``call`` returns, ``None`` if there is no such connection."""
+        if _is_made_up(connection_id):
+            return None
+        try:
+            return self._calls(
+                operation, call, max_attempts=max_attempts, repeat_unanswered=repeat_unanswered
+            )
+        except BackendError as error:
+            if _names_no_connection(error):
+                return None
+            raise
 
 
 def _is_made_up(connection_id: str) -> bool:

@@ -1,6 +1,6 @@
 """Calls to AWS with retries that fit the error and the time that is left.
 
-What may succeed later (``errors.Kind`` RETRYABLE and CONFLICT, and no answer at all) is tried again
+What may succeed later (see ``errors``) is tried again
 with capped exponential backoff and full jitter, as long as the invocation has time for another
 attempt. botocore's own retries are off: they know no deadline.
 """
@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from hangup.aws.errors import Kind, ServiceError, Table, in_our_terms, kind_of
+from hangup.aws.errors import ServiceError, Table, UnansweredError, in_our_terms
 from hangup.core.connection import DurationMs
 from hangup.core.timing import ATTEMPT_MS, REPORT_MS
 from hangup.errors import BackendError
@@ -24,15 +24,17 @@ Lambda, the client) tries again."""
 Result = TypeVar("Result")
 
 
-class AnsweredError(BackendError):
-    """A ``BackendError`` that AWS answered; ``answer`` is that answer."""
+class CallFailed(BackendError):
+    """A ``BackendError`` with its ``reason``. One that AWS answered names the table."""
 
     def __init__(
-        self, operation: str, answer: ServiceError, *, retryable: bool, table: Table | None = None
+        self, operation: str, reason: ServiceError | UnansweredError, table: Table | None
     ) -> None:
-        message = answer.message if table is None else table.explain(answer.message)
-        super().__init__(operation, answer.code, message, retryable=retryable)
-        self.answer = answer
+        message = str(reason)
+        if table is not None and isinstance(reason, ServiceError):
+            message = table.explain(message)
+        super().__init__(operation, reason.code, message, retryable=reason.is_retryable)
+        self.reason = reason
 
 
 class Deadline:
@@ -77,7 +79,7 @@ class Calls:
         repeat_unanswered: bool = True,
         repeat_until_ms: DurationMs = ATTEMPT_MS,
     ) -> Result:
-        """Return what ``call`` returns. Raises ``BackendError`` (``AnsweredError`` if AWS said so).
+        """Return what ``call`` returns. Raises ``BackendError``: ``CallFailed`` if it was called.
 
         ``table`` is the one that it is about: an error that AWS answers names it. ``call`` is made
         up to ``max_attempts`` times (None: as often as these calls are by default), and not again
@@ -96,16 +98,11 @@ class Calls:
                 return call()
             except Exception as raised:  # noqa: BLE001 - raised again if no call to AWS raises it
                 error = in_our_terms(raised)
-                failure: BackendError
-                if isinstance(error, ServiceError):
-                    repeated = retryable = kind_of(error) is not Kind.REFUSED
-                    failure = AnsweredError(operation, error, retryable=retryable, table=table)
-                else:
-                    # A connection that broke, timed out or was never made.
-                    retryable = not error.is_final
-                    repeated = retryable and (repeat_unanswered or error.is_unsent)
-                    failure = BackendError(operation, error.code, str(error), retryable=retryable)
+                failure = CallFailed(operation, error, table)
                 failure.__cause__ = error
+                repeated = failure.retryable and (
+                    repeat_unanswered or isinstance(error, ServiceError) or error.is_unsent
+                )
             # Full jitter avoids synchronised retries; not security-sensitive.
             longest_ms = min(_FIRST_PAUSE_MS << attempt, _LONGEST_PAUSE_MS)
             pause_ms = DurationMs(random.randint(0, longest_ms))  # noqa: S311

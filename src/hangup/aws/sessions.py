@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from functools import partial
 from os import urandom
 from typing import TYPE_CHECKING, Any, Final, assert_never
 from uuid import uuid4
 
 from hangup.aws.errors import Table, cancellation_codes, in_our_terms
-from hangup.aws.retries import AnsweredError, Calls
+from hangup.aws.retries import CallFailed, Calls
 from hangup.aws.schema import (
     DROP_CLAIM,
     IS_UNCLAIMED,
@@ -19,6 +18,7 @@ from hangup.aws.schema import (
     update_of,
 )
 from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, LISTENERS_INDEX, SessionSchema
+from hangup.aws.table import DynamoDbTable
 from hangup.core.connection import Connection, EpochMs
 from hangup.sessions.model import EndRefusal, JoinOutcome, LeaveOutcome, Role, Session, role_of
 
@@ -65,42 +65,27 @@ class DynamoDbSessions:
         self._client = client
         self._calls = calls
         self._schema = schema
-        self._connections = Table(connections_table, schema.connections.connection_id)
-        self._sessions = Table(sessions_table, schema.session_id)
+        key = schema.connections.connection_id
+        self._connections = DynamoDbTable(client, calls, connections_table, key=key)
+        self._sessions = DynamoDbTable(client, calls, sessions_table, key=schema.session_id)
         self._either = Table(
-            f"{connections_table} or {sessions_table}",
-            f"{self._connections.key} or {self._sessions.key}",
+            f"{connections_table} or {sessions_table}", f"{key} or {schema.session_id}"
         )
 
     def get(self, session_id: str) -> Session | None:
         """Return the session as last written, ``None`` if there is none."""
-        answer = self._calls(
-            "GetItem",
-            lambda: self._client.get_item(
-                TableName=self._sessions.name,
-                Key=self._schema.key(session_id),
-                ConsistentRead=True,
-            ),
-            table=self._sessions,
-        )
-        item = answer.get("Item")
+        item = self._sessions.get(self._schema.key(session_id))
         return None if item is None else self._schema.decode(item)
 
     def listeners(self, session_id: str) -> Iterator[Connection]:
         """Yield the session's listeners from the index, which may lag behind a little."""
-        request: Request = {
-            "TableName": self._connections.name,
+        connections = self._schema.connections
+        request = {
             "IndexName": LISTENERS_INDEX,
-            **self._schema.connections.of_session(session_id, Role.LISTENER),
+            **connections.of_session(session_id, Role.LISTENER),
         }
-        while True:
-            page = self._calls(
-                "Query", partial(self._client.query, **request), table=self._connections
-            )
-            yield from map(self._schema.connections.decode, page["Items"])
-            if not page.get("LastEvaluatedKey"):
-                return
-            request = {**request, "ExclusiveStartKey": page["LastEvaluatedKey"]}
+        for page in self._connections.pages("Query", request):
+            yield from map(connections.decode, page["Items"])
 
     def end(
         self, speaker: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs
@@ -117,31 +102,20 @@ class DynamoDbSessions:
                 ":token": token,
             },
         )
-        try:
-            answer = self._calls(
-                "UpdateItem",
-                lambda: self._client.update_item(
-                    **request, ReturnValues="ALL_NEW", ReturnValuesOnConditionCheckFailure="ALL_OLD"
-                ),
-                table=self._sessions,
-            )
-        except AnsweredError as error:
-            if error.code != "ConditionalCheckFailedException":
-                raise
-            item: Any = error.answer.members.get("Item", {})
+        is_written, item = self._sessions.update({**request, "ReturnValues": "ALL_NEW"})
+        if not is_written:
             if item.get(self._schema.speaker_connection_id) != string(speaker.connection_id):
                 return EndRefusal.NOT_ITS_SPEAKER
-            if item.get(self._schema.claim_token) == token:
-                # Our own claim: an attempt took effect, and its answer was lost.
-                return self._schema.decode(item)
-            return EndRefusal.BEING_ENDED
-        return self._schema.decode(answer["Attributes"])
+            # Refused by our own claim, an attempt took effect, and its answer was lost.
+            if item.get(self._schema.claim_token) != token:
+                return EndRefusal.BEING_ENDED
+        return self._schema.decode(item)
 
     def join(self, connection: Connection) -> JoinOutcome:
         """Write the record and the session's part of it in one transaction."""
         update, refused = self._joining(connection)
         creation = self._schema.connections.creation(connection)
-        put = {"TableName": self._connections.name, **creation}
+        put = {"TableName": self._connections.table.name, **creation}
         match self._transact([{"Put": put}, {"Update": update}]):
             case [] | [_Reason.CONDITION_FAILED, _]:
                 # An id that is taken: this very join took effect before, for API Gateway does not
@@ -153,7 +127,7 @@ class DynamoDbSessions:
     def leave(self, connection: Connection, *, now_ms: EpochMs) -> LeaveOutcome:
         """Remove the record and settle the session in one transaction."""
         removal = self._schema.connections.removal(connection.connection_id)
-        delete = {"TableName": self._connections.name, **removal}
+        delete = {"TableName": self._connections.table.name, **removal}
         leaving = self._leaving(connection, now_ms)
         if leaving is not None:
             update, left = leaving
@@ -239,14 +213,13 @@ class DynamoDbSessions:
     ) -> Request:
         key = self._schema.key(connection.session_id or "")
         request = update_of(self._schema, key, update=update, condition=condition, values=values)
-        return {"TableName": self._sessions.name, **request}
+        return {"TableName": self._sessions.table.name, **request}
 
     def _transact(self, items: Sequence[Any]) -> list[str]:
         """Return ``[]`` if everything was written, else why each item was not (nothing was)."""
         token = uuid4()
-        codes: list[str] = []
 
-        def write() -> None:
+        def write() -> list[str]:
             nonlocal token
             try:
                 self._client.transact_write_items(
@@ -261,20 +234,19 @@ class DynamoDbSessions:
                 # The record decides: where its condition fails, a conflict over the session's
                 # part is not worth another attempt.
                 if reasons[:1] == [_Reason.CONDITION_FAILED]:
-                    codes[:] = [_Reason.CONDITION_FAILED, *["None"] * (len(reasons) - 1)]
-                    return
+                    return [_Reason.CONDITION_FAILED, *["None"] * (len(reasons) - 1)]
                 raise
+            return []
 
         try:
-            self._calls(
+            return self._calls(
                 "TransactWriteItems", write, table=self._either, max_attempts=_TRANSACTION_ATTEMPTS
             )
-        except AnsweredError as error:
-            reasons = cancellation_codes(error.answer)
+        except CallFailed as error:
+            reasons = cancellation_codes(error.reason)
             if reasons and all(code in (_Reason.CONDITION_FAILED, "None") for code in reasons):
                 return reasons
             raise
-        return codes
 
 
 def _ending_values(speaker: Connection, now_ms: EpochMs) -> Values:

@@ -7,7 +7,7 @@ delivered again (``ReportBatchItemFailures``), so that one that fails takes no o
 from functools import cache
 
 from hangup.aws.http.loop import Loop
-from hangup.aws.http.services import direct_sqs
+from hangup.aws.http.services import DirectSqs
 from hangup.aws.queues import SqsCloseQueue
 from hangup.aws.runtime import Invocation, calls, clock, deadline
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
@@ -53,7 +53,7 @@ def _scheduled_closer() -> ScheduledCloser:
     settings = CloseSettings.from_env()
     return ScheduledCloser(
         closer=closer_of(settings, log=_log),
-        queue=SqsCloseQueue(direct_sqs(), calls, clock, settings.close_queue_url),
+        queue=SqsCloseQueue(DirectSqs(), calls, clock, settings.close_queue_url),
         metrics=EmfMetrics(),
         concurrent_map=Loop(MAX_QUEUE_BATCH).map,
     )

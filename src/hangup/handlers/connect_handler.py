@@ -1,9 +1,9 @@
 """The ``$connect`` route: who may join, and the record of those who do."""
 
 from functools import cache
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
-from hangup.aws.http.services import direct_dynamodb, direct_secrets
+from hangup.aws.http.services import DirectDynamoDb, DirectSecrets
 from hangup.aws.runtime import Invocation, calls, clock
 from hangup.aws.secrets import SecretsManagerSecret
 from hangup.aws.sessions import DynamoDbSessions
@@ -20,11 +20,6 @@ from hangup.sessions.tokens import authorise_join
 _log = StructuredLog("connect_handler")
 
 
-class _Parts(NamedTuple):
-    sessions: DynamoDbSessions
-    secret: SecretsManagerSecret
-
-
 def lambda_handler(event: object, context: Invocation | None = None) -> Answer:
     """Answer 200 and record the connection, or refuse it and write nothing.
 
@@ -32,7 +27,7 @@ def lambda_handler(event: object, context: Invocation | None = None) -> Answer:
     not active (listeners), 409 session has a speaker (speakers).
     """
     begin(event, context, _log)
-    parts = _parts()
+    sessions, secret = _parts()
     now_ms = clock.now_ms()
     connection_id = None
     try:
@@ -40,10 +35,8 @@ def lambda_handler(event: object, context: Invocation | None = None) -> Answer:
         query = event.get("queryStringParameters") if isinstance(event, dict) else None
         query = query if isinstance(query, dict) else {}
         request = parse_join(query)
-        authorise_join(
-            query.get("token"), request, secret=parts.secret.value(now_ms), now_ms=now_ms
-        )
-        match join(request, connection_id, sessions=parts.sessions, now_ms=now_ms):
+        authorise_join(query.get("token"), request, secret=secret.value(now_ms), now_ms=now_ms)
+        match join(request, connection_id, sessions=sessions, now_ms=now_ms):
             case JoinOutcome.JOINED:
                 pass
             case JoinOutcome.SESSION_NOT_ACTIVE:
@@ -64,12 +57,12 @@ def lambda_handler(event: object, context: Invocation | None = None) -> Answer:
 
 
 @cache
-def _parts() -> _Parts:
+def _parts() -> tuple[DynamoDbSessions, SecretsManagerSecret]:
     settings = ConnectSettings.from_env()
     sessions = DynamoDbSessions(
-        direct_dynamodb(),
+        DirectDynamoDb(),
         calls,
         connections_table=settings.connections_table,
         sessions_table=settings.sessions_table,
     )
-    return _Parts(sessions, SecretsManagerSecret(direct_secrets(), calls, settings.join_secret))
+    return sessions, SecretsManagerSecret(DirectSecrets(), calls, settings.join_secret)

@@ -9,7 +9,7 @@ from typing import Final
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.gateway import ManagementApiGateway
 from hangup.aws.http.loop import Loop
-from hangup.aws.http.services import direct_dynamodb, direct_management_api
+from hangup.aws.http.services import DirectDynamoDb, DirectManagementApi
 from hangup.aws.runtime import Invocation, calls, clock
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.aws.telemetry import StructuredLog
@@ -45,7 +45,7 @@ def lambda_handler(event: object, context: Invocation | None = None) -> Answer:
 @cache
 def _cleanup() -> Cleanup:
     settings = DisconnectSettings.from_env()
-    client = direct_dynamodb()
+    client = DirectDynamoDb()
     return Cleanup(
         connections=DynamoDbConnections(client, calls, settings.connections_table),
         sessions=DynamoDbSessions(
@@ -54,7 +54,7 @@ def _cleanup() -> Cleanup:
             connections_table=settings.connections_table,
             sessions_table=settings.sessions_table,
         ),
-        gateway=ManagementApiGateway(direct_management_api(settings.endpoint), calls),
+        gateway=ManagementApiGateway(DirectManagementApi(url=settings.endpoint), calls),
         clock=clock,
         log=_log,
         concurrent_map=Loop(_LISTENERS_AT_ONCE).map,

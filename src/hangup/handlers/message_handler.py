@@ -1,17 +1,16 @@
 """The ``heartbeat`` and ``$default`` routes: whatever a client says proves that it is there.
 
 ``{"action": "heartbeat"}`` is answered with ``heartbeatAck`` (unless ``HEARTBEAT_ACK`` is false),
-``{"action": "message", ...}`` with
-``messageAck``. Anything else is refused and, since nothing is written for what is refused, does
-not count as activity.
+``{"action": "message", ...}`` with ``messageAck``. Anything else is refused and, since nothing is
+written for what is refused, does not count as activity.
 """
 
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.gateway import ManagementApiGateway
-from hangup.aws.http.services import direct_dynamodb, direct_management_api
+from hangup.aws.http.services import DirectDynamoDb, DirectManagementApi
 from hangup.aws.runtime import Invocation, calls, clock
 from hangup.aws.telemetry import StructuredLog
 from hangup.config import MessageSettings
@@ -27,11 +26,6 @@ _log = StructuredLog("message_handler")
 _ACKS: Final = {"heartbeat": heartbeat_ack, "message": message_ack}
 
 
-class _Parts(NamedTuple):
-    activity: ActivityRecorder
-    acknowledges_heartbeats: bool
-
-
 def lambda_handler(event: object, context: Invocation | None = None) -> Answer:
     """Record activity and acknowledge it.
 
@@ -39,7 +33,7 @@ def lambda_handler(event: object, context: Invocation | None = None) -> Answer:
     orphan, which is closed so that its client comes back and is recorded.
     """
     begin(event, context, _log)
-    parts = _parts()
+    activity, acknowledges_heartbeats = _parts()
     connection_id = None
     try:
         connection_id, _ = route_of(event)
@@ -48,24 +42,24 @@ def lambda_handler(event: object, context: Invocation | None = None) -> Answer:
         if action not in _ACKS:
             raise InvalidRequest(400, "unknown action: use 'heartbeat' or 'message'")
         now_ms = clock.now_ms()
-        if not parts.activity.record(connection_id, now_ms=now_ms):
+        if not activity.record(connection_id, now_ms=now_ms):
             raise InvalidRequest(410, "this connection is not on record: connect again")
     except InvalidRequest as error:
         return refuse(error, _log, connection_id=connection_id)
     # A line for each heartbeat would cost more than all the rest of it.
     _log.debug("activity recorded", connectionId=connection_id, action=action)
-    if action == "heartbeat" and not parts.acknowledges_heartbeats:
+    if action == "heartbeat" and not acknowledges_heartbeats:
         return accept()
     return accept(_ACKS[action](now_ms=now_ms))
 
 
 @cache
-def _parts() -> _Parts:
+def _parts() -> tuple[ActivityRecorder, bool]:
     settings = MessageSettings.from_env()
     activity = ActivityRecorder(
-        connections=DynamoDbConnections(direct_dynamodb(), calls, settings.connections_table),
-        gateway=ManagementApiGateway(direct_management_api(settings.endpoint), calls),
+        connections=DynamoDbConnections(DirectDynamoDb(), calls, settings.connections_table),
+        gateway=ManagementApiGateway(DirectManagementApi(url=settings.endpoint), calls),
         log=_log,
         resolution_ms=settings.resolution_ms,
     )
-    return _Parts(activity, settings.acknowledges_heartbeats)
+    return activity, settings.acknowledges_heartbeats

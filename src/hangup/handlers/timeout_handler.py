@@ -10,7 +10,7 @@ connections to the next sweep.
 from functools import cache
 
 from hangup.aws.http.loop import Loop
-from hangup.aws.http.services import direct_sqs
+from hangup.aws.http.services import DirectSqs
 from hangup.aws.queues import SqsCloseQueue
 from hangup.aws.runtime import Invocation, calls, clock, deadline
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
@@ -67,16 +67,13 @@ def _shard(event: JsonObject, *, most: int) -> Shard:
 @cache
 def _sweep() -> Sweep:
     settings = TimeoutSettings.from_env()
-    closer = closer_of(settings, log=_log)
-    close_queue = None
-    if settings.close_queue_url:
-        close_queue = SqsCloseQueue(direct_sqs(), calls, clock, settings.close_queue_url)
+    queue_url = settings.close_queue_url
     return Sweep(
-        closer=closer,
+        closer=closer_of(settings, log=_log),
         metrics=EmfMetrics(),
         policy=settings.policy,
         guard=settings.guard,
         total_segments=settings.total_segments,
         concurrency=Loop(CLOSES_IN_FLIGHT),
-        close_queue=close_queue,
+        close_queue=SqsCloseQueue(DirectSqs(), calls, clock, queue_url) if queue_url else None,
     )

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, wraps
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 
 from hangup.aws.connections import DynamoDbConnections
-from hangup.aws.http.services import direct_dynamodb
+from hangup.aws.http.services import DirectDynamoDb
 from hangup.aws.retries import Calls
 from hangup.aws.runtime import clock, deadline
 from hangup.aws.telemetry import StructuredLog
@@ -31,8 +31,6 @@ from hangup.ports import Clock, ConnectionsRepository
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-    from hangup.aws.http.services import DirectDynamoDb
 
 Event = TypeVar("Event")
 Context = TypeVar("Context")
@@ -115,7 +113,7 @@ def _recorder() -> Recorder:
 def _client() -> "DirectDynamoDb | DynamoDBClient":
     # A user's function may leave libcurl out: it differs from processor to processor.
     if find_spec("pycurl") is not None:
-        return direct_dynamodb()
-    from hangup.aws.clients import dynamodb_client  # noqa: PLC0415 - slow to load
+        return DirectDynamoDb()
+    from hangup.aws.clients import client  # noqa: PLC0415 - slow to load
 
-    return dynamodb_client()
+    return cast("DynamoDBClient", client("dynamodb"))

@@ -3,7 +3,7 @@
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.functions import LambdaFunctions
 from hangup.aws.gateway import ManagementApiGateway, gateway_address
-from hangup.aws.http.services import direct_dynamodb, direct_lambda, direct_management_api
+from hangup.aws.http.services import DirectDynamoDb, DirectLambda, DirectManagementApi
 from hangup.aws.runtime import calls, clock
 from hangup.config import CloserSettings
 from hangup.idle.closer import Closer
@@ -14,10 +14,10 @@ from hangup.ports import Log
 def closer_of(settings: CloserSettings, *, log: Log) -> Closer:
     """Return the closer of this process, with its own pace."""
     return Closer(
-        connections=DynamoDbConnections(direct_dynamodb(), calls, settings.connections_table),
-        gateway=ManagementApiGateway(direct_management_api(settings.endpoint), calls),
+        connections=DynamoDbConnections(DirectDynamoDb(), calls, settings.connections_table),
+        gateway=ManagementApiGateway(DirectManagementApi(url=settings.endpoint), calls),
         functions=LambdaFunctions(
-            direct_lambda(), calls, disconnect_function=settings.disconnect_function
+            DirectLambda(), calls, disconnect_function=settings.disconnect_function
         ),
         clock=clock,
         log=log,

@@ -1,14 +1,14 @@
 """AWS's services on ``transport``: what the adapters use of five of botocore's clients.
 
 Each method takes what botocore's method of that name does, returns what is used of its result, and
-raises ``ServiceError`` for an answer that is an error. ``transport`` is asked for its transport at
-every call, and may make it at the first: most sweeps close nothing.
+raises ``ServiceError`` for an answer that is an error. A transport is not made before the first
+call: most sweeps close nothing.
 """
 
 import io
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import quote
@@ -28,8 +28,32 @@ _making = Lock()
 
 
 class _Service:
-    def __init__(self, transport: "Callable[[], Transport]") -> None:
-        self._transport = transport
+    """A service by its name in host names.
+
+    ``transport`` is called once, at the first call, for the transport to use. Without one it is
+    that to ``url``, or to where the account has the service.
+    """
+
+    _SERVICE: ClassVar[str]
+
+    def __init__(
+        self, transport: "Callable[[], Transport] | None" = None, *, url: str | None = None
+    ) -> None:
+        self._make_transport = transport or partial(_transport, self._SERVICE, url)
+
+    @cached_property
+    def _transport(self) -> "Transport":
+        with _making:
+            return self._make_transport()
+
+
+def _operation(name: str) -> Callable[..., Any]:
+    """Return the method for an operation, which takes and returns AWS's own members."""
+
+    def call(self: "_JsonService", **request: Any) -> Any:  # noqa: ANN401 - JSON
+        return self._call(name, request)
+
+    return call
 
 
 class _JsonService(_Service):
@@ -41,10 +65,10 @@ class _JsonService(_Service):
     """The version of JSON that it takes."""
 
     def _call(self, operation: str, request: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
-        return _content(operation, self._send(operation, request))
+        return _content(self._send(operation, request))
 
     def _send(self, operation: str, request: Mapping[str, Any]) -> "Answer":
-        return self._transport().send(
+        return self._transport.send(
             "POST", "/", headers=self._headers(operation), body=to_json(request)
         )
 
@@ -60,136 +84,84 @@ class _JsonService(_Service):
 class DirectDynamoDb(_JsonService):
     """DynamoDB, in the low-level form that is also the one on the wire."""
 
+    _SERVICE = "dynamodb"
     _TARGET = "DynamoDB_20120810"
     _JSON = "1.0"
 
-    def scan(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
-        """Return one page of a table."""
-        return self._call("Scan", request)
-
-    def query(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
-        """Return one page of the items with a key."""
-        return self._call("Query", request)
-
-    def get_item(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
-        """Return one item."""
-        return self._call("GetItem", request)
-
-    def update_item(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
-        """Update one item."""
-        return self._call("UpdateItem", request)
-
-    def transact_write_items(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
-        """Write several items, or none."""
-        return self._call("TransactWriteItems", request)
+    scan = _operation("Scan")
+    query = _operation("Query")
+    get_item = _operation("GetItem")
+    update_item = _operation("UpdateItem")
+    transact_write_items = _operation("TransactWriteItems")
 
 
 class DirectSecrets(_JsonService):
     """Secrets Manager's reading of a secret."""
 
+    _SERVICE = "secretsmanager"
     _TARGET = "secretsmanager"
     _JSON = "1.1"
 
-    def get_secret_value(self, *, SecretId: str) -> Any:  # noqa: ANN401, N803 - boto3's
-        """Return a secret's current value."""
-        return self._call("GetSecretValue", {"SecretId": SecretId})
+    get_secret_value = _operation("GetSecretValue")
 
 
 class DirectSqs(_JsonService):
     """SQS's calls of a queue that something is sent to."""
 
+    _SERVICE = "sqs"
     _TARGET = "AmazonSQS"
     _JSON = "1.0"
 
-    def send_message_batch(self, **request: Any) -> Any:  # noqa: ANN401 - the request is AWS's own
-        """Send up to ten messages."""
-        return self._call("SendMessageBatch", request)
+    send_message_batch = _operation("SendMessageBatch")
 
-    def change_message_visibility(self, **request: Any) -> None:  # noqa: ANN401 - likewise
+    def change_message_visibility(self, **request: Any) -> None:  # noqa: ANN401 - AWS's own
         """Say when a message that was received is to be delivered again."""
-        _expect_success("ChangeMessageVisibility", self._send("ChangeMessageVisibility", request))
+        _expect_success(self._send("ChangeMessageVisibility", request))
 
 
 class DirectManagementApi(_Service):
-    """The API Gateway Management API of one stage."""
+    """The API Gateway Management API of the stage behind ``url``, its management endpoint."""
+
+    _SERVICE = "execute-api"
 
     def post_to_connection(self, *, ConnectionId: str, Data: bytes) -> None:  # noqa: N803 - boto3's
         """Send a message to a connection."""
-        answer = self._transport().send("POST", _connection(ConnectionId), body=Data)
-        _expect_success("PostToConnection", answer)
+        _expect_success(self._transport.send("POST", _connection(ConnectionId), body=Data))
 
     def delete_connection(self, *, ConnectionId: str) -> None:  # noqa: N803 - boto3's
         """Close a connection."""
-        answer = self._transport().send("DELETE", _connection(ConnectionId))
-        _expect_success("DeleteConnection", answer)
+        _expect_success(self._transport.send("DELETE", _connection(ConnectionId)))
 
     def get_connection(self, *, ConnectionId: str) -> Any:  # noqa: ANN401, N803 - boto3's
         """Return what API Gateway knows of a connection; of the times, ``LastActiveAt`` alone."""
-        answer = self._transport().send("GET", _connection(ConnectionId))
-        last_active = _content("GetConnection", answer).get("lastActiveAt")
+        answer = self._transport.send("GET", _connection(ConnectionId))
+        last_active = _content(answer).get("lastActiveAt")
         if last_active is None:
             return {}
         try:
             return {"LastActiveAt": datetime.fromisoformat(last_active)}
         except (TypeError, ValueError) as error:
-            raise _malformed("GetConnection", answer, "lastActiveAt is no time") from error
+            raise _malformed(answer, "lastActiveAt is no time") from error
 
 
 class DirectLambda(_Service):
     """Lambda's asynchronous ``invoke``."""
 
+    _SERVICE = "lambda"
+
     def invoke(self, *, FunctionName: str, InvocationType: str, Payload: bytes) -> Any:  # noqa: ANN401, N803 - boto3's
         """Queue one invocation."""
-        answer = self._transport().send(
+        answer = self._transport.send(
             "POST",
             _function(FunctionName),
             headers=(f"X-Amz-Invocation-Type: {InvocationType}",),
             body=Payload,
         )
-        _expect_success("Invoke", answer)
+        _expect_success(answer)
         return {"Payload": io.BytesIO(answer.body)}
 
 
-def direct_dynamodb() -> DirectDynamoDb:
-    """Return DynamoDB."""
-    return DirectDynamoDb(_lazily("dynamodb"))
-
-
-def direct_management_api(endpoint: str) -> DirectManagementApi:
-    """Return the Management API of the stage behind a management endpoint."""
-    return DirectManagementApi(_lazily("execute-api", endpoint))
-
-
-def direct_lambda() -> DirectLambda:
-    """Return Lambda."""
-    return DirectLambda(_lazily("lambda"))
-
-
-def direct_secrets() -> DirectSecrets:
-    """Return Secrets Manager."""
-    return DirectSecrets(_lazily("secretsmanager"))
-
-
-def direct_sqs() -> DirectSqs:
-    """Return SQS."""
-    return DirectSqs(_lazily("sqs"))
-
-
-def _lazily(service: str, url: str | None = None) -> "Callable[[], Transport]":
-    """Return a function that returns the transport that it made at its first call."""
-    made: list[Transport] = []
-
-    def get() -> "Transport":
-        if not made:
-            with _making:
-                if not made:
-                    made.append(_transport(service, url))
-        return made[0]
-
-    return get
-
-
-def _transport(service: str, url: str | None = None) -> "Transport":
+def _transport(service: str, url: str | None) -> "Transport":
     """Return a transport to a service, at ``url`` or where the account has it."""
     # libcurl is loaded where it is needed, and not in functions that make no such call.
     from hangup.aws.http.transport import Transport  # noqa: PLC0415
@@ -215,16 +187,16 @@ def _connection(connection_id: str) -> str:
     return "/@connections/" + quote(connection_id, safe="=").replace("=", "%3D")
 
 
-def _content(operation: str, answer: "Answer") -> Any:  # noqa: ANN401 - JSON
+def _content(answer: "Answer") -> Any:  # noqa: ANN401 - JSON
     """Return the answer's members; raise ``ServiceError`` if it is an error, or has none."""
-    _expect_success(operation, answer)
+    _expect_success(answer)
     members = _members(answer.body)
     if members is None:
-        raise _malformed(operation, answer, "the answer is no JSON object")
+        raise _malformed(answer, "the answer is no JSON object")
     return members
 
 
-def _expect_success(operation: str, answer: "Answer") -> None:
+def _expect_success(answer: "Answer") -> None:
     """Raise ``ServiceError`` for an answer that is an error."""
     if answer.status < _FIRST_ERROR:
         return
@@ -238,12 +210,12 @@ def _expect_success(operation: str, answer: "Answer") -> None:
     # "com.amazonaws.dynamodb.v20120810#Name" from one service, "Name:http://..." from another.
     code = str(named or answer.status).partition(":")[0].rpartition("#")[2]
     message = members.get("message") or members.get("Message") or ""
-    raise ServiceError(operation, code, str(message), status=answer.status, members=members)
+    raise ServiceError(code, str(message), status=answer.status, members=members)
 
 
-def _malformed(operation: str, answer: "Answer", message: str) -> ServiceError:
+def _malformed(answer: "Answer", message: str) -> ServiceError:
     """Return what is raised for a success that is not the service's: a proxy's own page, say."""
-    return ServiceError(operation, "MalformedAnswer", message, status=answer.status)
+    return ServiceError("MalformedAnswer", message, status=answer.status)
 
 
 def _members(body: bytes) -> Mapping[str, Any] | None:

@@ -1,0 +1,91 @@
+"""The calls of one table in DynamoDB, as all its adapters make them."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from hangup.aws.errors import Table
+from hangup.aws.retries import CallFailed, Calls
+from hangup.aws.schema import Item, Request, Values
+from hangup.core.connection import DurationMs
+from hangup.core.timing import ATTEMPT_MS
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from hangup.aws.http.services import DirectDynamoDb
+
+
+class Update(NamedTuple):
+    """How an update went.
+
+    ``item`` is the one that refused it (empty: there is none), or after it was written whatever the
+    request asked for with ``ReturnValues``.
+    """
+
+    is_written: bool
+    item: Item
+
+
+class DynamoDbTable:
+    """A table whose partition key is ``key``; ``client`` is used from several threads."""
+
+    def __init__(
+        self, client: "DynamoDBClient | DirectDynamoDb", calls: Calls, name: str, *, key: str
+    ) -> None:
+        self._client = client
+        self._calls = calls
+        self.table = Table(name, key)
+
+    def get(self, key: Values) -> Item | None:
+        """Return an item as last written, ``None`` if there is none."""
+        answer = self._calls(
+            "GetItem",
+            lambda: self._client.get_item(TableName=self.table.name, Key=key, ConsistentRead=True),
+            table=self.table,
+        )
+        item: Item | None = answer.get("Item")
+        return item
+
+    def pages(
+        self,
+        operation: Literal["Scan", "Query"],
+        request: Request,
+        *,
+        repeat_until_ms: DurationMs = ATTEMPT_MS,
+    ) -> Iterator[Any]:
+        """Yield every page of a scan or a query, as DynamoDB answers it.
+
+        Page by page here, not by botocore's paginator, which could not go on after a failed page.
+        """
+        call = self._client.scan if operation == "Scan" else self._client.query
+        request = {"TableName": self.table.name, **request}
+        while True:
+            page: Any = self._calls(
+                operation,
+                partial(call, **request),
+                table=self.table,
+                repeat_until_ms=repeat_until_ms,
+            )
+            yield page
+            if not page.get("LastEvaluatedKey"):
+                return
+            request = {**request, "ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    def update(self, request: Request) -> Update:
+        """Update an item, if its condition holds."""
+        try:
+            answer: Any = self._calls(
+                "UpdateItem",
+                partial(
+                    self._client.update_item,
+                    **{"TableName": self.table.name, **request},
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                ),
+                table=self.table,
+            )
+        except CallFailed as error:
+            if error.code != "ConditionalCheckFailedException":
+                raise
+            return Update(is_written=False, item=error.reason.members.get("Item", {}))
+        return Update(is_written=True, item=answer.get("Attributes", {}))
