@@ -2,20 +2,14 @@
 
 from collections.abc import Iterator
 from os import urandom
-from typing import TYPE_CHECKING
 
 from hangup.aws.retries import Calls
 from hangup.aws.schema import DEFAULT_SCHEMA, Request, TableSchema, string
-from hangup.aws.table import DynamoDbTable
+from hangup.aws.table import DynamoDb, DynamoDbTable
 from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.outcomes import ActivityOutcome
 from hangup.core.timing import SCAN_MARGIN_MS
 from hangup.ports import ScanPage
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-
-    from hangup.aws.http.services import DirectDynamoDb
 
 
 class DynamoDbConnections:
@@ -23,7 +17,7 @@ class DynamoDbConnections:
 
     def __init__(
         self,
-        client: "DynamoDBClient | DirectDynamoDb",
+        client: DynamoDb,
         calls: Calls,
         table: str,
         schema: TableSchema = DEFAULT_SCHEMA,
@@ -93,5 +87,5 @@ class DynamoDbConnections:
             try:
                 candidates = [self._schema.decode(item) for item in page["Items"]]
             except KeyError:
-                raise self._table.table.has_another_key("Scan") from None
+                raise self._table.spec.has_another_key("Scan") from None
             yield ScanPage(candidates=candidates, scanned_count=page["ScannedCount"])

@@ -5,18 +5,14 @@ and writes with the credentials of whoever runs the check.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from hangup.aws.retries import Calls
 from hangup.aws.schema import Item, Request, number, update_of
 from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, SessionSchema
-from hangup.aws.table import DynamoDbTable
+from hangup.aws.table import DynamoDb, DynamoDbTable
 from hangup.core.connection import EpochMs
 from hangup.sessions.invariants import StoredConnection, UnreadableSession
 from hangup.sessions.model import Session
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 
 class DynamoDbConsistencyStore:
@@ -24,7 +20,7 @@ class DynamoDbConsistencyStore:
 
     def __init__(
         self,
-        client: "DynamoDBClient",
+        client: DynamoDb,
         calls: Calls,
         *,
         connections_table: str,
@@ -76,8 +72,8 @@ class DynamoDbConsistencyStore:
 
     def _scan(self, table: DynamoDbTable, request: Request) -> Iterator[Sequence[Item]]:
         for page in table.pages("Scan", {"ConsistentRead": True, **request}):
-            if any("S" not in item.get(table.table.key, {}) for item in page["Items"]):
-                raise table.table.has_another_key("Scan")
+            if any("S" not in item.get(table.spec.key, {}) for item in page["Items"]):
+                raise table.spec.has_another_key("Scan")
             yield page["Items"]
 
     def _stored(self, item: Item) -> StoredConnection:

@@ -1,6 +1,6 @@
 """Two queues of SQS: cleanups that failed, and scheduled closes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from hangup.aws.errors import ServiceError
@@ -93,7 +93,19 @@ class SqsCloseQueue:
         left = {str(place): close for place, close in enumerate(closes)}
 
         def send() -> None:
-            refused = self._send_batch(left)
+            now_ms = self._clock.now_ms()
+            answer = self._client.send_message_batch(
+                QueueUrl=self._queue_url,
+                Entries=[
+                    {
+                        "Id": place,
+                        "MessageBody": as_message(close),
+                        "DelaySeconds": delay_s(close.deadline_ms, now_ms=now_ms),
+                    }
+                    for place, close in left.items()
+                ],
+            )
+            refused = {entry["Id"]: entry for entry in answer.get("Failed", [])}
             for place in left.keys() - refused.keys():
                 del left[place]
             if refused:
@@ -113,23 +125,6 @@ class SqsCloseQueue:
                 QueueUrl=self._queue_url, ReceiptHandle=receipt, VisibilityTimeout=delay_s
             ),
         )
-
-    def _send_batch(
-        self, closes: Mapping[str, ScheduledClose]
-    ) -> "dict[str, BatchResultErrorEntryTypeDef]":
-        now_ms = self._clock.now_ms()
-        answer = self._client.send_message_batch(
-            QueueUrl=self._queue_url,
-            Entries=[
-                {
-                    "Id": place,
-                    "MessageBody": as_message(close),
-                    "DelaySeconds": delay_s(close.deadline_ms, now_ms=now_ms),
-                }
-                for place, close in closes.items()
-            ],
-        )
-        return {entry["Id"]: entry for entry in answer.get("Failed", [])}
 
 
 def _as_error(entry: "BatchResultErrorEntryTypeDef") -> ServiceError:

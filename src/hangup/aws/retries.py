@@ -46,11 +46,9 @@ class Deadline:
 
     def start(self, remaining_ms: int | None) -> None:
         """Begin an invocation that has this long; None for one without an end."""
-        if remaining_ms is None:
-            self._ends_at_ms = None
-        else:
-            # Not by the wall clock: it may be set while the invocation goes on.
-            self._ends_at_ms = self._clock.monotonic_ms() + remaining_ms - REPORT_MS
+        # Not by the wall clock: it may be set while the invocation goes on.
+        now_ms = self._clock.monotonic_ms()
+        self._ends_at_ms = None if remaining_ms is None else now_ms + remaining_ms - REPORT_MS
 
     def left_ms(self) -> DurationMs:
         """Return how long calls may go on; an hour if the invocation has no end."""

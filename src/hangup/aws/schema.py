@@ -318,9 +318,11 @@ def number(value: int) -> "UniversalAttributeValueTypeDef":
     return {"N": str(value)}
 
 
+_NOTHING: Final["AttributeValueTypeDef"] = {}
+
+
 def _text(item: Item, name: str) -> str | None:
-    value = item.get(name)
-    return None if value is None else value.get("S") or None
+    return item.get(name, _NOTHING).get("S") or None
 
 
 def _time(item: Item, name: str) -> EpochMs | None:

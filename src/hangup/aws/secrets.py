@@ -34,10 +34,9 @@ class SecretsManagerSecret:
                 answer = self._calls(
                     "GetSecretValue", lambda: self._client.get_secret_value(SecretId=self._secret)
                 )
+                self._value, self._read_at_ms = answer["SecretString"], now_ms
             except BackendError:
+                # What was right five minutes ago is better than letting nobody in.
                 if self._read_at_ms is None:
                     raise
-                # What was right five minutes ago is better than letting nobody in.
-                return self._value
-            self._value, self._read_at_ms = answer["SecretString"], now_ms
         return self._value

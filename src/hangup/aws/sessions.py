@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from os import urandom
-from typing import TYPE_CHECKING, Any, Final, assert_never
+from typing import Any, Final, assert_never
 from uuid import uuid4
 
 from hangup.aws.errors import Table, cancellation_codes, in_our_terms
@@ -18,14 +18,9 @@ from hangup.aws.schema import (
     update_of,
 )
 from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, LISTENERS_INDEX, SessionSchema
-from hangup.aws.table import DynamoDbTable
+from hangup.aws.table import DynamoDb, DynamoDbTable
 from hangup.core.connection import Connection, EpochMs
 from hangup.sessions.model import EndRefusal, JoinOutcome, LeaveOutcome, Role, Session, role_of
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-
-    from hangup.aws.http.services import DirectDynamoDb
 
 _ENDED_SESSION_TTL_S: Final = 86_400
 """An ended session is kept for a day: long enough to look at, and for every late cleanup."""
@@ -55,7 +50,7 @@ class DynamoDbSessions:
 
     def __init__(
         self,
-        client: "DynamoDBClient | DirectDynamoDb",
+        client: DynamoDb,
         calls: Calls,
         *,
         connections_table: str,
@@ -115,7 +110,7 @@ class DynamoDbSessions:
         """Write the record and the session's part of it in one transaction."""
         update, refused = self._joining(connection)
         creation = self._schema.connections.creation(connection)
-        put = {"TableName": self._connections.table.name, **creation}
+        put = {"TableName": self._connections.spec.name, **creation}
         match self._transact([{"Put": put}, {"Update": update}]):
             case [] | [_Reason.CONDITION_FAILED, _]:
                 # An id that is taken: this very join took effect before, for API Gateway does not
@@ -127,7 +122,7 @@ class DynamoDbSessions:
     def leave(self, connection: Connection, *, now_ms: EpochMs) -> LeaveOutcome:
         """Remove the record and settle the session in one transaction."""
         removal = self._schema.connections.removal(connection.connection_id)
-        delete = {"TableName": self._connections.table.name, **removal}
+        delete = {"TableName": self._connections.spec.name, **removal}
         leaving = self._leaving(connection, now_ms)
         if leaving is not None:
             update, left = leaving
@@ -213,7 +208,7 @@ class DynamoDbSessions:
     ) -> Request:
         key = self._schema.key(connection.session_id or "")
         request = update_of(self._schema, key, update=update, condition=condition, values=values)
-        return {"TableName": self._sessions.table.name, **request}
+        return {"TableName": self._sessions.spec.name, **request}
 
     def _transact(self, items: Sequence[Any]) -> list[str]:
         """Return ``[]`` if everything was written, else why each item was not (nothing was)."""

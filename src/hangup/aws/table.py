@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from hangup.aws.errors import Table
 from hangup.aws.retries import CallFailed, Calls
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
     from hangup.aws.http.services import DirectDynamoDb
+
+
+DynamoDb: TypeAlias = "DynamoDBClient | DirectDynamoDb"
+"""What makes the calls: botocore's client, or ours through libcurl."""
 
 
 class Update(NamedTuple):
@@ -30,19 +34,17 @@ class Update(NamedTuple):
 class DynamoDbTable:
     """A table whose partition key is ``key``; ``client`` is used from several threads."""
 
-    def __init__(
-        self, client: "DynamoDBClient | DirectDynamoDb", calls: Calls, name: str, *, key: str
-    ) -> None:
+    def __init__(self, client: DynamoDb, calls: Calls, name: str, *, key: str) -> None:
         self._client = client
         self._calls = calls
-        self.table = Table(name, key)
+        self.spec = Table(name, key)
 
     def get(self, key: Values) -> Item | None:
         """Return an item as last written, ``None`` if there is none."""
         answer = self._calls(
             "GetItem",
-            lambda: self._client.get_item(TableName=self.table.name, Key=key, ConsistentRead=True),
-            table=self.table,
+            lambda: self._client.get_item(TableName=self.spec.name, Key=key, ConsistentRead=True),
+            table=self.spec,
         )
         item: Item | None = answer.get("Item")
         return item
@@ -59,12 +61,12 @@ class DynamoDbTable:
         Page by page here, not by botocore's paginator, which could not go on after a failed page.
         """
         call = self._client.scan if operation == "Scan" else self._client.query
-        request = {"TableName": self.table.name, **request}
+        request = {"TableName": self.spec.name, **request}
         while True:
             page: Any = self._calls(
                 operation,
                 partial(call, **request),
-                table=self.table,
+                table=self.spec,
                 repeat_until_ms=repeat_until_ms,
             )
             yield page
@@ -79,10 +81,10 @@ class DynamoDbTable:
                 "UpdateItem",
                 partial(
                     self._client.update_item,
-                    **{"TableName": self.table.name, **request},
+                    **{"TableName": self.spec.name, **request},
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 ),
-                table=self.table,
+                table=self.spec,
             )
         except CallFailed as error:
             if error.code != "ConditionalCheckFailedException":

@@ -1,9 +1,9 @@
 """What the handlers answer to API Gateway."""
 
-import json
 import re
 from typing import Final
 
+from hangup.aws.http.json import to_json
 from hangup.aws.runtime import Invocation, deadline
 from hangup.aws.telemetry import StructuredLog
 from hangup.core.connection import JsonObject
@@ -27,14 +27,14 @@ def begin(event: object, context: Invocation | None, log: StructuredLog) -> None
 
 def accept(message: JsonObject | None = None) -> Answer:
     """Return a 200 that carries ``message`` to the client."""
-    return {"statusCode": 200} if message is None else {"statusCode": 200, "body": _json(message)}
+    return {"statusCode": 200, **({} if message is None else {"body": to_json(message).decode()})}
 
 
 def refuse(error: InvalidRequest, log: Log, *, connection_id: str | None = None) -> Answer:
     """Return the refusal and log it in one line. Neither repeats what the client sent."""
     log.warning("refused", status=error.status, reason=str(error), connectionId=connection_id)
-    body = _json({"type": "error", "status": error.status, "message": str(error)})
-    return {"statusCode": error.status, "body": body}
+    body = to_json({"type": "error", "status": error.status, "message": str(error)})
+    return {"statusCode": error.status, "body": body.decode()}
 
 
 def correlation_id(event: object) -> str:
@@ -53,7 +53,3 @@ def correlation_id(event: object) -> str:
 def plain_id(candidate: object) -> str | None:
     """Return an id of 1 to 256 printable ASCII characters as it is, and None for anything else."""
     return candidate if isinstance(candidate, str) and _ID.fullmatch(candidate) else None
-
-
-def _json(message: JsonObject) -> str:
-    return json.dumps(message, separators=(",", ":"))

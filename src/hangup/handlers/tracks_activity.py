@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, wraps
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
+from typing import Final, NamedTuple, TypeVar, cast
 
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.http.services import DirectDynamoDb
 from hangup.aws.retries import Calls
 from hangup.aws.runtime import clock, deadline
+from hangup.aws.table import DynamoDb
 from hangup.aws.telemetry import StructuredLog
 from hangup.config import ActivitySettings
 from hangup.core.connection import DurationMs
@@ -28,9 +29,6 @@ from hangup.core.events import route_of
 from hangup.core.outcomes import ActivityOutcome
 from hangup.errors import BackendError, InvalidRequest
 from hangup.ports import Clock, ConnectionsRepository
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 Event = TypeVar("Event")
 Context = TypeVar("Context")
@@ -110,10 +108,10 @@ def _recorder() -> Recorder:
     return Recorder(connections, clock, settings.resolution_ms)
 
 
-def _client() -> "DirectDynamoDb | DynamoDBClient":
+def _client() -> DynamoDb:
     # A user's function may leave libcurl out: it differs from processor to processor.
     if find_spec("pycurl") is not None:
         return DirectDynamoDb()
     from hangup.aws.clients import client  # noqa: PLC0415 - slow to load
 
-    return cast("DynamoDBClient", client("dynamodb"))
+    return cast("DynamoDb", client("dynamodb"))

@@ -13,11 +13,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cached_property, partial
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from pycurl import Curl
@@ -61,43 +61,38 @@ class Loop:
 
         If items failed, what the first of them raised is raised once all have ended.
         """
-        results: dict[int, Result] = {}
-
-        def run(position: int, item: Item) -> None:
-            results[position] = function(item)
-
-        tasks: list[_Task] = []
+        tasks: list[_Task[Result]] = []
         try:
-            for position, item in enumerate(items):
-                tasks.append(self.start(partial(run, position, item)))
+            for item in items:
+                tasks.append(_Task(_calls(), partial(function, item)))
                 _calls().make_room(self._in_flight)
         finally:
             for task in tasks:
                 task.end()
-        for task in tasks:
-            task.wait()
-        return [results[position] for position in range(len(results))]
+        return [task.wait() for task in tasks]
 
-    def start(self, function: Callable[[], None], /) -> "_Task":
+    def start(self, function: Callable[[], None], /) -> "_Task[None]":
         """Start a call, and let it run until it has to wait. Wait for its end in any case."""
         return _Task(_calls(), function)
 
 
-class _Task:
+class _Task(Generic[Result]):
     """A call that goes on whenever the thread waits for something."""
 
-    def __init__(self, calls: "_Calls", function: Callable[[], None]) -> None:
+    def __init__(self, calls: "_Calls", function: Callable[[], Result]) -> None:
         self._calls = calls
         self._function = function
+        self._result: Result
         self._error: Exception | None = None
         self._is_done = False
         calls.begin(self._run)
 
-    def wait(self) -> None:
-        """Return once the call has ended. Raises what it raised."""
+    def wait(self) -> Result:
+        """Return what the call returns, once it has ended. Raises what it raised."""
         self.end()
         if self._error is not None:
             raise self._error
+        return self._result
 
     def end(self) -> None:
         """Return once the call has ended."""
@@ -105,7 +100,7 @@ class _Task:
 
     def _run(self) -> None:
         try:
-            self._function()
+            self._result = self._function()
         except Exception as error:  # noqa: BLE001 - raised by ``wait``
             self._error = error
         finally:
@@ -114,7 +109,7 @@ class _Task:
 
 def perform(transfer: "Curl") -> None:
     """Do what ``transfer.perform()`` does, and raise ``pycurl.error`` as it does."""
-    calls, transfers = _thread.calls, _transfers()
+    calls, transfers = _thread.calls, _thread.transfers
     transfers.begin(transfer)
     try:
         if calls is None:
@@ -196,7 +191,7 @@ class _Calls:
 
         self._greenlet, self._current = greenlet, getcurrent
         self._starter = getcurrent()
-        self._transfers = _transfers()
+        self._transfers = _thread.transfers
         # Calls, by what they wait for: a transfer, or the number of a sleep.
         self._waiting: dict[object, greenlet] = {}
         self._sleeps: list[tuple[float, int]] = []
@@ -312,8 +307,11 @@ class _Thread(threading.local):
 
     calls: _Calls | None = None
     """Those that it interleaves."""
-    transfers: _Transfers | None = None
-    """They outlive the calls, since connections are kept."""
+
+    @cached_property
+    def transfers(self) -> _Transfers:
+        """They outlive the calls, since connections are kept."""
+        return _Transfers()
 
 
 _thread: Final = _Thread()
@@ -326,9 +324,3 @@ def _calls() -> _Calls:
     elif _thread.calls.is_nested:
         raise RuntimeError("concurrent calls cannot be nested")
     return _thread.calls
-
-
-def _transfers() -> _Transfers:
-    if _thread.transfers is None:
-        _thread.transfers = _Transfers()
-    return _thread.transfers

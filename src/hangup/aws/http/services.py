@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _FIRST_ERROR: Final = 300
 """A redirection is none of an API's answers."""
 
+_MALFORMED: Final = "MalformedAnswer"
+"""The code of a success that is not the service's: a proxy's own page, say."""
+
 # One transport is made at a time: botocore's session, which may be asked, is no more than that.
 _making = Lock()
 
@@ -141,7 +144,9 @@ class DirectManagementApi(_Service):
         try:
             return {"LastActiveAt": datetime.fromisoformat(last_active)}
         except (TypeError, ValueError) as error:
-            raise _malformed(answer, "lastActiveAt is no time") from error
+            raise ServiceError(
+                _MALFORMED, "lastActiveAt is no time", status=answer.status
+            ) from error
 
 
 class DirectLambda(_Service):
@@ -192,7 +197,7 @@ def _content(answer: "Answer") -> Any:  # noqa: ANN401 - JSON
     _expect_success(answer)
     members = _members(answer.body)
     if members is None:
-        raise _malformed(answer, "the answer is no JSON object")
+        raise ServiceError(_MALFORMED, "the answer is no JSON object", status=answer.status)
     return members
 
 
@@ -211,11 +216,6 @@ def _expect_success(answer: "Answer") -> None:
     code = str(named or answer.status).partition(":")[0].rpartition("#")[2]
     message = members.get("message") or members.get("Message") or ""
     raise ServiceError(code, str(message), status=answer.status, members=members)
-
-
-def _malformed(answer: "Answer", message: str) -> ServiceError:
-    """Return what is raised for a success that is not the service's: a proxy's own page, say."""
-    return ServiceError("MalformedAnswer", message, status=answer.status)
 
 
 def _members(body: bytes) -> Mapping[str, Any] | None:

@@ -6,7 +6,7 @@ retries.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -23,16 +23,6 @@ Headers = tuple[str, ...]
 _REST_S: Final = 5
 """A connection that rested for longer is not used again. Servers close what rests, and a function
 that was frozen in between does not hear of it; a sweep's calls follow one another much faster."""
-
-_OPTIONS: Final[Mapping[int, int | str]] = {
-    pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
-    pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
-    pycurl.NOSIGNAL: 1,
-    pycurl.CONNECTTIMEOUT_MS: round(CONNECT_S * 1000),
-    pycurl.TIMEOUT_MS: round((CONNECT_S + READ_S) * 1000),
-    pycurl.USERAGENT: "hangup",
-}
-"""What all requests have in common."""
 
 _UNREACHED: Final = {
     pycurl.E_COULDNT_CONNECT,
@@ -129,18 +119,28 @@ class _Exchange:
         self._begun: list[bool] = []
         self._headers = headers
         self._keys: Keys | None = None
-        self._curl = curl = pycurl.Curl()
-        for option, value in _OPTIONS.items():
-            curl.setopt(option, value)
-        curl.setopt(pycurl.MAXAGE_CONN, _REST_S)
-        curl.setopt(pycurl.AWS_SIGV4, scope)
-        curl.setopt(pycurl.CAINFO, ca_file)
+        self._curl = pycurl.Curl()
+        options: dict[int, object] = {
+            pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
+            pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
+            pycurl.AWS_SIGV4: scope,
+            pycurl.CAINFO: ca_file,
+            pycurl.NOSIGNAL: 1,
+            pycurl.CONNECTTIMEOUT_MS: round(CONNECT_S * 1000),
+            pycurl.TIMEOUT_MS: round((CONNECT_S + READ_S) * 1000),
+            pycurl.MAXAGE_CONN: _REST_S,
+            pycurl.USERAGENT: "hangup",
+            pycurl.CUSTOMREQUEST: method,
+            pycurl.HEADERFUNCTION: self._head.append,
+            pycurl.WRITEFUNCTION: self._body.append,
+        }
         if has_body:
-            curl.setopt(pycurl.POST, 1)
-            curl.setopt(pycurl.PREREQFUNCTION, partial(_begin_once, self._begun))
-        curl.setopt(pycurl.CUSTOMREQUEST, method)
-        curl.setopt(pycurl.HEADERFUNCTION, self._head.append)
-        curl.setopt(pycurl.WRITEFUNCTION, self._body.append)
+            options |= {
+                pycurl.POST: 1,
+                pycurl.PREREQFUNCTION: partial(_begin_once, self._begun),
+            }
+        for option, value in options.items():
+            self._curl.setopt(option, value)
 
     @property
     def is_sent(self) -> bool:
