@@ -109,9 +109,8 @@ class DynamoDbSessions:
     def join(self, connection: Connection) -> JoinOutcome:
         """Write the record and the session's part of it in one transaction."""
         update, refused = self._joining(connection)
-        creation = self._schema.connections.creation(connection)
-        put = {"TableName": self._connections.spec.name, **creation}
-        match self._transact([{"Put": put}, {"Update": update}]):
+        put = self._connections.part(self._schema.connections.creation(connection))
+        match self._transact([{"Put": put}, {"Update": self._sessions.part(update)}]):
             case [] | [_Reason.CONDITION_FAILED, _]:
                 # An id that is taken: this very join took effect before, for API Gateway does not
                 # give an id twice. That holds whatever the session's own condition says by now.
@@ -122,11 +121,11 @@ class DynamoDbSessions:
     def leave(self, connection: Connection, *, now_ms: EpochMs) -> LeaveOutcome:
         """Remove the record and settle the session in one transaction."""
         removal = self._schema.connections.removal(connection.connection_id)
-        delete = {"TableName": self._connections.spec.name, **removal}
+        delete = self._connections.part(removal)
         leaving = self._leaving(connection, now_ms)
         if leaving is not None:
             update, left = leaving
-            match self._transact([{"Delete": delete}, {"Update": update}]):
+            match self._transact([{"Delete": delete}, {"Update": self._sessions.part(update)}]):
                 case []:
                     return left
                 case [_Reason.CONDITION_FAILED, _]:
@@ -207,8 +206,7 @@ class DynamoDbSessions:
         self, connection: Connection, *, update: str, condition: str, values: Values
     ) -> Request:
         key = self._schema.key(connection.session_id or "")
-        request = update_of(self._schema, key, update=update, condition=condition, values=values)
-        return {"TableName": self._sessions.spec.name, **request}
+        return update_of(self._schema, key, update=update, condition=condition, values=values)
 
     def _transact(self, items: Sequence[Any]) -> list[str]:
         """Return ``[]`` if everything was written, else why each item was not (nothing was)."""

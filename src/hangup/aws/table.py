@@ -61,7 +61,7 @@ class DynamoDbTable:
         Page by page here, not by botocore's paginator, which could not go on after a failed page.
         """
         call = self._client.scan if operation == "Scan" else self._client.query
-        request = {"TableName": self.spec.name, **request}
+        request = self.part(request)
         while True:
             page: Any = self._calls(
                 operation,
@@ -79,9 +79,9 @@ class DynamoDbTable:
         try:
             answer: Any = self._calls(
                 "UpdateItem",
-                partial(
-                    self._client.update_item,
-                    **{"TableName": self.spec.name, **request},
+                lambda: self._client.update_item(
+                    TableName=self.spec.name,
+                    **request,
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 ),
                 table=self.spec,
@@ -89,5 +89,9 @@ class DynamoDbTable:
         except CallFailed as error:
             if error.code != "ConditionalCheckFailedException":
                 raise
-            return Update(is_written=False, item=error.reason.members.get("Item", {}))
-        return Update(is_written=True, item=answer.get("Attributes", {}))
+            return Update(False, error.reason.members.get("Item", {}))
+        return Update(True, answer.get("Attributes", {}))
+
+    def part(self, request: Request) -> Request:
+        """Return a request to this table as it is in a transaction."""
+        return {"TableName": self.spec.name, **request}
