@@ -23,7 +23,7 @@ from benchmarks.endpoints import Endpoints, WorkNotDoneError
 from benchmarks.measures import close_ms
 from benchmarks.results import spread
 from benchmarks.trial import Side
-from hangup.aws.http.services import DirectDynamoDb
+from hangup.aws.http.services import DirectDynamoDb, json_operation
 from hangup.aws.runtime import Invocation, clock, deadline
 from hangup.aws.schema import number, string
 from hangup.config import CLOSES_PER_SECOND
@@ -48,6 +48,8 @@ _CLAIM: Final = (
 class BatchedClaims(DirectDynamoDb):
     """Claims of up to 25 connections at once, on a table of connections."""
 
+    batch_execute_statement = json_operation("BatchExecuteStatement")
+
     def claim(
         self, table: str, connections: Sequence[Connection], *, now_ms: EpochMs, until_ms: EpochMs
     ) -> list[Connection]:
@@ -67,7 +69,7 @@ class BatchedClaims(DirectDynamoDb):
             }
             for connection in connections
         ]
-        answer = self._call("BatchExecuteStatement", {"Statements": statements})
+        answer = self.batch_execute_statement(Statements=statements)
         codes = [response.get("Error", {}).get("Code") for response in answer["Responses"]]
         failed = [code for code in codes if code not in {None, "ConditionalCheckFailed"}]
         if failed:

@@ -50,11 +50,11 @@ class _Service:
             return self._make_transport()
 
 
-def _operation(name: str) -> Callable[..., Any]:
+def json_operation(name: str) -> Callable[..., Any]:
     """Return the method for an operation, which takes and returns AWS's own members."""
 
     def call(self: "_JsonService", **request: Any) -> Any:  # noqa: ANN401 - JSON
-        return self._call(name, request)
+        return _content(self._send(name, request))
 
     return call
 
@@ -66,9 +66,6 @@ class _JsonService(_Service):
     """Its name there, with the version of its API."""
     _JSON: ClassVar[str]
     """The version of JSON that it takes."""
-
-    def _call(self, operation: str, request: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
-        return _content(self._send(operation, request))
 
     def _send(self, operation: str, request: Mapping[str, Any]) -> "Answer":
         return self._transport.send(
@@ -91,11 +88,11 @@ class DirectDynamoDb(_JsonService):
     _TARGET = "DynamoDB_20120810"
     _JSON = "1.0"
 
-    scan = _operation("Scan")
-    query = _operation("Query")
-    get_item = _operation("GetItem")
-    update_item = _operation("UpdateItem")
-    transact_write_items = _operation("TransactWriteItems")
+    scan = json_operation("Scan")
+    query = json_operation("Query")
+    get_item = json_operation("GetItem")
+    update_item = json_operation("UpdateItem")
+    transact_write_items = json_operation("TransactWriteItems")
 
 
 class DirectSecrets(_JsonService):
@@ -105,7 +102,7 @@ class DirectSecrets(_JsonService):
     _TARGET = "secretsmanager"
     _JSON = "1.1"
 
-    get_secret_value = _operation("GetSecretValue")
+    get_secret_value = json_operation("GetSecretValue")
 
 
 class DirectSqs(_JsonService):
@@ -115,7 +112,7 @@ class DirectSqs(_JsonService):
     _TARGET = "AmazonSQS"
     _JSON = "1.0"
 
-    send_message_batch = _operation("SendMessageBatch")
+    send_message_batch = json_operation("SendMessageBatch")
 
     def change_message_visibility(self, **request: Any) -> None:  # noqa: ANN401 - AWS's own
         """Say when a message that was received is to be delivered again."""
