@@ -45,11 +45,9 @@ class Answer(NamedTuple):
 
     def header(self, name: str) -> str:
         """Return the value of a header, whatever the case of its name; empty if there is none."""
-        for line in self.head:
-            found, _, value = line.decode("latin-1").partition(":")
-            if found.lower() == name.lower():
-                return value.strip()
-        return ""
+        prefix = f"{name.lower()}:".encode()
+        found = next((line for line in self.head if line.lower().startswith(prefix)), b"")
+        return found.decode("latin-1").partition(":")[2].strip()
 
 
 class Transport:
