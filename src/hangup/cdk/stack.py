@@ -32,8 +32,6 @@ from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.timing import FUNCTION_TIMEOUT_S, LOOK_AHEAD_S
 
 _STAGE = "prod"
-_RECORD = DEFAULT_SCHEMA
-"""What the attributes of a connection's record are called."""
 
 # Half of an account's default quota (10,000 requests a second, burst 5,000). The account's other
 # APIs and the @connections calls that close connections share that quota.
@@ -222,14 +220,14 @@ class HangupStack(cdk.Stack):
         ).value_as_string
 
     def _connections_table(self) -> dynamodb.Table:
-        table = self._table("Connections", _RECORD.connection_id)
+        table = self._table("Connections", DEFAULT_SCHEMA.connection_id)
         table.add_global_secondary_index(
             index_name=LISTENERS_INDEX,
-            partition_key=_string(_RECORD.session_id),
-            sort_key=_string(_RECORD.role),
+            partition_key=_string(DEFAULT_SCHEMA.session_id),
+            sort_key=_string(DEFAULT_SCHEMA.role),
             # Not the last activity: then each heartbeat would write to the index too.
             projection_type=dynamodb.ProjectionType.INCLUDE,
-            non_key_attributes=[_RECORD.connected_at],
+            non_key_attributes=[DEFAULT_SCHEMA.connected_at],
         )
         return table
 
@@ -239,7 +237,7 @@ class HangupStack(cdk.Stack):
             construct_id,
             partition_key=_string(key),
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
-            time_to_live_attribute=_RECORD.expires_at,
+            time_to_live_attribute=DEFAULT_SCHEMA.expires_at,
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True
             ),

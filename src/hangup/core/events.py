@@ -5,12 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from hangup.core.connection import Connection, EpochMs, JsonObject
+from hangup.core.connection import Connection, EpochMs, JsonObject, TimeoutReason
 from hangup.core.limits import MAX_CONNECTION_ID_LENGTH
 from hangup.errors import InvalidRequest
-
-DISCONNECT_REASON: Final = "IDLE_TIMEOUT"
-"""``requestContext.disconnectReason`` of a synthetic disconnect event."""
 
 NO_ROLE: Final = "unknown"
 """What events and metrics say of a connection whose record has no role."""
@@ -76,7 +73,7 @@ def disconnect_event(
             "connectedAt": connection.connected_at_ms,
             "messageDirection": "IN",
             "disconnectStatusCode": 1001,
-            "disconnectReason": DISCONNECT_REASON,
+            "disconnectReason": str(TimeoutReason.IDLE_TIMEOUT),
         },
         "isBase64Encoded": False,
         "sessionId": connection.session_id,
