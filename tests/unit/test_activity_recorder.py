@@ -11,8 +11,8 @@ from hangup.testing import FakeAws
 class World(FakeAws):
     """The fakes, and the recorder on them."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __init__(self) -> None:
+        super().__init__()
         self.recorder = ActivityRecorder(
             connections=self.connections,
             gateway=self.gateway,
