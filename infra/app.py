@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from hangup.core.bounds import WholeNumber
-from hangup.core.limits import MAX_SEGMENTS
+from hangup.core.limits import MAX_SHARDS
 from hangup.errors import ConfigurationError, HangupError
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -102,7 +102,7 @@ def _precise(context: Mapping[str, object]) -> bool:
 
 def _shards(context: Mapping[str, object]) -> int:
     value = context.get("shards", 1)
-    accepted = WholeNumber(at_least=1, at_most=MAX_SEGMENTS)
+    accepted = WholeNumber(at_least=1, at_most=MAX_SHARDS)
     try:
         return accepted.parse(str(value))
     except ValueError:

@@ -51,7 +51,7 @@ LEFT_TO_THE_NEXT_SWEEP = {
     "claim failed": "not claimed, left to the next sweep",
     "close failed": "not closed, left to the next sweep",
     "hand-over failed": "closed, handed over by the next sweep",
-    "scan failed": "sweep fails, nobody is closed",
+    "page not read: the rest of its segment is skipped": "sweep fails, nobody is closed",
 }
 REFUSED_MESSAGE = {
     "UpdateItem": "message fails, no activity is recorded",

@@ -96,7 +96,8 @@ def test_a_message_is_activity_and_is_answered(aws: AwsStub) -> None:
     assert routes.message(event("$default", body=body), None) == {"statusCode": 200, "body": body}
     (call,) = aws.calls("UpdateItem")
     assert call["Key"] == {"connectionId": {"S": ID}}
-    assert "lastActivityTime = :now" in call["UpdateExpression"]
+    assert call["UpdateExpression"] == "SET #last_activity = :now"
+    assert call["ExpressionAttributeNames"]["#last_activity"] == "lastActivityTime"
 
 
 def test_a_hand_over_looks_like_a_disconnect_and_may_come_twice(aws: AwsStub) -> None:

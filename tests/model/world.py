@@ -196,7 +196,7 @@ class World:
             closer=self.closer_with(clock),
             metrics=RecordingMetrics(),
             policy=POLICY,
-            guard=self.guard,
+            guard_policy=self.guard,
             total_segments=2,
             concurrency=Sequential(),
             close_queue=self.close_queue,

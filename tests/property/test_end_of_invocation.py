@@ -246,7 +246,7 @@ def test_what_hangs_in_a_close_that_began_last_is_left_where_it_stands(
         left_ms=REPORT_MS + SCAN_MARGIN_MS + world.scan_ms,
     )
     assert world.metrics.total("CloseFailures") == 1
-    assert ("release failed" in world.log.events("warning")) is (step != "claim")
+    assert ("claim not released" in world.log.events("warning")) is (step != "claim")
     for _ in range(2):
         world.minute()
     assert world.gateway.open_ids == {"speaker"}

@@ -157,7 +157,7 @@ def test_the_next_batch_is_read_while_one_is_closed(world: World) -> None:
     interleave(world, page_size=500, total_segments=1)
     # The guard's questions would be asked while the next batch is read, before the closes.
     world.sweep = replace(
-        world.sweep, guard=GuardPolicy(share_percent=100, at_least=1, sample_size=1)
+        world.sweep, guard_policy=GuardPolicy(share_percent=100, at_least=1, sample_size=1)
     )
     crowd(world, 3_000, talking=False)
     calls: list[str] = []
@@ -276,7 +276,7 @@ def test_a_batch_of_a_table_that_was_not_read_whole_is_doubted(
 ) -> None:
     interleave(world, page_size=50, total_segments=total_segments)
     guard = GuardPolicy(share_percent=50, at_least=at_least, sample_size=20)
-    world.sweep = replace(world.sweep, guard=guard)
+    world.sweep = replace(world.sweep, guard_policy=guard)
     crowd(world, 2 * BATCH_SIZE, talking=True)
     assert world.run()["held"] is True
     assert len(world.gateway.open_ids) == 2 * BATCH_SIZE

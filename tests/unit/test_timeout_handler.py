@@ -166,7 +166,7 @@ class TestCloseConnection:
         world.faults.before = fail_the_release
         with pytest.raises(SweepFailed, match="DeleteConnection failed"):
             world.run()
-        assert "release failed" in world.log.events("warning")
+        assert "claim not released" in world.log.events("warning")
 
 
 class TestTriggerDisconnectHandler:
@@ -383,7 +383,9 @@ class TestCheckAndCloseIdleConnections:
         assert world.gateway.open_ids == unread
         assert world.metrics.total("SweepsIncomplete") == 1
         assert [
-            fields["segment"] for _, event, fields in world.log.lines if event == "scan failed"
+            fields["segment"]
+            for _, event, fields in world.log.lines
+            if event == "page not read: the rest of its segment is skipped"
         ] == [first]
 
     def test_says_how_many_are_left_where_there_was_no_time_for_them(self, world: World) -> None:

@@ -36,7 +36,7 @@ from hangup.config import (
     LOG_LEVEL,
 )
 from hangup.core.bounds import WholeNumber
-from hangup.core.limits import MAX_RULE_TARGETS, MAX_SEGMENTS
+from hangup.core.limits import MAX_RULE_TARGETS, MAX_SHARDS
 from hangup.core.report import NAMESPACE
 from hangup.core.timing import FUNCTION_TIMEOUT_S
 
@@ -130,7 +130,7 @@ class IdleConnectionTimeout(Construct):
         check("guard_share_percent", guard_share_percent, GUARD_SHARE_PERCENT.accepted)
         check("guard_at_least", guard_at_least, GUARD_AT_LEAST.accepted)
         check_metric_roles(metric_roles)
-        check("shards", shards, WholeNumber(at_least=1, at_most=MAX_SEGMENTS))
+        check("shards", shards, WholeNumber(at_least=1, at_most=MAX_SHARDS))
         check_construct("api", api, "aws_apigatewayv2.IWebSocketApi", "api_id")
         check_construct("stage", stage, "aws_apigatewayv2.IWebSocketStage", "stage_name")
         check_table("connections_table", connections_table)

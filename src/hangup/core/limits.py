@@ -24,7 +24,7 @@ MAX_QUEUE_BATCH: Final = 10
 MAX_RULE_TARGETS: Final = 5
 """Most targets of a rule. EventBridge user guide, quotas."""
 
-MAX_SEGMENTS: Final = 20
+MAX_SHARDS: Final = 20
 """Most sweeps side by side. A bound of our own: four rules full of targets. An account's default
 quota of new connections (500 a second, each for two hours at most) makes 3.6 million live ones, far
 from what so many sweeps can read."""

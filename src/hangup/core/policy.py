@@ -6,6 +6,9 @@
 4. A record with neither time gets one: its clock starts now.
 5. A record whose deciding time is malformed, or more than a day in the future, is left alone.
 
+Rule 2 stands in three more places: the scan's filter (``aws.schema``), the cutoff of the guard
+(``core.guard``) and the wait of a scheduled close. Change all; tests compare them.
+
 The resolution is 0 unless activity writes are coalesced. Then a client may have been active up to
 one resolution after the recorded time, and the deadline allows for it.
 """
@@ -31,7 +34,7 @@ class IdlePolicy:
 
     def deadline_of(self, connection: Connection) -> EpochMs:
         """Return the same for a connection on record, which must have a time."""
-        assert connection.last_seen_ms is not None  # noqa: S101 - what is idle or due has one
+        assert connection.last_seen_ms is not None  # noqa: S101 - every idle or due connection has a time
         return self.deadline_ms(connection.last_seen_ms)
 
     def cutoff_ms(self, now_ms: EpochMs) -> EpochMs:

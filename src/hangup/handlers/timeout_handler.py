@@ -72,7 +72,7 @@ def _sweep() -> Sweep:
         closer=closer_of(settings, log=_log),
         metrics=EmfMetrics(),
         policy=settings.policy,
-        guard=settings.guard,
+        guard_policy=settings.guard,
         total_segments=settings.total_segments,
         concurrency=Loop(CLOSES_IN_FLIGHT),
         close_queue=SqsCloseQueue(DirectSqs(), calls, clock, queue_url) if queue_url else None,

@@ -1,4 +1,8 @@
-"""Where activity comes from: whatever a client sends is recorded."""
+"""Record activity: whatever a client sends proves that it is there.
+
+``handlers.message_handler`` calls this. ``handlers.tracks_activity``, for other people's functions,
+records too, but closes no connection.
+"""
 
 from dataclasses import dataclass
 

@@ -1,13 +1,14 @@
 """Close one idle connection: claim, notice, close, hand over, in that order.
 
-1. Without the claim nothing happens: the client has spoken, or somebody else is closing.
-2. A notice that fails is logged and stops nothing.
-3. A close that fails gives the claim back. The next sweep tries again, without a second notice.
-4. A hand-over that fails leaves the record and gives the claim back. The next sweep hands over.
-5. A claim that cannot be given back expires by itself. That costs one sweep, and maybe a second
-   notice. It happens shortly before an invocation ends, when no call may start any more.
-6. A connection that is gone, by the notice or by the close, is closed: the hand-over follows.
-7. Whoever starts a close first waits for its turn, with ``pacer``, as long as there is time.
+1. If the claim is refused, stop: the client has spoken or left, or somebody else is closing. The
+   conditions of a claim are in ``aws.schema``.
+2. If the notice fails, log it and go on.
+3. If the close fails, release the claim. The next sweep tries again, without a second notice.
+4. If the hand-over fails, keep the record and release the claim. The next sweep hands over.
+5. If the claim cannot be released, it expires by itself. That delays the close by one sweep, and
+   may cost a second notice. It happens shortly before an invocation ends, when no call may start.
+6. If the notice or the close finds the connection gone, hand it over all the same.
+7. The caller must call ``pacer.wait`` before it starts a close.
 """
 
 from dataclasses import dataclass
@@ -48,11 +49,11 @@ class Closer:
     claim_ms: DurationMs = CLAIM_MS
 
     def counter(self) -> CloseCounter:
-        """Return a counter of what closes come to."""
+        """Return an empty counter of results."""
         return CloseCounter(metric_roles=self.metric_roles)
 
     def close_idle_connection(self, connection: Connection, *, correlation_id: str) -> CloseResult:
-        """Take one connection that the sweep found idle from its claim to its hand-over."""
+        """Claim, notify, close and hand over one connection."""
         now_ms = self.clock.now_ms()
         connection_id = connection.connection_id
         try:
@@ -101,7 +102,7 @@ class Closer:
     def send_timeout_message(
         self, connection: Connection, *, now_ms: EpochMs
     ) -> PostOutcome | Literal[False]:
-        """Send the notice; return False, having logged why, if it could not be sent."""
+        """Send the notice. If it cannot be sent, log the reason and return False."""
         idle_ms = DurationMs(now_ms - (connection.last_seen_ms or now_ms))
         try:
             return self.gateway.post_to_connection(
@@ -114,7 +115,7 @@ class Closer:
             return False
 
     def close_connection(self, connection: Connection) -> CloseOutcome:
-        """Close the connection; one that has already left is closed. Raises ``BackendError``."""
+        """Close the connection; ``ALREADY_GONE`` if it has left. Raises ``BackendError``."""
         return self.gateway.delete_connection(connection.connection_id)
 
     def trigger_disconnect_handler(
@@ -129,7 +130,7 @@ class Closer:
         try:
             self.connections.release(connection, noticed_at_ms=noticed_at_ms)
         except BackendError as error:
-            # The claim expires by itself: the cost is one sweep more, and maybe a second notice.
+            # The claim expires by itself: see rule 5.
             self.log.warning(
-                "release failed", connectionId=connection.connection_id, error=str(error)
+                "claim not released", connectionId=connection.connection_id, error=str(error)
             )

@@ -1,4 +1,4 @@
-"""Before a batch is closed: is it likely that so many are idle? If not, ask API Gateway.
+"""Before a batch is closed or queued: if too many look idle, ask API Gateway about a sample.
 
 The rules are in ``core.guard``.
 """
@@ -24,13 +24,13 @@ from hangup.ports import ConcurrentMap, ConnectionsRepository, Gateway, Log
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
-    """Holds a sweep that would close unlikely many. ``policy`` says when a connection is idle."""
+    """Stops a sweep that would close too many at once."""
 
     connections: ConnectionsRepository
     gateway: Gateway
     log: Log
-    policy: IdlePolicy
-    guard: GuardPolicy
+    idle_policy: IdlePolicy
+    guard_policy: GuardPolicy
 
     def check(  # noqa: PLR0913 - what was found, and how to ask
         self,
@@ -43,14 +43,14 @@ class Guard:
         has_time: Callable[[], bool],
         concurrent_map: ConcurrentMap,
     ) -> Hold | None:
-        """Return why to hold, ``None`` to go on.
+        """Return a ``Hold`` if the sweep must stop, else None.
 
         ``found`` are those about to be closed, or queued: each has a time. ``idle`` and ``checked``
-        count all so far. A connection that there is no time to ask about is a doubt.
+        count all so far. Without time to ask, an answer is ``UNKNOWN``.
         """
-        if not self.guard.is_suspicious(idle=idle, checked=checked, whole_table=whole_table):
+        if not self.guard_policy.is_suspicious(idle=idle, checked=checked, whole_table=whole_table):
             return None
-        sample = self.guard.sample(found, seed=now_ms // ROTATION_MS)
+        sample = self.guard_policy.sample(found, seed=now_ms // ROTATION_MS)
         probe = partial(self._probe, now_ms=now_ms, has_time=has_time)
         return judge(list(concurrent_map(probe, sample)))
 
@@ -61,11 +61,11 @@ class Guard:
         if not has_time():
             return ProbeResult.UNKNOWN
         recorded_ms = connection.last_seen_ms
-        assert recorded_ms is not None  # noqa: S101 - what is idle or due has one
+        assert recorded_ms is not None  # noqa: S101 - every idle or due connection has a time
         try:
             last_active_ms = self.gateway.last_active_ms(connection.connection_id)
-            if now_ms > self.policy.deadline_ms(recorded_ms):
-                return probe_result(last_active_ms, cutoff_ms=self.policy.cutoff_ms(now_ms))
+            if now_ms > self.idle_policy.deadline_ms(recorded_ms):
+                return probe_result(last_active_ms, cutoff_ms=self.idle_policy.cutoff_ms(now_ms))
             return self._probe_scheduled(connection, recorded_ms, last_active_ms)
         except BackendError as error:
             self.log.warning(
@@ -80,13 +80,13 @@ class Guard:
             return probe_result_of_scheduled(
                 last_active_ms,
                 recorded_ms=recorded_ms,
-                activity_resolution_ms=self.policy.activity_resolution_ms,
+                activity_resolution_ms=self.idle_policy.activity_resolution_ms,
             )
 
         seen = result(recorded_ms)
         if seen is not ProbeResult.ACTIVE:
             return seen
-        # It may have spoken, and been recorded, since the scan: then the record says so by now.
+        # The client may have spoken since the scan. Read the record again.
         now = self.connections.get(connection.connection_id)
         if now is None:
             return ProbeResult.GONE

@@ -1,11 +1,11 @@
 """Read the table, several segments side by side, into batches of candidates.
 
-1. Up to four readers read a segment each. With one batch gathered, they stop.
-2. One reader goes on while the caller works on that batch: an answer of DynamoDB takes a while and
-   no CPU time of ours, enough for many closes.
-3. A page that fails ends its segment. The other segments are read on, by one reader fewer: where
-   the table's capacity is short, readers get in each other's way.
-4. With too little time left to close what a page may hold, no page is read.
+1. Up to four readers read a segment each. When a batch is full, they stop.
+2. One reader goes on while the caller works on that batch. Waiting for DynamoDB costs no CPU time,
+   so many closes can run meanwhile.
+3. If a page cannot be read, the rest of its segment is skipped. The other segments are read by one
+   reader fewer: too many readers make a shortage of capacity worse.
+4. No page is read when there is too little time to close what it may contain.
 """
 
 from collections import deque
@@ -22,7 +22,7 @@ from hangup.ports import Concurrency, ConnectionsRepository, Log, ScanPage, Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """A thousand candidates, or some pages more, and how much of the table was read to find them.
+    """About ``BATCH_SIZE`` candidates, and how much of the table was read to find them.
 
     ``checked`` counts the records read so far. ``whole_table`` is whether that was all of them.
     """
@@ -36,7 +36,7 @@ class Batch:
 class Scan:
     """One pass over a shard of the table, in ``total_segments`` (at least 1) segments.
 
-    It is good for one pass.
+    Use an object once.
     """
 
     connections: ConnectionsRepository
@@ -52,30 +52,30 @@ class Scan:
     """Records read so far."""
     failed_segments: int = 0
     error: BackendError | None = None
-    """The first one: likely the cause of the later ones."""
+    """The first error: probably the cause of the later ones."""
     out_of_time: bool = False
 
     _unread: deque[int] = field(init=False)
     """Segments of which nothing has been read."""
-    _begun: list[tuple[int, Iterator[ScanPage]]] = field(default_factory=list)
-    """Segments read in part, less those of which a page is being read."""
+    _partly_read: list[tuple[int, Iterator[ScanPage]]] = field(default_factory=list)
+    """Segments partly read. One is taken out while a page of it is being read."""
     _gathered: list[Connection] = field(default_factory=list)
-    _is_left: bool = False
+    _abandoned: bool = False
     _readers: int = 0
-    _most_readers: int = SEGMENTS_AT_ONCE
+    _max_readers: int = SEGMENTS_AT_ONCE
 
     def __post_init__(self) -> None:
         self._unread = deque(segments_from(self.now_ms, self.total_segments))
 
     def batches(self) -> Generator[Batch]:
-        """Yield batches until all is read, or time is short. None is empty.
+        """Yield batches, none of them empty, until all is read or time is short.
 
-        Close the generator if you leave it early: a page may be under way.
+        Close the generator if you leave it early: a read may still be running.
         """
         readers = [self._start_reader()]
         try:
             while True:
-                readers += [self._start_reader() for _ in range(self._most_readers - 1)]
+                readers += [self._start_reader() for _ in range(self._max_readers - 1)]
                 for reader in readers:
                     reader.wait()
                 if not self._gathered:
@@ -84,7 +84,7 @@ class Scan:
                 readers = [self._start_reader()]
                 yield batch
         finally:
-            self._is_left = True
+            self._abandoned = True
             with ExitStack() as waits:
                 for reader in readers:
                     waits.callback(reader.wait)
@@ -97,12 +97,12 @@ class Scan:
         return Batch(
             candidates=candidates,
             checked=self.checked,
-            # A reader stops after a page, so a segment that was begun may have more.
-            whole_table=not (self._begun or self._unread or self.error or self.out_of_time),
+            # A segment that is partly read may have more pages.
+            whole_table=not (self._partly_read or self._unread or self.error or self.out_of_time),
         )
 
     def _read_segments(self) -> None:
-        """Read one page after another until a batch is gathered, or others read what is left."""
+        """Read one page after another until a batch is full, or nothing is left to read."""
         self._readers += 1
         while self._read_page():
             pass
@@ -110,29 +110,37 @@ class Scan:
 
     def _read_page(self) -> bool:
         """Read a page if there is one to be read; return whether this reader may read another."""
-        if self._is_left or len(self._gathered) >= BATCH_SIZE:
+        if self._abandoned or len(self._gathered) >= BATCH_SIZE:
             return False
-        if not self._begun and not self._unread:
+        if not self._partly_read and not self._unread:
             return False
         if self.time_left_ms() < SCAN_MARGIN_MS:
             self.out_of_time = True
             return False
-        segment, pages = self._begun.pop() if self._begun else self._begin(self._unread.popleft())
+        segment, pages = (
+            self._partly_read.pop()
+            if self._partly_read
+            else self._open_segment(self._unread.popleft())
+        )
         try:
             page = next(pages, None)
         except BackendError as error:
-            self.log.error("scan failed", segment=segment, error=str(error))
+            self.log.error(
+                "page not read: the rest of its segment is skipped",
+                segment=segment,
+                error=str(error),
+            )
             self.failed_segments += 1
             self.error = self.error or error
-            self._most_readers = max(1, self._most_readers - 1)
-            return self._readers <= self._most_readers
+            self._max_readers = max(1, self._max_readers - 1)
+            return self._readers <= self._max_readers
         if page is not None:
-            self._begun.append((segment, pages))
+            self._partly_read.append((segment, pages))
             self.checked += page.scanned_count
             self._gathered += page.candidates
         return True
 
-    def _begin(self, segment: int) -> tuple[int, Iterator[ScanPage]]:
+    def _open_segment(self, segment: int) -> tuple[int, Iterator[ScanPage]]:
         pages = self.connections.scan_candidates(
             cutoff_ms=self.cutoff_ms,
             segment=self.shard.index * self.total_segments + segment,

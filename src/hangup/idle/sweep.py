@@ -1,13 +1,14 @@
 """The sweep: one bounded pass over all connections, or a shard of them, that closes the idle ones.
 
 1. Find: ``scan`` reads the table, and yields batches of candidates.
-2. Decide: the rules in ``core.policy`` say what each candidate is.
-3. Guard: where unlikely many are idle, API Gateway is asked about a sample. It may hold the sweep.
-4. Close: each idle connection goes through the closer, at the pace. A bad record or a failure stops
-   nothing. With a queue the sweep closes none: it looks ahead, and schedules a close for what is
-   idle, or will be before the next sweep has looked.
-5. Stop in time: with less than the margin left, nothing more starts, and the report says so. The
-   next sweep starts at another segment, so that no segment waits for ever.
+2. Decide: the rules in ``core.policy`` decide what to do about each candidate.
+3. Guard: if too many look idle at once, ``guard`` asks API Gateway about a sample. It may stop the
+   sweep.
+4. Close: ``closer`` closes each idle connection, no faster than ``pacer`` allows. One bad record or
+   failure does not stop the others. With a queue the sweep closes nothing itself: ``scheduled``
+   queues a close for each connection that is idle, or will be before the next sweep reads it.
+5. Stop in time: when less than ``STOP_MARGIN_MS`` is left, nothing more starts, and the report says
+   so. The next sweep starts at another segment, so that every segment gets its turn.
 6. Report: metrics first, then one log line, then an error if a backend failed.
 """
 
@@ -33,22 +34,22 @@ from hangup.idle.scheduled import schedule
 from hangup.ports import CloseQueue, Concurrency, Metrics
 
 _IDS_PER_LINE: Final = 20
-"""Connection ids named in one log line, so that a table of bad records floods no log."""
+"""Connection ids named in one log line, so that a table of bad records does not flood the log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
     """One pass over the connections table, ready to be run once per invocation.
 
-    ``total_segments`` (at least 1) is how many segments the table, or a shard, is read in, up to
-    four of them side by side. ``concurrency`` runs the readers, the closes and the guard's probes.
-    With a ``close_queue`` the sweep closes nothing itself.
+    ``total_segments`` (at least 1) is the number of segments in which the table, or a shard, is
+    read; up to four are read at the same time. ``concurrency`` runs the readers, the closes and
+    the guard's probes. With a ``close_queue`` the sweep closes nothing itself.
     """
 
     closer: Closer
     metrics: Metrics
     policy: IdlePolicy
-    guard: GuardPolicy
+    guard_policy: GuardPolicy
     total_segments: int
     concurrency: Concurrency
     close_queue: CloseQueue | None = None
@@ -64,8 +65,8 @@ class Sweep:
         """Check all connections, or those of a shard, and close those that are idle by now.
 
         ``time_left_ms`` says how long the invocation may go on. ``override_guard`` closes even
-        where the guard would hold. Raises ``SweepFailed`` after the metrics are out if a backend
-        error left work to the next sweep.
+        where the guard would hold. Raises ``SweepFailed``, after it has emitted the metrics, if a
+        backend error left work to the next sweep.
         """
         now_ms = self.closer.clock.now_ms()
         run = _Run(
@@ -80,8 +81,8 @@ class Sweep:
                 connections=self.closer.connections,
                 gateway=self.closer.gateway,
                 log=self.closer.log,
-                policy=self.policy,
-                guard=self.guard,
+                idle_policy=self.policy,
+                guard_policy=self.guard_policy,
             ),
             closes=self.closer.counter(),
         )
@@ -118,35 +119,38 @@ class _Run:
     closes: CloseCounter
     counts: Counter[str] = field(default_factory=Counter)
     error: BackendError | None = None
-    """The first one: likely the cause of the later ones."""
+    """The first error: probably the cause of the later ones."""
     out_of_time: bool = False
     held: bool = False
 
     def act_on(self, batch: Batch) -> None:
         """Close, or schedule, what is idle in a batch, as far as there is time."""
         sweep, log = self.sweep, self.sweep.closer.log
-        it = sort_candidates(
+        sorted_ = sort_candidates(
             batch.candidates, sweep.policy, now_ms=self.now_ms, looks_ahead_ms=self.looks_ahead_ms
         )
-        self.counts["found"] += len(it.found)
-        self.counts["unreadable"] += len(it.unreadable)
-        if it.unreadable:
+        self.counts["found"] += len(sorted_.found)
+        self.counts["unreadable"] += len(sorted_.unreadable)
+        if sorted_.unreadable:
             log.warning(
                 "skipped records with invalid timestamps (expected epoch ms)",
-                **_some(it.unreadable),
+                **_count_and_ids(sorted_.unreadable),
             )
-        # A table that is new to Hangup may have pages of nothing but these.
-        started = sweep.concurrency.map(self._start_clock, it.without_times)
+        # A table that is new to Hangup may have whole pages of such records.
+        started = sweep.concurrency.map(self._start_clock, sorted_.without_times)
         self.counts["clocks_started"] += sum(started)
-        # Asked last: without time to probe, a doubt is no reason to hold.
-        if not it.found or self._holds(it.found, batch) or not self._has_time():
+        # The time is asked last: it may have run out while the guard was probing.
+        if not sorted_.found or self._check_guard(sorted_.found, batch) or not self._has_time():
             return
         if sweep.close_queue is None:
-            log.info("closing idle connections", **_some(it.found))
-            list(sweep.concurrency.map(self._close, self._in_turn(it.found)))
+            log.info("closing idle connections", **_count_and_ids(sorted_.found))
+            list(sweep.concurrency.map(self._close, self._paced(sorted_.found)))
         else:
-            log.info("scheduling the closes of connections that are idle or due", **_some(it.found))
-            self._schedule(it.found, sweep.close_queue)
+            log.info(
+                "scheduling the closes of connections that are idle or due",
+                **_count_and_ids(sorted_.found),
+            )
+            self._schedule(sorted_.found, sweep.close_queue)
 
     def _start_clock(self, connection: Connection) -> bool:
         if not self._has_time():
@@ -159,13 +163,13 @@ class _Run:
             self.error = self.error or error
             return False
 
-    def _holds(self, found: Sequence[Connection], batch: Batch) -> bool:
+    def _check_guard(self, found: Sequence[Connection], batch: Batch) -> bool:
         if self.override_guard or not self._has_time():
             return False
         hold = self.guard.check(
             found,
-            # Shards are even samples of the table, and together they would close what none of them
-            # finds unlikely. So each judges as if all had found what it has.
+            # A shard alone may look harmless where all together do not. Each is an even sample of
+            # the table, so its numbers are multiplied by the number of shards.
             idle=self.counts["found"] * self.shard.of,
             checked=batch.checked * self.shard.of,
             whole_table=batch.whole_table,
@@ -176,17 +180,18 @@ class _Run:
         if hold is not None and self._has_time():
             self.held = True
             self.sweep.closer.log.error(
-                "sweep held: unlikely many connections look idle, and API Gateway does not confirm"
-                " it. No more are closed. Check that activity is being recorded. To close them all"
-                ' the same, invoke this function once with {"overrideGuard": true}',
+                "sweep held: too many connections look idle at once, and API Gateway does not"
+                " confirm that they are. This sweep closes no more. Check that activity is being"
+                " recorded. To close them anyway, invoke this function once with"
+                ' {"overrideGuard": true}',
                 idle=self.counts["found"],
                 checked=batch.checked,
                 sample=hold.sample,
             )
         return self.held
 
-    def _in_turn(self, found: Sequence[Connection]) -> Iterator[Connection]:
-        """Yield each when its close may start, as long as there is time for one."""
+    def _paced(self, found: Sequence[Connection]) -> Iterator[Connection]:
+        """Wait for the pace, then yield the next connection. Stop when time is short."""
         for connection in found:
             if not self.sweep.closer.pacer.wait(self._has_time):
                 return
@@ -220,7 +225,7 @@ class _Run:
         self.error = self.error or done.error
 
     def _has_time(self) -> bool:
-        """Return whether something may start. After the first no, it is always no."""
+        """Return whether new work may start. Once False, always False."""
         self.out_of_time = self.out_of_time or self.time_left_ms() < STOP_MARGIN_MS
         return not self.out_of_time
 
@@ -244,7 +249,9 @@ class _Run:
         if report.complete:
             log.info("sweep done", **report.as_json())
         else:
-            log.warning("sweep incomplete, the next one goes on", **report.as_json())
+            log.warning(
+                "sweep incomplete: the next sweep starts at another segment", **report.as_json()
+            )
         error = scan.error or self.error
         if error is not None:
             raise SweepFailed(
@@ -253,7 +260,7 @@ class _Run:
         return report
 
 
-def _some(connections: Sequence[Connection]) -> dict[str, object]:
-    """Return how many, and the first ids, for a log line."""
+def _count_and_ids(connections: Sequence[Connection]) -> dict[str, object]:
+    """Return the fields of a log line: the count and the first ids."""
     ids = [connection.connection_id for connection in connections[:_IDS_PER_LINE]]
     return {"count": len(connections), "connectionIds": ids}

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hangup.config import SCAN_SEGMENTS
-from hangup.core.limits import MAX_QUEUE_BATCH, MAX_SEGMENTS
+from hangup.core.limits import MAX_QUEUE_BATCH, MAX_SHARDS
 from hangup.core.pacing import Pace, close_functions
 from hangup.core.timing import BATCH_SIZE, CLOSES_IN_FLIGHT, LOOK_AHEAD_S, SEGMENTS_AT_ONCE
 from hangup.planner.assumptions import (
@@ -44,6 +44,9 @@ Percentiles = Mapping[str, float]
 _SAMPLES = 5_000
 _GOLDEN_RATIO = 0.6180339887
 """Its multiples, less their whole part, are spread evenly from 0 to 1."""
+
+_LEAST = 1e-9
+"""Connections found by a sweep: below one in a thousand million sweeps it is nothing."""
 
 _MOST_MESSAGES = 100_000
 """Of one simulation, except that it lasts from one sweep to the next at least."""
@@ -103,7 +106,7 @@ def estimate_sweep(fleet: Fleet) -> Sweep:
 
     If even the most cannot, the result has that many and does not fit.
     """
-    tried = [sweep_of(fleet, shards) for shards in range(1, MAX_SEGMENTS + 1)]
+    tried = [sweep_of(fleet, shards) for shards in range(1, MAX_SHARDS + 1)]
     fitting = [sweep for sweep in tried if sweep.fits]
     in_time = [sweep for sweep in fitting if sweep.duration_s <= sweep.budget_s]
     return (in_time or fitting or tried[-1:])[0]
@@ -129,7 +132,8 @@ def sweep_of(fleet: Fleet, shards: int) -> Sweep:
             (float(Pace(fleet.closes_per_second, shared_by=shards).interval_ms), "pace"),
         )
     # Pages to read for each connection that is found; what is not read beside it is read after it.
-    pages_each = pages / found if found else 0.0
+    # Of far less than one in a sweep there is no rate to speak of.
+    pages_each = pages / found if found > _LEAST else 0.0
     left = max(0.0, pages_each - interval_ms / slow_ms)
     return Sweep(
         precise=fleet.precise,

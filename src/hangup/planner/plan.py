@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from textwrap import wrap
 
-from hangup.core.limits import MAX_SEGMENTS
+from hangup.core.limits import MAX_SHARDS
 from hangup.core.timing import LOOK_AHEAD_S, SWEEP_INTERVAL_S
 from hangup.planner.costs import Group, Item, costs, subtotal_usd
 from hangup.planner.fleet import Fleet
@@ -110,8 +110,8 @@ def _advise(fleet: Fleet, inline: Topology, precise: Topology | None = None) -> 
     reasons = (
         (fleet.idle_timeout_s < LOOK_AHEAD_S, "inline", too_short),
         (not queue.keeps_up, "inline", too_many),
-        (not precise.late_s, "inline", f"{MAX_SEGMENTS} precise sweeps cannot queue everything"),
-        (not inline.late_s, "precise", f"{MAX_SEGMENTS} inline sweeps cannot close everything"),
+        (not precise.late_s, "inline", f"{MAX_SHARDS} precise sweeps cannot queue everything"),
+        (not inline.late_s, "precise", f"{MAX_SHARDS} inline sweeps cannot close everything"),
         (more_usd <= _WORTH_SHARE * inline.total_usd, "precise", f"{worth} a month"),
         (True, "inline", f"precise adds over {_WORTH_SHARE:.0%} to the bill; {worth} a month"),
     )
@@ -168,7 +168,7 @@ def _sweep(plan: Plan) -> list[str]:
     verdict = "One sweep is enough: shards=1."
     if not sweep.fits:
         verdict = (
-            f"{MAX_SEGMENTS} sweeps in parallel cannot read and {verb} everything: they fall"
+            f"{MAX_SHARDS} sweeps in parallel cannot read and {verb} everything: they fall"
             " behind, and closes come later and later."
         )
     elif sweep.shards > 1:

@@ -107,7 +107,7 @@ class FakeAws:
                 idle_timeout_ms=DurationMs(idle_timeout_s * 1000),
                 activity_resolution_ms=DurationMs(0),
             ),
-            "guard": DEFAULT_GUARD,
+            "guard_policy": DEFAULT_GUARD,
             "total_segments": 1,
             "concurrency": Sequential(),
         }
