@@ -174,7 +174,7 @@ METRIC_ROLES: Final = Variable(
     "timeout, close",
     "the roles that `ConnectionTimeout` names; any other is `other`",
 )
-_HEARTBEAT_ACK: Final = Variable(
+HEARTBEAT_ACK: Final = Variable(
     "HEARTBEAT_ACK",
     _Text("true or false", "true|false"),
     "true",
@@ -232,7 +232,7 @@ VARIABLES: Final[tuple[Variable[Any], ...]] = (
     GUARD_SHARE_PERCENT,
     GUARD_AT_LEAST,
     METRIC_ROLES,
-    _HEARTBEAT_ACK,
+    HEARTBEAT_ACK,
     _API_GATEWAY_ENDPOINT,
     _CONNECTIONS_TABLE,
     _SESSIONS_TABLE,
@@ -329,7 +329,7 @@ class MessageSettings(ActivitySettings):
         super().__init__(env)
         LOG_LEVEL.read(env)
         self.endpoint: Final = _API_GATEWAY_ENDPOINT.read(env)
-        self.acknowledges_heartbeats: Final = _HEARTBEAT_ACK.read(env) == "true"
+        self.acknowledges_heartbeats: Final = HEARTBEAT_ACK.read(env) == "true"
 
 
 class DisconnectSettings(_Settings):

@@ -87,6 +87,7 @@ def test_gives_each_handler_the_environment_that_it_reads(resources: Resources) 
             "ACTIVITY_RESOLUTION_SECONDS": "${ActivityResolutionSeconds}",
             "CONNECTIONS_TABLE": "${Connections}",
             "API_GATEWAY_ENDPOINT": endpoint,
+            "HEARTBEAT_ACK": "${HeartbeatAck}",
             "LOG_LEVEL": "${LogLevel}",
         },
         "disconnect_handler": {
@@ -370,6 +371,8 @@ def test_takes_the_timeout_and_an_emulator_as_parameters(template: dict[str, Any
     assert parameters["ActivityResolutionSeconds"]["Default"] == "0"
     assert parameters["LogLevel"]["Default"] == "INFO"
     assert parameters["LogLevel"]["AllowedValues"] == list(LOG_LEVELS)
+    assert parameters["HeartbeatAck"]["Default"] == "true"
+    assert parameters["HeartbeatAck"]["AllowedValues"] == ["true", "false"]
     assert parameters["EmulatorEndpoint"]["Type"] == "String"
     assert parameters["EmulatorEndpoint"]["Default"] == ""
 

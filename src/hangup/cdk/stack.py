@@ -25,6 +25,7 @@ from hangup.cdk.queues import KEPT_LONGEST, closed_queue
 from hangup.config import (
     ACTIVITY_RESOLUTION_SECONDS,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
+    HEARTBEAT_ACK,
     LOG_LEVEL,
     LOG_LEVELS,
 )
@@ -104,6 +105,13 @@ class HangupStack(cdk.Stack):
             default=LOG_LEVEL.default,
             allowed_values=list(LOG_LEVELS),
             description="The lowest level of log lines that the functions write",
+        ).value_as_string
+        self._heartbeat_ack = cdk.CfnParameter(
+            self,
+            "HeartbeatAck",
+            default=HEARTBEAT_ACK.default,
+            allowed_values=["true", "false"],
+            description="Whether a heartbeat is answered with heartbeatAck",
         ).value_as_string
         emulator = cdk.CfnParameter(
             self,
@@ -301,6 +309,7 @@ class HangupStack(cdk.Stack):
                 "CONNECTIONS_TABLE": self._connections.table_name,
                 "API_GATEWAY_ENDPOINT": self._management_endpoint,
                 "ACTIVITY_RESOLUTION_SECONDS": self._activity_resolution_s,
+                "HEARTBEAT_ACK": self._heartbeat_ack,
             },
             grants=[
                 allow(["dynamodb:UpdateItem"], self._connections.table_arn),

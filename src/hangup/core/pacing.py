@@ -14,7 +14,7 @@ _FEWEST_FUNCTIONS: Final = 4
 """Two would do for 200 closes a second; of more, a slow batch keeps fewer waiting."""
 
 _MOST_FUNCTIONS: Final = 16
-"""For a rate without a limit: some 2,300 closes a second, far above the 500 that may come back."""
+"""For a rate without a limit: some 1,600 closes a second, far above the 500 that may come back."""
 
 _CLOSES_OF_ONE: Final = 145
 """Closes a second that the CPU of one function of 256 MB is enough for, at 1 ms of a whole CPU each
