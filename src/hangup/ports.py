@@ -17,10 +17,14 @@ from hangup.errors import BackendError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanPage:
-    """One page of a sweep's scan: the candidates in it, and how many records DynamoDB read."""
+    """One page of a sweep's scan: the candidates in it, and how many records DynamoDB read.
+
+    ``is_last`` is whether its segment has no more pages.
+    """
 
     candidates: Sequence[Connection]
     scanned_count: int
+    is_last: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

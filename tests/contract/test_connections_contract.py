@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hangup.core.connection import Connection, DurationMs, EpochMs, RecordedTime
+from hangup.core.limits import MAX_CLOCK_LEAD_MS
 from hangup.core.outcomes import ActivityOutcome
 from hangup.sessions.model import JoinOutcome, Role
 from tests.support.engines import DYNAMODB_LOCAL
@@ -101,6 +102,8 @@ class TestScanCandidates:
             replace(IDLE, last_activity_ms=EpochMs(NOW_MS - 1)),
             replace(SILENT, connected_at_ms=EpochMs(NOW_MS - 1)),
             TIMELESS,
+            # Written in another unit, say: never idle by its account.
+            replace(SILENT, connected_at_ms=EpochMs(NOW_MS + MAX_CLOCK_LEAD_MS + 1)),
             replace(SILENT, malformed=(RecordedTime.LAST_ACTIVITY,)),
             replace(SILENT, connected_at_ms=NOW_MS, malformed=(RecordedTime.LAST_ACTIVITY,)),
             replace(TIMELESS, malformed=(RecordedTime.CONNECTED_AT,)),
@@ -121,6 +124,7 @@ class TestScanCandidates:
             replace(IDLE, last_activity_ms=NOW_MS),
             replace(IDLE, last_activity_ms=EpochMs(NOW_MS + 1)),
             replace(SILENT, connected_at_ms=NOW_MS),
+            replace(SILENT, connected_at_ms=EpochMs(NOW_MS + MAX_CLOCK_LEAD_MS)),
             replace(
                 IDLE,
                 last_activity_ms=NOW_MS,
@@ -161,11 +165,14 @@ class TestScanCandidates:
         store.put(*fresh, *idle)
         scanned, found = 0, []
         for segment in range(total_segments):
+            last: list[bool] = []
             for page in store.connections.scan_candidates(
                 cutoff_ms=NOW_MS, segment=segment, total_segments=total_segments
             ):
                 scanned += page.scanned_count
+                last.append(page.is_last)
                 found += [connection.connection_id for connection in page.candidates]
+            assert last == [False] * (len(last) - 1) + [True]
         assert scanned == 40
         assert sorted(found) == sorted(connection.connection_id for connection in idle)
 

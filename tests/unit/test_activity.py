@@ -13,6 +13,7 @@ from hangup.errors import ConfigurationError
 from hangup.handlers.tracks_activity import tracks_activity
 from tests.support.aws_stub import AwsStub
 from tests.support.documents import README
+from tests.support.idle_world import Context
 from tests.support.recorded import CONNECTION_ID, recorded
 
 REFUSED = "ConditionalCheckFailedException"
@@ -138,9 +139,32 @@ def test_needs_none_of_what_the_readme_says_to_leave_out(aws: AwsStub) -> None:
     assert aws.operations == ["UpdateItem"]
 
 
-def test_records_without_libcurl_too(aws: AwsStub, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A user's zip may leave it out: it differs from processor to processor.
-    monkeypatch.setitem(sys.modules, "pycurl", None)
+@pytest.mark.parametrize("remaining_ms", [1, 3_000, 6_999])
+def test_records_where_the_function_has_less_time_than_ours(
+    aws: AwsStub, remaining_ms: int
+) -> None:
+    # 3 s is Lambda's default.
+    context = Context(remaining_ms=lambda: remaining_ms)
+    assert tracks_activity(lambda _event, _context: "handled")(recorded("message"), context)
+    assert aws.operations == ["UpdateItem"]
+
+
+def test_tries_no_second_time_where_the_time_is_short(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.fail("UpdateItem", status=500, code="InternalServerError")
+    context = Context(remaining_ms=lambda: 3_000)
+    assert tracks_activity(lambda _event, _context: "handled")(recorded("message"), context)
+    assert aws.operations == ["UpdateItem"]
+    assert logged(capsys) == [("ERROR", "activity not recorded")]
+
+
+@pytest.mark.parametrize("left_out", ["pycurl", "orjson"])
+def test_records_without_libcurl_too(
+    aws: AwsStub, monkeypatch: pytest.MonkeyPatch, left_out: str
+) -> None:
+    # A user's zip may leave them out: they differ from processor to processor.
+    monkeypatch.setitem(sys.modules, left_out, None)
     assert handler(recorded("message"), "me") == "handled for me"
     (update,) = aws.calls("UpdateItem")
     assert update["Key"] == {"connectionId": {"S": CONNECTION_ID}}

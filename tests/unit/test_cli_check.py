@@ -255,7 +255,13 @@ def dead_letter(message_id: str, body: str) -> dict[str, Any]:
     return {"MessageId": message_id, "ReceiptHandle": f"receipt of {message_id}", "Body": body}
 
 
-EVENT = {"requestContext": {"routeKey": "$disconnect", "connectionId": "c1="}}
+EVENT = {
+    "requestContext": {
+        "routeKey": "$disconnect",
+        "eventType": "DISCONNECT",
+        "connectionId": "c1=",
+    }
+}
 
 
 class TestRedrive:

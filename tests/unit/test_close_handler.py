@@ -316,6 +316,20 @@ class TestPace:
         gaps = [after - before for before, after in pairwise(starts)]
         assert set(gaps) == {20}
 
+    def test_waits_for_a_turn_no_longer_than_there_is_time(self, world: PreciseWorld) -> None:
+        world.closer.pacer.pace = Pace(1, shared_by=100)
+        ends_ms = world.clock.ms + PLENTY_MS
+        message = Message(
+            message_id="m",
+            receipt="r",
+            body=as_message(world.due_of(world.connect("c", silent_s=121))),
+        )
+        for _ in range(2):  # the second would wait for 100 s
+            world.due.close_scheduled(
+                [message], time_left_ms=lambda: DurationMs(ends_ms - world.clock.ms)
+            )
+        assert world.clock.ms < ends_ms
+
     def test_what_is_over_takes_no_turn(self, world: PreciseWorld) -> None:
         world.closer.pacer.pace = Pace(1)
         connections = [world.connect(f"c{n}", silent_s=121) for n in range(10)]

@@ -67,6 +67,11 @@ class TestDisconnect:
             parse_disconnect(recorded(event))
         assert refusal.value.status == 400
 
+    @pytest.mark.parametrize("event_type", ["MESSAGE", "CONNECT", None, 1])
+    def test_refuses_a_message_whose_action_is_the_route(self, event_type: object) -> None:
+        with pytest.raises(InvalidRequest, match="eventType is not DISCONNECT"):
+            parse_disconnect(_disconnect(eventType=event_type))
+
 
 def _disconnect(**context: object) -> dict[str, Any]:
     event = recorded("disconnect")

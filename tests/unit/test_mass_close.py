@@ -1,5 +1,6 @@
 """The mass-close guard and the pace of a sweep, at 20 connections and at 100,000."""
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -325,6 +326,27 @@ def test_a_batch_that_is_held_leaves_the_one_before_it_closed(
     assert len(world.gateway.open_ids) == 2_000
 
 
+def test_the_guard_samples_each_thousand_however_large_the_pages_are(world: World) -> None:
+    world.connections = InMemoryConnections(world.faults, page_size=5_000)
+    crowd(world, 3 * BATCH_SIZE, talking=False)
+    asked = Counter[str]()
+    world.faults.before = lambda operation, _key: asked.update([operation])
+    world.closer = world.make_closer(connections=world.connections)
+    world.sweep = world.make_sweep(closer=world.closer, total_segments=1)
+    assert world.run()["closed"] == 3 * BATCH_SIZE
+    assert asked["GetConnection"] == 3 * world.sweep.guard_policy.sample_size
+
+
+@pytest.mark.parametrize("concurrency", [Sequential(), Loop(8)])
+def test_a_held_sweep_counts_what_it_looked_at(world: World, concurrency: Concurrency) -> None:
+    crowd(world, 3_000, talking=True)
+    world.sweep = replace(world.sweep, concurrency=concurrency)
+    counts = world.run()
+    assert counts["held"] is True
+    assert counts["checked"] == counts["idle"] != 3_000
+    assert world.metrics.total("ConnectionsChecked") == counts["checked"]
+
+
 def test_what_is_gathered_does_not_outgrow_two_batches(world: World) -> None:
     watched = InMemoryConnections(world.faults, page_size=300)
     world.connections = watched
@@ -412,8 +434,8 @@ def test_without_the_time_to_ask_the_sweep_is_incomplete_and_not_held(
     world: World, answered: int
 ) -> None:
     crowd(world, 20, talking=False)
-    # For two pages and their ends, to begin, and for so many questions.
-    left = iter([PLENTY_MS] * (5 + answered))
+    # For two pages, to begin, and for so many questions.
+    left = iter([PLENTY_MS] * (3 + answered))
     report = world.sweep.check_and_close_idle_connections(
         time_left_ms=lambda: next(left, DurationMs(STOP_MARGIN_MS - 1)), correlation_id="t"
     )

@@ -129,8 +129,8 @@ class TestQueueing:
 
     def test_without_time_it_queues_no_more_and_says_so(self, world: PreciseWorld) -> None:
         crowd(world, 15, silent_s=121)
-        # For two pages and their ends, for the batch, after the guard, and for ten of them.
-        left = iter([PLENTY_MS] * 7)
+        # For two pages, for the batch, after the guard, and for ten of them.
+        left = iter([PLENTY_MS] * 5)
         report = world.sweep.check_and_close_idle_connections(
             time_left_ms=lambda: next(left, DurationMs(STOP_MARGIN_MS - 1)), correlation_id="t"
         )
@@ -146,7 +146,8 @@ class TestQueueing:
             def scan_candidates(
                 self, *, cutoff_ms: EpochMs, segment: int, total_segments: int
             ) -> Iterator[ScanPage]:
-                yield ScanPage(candidates=list(self.scan_all_connections()), scanned_count=1)
+                found = list(self.scan_all_connections())
+                yield ScanPage(candidates=found, scanned_count=1, is_last=True)
 
         unfiltered = Unfiltered()
         unfiltered.put(world.connect("c1", silent_s=1))
@@ -355,15 +356,12 @@ class TestLambdaHandler:
     @pytest.mark.parametrize(
         ("part", "complaint"),
         [
-            ({"shard": 0}, "shards must be a whole number from 1 to 62500, not None"),
+            ({"shard": 0}, "shards must be a whole number from 1 to 62500$"),
             ({"shard": 0, "shards": 0}, "shards must be"),
             ({"shard": 0, "shards": 62_501}, "shards must be"),
             ({"shard": 0, "shards": "4"}, "shards must be"),
             ({"shard": 0, "shards": True}, "shards must be"),
-            (
-                {"shards": 4},
-                "shard must be a whole number from 0 to 3, since shards is 4, not None",
-            ),
+            ({"shards": 4}, "shard must be a whole number from 0 to 3, since shards is 4$"),
             ({"shard": 4, "shards": 4}, "shard must be"),
             ({"shard": -1, "shards": 4}, "shard must be"),
             ({"shard": 1.0, "shards": 4}, "shard must be"),

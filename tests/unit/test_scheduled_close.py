@@ -98,12 +98,21 @@ def test_refuses_a_message_that_is_none_and_says_why(body: object, complaint: st
         parse_scheduled_close(body)
 
 
-@pytest.mark.parametrize("length", [1_024, 1_025])
-def test_leaves_out_an_id_that_no_session_has(length: int) -> None:
+@pytest.mark.parametrize(
+    ("label", "is_kept"),
+    [("s" * 1_022, True), ("s" * 1_023, False), ("\U0001f600" * 86, False)],
+    ids=["long", "too long", "too long when escaped"],
+)
+def test_leaves_out_an_id_that_no_session_has(label: str, is_kept: bool) -> None:
     connection = Connection(
-        connection_id="c1=", session_id="s" * length, connected_at_ms=EpochMs(NOW_MS - 1)
+        connection_id="\U0001f600" * 512,
+        session_id=label,
+        role=label,
+        connected_at_ms=EpochMs(NOW_MS - 1),
     )
-    parsed = parse_scheduled_close(
-        as_message(ScheduledClose(connection=connection, deadline_ms=NOW_MS, correlation_id=""))
+    message = as_message(
+        ScheduledClose(connection=connection, deadline_ms=NOW_MS, correlation_id="")
     )
-    assert (parsed.connection.session_id is None) is (length > 1_024)
+    assert len(message) < 20_000
+    parsed = parse_scheduled_close(message).connection
+    assert (parsed.session_id is not None, parsed.role is not None) == (is_kept, is_kept)

@@ -248,7 +248,8 @@ class TestCheckAndCloseIdleConnections:
             def scan_candidates(
                 self, *, cutoff_ms: EpochMs, segment: int, total_segments: int
             ) -> Iterator[ScanPage]:
-                yield ScanPage(candidates=list(self.scan_all_connections()), scanned_count=1)
+                found = list(self.scan_all_connections())
+                yield ScanPage(candidates=found, scanned_count=1, is_last=True)
 
         unfiltered = Unfiltered()
         unfiltered.put(world.connect("c1", silent_s=120))
@@ -415,7 +416,6 @@ class TestCheckAndCloseIdleConnections:
         # Time for the first page, not for the second, and for all closes but one.
         left = iter(
             [
-                PLENTY_MS,
                 SCAN_MARGIN_MS,
                 *[DurationMs(SCAN_MARGIN_MS - 1)] * 4,  # each reader asks
                 STOP_MARGIN_MS,  # to ask the guard
@@ -429,6 +429,15 @@ class TestCheckAndCloseIdleConnections:
         )
         assert (report.checked, report.closes.closed, report.complete) == (2, 1, False)
         assert world.metrics.total("SweepsIncomplete") == 1
+
+    def test_is_complete_when_the_last_page_was_read_just_in_time(self, world: World) -> None:
+        world.connect("c1", silent_s=121)
+        world.sweep = replace(world.sweep, total_segments=1)
+        left = iter([SCAN_MARGIN_MS])
+        report = world.sweep.check_and_close_idle_connections(
+            time_left_ms=lambda: next(left, DurationMs(SCAN_MARGIN_MS - 1)), correlation_id="t"
+        )
+        assert (report.checked, report.closes.closed, report.complete) == (1, 1, True)
 
     def test_no_segment_waits_for_ever_whatever_the_minutes_between_sweeps(self) -> None:
         for every_minutes in (1, 2, 3, 4, 5, 15, 60):

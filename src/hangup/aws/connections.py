@@ -88,4 +88,8 @@ class DynamoDbConnections:
                 candidates = [self._schema.decode(item) for item in page["Items"]]
             except KeyError:
                 raise self._table.spec.has_another_key("Scan") from None
-            yield ScanPage(candidates=candidates, scanned_count=page["ScannedCount"])
+            yield ScanPage(
+                candidates=candidates,
+                scanned_count=page["ScannedCount"],
+                is_last="LastEvaluatedKey" not in page,
+            )

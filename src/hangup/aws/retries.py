@@ -61,11 +61,18 @@ class Calls:
     """Makes the calls of one process; safe to use from several threads."""
 
     def __init__(
-        self, clock: Clock, deadline: Deadline, *, max_attempts: int = _MAX_ATTEMPTS
+        self,
+        clock: Clock,
+        deadline: Deadline,
+        *,
+        max_attempts: int = _MAX_ATTEMPTS,
+        always_tries: bool = False,
     ) -> None:
+        """``always_tries``: the first attempt is made however little time is left."""
         self._clock = clock
         self._deadline = deadline
         self._max_attempts = max_attempts
+        self._always_tries = always_tries
 
     def __call__(  # noqa: PLR0913 - what calls differ in
         self,
@@ -87,7 +94,8 @@ class Calls:
         """
         max_attempts = max_attempts or self._max_attempts
         for attempt in range(max_attempts):
-            if self._deadline.left_ms() < ATTEMPT_MS:
+            is_free = self._always_tries and not attempt
+            if not is_free and self._deadline.left_ms() < ATTEMPT_MS:
                 # A call that hangs now would take the report, and the whole invocation, with it.
                 raise BackendError(
                     operation, "NoTimeLeft", "the invocation is about to end", retryable=True

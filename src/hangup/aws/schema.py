@@ -52,7 +52,8 @@ _ACTIVITY_IS_IN_THE_FUTURE: Final = "#last_activity > :future"
 # Exclusive, as the rule of core.policy is: a connection is not idle at its deadline.
 _ACTIVITY_IS_OLD: Final = "#last_activity < :cutoff"
 _CONNECT_IS_OLD_OR_UNKNOWN: Final = (
-    f"({_HAS_NO_CONNECT} OR #connected_at < :cutoff OR NOT attribute_type(#connected_at, :number))"
+    f"({_HAS_NO_CONNECT} OR #connected_at < :cutoff OR #connected_at > :future"
+    " OR NOT attribute_type(#connected_at, :number))"
 )
 _IS_CANDIDATE: Final = (
     f"{_ACTIVITY_IS_OLD} OR ({_HAS_NO_ACTIVITY} AND {_CONNECT_IS_OLD_OR_UNKNOWN})"

@@ -12,6 +12,10 @@ from hangup.errors import InvalidRequest
 NO_ROLE: Final = "unknown"
 """What events and metrics say of a connection whose record has no role."""
 
+_NO_DISCONNECT: Final = (
+    "requestContext.routeKey is not $disconnect, or its eventType is not DISCONNECT"
+)
+
 # API Gateway's ids are base64 with "=" at the end; emulators use hexadecimal.
 _CONNECTION_ID: Final = re.compile(rf"[A-Za-z0-9_=+/-]{{1,{MAX_CONNECTION_ID_LENGTH}}}", re.ASCII)
 
@@ -28,11 +32,12 @@ class GatewayAddress:
 def parse_disconnect(event: object) -> str:
     """Return the connection id in a disconnect event.
 
-    Raises ``InvalidRequest`` (400) for an event of another shape or of another route.
+    Raises ``InvalidRequest`` (400) for an event of another shape, route or type. A client may send
+    a message whose action is ``$disconnect``: its event has that route, and the type ``MESSAGE``.
     """
-    connection_id, route_key = route_of(event)
-    if route_key != "$disconnect":
-        raise InvalidRequest(400, "requestContext.routeKey is not $disconnect")
+    connection_id, context = _context_of(event)
+    if context.get("routeKey") != "$disconnect" or context.get("eventType") != "DISCONNECT":
+        raise InvalidRequest(400, _NO_DISCONNECT)
     return connection_id
 
 
@@ -41,15 +46,21 @@ def route_of(event: object) -> tuple[str, str]:
 
     Raises ``InvalidRequest`` (400) if the event is of another shape or the id has odd characters.
     """
-    context = event.get("requestContext") if isinstance(event, Mapping) else None
-    if not isinstance(context, Mapping):
-        raise InvalidRequest(400, "not a WebSocket event: requestContext is missing")
-    connection_id, route_key = context.get("connectionId"), context.get("routeKey")
-    if not isinstance(connection_id, str) or not _CONNECTION_ID.fullmatch(connection_id):
-        raise InvalidRequest(400, "requestContext.connectionId is missing or malformed")
+    connection_id, context = _context_of(event)
+    route_key = context.get("routeKey")
     if not isinstance(route_key, str) or not route_key:
         raise InvalidRequest(400, "requestContext.routeKey is missing or malformed")
     return connection_id, route_key
+
+
+def _context_of(event: object) -> tuple[str, Mapping[str, object]]:
+    context = event.get("requestContext") if isinstance(event, Mapping) else None
+    if not isinstance(context, Mapping):
+        raise InvalidRequest(400, "not a WebSocket event: requestContext is missing")
+    connection_id = context.get("connectionId")
+    if not isinstance(connection_id, str) or not _CONNECTION_ID.fullmatch(connection_id):
+        raise InvalidRequest(400, "requestContext.connectionId is missing or malformed")
+    return connection_id, context
 
 
 def disconnect_event(

@@ -17,7 +17,7 @@ from hangup.core.connection import Connection, DurationMs, EpochMs, is_epoch_ms
 from hangup.core.limits import MAX_QUEUE_DELAY_S
 from hangup.errors import InvalidRequest
 
-_MAX_LABEL_LENGTH: Final = 1_024
+_MAX_LABEL_BYTES: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,8 @@ def parse_scheduled_close(body: object) -> ScheduledClose:
 
 
 def _short(label: str | None) -> str | None:
-    return label if label is None or len(label) <= _MAX_LABEL_LENGTH else None
+    # As JSON: an escaped character takes up to 12 bytes.
+    return label if label is None or len(json.dumps(label)) <= _MAX_LABEL_BYTES else None
 
 
 def _object(body: object) -> dict[str, object]:

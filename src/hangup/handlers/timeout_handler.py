@@ -57,10 +57,10 @@ def _shard(event: JsonObject, *, most: int) -> Shard:
     index, of = event.get("shard"), event.get("shards")
     shards = WholeNumber(at_least=1, at_most=most)
     if not shards.accepts(of):
-        raise InvalidRequest(400, f"shards must be {shards}, not {of!r}")
+        raise InvalidRequest(400, f"shards must be {shards}")
     shard = WholeNumber(at_least=0, at_most=of - 1)
     if not shard.accepts(index):
-        raise InvalidRequest(400, f"shard must be {shard}, since shards is {of}, not {index!r}")
+        raise InvalidRequest(400, f"shard must be {shard}, since shards is {of}")
     return Shard(index=index, of=of)
 
 

@@ -103,14 +103,16 @@ def _record(event: object, context: object) -> None:
 @cache
 def _recorder() -> Recorder:
     settings = ActivitySettings.from_env()
-    calls = Calls(clock, deadline, max_attempts=_ATTEMPTS)
+    # Lambda's default time limit is 3 s, less than the margins of our own functions. And a client
+    # whose activity is not recorded is closed, so the first attempt is made all the same.
+    calls = Calls(clock, deadline, max_attempts=_ATTEMPTS, always_tries=True)
     connections = DynamoDbConnections(_client(), calls, settings.connections_table)
     return Recorder(connections, clock, settings.resolution_ms)
 
 
 def _client() -> DynamoDb:
-    # A user's function may leave libcurl out: it differs from processor to processor.
-    if find_spec("pycurl") is not None:
+    # A user's function may leave these out: they differ from processor to processor.
+    if find_spec("pycurl") and find_spec("orjson"):
         return DirectDynamoDb()
     from hangup.aws.clients import client  # noqa: PLC0415 - slow to load
 

@@ -22,7 +22,7 @@ from hangup.ports import Concurrency, ConnectionsRepository, Log, ScanPage, Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """About ``BATCH_SIZE`` candidates, and how much of the table was read to find them.
+    """``BATCH_SIZE`` candidates, or some pages more, and how much was read to find them.
 
     ``checked`` counts the records read so far. ``whole_table`` is whether that was all of them.
     """
@@ -97,7 +97,6 @@ class Scan:
         return Batch(
             candidates=candidates,
             checked=self.checked,
-            # A segment that is partly read may have more pages.
             whole_table=not (self._partly_read or self._unread or self.error or self.out_of_time),
         )
 
@@ -123,7 +122,7 @@ class Scan:
             else self._open_segment(self._unread.popleft())
         )
         try:
-            page = next(pages, None)
+            page = next(pages)
         except BackendError as error:
             self.log.error(
                 "page not read: the rest of its segment is skipped",
@@ -134,10 +133,10 @@ class Scan:
             self.error = self.error or error
             self._max_readers = max(1, self._max_readers - 1)
             return self._readers <= self._max_readers
-        if page is not None:
+        if not page.is_last:
             self._partly_read.append((segment, pages))
-            self.checked += page.scanned_count
-            self._gathered += page.candidates
+        self.checked += page.scanned_count
+        self._gathered += page.candidates
         return True
 
     def _open_segment(self, segment: int) -> tuple[int, Iterator[ScanPage]]:

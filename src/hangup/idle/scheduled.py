@@ -103,7 +103,7 @@ class ScheduledCloser:
         """
         # A turn that nobody uses. A new process would start with a close at once, and where Lambda
         # starts many as others end, all of them together would be faster than the pace.
-        self.closer.pacer.wait()
+        self.closer.pacer.wait(lambda: time_left_ms() >= STOP_MARGIN_MS)
         received = [_Received(message=message, close=self._read(message)) for message in messages]
         self._log_ids(received)
         counter = self.closer.counter()

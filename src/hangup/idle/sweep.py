@@ -25,7 +25,7 @@ from hangup.core.policy import IdlePolicy, sort_candidates
 from hangup.core.report import SweepReport
 from hangup.core.scheduled_close import ScheduledClose
 from hangup.core.shards import WHOLE_TABLE, Shard
-from hangup.core.timing import LOOK_AHEAD_MS, STOP_MARGIN_MS
+from hangup.core.timing import BATCH_SIZE, LOOK_AHEAD_MS, STOP_MARGIN_MS
 from hangup.errors import BackendError, SweepFailed
 from hangup.idle.closer import Closer
 from hangup.idle.guard import Guard
@@ -129,6 +129,7 @@ class _Run:
         sorted_ = sort_candidates(
             batch.candidates, sweep.policy, now_ms=self.now_ms, looks_ahead_ms=self.looks_ahead_ms
         )
+        self.counts["checked"] = batch.checked
         self.counts["found"] += len(sorted_.found)
         self.counts["unreadable"] += len(sorted_.unreadable)
         if sorted_.unreadable:
@@ -139,18 +140,21 @@ class _Run:
         # A table that is new to Hangup may have whole pages of such records.
         started = sweep.concurrency.map(self._start_clock, sorted_.without_times)
         self.counts["clocks_started"] += sum(started)
-        # The time is asked last: it may have run out while the guard was probing.
-        if not sorted_.found or self._check_guard(sorted_.found, batch) or not self._has_time():
-            return
-        if sweep.close_queue is None:
-            log.info("closing idle connections", **_count_and_ids(sorted_.found))
-            list(sweep.concurrency.map(self._close, self._paced(sorted_.found)))
-        else:
-            log.info(
-                "scheduling the closes of connections that are idle or due",
-                **_count_and_ids(sorted_.found),
-            )
-            self._schedule(sorted_.found, sweep.close_queue)
+        # Four full pages hold some 28,000 candidates: the guard samples each part of them.
+        for start in range(0, len(sorted_.found), BATCH_SIZE):
+            found = sorted_.found[start : start + BATCH_SIZE]
+            # The time is asked last: it may have run out while the guard was probing.
+            if self._check_guard(found, batch) or not self._has_time():
+                return
+            if sweep.close_queue is None:
+                log.info("closing idle connections", **_count_and_ids(found))
+                list(sweep.concurrency.map(self._close, self._paced(found)))
+            else:
+                log.info(
+                    "scheduling the closes of connections that are idle or due",
+                    **_count_and_ids(found),
+                )
+                self._schedule(found, sweep.close_queue)
 
     def _start_clock(self, connection: Connection) -> bool:
         if not self._has_time():
@@ -232,7 +236,8 @@ class _Run:
     def report(self, scan: Scan) -> SweepReport:
         """Emit the metrics and the log line. Raises ``SweepFailed`` if a backend failed."""
         report = SweepReport(
-            checked=scan.checked,
+            # What a held sweep read ahead and did not look at does not count.
+            checked=self.counts["checked"] if self.held else scan.checked,
             found=self.counts["found"],
             precise=self.sweep.close_queue is not None,
             closes=self.closes.report(),

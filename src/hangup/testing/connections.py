@@ -73,6 +73,7 @@ class InMemoryConnections:
             yield ScanPage(
                 candidates=[c for c in page if _is_candidate(c, cutoff_ms)],
                 scanned_count=len(page),
+                is_last=start + self._page_size >= len(ids),
             )
 
     @aws_call("UpdateItem")
@@ -138,7 +139,7 @@ def _hash(connection_id: str) -> int:
 
 
 def _is_candidate(connection: Connection, cutoff_ms: EpochMs) -> bool:
-    last_ms, connected_ms = connection.last_activity_ms, connection.connected_at_ms
-    if last_ms is not None:
-        return not cutoff_ms <= last_ms <= cutoff_ms + MAX_CLOCK_LEAD_MS
-    return bool(connection.malformed) or connected_ms is None or connected_ms < cutoff_ms
+    last_ms = connection.last_seen_ms
+    if last_ms is None or (connection.last_activity_ms is None and connection.malformed):
+        return True
+    return not cutoff_ms <= last_ms <= cutoff_ms + MAX_CLOCK_LEAD_MS
