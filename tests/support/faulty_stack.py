@@ -182,5 +182,9 @@ def site(running: tuple[Stack, Proxy], monkeypatch: pytest.MonkeyPatch) -> Itera
 
 def event_of(route_key: str, connection: Connection, **members: object) -> dict[str, object]:
     """Return API Gateway's event of a route, as far as the handlers read it."""
-    context = {"routeKey": route_key, "connectionId": connection.connection_id}
+    context = {
+        "routeKey": route_key,
+        "eventType": {"$connect": "CONNECT", "$disconnect": "DISCONNECT"}.get(route_key, "MESSAGE"),
+        "connectionId": connection.connection_id,
+    }
     return {"requestContext": context, **members}
