@@ -7,7 +7,8 @@
 5. A record whose deciding time is malformed, or more than a day in the future, is left alone.
 
 Rule 2 stands in three more places: the scan's filter (``aws.schema``), the cutoff of the guard
-(``core.guard``) and the wait of a scheduled close. Change all; tests compare them.
+(``core.guard``) and the wait of a scheduled close (``core.scheduled_close``). Change all; tests
+compare them.
 
 The resolution is 0 unless activity writes are coalesced. Then a client may have been active up to
 one resolution after the recorded time, and the deadline allows for it.
