@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 from uuid import uuid4
 
 import pytest
 
-from hangup.aws.deployment import DeployedStack, StackOutputs
+from hangup.aws.deployment import DeployedStack
 from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.local.demo.clients import Client
 from hangup.local.ministack.aws_client import ACCOUNT, REGION, Credentials
@@ -74,18 +74,7 @@ def operator(stack: Stack, *grants: tuple[list[str], str]) -> DeployedStack:
         session_token=answer["Credentials"]["SessionToken"],
     )
 
-    def client(service: str, **options: str) -> Any:
-        return stack.engine.client(service, credentials, **options)
-
-    return DeployedStack(
-        outputs=StackOutputs(stack_name="Hangup", values=stack.deployed.outputs),
-        dynamodb=client("dynamodb"),
-        functions=client("lambda"),
-        management=client(
-            "apigatewaymanagementapi", endpoint_url=stack.deployed.management_endpoint
-        ),
-        queues=client("sqs"),
-    )
+    return stack.as_deployed(credentials)
 
 
 def reader(stack: Stack, *more: tuple[list[str], str]) -> DeployedStack:

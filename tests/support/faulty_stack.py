@@ -9,10 +9,7 @@ from typing import Any
 
 import pytest
 
-from hangup.aws.connections import DynamoDbConnections
-from hangup.aws.deployment import DeployedStack, StackOutputs
-from hangup.aws.runtime import calls, deadline
-from hangup.aws.sessions import DynamoDbSessions
+from hangup.aws.runtime import deadline
 from hangup.aws.telemetry import StructuredLog
 from hangup.core.connection import Connection, DurationMs
 from hangup.local.deploy import deploy
@@ -22,7 +19,7 @@ from hangup.ops.wiring import check_of
 from hangup.sessions.check import CheckReport
 from hangup.sessions.model import Role
 from tests.support.lambda_process import log_to_current_stdout, start_cold
-from tests.support.local_stack import Stack
+from tests.support.local_stack import Stack, stack_of
 from tests.support.proxy import Proxy, fault_proxy
 
 IDLE_TIMEOUT_S = 120
@@ -103,18 +100,8 @@ class Site(Stack):
 
     def check(self) -> CheckReport:
         """Do what ``hangup check`` does, around the proxy."""
-        client = self.engine.client
-        stack = DeployedStack(
-            outputs=StackOutputs(stack_name="Hangup", values=self.deployed.outputs),
-            dynamodb=client("dynamodb"),
-            functions=client("lambda"),
-            management=client(
-                "apigatewaymanagementapi", endpoint_url=self.deployed.management_endpoint
-            ),
-            queues=client("sqs"),
-        )
         with check_of(
-            stack, log=_log, progress=lambda _line: None, pause_ms=DurationMs(1_000)
+            self.as_deployed(), log=_log, progress=lambda _line: None, pause_ms=DurationMs(1_000)
         ) as check:
             return check.find()
 
@@ -135,22 +122,7 @@ def running() -> Iterator[tuple[Stack, Proxy]]:
     with Engine.start(enforce_iam=False) as engine:
         deployed = deploy(engine)
         engine.client("events").disable_rule(Name=deployed.outputs["SweepRule"])
-        dynamodb = engine.client("dynamodb")
-        secret = engine.client("secretsmanager").get_secret_value(
-            SecretId=deployed.outputs["JoinSecretArn"]
-        )["SecretString"]
-        stack = Stack(
-            engine=engine,
-            deployed=deployed,
-            secret=secret,
-            connections=DynamoDbConnections(dynamodb, calls, deployed.outputs["ConnectionsTable"]),
-            sessions=DynamoDbSessions(
-                dynamodb,
-                calls,
-                connections_table=deployed.outputs["ConnectionsTable"],
-                sessions_table=deployed.outputs["SessionsTable"],
-            ),
-        )
+        stack = stack_of(engine, deployed)
         with fault_proxy(engine.port, deployed.outputs["ApiId"]) as proxy:
             yield stack, proxy
 

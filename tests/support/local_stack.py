@@ -12,10 +12,12 @@ from uuid import uuid4
 import pytest
 
 from hangup.aws.connections import DynamoDbConnections
+from hangup.aws.deployment import DeployedStack, StackOutputs
 from hangup.aws.runtime import calls
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.local.demo.clients import Client
 from hangup.local.deploy import Deployment, deploy, packaged_template
+from hangup.local.ministack.aws_client import ROOT, Credentials
 from hangup.local.ministack.engine import Engine
 from hangup.sessions.model import Role
 
@@ -32,6 +34,13 @@ class Stack:
     secret: str
     connections: DynamoDbConnections
     sessions: DynamoDbSessions
+
+    def as_deployed(self, credentials: Credentials = ROOT) -> DeployedStack:
+        """Return the stack as ``hangup check`` and the like see it, with these credentials."""
+        return DeployedStack.of(
+            StackOutputs(stack_name="Hangup", values=self.deployed.outputs),
+            lambda service, url=None: self.engine.client(service, credentials, endpoint_url=url),
+        )
 
     def sweep(self) -> Mapping[str, Any]:
         """Invoke the timeout function, as the rule does, and return its counts."""
@@ -109,22 +118,27 @@ def started_stack(*, precise: bool) -> Iterator[Stack]:
         )
         # Tests sweep by hand; the one about the rule turns it on again.
         engine.client("events").disable_rule(Name=deployed.outputs["SweepRule"])
-        dynamodb = engine.client("dynamodb")
-        secret = engine.client("secretsmanager").get_secret_value(
-            SecretId=deployed.outputs["JoinSecretArn"]
-        )["SecretString"]
-        yield Stack(
-            engine=engine,
-            deployed=deployed,
-            secret=secret,
-            connections=DynamoDbConnections(dynamodb, calls, deployed.outputs["ConnectionsTable"]),
-            sessions=DynamoDbSessions(
-                dynamodb,
-                calls,
-                connections_table=deployed.outputs["ConnectionsTable"],
-                sessions_table=deployed.outputs["SessionsTable"],
-            ),
-        )
+        yield stack_of(engine, deployed)
+
+
+def stack_of(engine: Engine, deployed: Deployment) -> Stack:
+    """Return what is deployed, with its secret and adapters of its tables."""
+    dynamodb = engine.client("dynamodb")
+    secret = engine.client("secretsmanager").get_secret_value(
+        SecretId=deployed.outputs["JoinSecretArn"]
+    )["SecretString"]
+    return Stack(
+        engine=engine,
+        deployed=deployed,
+        secret=secret,
+        connections=DynamoDbConnections(dynamodb, calls, deployed.outputs["ConnectionsTable"]),
+        sessions=DynamoDbSessions(
+            dynamodb,
+            calls,
+            connections_table=deployed.outputs["ConnectionsTable"],
+            sessions_table=deployed.outputs["SessionsTable"],
+        ),
+    )
 
 
 async def eventually(condition: Callable[[], bool], *, within_s: float = SETTLE_S) -> None:

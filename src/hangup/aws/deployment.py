@@ -1,8 +1,8 @@
 """A deployed reference stack, found by its name."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from hangup.aws.clients import client
 from hangup.aws.runtime import calls, clock
@@ -47,6 +47,21 @@ class DeployedStack:
     management: "ApiGatewayManagementApiClient"
     queues: "SQSClient"
 
+    @classmethod
+    def of(cls, outputs: StackOutputs, client: Callable[..., Any]) -> Self:
+        """Return the stack with these outputs.
+
+        ``client`` makes a client by botocore's name of the service; a second argument is its URL.
+        Raises ``BackendError`` if the stack has no management endpoint.
+        """
+        return cls(
+            outputs=outputs,
+            dynamodb=client("dynamodb"),
+            functions=client("lambda"),
+            management=client("apigatewaymanagementapi", outputs["ManagementEndpoint"]),
+            queues=client("sqs"),
+        )
+
 
 def stack_outputs(cloudformation: "CloudFormationClient | None", stack_name: str) -> StackOutputs:
     """Return a stack's outputs, with ``cloudformation`` or with the caller's AWS credentials.
@@ -69,14 +84,7 @@ def deployed_stack(stack_name: str) -> DeployedStack:
 
     Raises ``BackendError`` if the stack cannot be described or is no reference stack.
     """
-    outputs = stack_outputs(None, stack_name)
-    return DeployedStack(
-        outputs=outputs,
-        dynamodb=client("dynamodb"),
-        functions=client("lambda"),
-        management=client("apigatewaymanagementapi", outputs["ManagementEndpoint"]),
-        queues=client("sqs"),
-    )
+    return DeployedStack.of(stack_outputs(None, stack_name), client)
 
 
 def deployed_join_secret(stack_name: str) -> str:

@@ -122,13 +122,7 @@ def local_stack(state_dir: Path) -> DeployedStack:
         outputs = stack_outputs(aws_client("cloudformation", run.endpoint), _STACK)
         if outputs["JoinSecretArn"] != run.join_secret_arn:
             raise _not_ours(run, "its stack is of another folder")
-        return DeployedStack(
-            outputs=outputs,
-            dynamodb=aws_client("dynamodb", run.endpoint),
-            functions=aws_client("lambda", run.endpoint),
-            management=aws_client("apigatewaymanagementapi", outputs["ManagementEndpoint"]),
-            queues=aws_client("sqs", run.endpoint),
-        )
+        return DeployedStack.of(outputs, lambda service, url=run.endpoint: aws_client(service, url))
 
 
 @contextmanager
