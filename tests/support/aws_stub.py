@@ -15,9 +15,11 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from tests.support.loopback import LoopbackServer
 
 __all__ = ["JOIN_SECRET", "AwsStub", "Failure"]
 
@@ -67,7 +69,7 @@ _DEFAULTS: dict[str, Reply] = {
 _STATUS = {"DeleteConnection": 204, "Invoke": 202}
 
 
-class AwsStub:
+class AwsStub(LoopbackServer):
     """The stub's server; ``endpoint`` is its base URL, ``management_endpoint`` that of a stage."""
 
     def __init__(self) -> None:
@@ -75,18 +77,9 @@ class AwsStub:
         """Every request in the order of its arrival."""
         self._planned: dict[str, list[Planned]] = {}
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
-        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+        super().__init__(_handler_of(self))
+        self.endpoint = f"http://127.0.0.1:{self.port}"
         self.management_endpoint = f"{self.endpoint}/_aws/execute-api/abc123/prod"
-
-    def __enter__(self) -> Self:
-        # Its pause between looks for the end is the time that a stop takes.
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
     def reset(self) -> None:
         """Forget what is planned and what came."""

@@ -1,14 +1,13 @@
 """CloudFormation on loopback, for the command line: one stack, with outputs."""
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs
 
 import pytest
 
 from tests.support.aws_stub import AwsStub
+from tests.support.loopback import service
 
 NAMES = (
     "ConnectionsTable",
@@ -59,28 +58,10 @@ def cloudformation_beside(
     """Let the command line find it, and wait for nothing."""
     cloudformation = CloudFormation(aws.management_endpoint)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            status, answer = cloudformation.answer(body)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            # Who was interrupted does not wait for it.
-            with contextlib.suppress(ConnectionError):
-                self.wfile.write(answer.encode())
-
-        def log_message(self, *_arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    endpoint = f"http://127.0.0.1:{server.server_address[1]}"
-    monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDFORMATION", endpoint)
-    monkeypatch.setattr("time.sleep", lambda _seconds: None)
-    yield cloudformation
-    server.shutdown()
-    server.server_close()
+    with service(cloudformation.answer) as port:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDFORMATION", f"http://127.0.0.1:{port}")
+        monkeypatch.setattr("time.sleep", lambda _seconds: None)
+        yield cloudformation
 
 
 def assert_one_sentence(text: str) -> None:

@@ -11,12 +11,13 @@ import json
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any, Final
+
+from tests.support.loopback import LoopbackServer
 
 __all__ = ["ANSWER_LOST", "Proxy", "fault_proxy"]
 
@@ -85,24 +86,14 @@ def fault_proxy(upstream_port: int, api_id: str) -> Iterator[Proxy]:
             process.wait(10)
 
 
-class _Relay:
+class _Relay(LoopbackServer):
     """What microburst takes for AWS."""
 
     def __init__(self, upstream_port: int, api_id: str) -> None:
         self.upstream_port = upstream_port
         self.api_id = api_id
         self.fills_empty_answers = False
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
-        self._server.daemon_threads = True
-        self.port: int = self._server.server_address[1]
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_handler_of(self))
 
 
 def _handler_of(relay: _Relay) -> type[BaseHTTPRequestHandler]:

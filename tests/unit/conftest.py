@@ -1,5 +1,9 @@
 """The adapters' calls and the adapters of the tables, on the stub of AWS."""
 
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from hangup.aws.clients import client as botocore_client
@@ -9,6 +13,7 @@ from hangup.aws.retries import Calls, Deadline
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.testing import FakeClock
 from tests.support.aws_stub import AwsStub
+from tests.support.cloudformation_stub import CloudFormation, cloudformation_beside
 
 
 @pytest.fixture
@@ -41,3 +46,21 @@ def sessions(aws: AwsStub, calls: Calls, request: pytest.FixtureRequest) -> Dyna
     return DynamoDbSessions(
         client, calls, connections_table="connections", sessions_table="sessions"
     )
+
+
+@pytest.fixture
+def stack(
+    aws: AwsStub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[CloudFormation]:
+    """The stack that the command line finds, from a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    with cloudformation_beside(aws, monkeypatch) as stack:
+        yield stack
+
+
+@pytest.fixture
+def signals_as_before() -> Iterator[None]:
+    """Undo what a command does with SIGTERM."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)

@@ -7,11 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -22,60 +18,17 @@ from hangup.cli.app import main
 from hangup.core.connection import EpochMs
 from hangup.sessions.model import JoinRequest, Role
 from hangup.sessions.tokens import authorise_join
-from tests.support.aws_stub import JOIN_SECRET, AwsStub
+from tests.support.aws_stub import JOIN_SECRET
 from tests.support.cloudformation_stub import (
     CloudFormation,
     assert_one_sentence,
-    cloudformation_beside,
 )
+from tests.support.loopback import service
 
 COMMANDS = ("demo", "up", "token", "check", "redrive", "plan")
 TOKEN = ["token", "--session", "s1", "--role", "listener"]
 
-
-@pytest.fixture
-def stack(
-    aws: AwsStub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[CloudFormation]:
-    monkeypatch.chdir(tmp_path)
-    with cloudformation_beside(aws, monkeypatch) as stack:
-        yield stack
-
-
-@pytest.fixture(autouse=True)
-def _signals_as_before() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def service(answer: Callable[[bytes], tuple[int, str]]) -> Iterator[int]:
-    """Yield the port of a service that answers each POST so, and each GET with status 200."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def do_POST(self) -> None:
-            status, body = answer(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        def log_message(self, *_arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
+pytestmark = pytest.mark.usefixtures("signals_as_before")
 
 
 def note(port: int) -> None:

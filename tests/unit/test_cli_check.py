@@ -1,9 +1,7 @@
 """``hangup check`` and ``hangup redrive``: what they print where, and their exit status."""
 
 import json
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +12,11 @@ from tests.support.aws_stub import AwsStub, Call
 from tests.support.cloudformation_stub import (
     CloudFormation,
     assert_one_sentence,
-    cloudformation_beside,
 )
 
 NOW_MS = 1_700_000_000_000
 
-
-@pytest.fixture
-def stack(
-    aws: AwsStub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[CloudFormation]:
-    monkeypatch.chdir(tmp_path)
-    with cloudformation_beside(aws, monkeypatch) as stack:
-        yield stack
-
-
-@pytest.fixture(autouse=True)
-def _signals_as_before() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
+pytestmark = pytest.mark.usefixtures("signals_as_before")
 
 
 def connection(connection_id: str, role: str) -> dict[str, Any]:
