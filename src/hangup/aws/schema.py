@@ -44,10 +44,10 @@ _EXISTS: Final = "attribute_exists(#connection_id)"
 _IS_NEW: Final = "attribute_not_exists(#connection_id)"
 _HAS_NO_CONNECT: Final = "attribute_not_exists(#connected_at)"
 _HAS_NO_ACTIVITY: Final = "attribute_not_exists(#last_activity)"
-_ACTIVITY_IS_NO_NUMBER: Final = (
+_ACTIVITY_IS_NO_TIME: Final = (
     "(attribute_exists(#last_activity) AND NOT attribute_type(#last_activity, :number))"
+    " OR #last_activity > :future"
 )
-_ACTIVITY_IS_IN_THE_FUTURE: Final = "#last_activity > :future"
 
 # Exclusive, as the rule of core.policy is: a connection is not idle at its deadline.
 _ACTIVITY_IS_OLD: Final = "#last_activity < :cutoff"
@@ -57,7 +57,7 @@ _CONNECT_IS_OLD_OR_UNKNOWN: Final = (
 )
 _IS_CANDIDATE: Final = (
     f"{_ACTIVITY_IS_OLD} OR ({_HAS_NO_ACTIVITY} AND {_CONNECT_IS_OLD_OR_UNKNOWN})"
-    f" OR {_ACTIVITY_IS_NO_NUMBER} OR {_ACTIVITY_IS_IN_THE_FUTURE}"
+    f" OR {_ACTIVITY_IS_NO_TIME}"
 )
 
 # "<=" where "=" is meant: the model rounds fractions up, and activity never moves back.
@@ -73,7 +73,7 @@ _HAS_NO_TIMES: Final = f"{_EXISTS} AND {_HAS_NO_ACTIVITY} AND {_HAS_NO_CONNECT}"
 # With a resolution, exactly one resolution old is old enough to be written again.
 _MAY_RECORD, _MAY_RECORD_COALESCED = (
     f"{_EXISTS} AND ({_HAS_NO_ACTIVITY} OR #last_activity {is_before} :old"
-    f" OR {_ACTIVITY_IS_NO_NUMBER} OR {_ACTIVITY_IS_IN_THE_FUTURE})"
+    f" OR {_ACTIVITY_IS_NO_TIME})"
     for is_before in ("<", "<=")
 )
 _SET_ACTIVITY: Final = "SET #last_activity = :now"

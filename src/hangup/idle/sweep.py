@@ -121,7 +121,13 @@ class _Run:
     error: BackendError | None = None
     """The first error: probably the cause of the later ones."""
     out_of_time: bool = False
-    held: bool = False
+    checked_when_held: int | None = None
+    """Records checked when the guard held the sweep; None if it did not. Pages that were read ahead
+    by then do not count: nobody looked at what they hold."""
+
+    @property
+    def held(self) -> bool:
+        return self.checked_when_held is not None
 
     def act_on(self, batch: Batch) -> None:
         """Close, or schedule, what is idle in a batch, as far as there is time."""
@@ -129,7 +135,6 @@ class _Run:
         sorted_ = sort_candidates(
             batch.candidates, sweep.policy, now_ms=self.now_ms, looks_ahead_ms=self.looks_ahead_ms
         )
-        self.counts["checked"] = batch.checked
         self.counts["found"] += len(sorted_.found)
         self.counts["unreadable"] += len(sorted_.unreadable)
         if sorted_.unreadable:
@@ -182,7 +187,7 @@ class _Run:
             concurrent_map=self.sweep.concurrency.map,
         )
         if hold is not None and self._has_time():
-            self.held = True
+            self.checked_when_held = batch.checked
             self.sweep.closer.log.error(
                 "sweep held: too many connections look idle at once, and API Gateway does not"
                 " confirm that they are. This sweep closes no more. Check that activity is being"
@@ -236,8 +241,7 @@ class _Run:
     def report(self, scan: Scan) -> SweepReport:
         """Emit the metrics and the log line. Raises ``SweepFailed`` if a backend failed."""
         report = SweepReport(
-            # What a held sweep read ahead and did not look at does not count.
-            checked=self.counts["checked"] if self.held else scan.checked,
+            checked=scan.checked if self.checked_when_held is None else self.checked_when_held,
             found=self.counts["found"],
             precise=self.sweep.close_queue is not None,
             closes=self.closes.report(),
