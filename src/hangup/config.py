@@ -6,7 +6,6 @@ it, and ``make docs`` prints it into the README. A missing or malformed variable
 """
 
 import os
-import re
 from collections.abc import Mapping
 from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
@@ -17,6 +16,8 @@ from hangup.core.guard import DEFAULT_GUARD, GuardPolicy
 from hangup.core.limits import MAX_CLOSERS, MAX_CONNECTION_S, MAX_SCAN_SEGMENTS
 from hangup.core.pacing import Pace
 from hangup.core.policy import IdlePolicy
+from hangup.core.report import NAMESPACE
+from hangup.core.texts import Text, Unfit
 from hangup.errors import ConfigurationError
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -41,37 +42,36 @@ class Accepted(Protocol[T_co]):
         """Return the variable's value; raise ValueError if the text is something else."""
 
 
-class _Text:
-    """The texts that match a pattern, and what to call them."""
+class _ManagementEndpoint(Text):
+    """The ``@connections`` URL of a stage: https, or http on loopback."""
 
-    def __init__(self, name: str, pattern: str) -> None:
-        self._name = name
-        self._pattern = pattern
-
-    def __str__(self) -> str:
-        return self._name
+    def __init__(self) -> None:
+        super().__init__("an https:// URL that ends with the stage", r"[!-~]+")
 
     def accepts(self, value: object) -> bool:
-        # The pattern is compiled when it is needed: no function needs all of them.
-        return isinstance(value, str) and bool(re.fullmatch(self._pattern, value, re.ASCII))
+        """Return whether this is such a URL."""
+        try:
+            return isinstance(value, str) and bool(self.parse(value))
+        except ValueError:
+            return False
 
     def parse(self, text: str) -> str:
-        if not self.accepts(text):
+        """Return the URL without a slash at its end; raise ``Unfit`` for a known mistake."""
+        if not super().accepts(text):
             raise ValueError(text)
-        return text
-
-
-class _Endpoint(_Text):
-    def parse(self, text: str) -> str:
-        url = urlsplit(super().parse(text))
+        url = urlsplit(text)
         _ = url.port  # raises ValueError where the port is no number
-        host = url.hostname or ""
+        host, path = url.hostname or "", url.path.strip("/")
         local = host in ("127.0.0.1", "localhost", "::1")
+        if url.scheme in ("ws", "wss"):
+            raise Unfit("that is the address for clients: write https:// in place of it")
+        if "@connections" in path.replace("%40", "@").split("/"):
+            raise Unfit("leave out /@connections and what follows it")
+        if ".execute-api." in host and not path:
+            # A custom domain may stand for one stage and need no path; API Gateway's own cannot.
+            raise Unfit("add a slash and the name of the stage")
         secure = url.scheme == "https" or (url.scheme == "http" and local)
-        # A custom domain may stand for one stage and need no path; API Gateway's own never does.
-        staged = ".execute-api." not in host or url.path.strip("/")
-        more = url.query or url.fragment or url.username or url.password
-        if not (host and secure and staged) or more:
+        if not (host and secure) or url.query or url.fragment or url.username or url.password:
             raise ValueError(text)
         return text.rstrip("/")
 
@@ -99,16 +99,19 @@ class Variable(NamedTuple, Generic[T]):
             return self.default
         try:
             return self.accepted.parse(text)
-        except ValueError:
-            raise ConfigurationError(f"{self.name} must be {self.accepted}, not {text!r}") from None
+        except ValueError as error:
+            fix = f": {error}" if isinstance(error, Unfit) else ""
+            raise ConfigurationError(
+                f"{self.name} must be {self.accepted}, not {text!r}{fix}"
+            ) from None
 
 
-_TABLE: Final = _Text(
+_TABLE: Final = Text(
     "the name of a DynamoDB table (3 to 255 letters, digits, dots, hyphens or underscores) or its"
     " ARN",
     r"[A-Za-z0-9_.-]{3,255}|arn:[A-Za-z0-9_.:/-]{1,1020}",
 )
-_QUEUE: Final = _Text("the URL of an SQS queue", r"https?://[!-~]{1,1000}")
+_QUEUE: Final = Text("the URL of an SQS queue", r"https?://[!-~]{1,1000}")
 
 CONNECTION_IDLE_TIMEOUT_SECONDS: Final = Variable(
     "CONNECTION_IDLE_TIMEOUT_SECONDS",
@@ -167,23 +170,48 @@ GUARD_AT_LEAST: Final = Variable(
     "timeout",
     "and when at least this many connections look idle",
 )
+LAST_ACTIVE_COUNTS: Final = Variable(
+    "LAST_ACTIVE_COUNTS",
+    Text("unsettled, client or both", "unsettled|client|both"),
+    "unsettled",
+    "timeout, close",
+    "whose messages move API Gateway's `lastActiveAt`: those of the client alone, those to it as"
+    " well, or not settled",
+)
+MODE: Final = Variable(
+    "MODE",
+    Text("close or observe", "close|observe"),
+    "close",
+    "timeout",
+    "`observe`: decide and report, claim and close nothing",
+)
 METRIC_ROLES: Final = Variable(
     "METRIC_ROLES",
-    _Text("up to 10 names of roles, separated by commas", f"{_ROLE}(,{_ROLE}){{0,9}}"),
+    Text("up to 10 names of roles, separated by commas", f"{_ROLE}(,{_ROLE}){{0,9}}"),
     ",".join(DEFAULT_METRIC_ROLES),
     "timeout, close",
     "the roles that `ConnectionTimeout` names; any other is `other`",
 )
+METRICS_NAMESPACE: Final = Variable(
+    "METRICS_NAMESPACE",
+    Text(
+        "the name of a CloudWatch namespace (1 to 255 letters, digits or ._/#:-), not of AWS/",
+        "(?!AWS/)[A-Za-z0-9._/#:-]{1,255}",
+    ),
+    NAMESPACE,
+    "timeout, close",
+    "where the metrics go; one for each deployment",
+)
 HEARTBEAT_ACK: Final = Variable(
     "HEARTBEAT_ACK",
-    _Text("true or false", "true|false"),
+    Text("true or false", "true|false"),
     "true",
     "message",
     "whether a heartbeat is answered with `heartbeatAck`",
 )
-_API_GATEWAY_ENDPOINT: Final = Variable(
+API_GATEWAY_ENDPOINT: Final = Variable(
     "API_GATEWAY_ENDPOINT",
-    _Endpoint("an https:// URL that ends with the stage", r"[!-~]+"),
+    _ManagementEndpoint(),
     "",
     "timeout, close, message, disconnect",
     "where `@connections` is; `http://` on loopback only",
@@ -200,21 +228,21 @@ _SESSIONS_TABLE: Final = Variable(
 )
 _DISCONNECT_HANDLER_FUNCTION: Final = Variable(
     "DISCONNECT_HANDLER_FUNCTION",
-    _Text("the name or ARN of a function", r"[A-Za-z0-9_:$-]{1,256}"),
+    Text("the name or ARN of a function", r"[A-Za-z0-9_:$-]{1,256}"),
     "",
     "timeout, close",
     "the function that cleans up after a close",
 )
 _JOIN_SECRET_ARN: Final = Variable(
     "JOIN_SECRET_ARN",
-    _Text("the ARN or name of a Secrets Manager secret", r"[A-Za-z0-9/_+=.@:-]{1,2048}"),
+    Text("the ARN or name of a Secrets Manager secret", r"[A-Za-z0-9/_+=.@:-]{1,2048}"),
     "",
     "connect",
     "signs join tokens; at least 32 bytes",
 )
 LOG_LEVEL: Final = Variable(
     "LOG_LEVEL",
-    _Text(f"one of {', '.join(LOG_LEVELS)}", f"(?i:{'|'.join(LOG_LEVELS)})"),
+    Text(f"one of {', '.join(LOG_LEVELS)}", f"(?i:{'|'.join(LOG_LEVELS)})"),
     "INFO",
     "timeout, close, connect, message, disconnect",
     "the lowest level of log lines; `tracks_activity` reads it too, and takes anything else for"
@@ -231,9 +259,12 @@ VARIABLES: Final[tuple[Variable[Any], ...]] = (
     _CLOSE_QUEUE_URL,
     GUARD_SHARE_PERCENT,
     GUARD_AT_LEAST,
+    LAST_ACTIVE_COUNTS,
+    MODE,
     METRIC_ROLES,
+    METRICS_NAMESPACE,
     HEARTBEAT_ACK,
-    _API_GATEWAY_ENDPOINT,
+    API_GATEWAY_ENDPOINT,
     _CONNECTIONS_TABLE,
     _SESSIONS_TABLE,
     _DISCONNECT_HANDLER_FUNCTION,
@@ -272,10 +303,12 @@ class CloserSettings(_Settings):
     def __init__(self, env: Environment) -> None:
         super().__init__(env)
         LOG_LEVEL.read(env)
-        self.endpoint: Final = _API_GATEWAY_ENDPOINT.read(env)
+        self.endpoint: Final = API_GATEWAY_ENDPOINT.read(env)
         self.disconnect_function: Final = _DISCONNECT_HANDLER_FUNCTION.read(env)
         self.pace: Final = Pace(CLOSES_PER_SECOND.read(env), shared_by=_PACE_SHARED_BY.read(env))
+        self.last_active_counts: Final = LAST_ACTIVE_COUNTS.read(env)
         self.metric_roles: Final = frozenset(METRIC_ROLES.read(env).split(","))
+        self.metrics_namespace: Final = METRICS_NAMESPACE.read(env)
 
 
 class TimeoutSettings(CloserSettings):
@@ -287,6 +320,7 @@ class TimeoutSettings(CloserSettings):
             idle_timeout_ms=_milliseconds(CONNECTION_IDLE_TIMEOUT_SECONDS.read(env)),
             activity_resolution_ms=_milliseconds(ACTIVITY_RESOLUTION_SECONDS.read(env)),
         )
+        self.mode: Final = MODE.read(env)
         self.total_segments: Final = SCAN_SEGMENTS.read(env)
         self.guard: Final = GuardPolicy(
             share_percent=GUARD_SHARE_PERCENT.read(env),
@@ -328,7 +362,7 @@ class MessageSettings(ActivitySettings):
     def __init__(self, env: Environment) -> None:
         super().__init__(env)
         LOG_LEVEL.read(env)
-        self.endpoint: Final = _API_GATEWAY_ENDPOINT.read(env)
+        self.endpoint: Final = API_GATEWAY_ENDPOINT.read(env)
         self.acknowledges_heartbeats: Final = HEARTBEAT_ACK.read(env) == "true"
 
 
@@ -339,7 +373,7 @@ class DisconnectSettings(_Settings):
         super().__init__(env)
         LOG_LEVEL.read(env)
         self.sessions_table: Final = _SESSIONS_TABLE.read(env)
-        self.endpoint: Final = _API_GATEWAY_ENDPOINT.read(env)
+        self.endpoint: Final = API_GATEWAY_ENDPOINT.read(env)
 
 
 def log_level_to_start_with(env: Environment = os.environ) -> str | None:

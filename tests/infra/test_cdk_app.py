@@ -12,6 +12,7 @@ import pytest
 
 from hangup.cdk.bundle import PYTHON, find_interpreter
 from hangup.cdk.synthesis import packaged_template
+from tests.support.templates import Resources
 
 pytestmark = pytest.mark.infra
 
@@ -206,7 +207,9 @@ def test_the_cdk_command_chooses_how_many_sweeps_there_are(checkout: Path, tmp_p
     assert result.returncode == 0, result.stderr
     (deployed,) = (tmp_path / "out").glob("*.template.json")
     assert deployed.read_text().count('"AWS::Events::Rule"') == 2
-    assert '"ReservedConcurrentExecutions": 6' in deployed.read_text()
+    functions = Resources(template=json.loads(deployed.read_text()))
+    reserved = functions.function("timeout_handler")["ReservedConcurrentExecutions"]
+    assert reserved == {"Fn::If": ["ReservesConcurrency", 6, {"Ref": "AWS::NoValue"}]}
     assert_copies_stay(checkout)
 
 

@@ -37,7 +37,7 @@ def existing(lambda_zip: Path) -> Resources:
 def test_adds_only_what_belongs_to_the_timeout(existing: Resources) -> None:
     types = sorted(resource["Type"] for resource in existing.template["Resources"].values())
     assert types == [
-        *["AWS::CloudWatch::Alarm"] * 5,
+        *["AWS::CloudWatch::Alarm"] * 9,
         "AWS::Events::Rule",
         "AWS::IAM::Policy",
         "AWS::IAM::Role",
@@ -54,8 +54,9 @@ def test_finds_its_way_in_a_stack_with_imported_resources(existing: Resources) -
         "CONNECTION_IDLE_TIMEOUT_SECONDS": "120",
         "ACTIVITY_RESOLUTION_SECONDS": "0",
         "CLOSES_PER_SECOND": "200",
-        "GUARD_SHARE_PERCENT": "50",
-        "GUARD_AT_LEAST": "20",
+        "LAST_ACTIVE_COUNTS": "unsettled",
+        "MODE": "close",
+        "METRICS_NAMESPACE": "Hangup/Chat/IdleTimeout",
         "API_GATEWAY_ENDPOINT": ("https://a1b2c3.execute-api.eu-west-1.${AWS::URLSuffix}/live"),
         "CONNECTIONS_TABLE": "chat",
         "DISCONNECT_HANDLER_FUNCTION": FUNCTION_ARN,
@@ -85,8 +86,10 @@ def test_takes_every_option(lambda_zip: Path) -> None:
         idle_timeout_seconds=90,
         activity_resolution_seconds=15,
         closes_per_second=50,
-        guard_share_percent=30,
-        guard_at_least=100,
+        last_active_counts="client",
+        mode="observe",
+        deployment="chat",
+        reserve_concurrency=False,
         metric_roles=["host", "guest"],
         management_endpoint="https://ws.example.com",
         alarm_actions=[actions.SnsAction(topic)],
@@ -97,15 +100,17 @@ def test_takes_every_option(lambda_zip: Path) -> None:
     assert environment["CONNECTION_IDLE_TIMEOUT_SECONDS"] == "90"
     assert environment["ACTIVITY_RESOLUTION_SECONDS"] == "15"
     assert environment["CLOSES_PER_SECOND"] == "50"
-    assert environment["GUARD_SHARE_PERCENT"] == "30"
-    assert environment["GUARD_AT_LEAST"] == "100"
+    assert environment["LAST_ACTIVE_COUNTS"] == "client"
+    assert environment["MODE"] == "observe"
+    assert environment["METRICS_NAMESPACE"] == timeout.metrics_namespace == "Hangup/chat"
+    assert "ReservedConcurrentExecutions" not in resources.function("timeout_handler")
     assert environment["METRIC_ROLES"] == "host,guest"
     assert environment["API_GATEWAY_ENDPOINT"] == "https://ws.example.com"
     (log_group,) = resources.of_type("AWS::Logs::LogGroup").values()
     assert log_group["RetentionInDays"] == 7
     alarms = resources.of_type("AWS::CloudWatch::Alarm").values()
-    assert [alarm["AlarmActions"] for alarm in alarms] == [[TOPIC_ARN]] * 5
-    assert len(timeout.alarms) == 5
+    assert [alarm["AlarmActions"] for alarm in alarms] == [[TOPIC_ARN]] * 9
+    assert len(timeout.alarms) == 9
 
 
 def test_shows_its_function_and_its_rule(lambda_zip: Path) -> None:
@@ -180,8 +185,6 @@ def test_refuses_an_activity_resolution_that_reaches_the_timeout(
     ("argument", "at_least", "at_most"),
     [
         ("closes_per_second", 0, 1_000),
-        ("guard_share_percent", 1, 100),
-        ("guard_at_least", 1, 10**9),
         ("shards", 1, 20),
     ],
 )
@@ -227,6 +230,22 @@ def test_says_what_to_do_when_a_sweep_was_held(existing: Resources) -> None:
     ("argument", "value", "message"),
     [
         ("precise", "no", "precise must be True or False, not 'no'."),
+        ("replicated_table", 1, "replicated_table must be True or False, not 1."),
+        ("reserve_concurrency", "no", "reserve_concurrency must be True or False, not 'no'."),
+        ("mode", "watch", "mode must be close or observe or a token, not 'watch'."),
+        (
+            "last_active_counts",
+            "server",
+            "last_active_counts must be unsettled, client or both or a token, not 'server'.",
+        ),
+        (
+            "connections_table_key",
+            "alias/chat",
+            (
+                "connections_table_key must be an aws_kms.IKey, made here or imported,"
+                " not 'alias/chat'."
+            ),
+        ),
         (
             "log_level",
             "TRACE",
@@ -280,11 +299,17 @@ def test_takes_tokens_for_what_a_deployment_may_set(lambda_zip: Path) -> None:
         idle_timeout_seconds=number.value_as_number,
         activity_resolution_seconds=number.value_as_string,
         log_level=level.value_as_string,
+        mode=level.value_as_string,
+        last_active_counts=level.value_as_string,
+        management_endpoint=level.value_as_string,
+        deployment=level.value_as_string,
     )
     environment = synthesised(stack).function("timeout_handler")["Environment"]["Variables"]
     assert environment["CONNECTION_IDLE_TIMEOUT_SECONDS"] == {"Ref": "Seconds"}
     assert environment["ACTIVITY_RESOLUTION_SECONDS"] == {"Ref": "Seconds"}
-    assert environment["LOG_LEVEL"] == {"Ref": "Level"}
+    for name in ("LOG_LEVEL", "MODE", "LAST_ACTIVE_COUNTS", "API_GATEWAY_ENDPOINT"):
+        assert environment[name] == {"Ref": "Level"}
+    assert readable(environment["METRICS_NAMESPACE"]) == "Hangup/${Level}"
     with pytest.raises(ValueError, match=r"shards must be .* not a token"):
         add_timeout(existing_stack(), lambda_zip, shards=number.value_as_number)
 

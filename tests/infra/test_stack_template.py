@@ -1,5 +1,6 @@
 """What the reference stack creates on AWS."""
 
+import json
 import re
 from typing import Any
 
@@ -9,6 +10,8 @@ from aws_cdk.assertions import Match, Template
 from hangup.config import LOG_LEVELS
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.timing import LOOK_AHEAD_S
+from hangup.handlers import message_handler
+from tests.support.aws_stub import AwsStub
 from tests.support.templates import Resources, as_list, readable
 
 pytestmark = pytest.mark.infra
@@ -61,7 +64,12 @@ def test_runs_one_sweep_at_a_time_and_nothing_else_one_at_a_time(resources: Reso
         handler: resources.function(handler).get("ReservedConcurrentExecutions")
         for handler in HANDLERS
     }
-    assert concurrency == {**dict.fromkeys(HANDLERS), "timeout_handler": 1}
+    # Not where the account's quota refuses any reservation.
+    reserved = {"Fn::If": ["ReservesConcurrency", 1, {"Ref": "AWS::NoValue"}]}
+    assert concurrency == {**dict.fromkeys(HANDLERS), "timeout_handler": reserved}
+    assert resources.template["Conditions"]["ReservesConcurrency"] == {
+        "Fn::Equals": [{"Ref": "ReserveConcurrency"}, "true"]
+    }
 
 
 def test_gives_each_handler_the_environment_that_it_reads(resources: Resources) -> None:
@@ -100,8 +108,9 @@ def test_gives_each_handler_the_environment_that_it_reads(resources: Resources) 
             "CONNECTION_IDLE_TIMEOUT_SECONDS": "${IdleTimeoutSeconds}",
             "ACTIVITY_RESOLUTION_SECONDS": "${ActivityResolutionSeconds}",
             "CLOSES_PER_SECOND": "200",
-            "GUARD_SHARE_PERCENT": "50",
-            "GUARD_AT_LEAST": "20",
+            "LAST_ACTIVE_COUNTS": "${LastActiveCounts}",
+            "METRICS_NAMESPACE": "Hangup/${AWS::StackName}",
+            "MODE": "${Mode}",
             "CONNECTIONS_TABLE": "${Connections}",
             "API_GATEWAY_ENDPOINT": endpoint,
             "DISCONNECT_HANDLER_FUNCTION": "${DisconnectHandlerFunction.Arn}",
@@ -240,6 +249,38 @@ def test_sends_each_route_to_its_handler(resources: Resources) -> None:
     }
 
 
+ROUTES_OF_MESSAGES = {"heartbeat": "heartbeat", "$default": "message"}
+"""What a client sends as ``action`` to get to each route."""
+
+
+def test_every_route_that_carries_messages_records_activity(
+    resources: Resources, aws: AwsStub
+) -> None:
+    """That is what ``LastActiveCounts=both`` rests on: here the records can be believed."""
+    integrations = resources.of_type("AWS::ApiGatewayV2::Integration")
+    handlers = set()
+    routes = {
+        route["RouteKey"]: integrations[route["Target"]["Fn::Join"][1][1]["Ref"]]
+        for route in resources.of_type("AWS::ApiGatewayV2::Route").values()
+        if route["RouteKey"] not in ("$connect", "$disconnect")
+    }
+    assert routes.keys() == ROUTES_OF_MESSAGES.keys()
+    functions = resources.of_type("AWS::Lambda::Function")
+    for integration in routes.values():
+        (function_id,) = re.findall(r"'Fn::GetAtt': \['(\w+)'", str(integration["IntegrationUri"]))
+        handlers.add(functions[function_id]["Handler"])
+    assert handlers == {f"{message_handler.__name__}.lambda_handler"}
+
+    for route_key, action in ROUTES_OF_MESSAGES.items():
+        aws.reset()
+        event = {
+            "requestContext": {"connectionId": "ada=", "routeKey": route_key},
+            "body": json.dumps({"action": action}),
+        }
+        assert message_handler.lambda_handler(event)["statusCode"] == 200
+        assert aws.writes == ["UpdateItem"]
+
+
 def test_answers_the_client_on_the_routes_that_carry_messages(resources: Resources) -> None:
     routes = resources.of_type("AWS::ApiGatewayV2::Route")
     answering = {
@@ -260,8 +301,8 @@ def test_chooses_the_route_by_action_on_a_throttled_stage_without_access_log(
     assert stage["StageName"] == "prod"
     assert stage["AutoDeploy"] is True
     assert stage["DefaultRouteSettings"] == {
-        "ThrottlingRateLimit": 5_000,
-        "ThrottlingBurstLimit": 2_500,
+        "ThrottlingRateLimit": {"Ref": "StageRateLimit"},
+        "ThrottlingBurstLimit": {"Ref": "StageBurstLimit"},
     }
     # A join token travels in the query string, and must not end up in a log.
     assert "AccessLogSettings" not in stage
@@ -329,9 +370,11 @@ def test_alarms_on_many_idle_many_closed_a_held_and_no_sweep(
 ) -> None:
     alarm = resources.alarm(metric_name)
     assert alarm["AlarmDescription"]
+    # The namespace to which the functions write, so that two stacks' alarms do not mix.
+    environment = resources.function("timeout_handler")["Environment"]["Variables"]
     assert alarm == {
         "AlarmDescription": alarm["AlarmDescription"],
-        "Namespace": "Hangup",
+        "Namespace": environment["METRICS_NAMESPACE"],
         "MetricName": metric_name,
         "Period": 60,
         **expected,
@@ -362,7 +405,33 @@ def test_alarms_when_a_handler_fails(stack: Template, function: str) -> None:
             "TreatMissingData": "notBreaching",
         },
     )
-    stack.resource_count_is("AWS::CloudWatch::Alarm", 9)
+    stack.resource_count_is("AWS::CloudWatch::Alarm", 13)
+
+
+@pytest.mark.parametrize(
+    ("metric_name", "minutes", "causes"),
+    [
+        (
+            "ActivityUnrecorded",
+            1,
+            ["a route without the recorder?", "dynamodb:UpdateItem", "last_active_counts='both'"],
+        ),
+        ("ConnectionsUnconfirmed", 3, ["execute-api:ManageConnections", "GET", "throttled"]),
+        ("RecordsUnreadable", 1, ["epoch milliseconds", "seconds"]),
+        ("HandoversRepeated", 1, ["fails", "does not remove the record"]),
+        ("SweepsHeld", 1, ['"sweep held"', '{"overrideGuard": true}', "another stage"]),
+    ],
+)
+def test_an_alarm_says_what_is_probably_wrong(
+    resources: Resources, metric_name: str, minutes: int, causes: list[str]
+) -> None:
+    alarm = resources.alarm(metric_name)
+    assert (alarm["Threshold"], alarm["EvaluationPeriods"]) == (0, minutes)
+    assert alarm["TreatMissingData"] == "notBreaching"
+    description = alarm["AlarmDescription"]
+    assert re.match("(Critical|Warning): ", description)
+    assert [cause for cause in causes if cause not in description] == []
+    assert len(description) <= 1_024  # CloudWatch API reference, PutMetricAlarm
 
 
 def test_takes_the_timeout_and_an_emulator_as_parameters(template: dict[str, Any]) -> None:
@@ -373,6 +442,14 @@ def test_takes_the_timeout_and_an_emulator_as_parameters(template: dict[str, Any
     assert parameters["LogLevel"]["AllowedValues"] == list(LOG_LEVELS)
     assert parameters["HeartbeatAck"]["Default"] == "true"
     assert parameters["HeartbeatAck"]["AllowedValues"] == ["true", "false"]
+    assert parameters["Mode"]["Default"] == "close"
+    assert parameters["Mode"]["AllowedValues"] == ["close", "observe"]
+    assert parameters["LastActiveCounts"]["Default"] == "both"
+    assert parameters["LastActiveCounts"]["AllowedValues"] == ["unsettled", "client", "both"]
+    assert parameters["ReserveConcurrency"]["Default"] == "true"
+    assert parameters["ReserveConcurrency"]["AllowedValues"] == ["true", "false"]
+    assert parameters["StageRateLimit"]["Default"] == "5000"
+    assert parameters["StageBurstLimit"]["Default"] == "2500"
     assert parameters["EmulatorEndpoint"]["Type"] == "String"
     assert parameters["EmulatorEndpoint"]["Default"] == ""
 
@@ -407,6 +484,15 @@ def test_takes_whole_seconds_up_to_the_life_of_a_connection_and_nothing_else(
     assert parameter["ConstraintDescription"] == bounds
 
 
+@pytest.mark.parametrize("name", ["StageRateLimit", "StageBurstLimit"])
+def test_takes_whole_numbers_as_limits_of_the_stage(template: dict[str, Any], name: str) -> None:
+    pattern = re.compile(template["Parameters"][name]["AllowedPattern"], re.ASCII)
+    for accepted in ("1", "2500", "999999"):
+        assert pattern.search(accepted)
+    for other in ("0", "-1", "2500.5", "1000000", "", " 1", "1e3"):
+        assert not pattern.search(other)
+
+
 def test_says_where_everything_is(template: dict[str, Any]) -> None:
     outputs = {name: readable(output["Value"]) for name, output in template["Outputs"].items()}
     assert outputs == {
@@ -425,6 +511,7 @@ def test_says_where_everything_is(template: dict[str, Any]) -> None:
         "TimeoutFunction": "${IdleTimeoutTimeoutHandlerFunction}",
         "SweepRule": "${IdleTimeoutEveryMinute}",
         "FailedCleanupsQueueUrl": "${FailedCleanups}",
+        "MetricsNamespace": "Hangup/${AWS::StackName}",
     }
 
 

@@ -37,7 +37,7 @@ class TestPrecise:
     def test_adds_two_queues_a_function_and_four_alarms(self, due: Resources) -> None:
         types = sorted(resource["Type"] for resource in due.template["Resources"].values())
         assert types == [
-            *["AWS::CloudWatch::Alarm"] * 9,
+            *["AWS::CloudWatch::Alarm"] * 13,
             "AWS::Events::Rule",
             *["AWS::IAM::Policy"] * 2,
             *["AWS::IAM::Role"] * 2,
@@ -69,6 +69,7 @@ class TestPrecise:
             TABLE_ARN: {"dynamodb:GetItem", "dynamodb:UpdateItem"},
             f"{STAGE}POST/@connections/*": MANAGE,
             f"{STAGE}DELETE/@connections/*": MANAGE,
+            f"{STAGE}GET/@connections/*": MANAGE,
             FUNCTION_ARN: {"lambda:InvokeFunction"},
             "${IdleTimeoutScheduledClosesQueue.Arn}": {
                 "sqs:ReceiveMessage",
@@ -86,7 +87,9 @@ class TestPrecise:
             "CONNECTIONS_TABLE": "chat",
             "DISCONNECT_HANDLER_FUNCTION": FUNCTION_ARN,
             "CLOSE_QUEUE_URL": QUEUE,
+            "LAST_ACTIVE_COUNTS": "unsettled",
             "LOG_LEVEL": "INFO",
+            "METRICS_NAMESPACE": "Hangup/Chat/IdleTimeout",
             "METRIC_ROLES": "speaker,listener",
         }
         assert (function["Timeout"], function["MemorySize"]) == (60, 256)

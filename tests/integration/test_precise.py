@@ -47,7 +47,7 @@ def call(stack: Stack, function: str, event: dict[str, Any]) -> Any:
 def test_a_silent_client_is_closed_right_after_its_deadline_and_a_talking_one_stays(
     stack: Stack,
 ) -> None:
-    metrics = Metrics(stack.engine)
+    metrics = Metrics(stack.engine, stack.deployed)
     before = {
         name: metrics.total(name)
         for name in ("ConnectionsChecked", "ClosesScheduled", "IdleConnectionsDetected")

@@ -157,7 +157,7 @@ def test_a_client_that_vanished_without_a_close_is_cleaned_up(stack: Stack) -> N
 def test_a_ghost_whose_disconnect_was_lost_is_cleaned_up_and_counted_as_gone(
     stack: Stack,
 ) -> None:
-    metrics = Metrics(stack.engine)
+    metrics = Metrics(stack.engine, stack.deployed)
     before = metrics.total("ConnectionTimeout", Role="listener", Reason="GONE")
 
     async def play() -> None:

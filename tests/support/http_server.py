@@ -31,12 +31,18 @@ class Server:
     """Whether it closes the connection after each answer."""
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
+    forgotten: int = 0
+    """So many of the connections, in their order, end at the next request, without an answer."""
     port: int = 0
     scheme: str = "http"
 
     @property
     def url(self) -> str:
         return f"{self.scheme}://localhost:{self.port}/prod"
+
+    def forget(self) -> None:
+        """Let go of each connection so far, as a server does of one that rests: see above."""
+        self.forgotten = self.connections
 
     def serve(self, listener: socket.socket) -> None:
         while True:
@@ -47,12 +53,16 @@ class Server:
             except OSError:
                 return
             self.connections += 1
-            threading.Thread(target=self._converse, args=(peer,), daemon=True).start()
+            threading.Thread(
+                target=self._converse, args=(peer, self.connections), daemon=True
+            ).start()
 
-    def _converse(self, peer: socket.socket) -> None:
+    def _converse(self, peer: socket.socket, number: int) -> None:
         # A client that gives up resets the connection.
         with suppress(ConnectionError), peer, peer.makefile("rb") as lines:
             while (first := lines.readline()) not in (b"", b"\r\n"):
+                if number <= self.forgotten:
+                    return
                 method, path, _version = first.decode().split(" ")
                 fields = {}
                 while (line := lines.readline()) != b"\r\n":

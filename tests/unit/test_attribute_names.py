@@ -28,6 +28,8 @@ NAMES: Final = frozenset(
 ELSEWHERE: Final = {
     # Members of Lambda's events.
     "core/events.py": {"connectionId", "connectedAt", "sessionId", "role"},
+    # A member of API Gateway's answers.
+    "aws/http/services.py": {"connectedAt"},
     # Members of the queue's messages.
     "core/scheduled_close.py": {
         "connectionId",

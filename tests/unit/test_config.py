@@ -157,6 +157,9 @@ def test_the_contracts_defaults() -> None:
     assert settings.guard == GuardPolicy(share_percent=50, at_least=20, sample_size=20)
     assert settings.pace == Pace(200)
     assert settings.metric_roles == {"speaker", "listener"}
+    assert settings.last_active_counts == CloseSettings(COMPLETE).last_active_counts == "unsettled"
+    assert settings.mode == "close"
+    assert settings.metrics_namespace == "Hangup"
     assert MessageSettings.from_env(COMPLETE).resolution_ms == 0
 
 
@@ -242,6 +245,34 @@ def test_refuses_what_is_no_list_of_roles(roles: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "accepted", "expects"),
+    [
+        ("LAST_ACTIVE_COUNTS", ["unsettled", "client", "both"], "unsettled, client or both"),
+        ("MODE", ["close", "observe"], "close or observe"),
+    ],
+)
+def test_takes_one_of_some_words(name: str, accepted: list[str], expects: str) -> None:
+    for word in ("", *accepted):
+        TimeoutSettings.from_env(COMPLETE | {name: word})
+    for other in ("Both", "close ", "true", "0"):
+        with pytest.raises(ConfigurationError) as error:
+            TimeoutSettings.from_env(COMPLETE | {name: other})
+        assert str(error.value) == f"{name} must be {expects}, not {other!r}"
+
+
+@pytest.mark.parametrize("settings", [TimeoutSettings, CloseSettings])
+def test_each_deployment_may_have_a_namespace_of_its_own(
+    settings: type[TimeoutSettings | CloseSettings],
+) -> None:
+    read = settings.from_env(COMPLETE | {"METRICS_NAMESPACE": "Hangup/Chat/IdleTimeout"})
+    assert read.metrics_namespace == "Hangup/Chat/IdleTimeout"
+    # AWS/ is for AWS's own (CloudWatch user guide, "Metrics concepts").
+    for other in ("AWS/Hangup", "two words", "x" * 256, "é"):
+        with pytest.raises(ConfigurationError, match="METRICS_NAMESPACE must be the name of a Clo"):
+            settings.from_env(COMPLETE | {"METRICS_NAMESPACE": other})
+
+
 @pytest.mark.parametrize("url", ["", None])
 def test_without_a_queue_the_sweep_closes_by_itself(url: str | None) -> None:
     env = {name: value for name, value in COMPLETE.items() if name != "CLOSE_QUEUE_URL"}
@@ -289,6 +320,9 @@ class TestEndpoint:
             "https://ws.example.com/prod#x",
             "https://user@ws.example.com/prod",
             "https://:password@ws.example.com/prod",
+            f"{ENDPOINT}/@connections",
+            "https://ws.example.com/@connections/",
+            "https://ws.example.com/%40connections/L0SM9cOFvHcCIhw%3D",
             "https://ws.example.com/prod\n",
             "https://ws.example .com/prod",
             "https://wś.example.com/prod",
@@ -297,6 +331,28 @@ class TestEndpoint:
     def test_refuses_everything_else(self, url: str) -> None:
         with pytest.raises(ConfigurationError, match="API_GATEWAY_ENDPOINT must be an https://"):
             DisconnectSettings.from_env(COMPLETE | {"API_GATEWAY_ENDPOINT": url})
+
+    @pytest.mark.parametrize(
+        ("url", "fix"),
+        [
+            (
+                "wss://abc123.execute-api.eu-west-1.amazonaws.com/prod",
+                "that is the address for clients: write https:// in place of it",
+            ),
+            (f"{ENDPOINT}/@connections", "leave out /@connections and what follows it"),
+            (
+                "https://abc123.execute-api.eu-west-1.amazonaws.com",
+                "add a slash and the name of the stage",
+            ),
+        ],
+    )
+    def test_says_what_to_change_where_the_mistake_is_known(self, url: str, fix: str) -> None:
+        with pytest.raises(ConfigurationError) as error:
+            DisconnectSettings.from_env(COMPLETE | {"API_GATEWAY_ENDPOINT": url})
+        assert str(error.value) == (
+            "API_GATEWAY_ENDPOINT must be an https:// URL that ends with the stage, not"
+            f" {url!r}: {fix}"
+        )
 
     @pytest.mark.parametrize(
         ("url", "domain_name", "stage", "api_id"),

@@ -25,6 +25,9 @@ class StandingClock:
     def monotonic(self) -> float:
         return self.now_s
 
+    def time(self) -> float:
+        return self.now_s
+
     def sleep(self, duration_s: float) -> None:
         self.now_s += duration_s
 

@@ -11,6 +11,9 @@ import pytest
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
 from hangup.core.connection import DurationMs
 from hangup.core.report import Count, Durations
+from hangup.handlers import close_handler, timeout_handler
+from tests.support.aws_stub import AwsStub
+from tests.support.idle_world import Context
 
 
 class Captured:
@@ -163,6 +166,14 @@ class TestMetrics:
         for document in documents:
             assert 1_600_000_000_000 < document["_aws"]["Timestamp"] < 10**13
 
+    def test_all_go_to_the_namespace_of_the_deployment(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        EmfMetrics("Hangup/Chat").emit(COUNTS)
+        documents = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        (namespace,) = {d["_aws"]["CloudWatchMetrics"][0]["Namespace"] for d in documents}
+        assert namespace == "Hangup/Chat"
+
     def test_nothing_to_say_is_nothing_said(self, capsys: pytest.CaptureFixture[str]) -> None:
         EmfMetrics().emit([])
         assert capsys.readouterr().out == ""
@@ -195,3 +206,25 @@ class TestMetrics:
             "CloseLateness": "Milliseconds",
             "ConnectionTimeout": "Count",
         }
+
+
+@pytest.mark.parametrize("handler", ["timeout", "close"])
+def test_both_functions_that_close_measure_in_the_namespace_of_their_deployment(
+    aws: AwsStub,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    handler: str,
+) -> None:
+    monkeypatch.setenv("METRICS_NAMESPACE", "Hangup/Chat")
+    if handler == "timeout":
+        timeout_handler.lambda_handler({}, Context())
+    else:
+        monkeypatch.setenv("CLOSE_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/1/due")
+        close_handler.lambda_handler({"Records": []}, Context())
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (namespace,) = {
+        directive["Namespace"]
+        for line in lines
+        for directive in line.get("_aws", {}).get("CloudWatchMetrics", [])
+    }
+    assert namespace == "Hangup/Chat"

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from typing import Any
 
 import jwt
@@ -144,9 +145,42 @@ def test_refuses_a_token_for_another_audience(audience: object) -> None:
     assert refusal(signed({"aud": audience})).status == 401
 
 
-@pytest.mark.parametrize("expires", [True, 1.0e300, NOW_S + 60.5, "soon", [], {}, str(NOW_S + 60)])
-def test_refuses_an_expiry_that_is_no_whole_number(expires: object) -> None:
-    assert refusal(signed({"exp": expires})).status == 401
+NO_TIMES = [
+    True,
+    1.0e300,
+    -1.0e300,
+    10**400,
+    253_402_300_800,  # the year 10000: milliseconds, perhaps
+    math.inf,
+    -math.inf,
+    math.nan,
+    "soon",
+    [],
+    {},
+    str(NOW_S + 60),
+]
+
+
+@pytest.mark.parametrize("claim", ["exp", "nbf"])
+@pytest.mark.parametrize("time", NO_TIMES)
+def test_refuses_a_claim_that_is_no_time(claim: str, time: object) -> None:
+    error = refusal(signed({claim: time}))
+    assert (error.status, str(error)) == (401, "the join token is not valid")
+
+
+def test_a_time_may_be_a_fraction_of_a_second() -> None:
+    token = signed({"exp": NOW_S + 60.5, "nbf": NOW_S + 10.25})
+    assert str(refusal(token, now_ms=NOW_MS + 10_249)) == "the join token is not valid yet"
+    for now_ms in (NOW_MS + 10_250, NOW_MS + 60_499):
+        authorise_join(token, LISTENER, secret=SECRET, now_ms=EpochMs(now_ms))
+    assert str(refusal(token, now_ms=NOW_MS + 60_500)) == "the join token has expired"
+
+
+def test_is_not_valid_before_its_time() -> None:
+    token = signed({"nbf": NOW_S + 30})
+    error = refusal(token, now_ms=NOW_MS + 29_999)
+    assert (error.status, str(error)) == (401, "the join token is not valid yet")
+    authorise_join(token, LISTENER, secret=SECRET, now_ms=EpochMs(NOW_MS + 30_000))
 
 
 @pytest.mark.parametrize("expires", [-1, 0, NOW_S])

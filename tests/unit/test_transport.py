@@ -208,7 +208,7 @@ class TestConnections:
     def test_one_that_rested_for_long_is_not_used_again(
         self, server: Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "_REST_S", 1)
+        monkeypatch.setattr(module, "REST_S", 1)
         ours = transport(server)
         ours.send("DELETE", "/@connections/c1")
         time.sleep(0.1)
@@ -217,6 +217,37 @@ class TestConnections:
         time.sleep(2.1)  # libcurl counts whole seconds
         ours.send("DELETE", "/@connections/c1")
         assert server.connections == 2
+
+    @pytest.mark.parametrize("others_go_on", [False, True])
+    def test_none_is_used_that_rested_while_the_function_was_frozen(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch, others_go_on: bool
+    ) -> None:
+        """As on AWS: the servers have gone, nobody heard of it, and libcurl's clock stood still."""
+        together = threading.Barrier(16)
+
+        def answer(_request: Request) -> bytes:
+            together.wait(10)
+            return OK
+
+        server.answer = answer
+        ours = plain_transport(server)
+
+        def notify(number: int) -> int:
+            return ours.send("POST", f"/@connections/{number}", body=b"{}").status
+
+        assert Loop(16).map(notify, range(16)) == [200] * 16
+        assert server.connections == 16
+        # Whoever is asked on one of these connections hangs up, without an answer.
+        server.answer = lambda _request: OK
+        server.forget()
+        began_s = time.time()
+        with serving() as another:
+            elsewhere = plain_transport(another)
+            for passed_s in range(1, 61):
+                monkeypatch.setattr(time, "time", lambda now_s=began_s + passed_s: now_s)
+                if others_go_on:
+                    elsewhere.send("DELETE", "/@connections/c1")
+        assert Loop(16).map(notify, range(32)) == [200] * 32
 
     def test_one_that_the_server_closed_unasked_costs_no_message_twice(
         self, server: Server

@@ -4,11 +4,13 @@ They are for the command line, and for a decorated function that has no libcurl.
 functions use ``http.services``, and of this module the session, where the environment has no keys.
 """
 
+from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
 from botocore.config import Config
 from botocore.session import Session
+from botocore.utils import parse_timestamp
 
 from hangup.core.timing import CONNECT_S, READ_S, THREADS
 
@@ -29,4 +31,16 @@ def client(service: str, endpoint: str | None = None) -> Any:  # noqa: ANN401 - 
 @cache
 def session() -> Session:
     """Return the process's session: its clients share credentials and what was read of the data."""
-    return Session()
+    session = Session()
+    parsers = session.get_component("response_parser_factory")
+    parsers.set_parser_defaults(timestamp_parser=_parse_timestamp)
+    return session
+
+
+def _parse_timestamp(value: Any) -> datetime:  # noqa: ANN401 - botocore's
+    """Return what botocore's own parser does, which takes 200 times as long for ISO 8601."""
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):  # another form: seconds since the epoch, or that of a header
+        parsed: datetime = parse_timestamp(value)
+        return parsed

@@ -6,7 +6,8 @@ client makes the call, adapters and retries see these two: see ``in_our_terms``.
 Tried again, with backoff, is what was throttled, overloaded or out of reach, and what conflicted
 with another writer of the same item. What is not allowed, not found or not valid is raised at once.
 ``GoneException`` and a condition that does not hold are no errors but outcomes: the adapters that
-expect them say so. A code that neither set has is tried again with a 5xx or 429.
+expect them say so. A code that neither set has is tried again with a 5xx or 429. What was signed at
+another time is signed and tried again once: the function may have been frozen since.
 """
 
 import sys
@@ -53,10 +54,16 @@ _REFUSED: Final = {
     "UnrecognizedClientException",
     "ValidationException",
 }
+_OTHER_TIME: Final = {"RequestExpired", "RequestTimeTooSkewed"}
+_BAD_SIGNATURE: Final = {"InvalidSignatureException", "SignatureDoesNotMatch"}
+_OF_OTHER_TIME: Final = ("Signature expired", "not yet current")
+"""What is said of a signature that is bad for its time alone (AWS general reference, "Troubleshoot
+signed requests")."""
 _FINAL: Final = {"NoCredentialsError", "NoRegionError", "ParamValidationError"}
 _UNSENT: Final = {"ConnectTimeoutError", "CredentialRetrievalError", "EndpointConnectionError"}
 
 # Not http.HTTPStatus: its import takes longer than that of this whole module.
+_GONE: Final = 410
 _TOO_MANY_REQUESTS: Final = 429
 _FIRST_SERVER_ERROR: Final = 500
 
@@ -76,13 +83,15 @@ class CallError(Exception):
 class ServiceError(CallError):
     """AWS answered a call with an error.
 
-    ``code`` is AWS's name of it, and ``status`` that of HTTP (0 if unknown).
+    ``code`` is AWS's name of it, and ``status`` that of HTTP (0 if unknown). Status 410 is always
+    ``GoneException``: API Gateway is known to answer it without that name, and no other service
+    answers it.
     """
 
     def __init__(
         self, code: str, message: str, *, status: int, members: Mapping[str, Any] | None = None
     ) -> None:
-        super().__init__(code, message, members)
+        super().__init__("GoneException" if status == _GONE else code, message, members)
         self.status = status
 
     @property
@@ -93,6 +102,13 @@ class ServiceError(CallError):
             return not _RETRYABLE.isdisjoint(cancellation_codes(self))
         is_busy = self.status >= _FIRST_SERVER_ERROR or self.status == _TOO_MANY_REQUESTS
         return self.code in _RETRYABLE or (is_busy and self.code not in _REFUSED)
+
+    @property
+    def is_of_another_time(self) -> bool:
+        """Whether the call was refused because of when it was signed."""
+        return self.code in _OTHER_TIME or (
+            self.code in _BAD_SIGNATURE and any(said in str(self) for said in _OF_OTHER_TIME)
+        )
 
 
 class UnansweredError(CallError):

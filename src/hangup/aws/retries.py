@@ -90,9 +90,10 @@ class Calls:
         up to ``max_attempts`` times (None: as often as these calls are by default), and not again
         with less than ``repeat_until_ms`` (at least ``ATTEMPT_MS``) left. It must be safe to repeat
         after an attempt that took effect and was not answered, unless ``repeat_unanswered`` is
-        False.
+        False. One that was refused for the time of its signature is made once more.
         """
         max_attempts = max_attempts or self._max_attempts
+        is_signed_again = False
         for attempt in range(max_attempts):
             is_free = self._always_tries and not attempt
             if not is_free and self._deadline.left_ms() < ATTEMPT_MS:
@@ -109,6 +110,9 @@ class Calls:
                 repeated = failure.retryable and (
                     repeat_unanswered or isinstance(error, ServiceError) or error.is_unsent
                 )
+                # Once: where the clock is wrong, the next signature is no better.
+                if _is_of_another_time(error) and not is_signed_again:
+                    repeated = is_signed_again = True
             # Full jitter avoids synchronised retries; not security-sensitive.
             longest_ms = min(_FIRST_PAUSE_MS << attempt, _LONGEST_PAUSE_MS)
             pause_ms = DurationMs(random.randint(0, longest_ms))  # noqa: S311
@@ -117,3 +121,7 @@ class Calls:
                 raise failure
             self._clock.sleep(pause_ms)
         raise AssertionError("max_attempts is at least 1")
+
+
+def _is_of_another_time(error: ServiceError | UnansweredError) -> bool:
+    return isinstance(error, ServiceError) and error.is_of_another_time

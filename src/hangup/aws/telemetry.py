@@ -55,10 +55,13 @@ class StructuredLog:
 
 
 class EmfMetrics:
-    """``Metrics`` in CloudWatch Embedded Metric Format.
+    """``Metrics`` in CloudWatch Embedded Metric Format, in one namespace.
 
     Each document has one set of dimensions, and up to 100 values of each metric.
     """
+
+    def __init__(self, namespace: str = NAMESPACE) -> None:
+        self._namespace = namespace
 
     def emit(self, metrics: Sequence[Metric]) -> None:
         """Put every metric; there is one of each name for a set of dimensions."""
@@ -68,7 +71,7 @@ class EmfMetrics:
 
         for dimension_set, group in groupby(sorted(metrics, key=dimensions), key=dimensions):
             document = AmazonCloudWatchEMFProvider(
-                namespace=NAMESPACE,
+                namespace=self._namespace,
                 dimension_set=dict(dimension_set),
                 # Empty, not None: a service name from the environment would become a dimension,
                 # and the alarms look at metrics without it.

@@ -8,12 +8,19 @@ at synthesis. It passes where an argument may be a token.
 from collections.abc import Sequence
 
 import aws_cdk as cdk
+from aws_cdk import aws_apigatewayv2 as apigatewayv2
 from aws_cdk import aws_dynamodb as dynamodb
 
 from hangup.aws.schema import DEFAULT_SCHEMA
-from hangup.config import CONNECTION_IDLE_TIMEOUT_SECONDS, METRIC_ROLES, Accepted
+from hangup.config import (
+    API_GATEWAY_ENDPOINT,
+    CONNECTION_IDLE_TIMEOUT_SECONDS,
+    METRIC_ROLES,
+    Accepted,
+)
 from hangup.core.bounds import WholeNumber
 from hangup.core.limits import MAX_CONNECTION_S
+from hangup.core.texts import Unfit
 from hangup.core.timing import LOOK_AHEAD_S
 
 _KEY = [(DEFAULT_SCHEMA.connection_id, "HASH", "S")]
@@ -84,6 +91,37 @@ def check_construct(name: str, value: object, kind: str, *members: str) -> None:
         raise ValueError(f"{name} must be an {kind}, made here or imported, not {_shown(value)}.")
 
 
+def check_api(api: object, management_endpoint: object) -> None:
+    """Refuse an API whose calls have nowhere to go, and an endpoint where they cannot go.
+
+    Whether an imported API has its default endpoint is unknown here.
+    """
+    check_construct("api", api, "aws_apigatewayv2.IWebSocketApi", "api_id")
+    if management_endpoint is not None:
+        _check_endpoint(management_endpoint)
+        return
+    resource = api.node.default_child if isinstance(api, cdk.Resource) else None
+    disabled = isinstance(resource, apigatewayv2.CfnApi) and resource.disable_execute_api_endpoint
+    if disabled and not cdk.Token.is_unresolved(disabled):
+        raise ValueError(
+            "api has its default endpoint disabled, so management_endpoint must be given: the"
+            " https:// URL of its custom domain, with the path that is mapped to the stage."
+        )
+
+
+def _check_endpoint(value: object) -> None:
+    if cdk.Token.is_unresolved(value):
+        return
+    accepted = API_GATEWAY_ENDPOINT.accepted
+    try:
+        accepted.parse(value if isinstance(value, str) else "")
+    except ValueError as error:
+        fix = f": {error}" if isinstance(error, Unfit) else ""
+        raise ValueError(
+            f"management_endpoint must be {accepted} or a token, not {value!r}{fix}."
+        ) from None
+
+
 def check_table(name: str, value: object) -> None:
     """Refuse all but a table of CDK with Hangup's key.
 
@@ -108,6 +146,38 @@ def check_table(name: str, value: object) -> None:
             f"{name} must have the partition key {DEFAULT_SCHEMA.connection_id} (string)"
             f" and no sort key, not {given}."
         )
+
+
+def check_place_of_table(
+    name: str, table: dynamodb.ITable, *, region: str, replicated: bool
+) -> None:
+    """Refuse a table of another Region than ``region``, and one with replicas elsewhere.
+
+    ``replicated`` allows replicas. Those of an imported table are unknown here.
+    """
+    arn = table.table_arn
+    # An import by its ARN does not say that the table is of another Region than the stack.
+    own = cdk.Stack.of(table).region if cdk.Token.is_unresolved(arn) else arn.split(":")[3]
+    if own != region and not cdk.Token.is_unresolved(own) and not cdk.Token.is_unresolved(region):
+        raise ValueError(
+            f"{name} must be in the Region of the stack, {region}, not in {own}: the functions look"
+            " for it in their own. Put the construct into a stack of that Region."
+        )
+    if not replicated and _has_replicas(table):
+        raise ValueError(
+            f"{name} has replicas in other Regions. A claim in one Region does not hold in another,"
+            " and clients of another Region's API look gone here. If one Region's clients alone are"
+            " in the table, pass replicated_table=True in that Region."
+        )
+
+
+def _has_replicas(table: dynamodb.ITable) -> bool:
+    resource = table.node.default_child
+    if isinstance(resource, dynamodb.CfnGlobalTable):
+        # The table's own Region is among them.
+        return len(cdk.Stack.of(resource).resolve(resource.replicas)) > 1
+    # The older Table has a custom resource for each.
+    return any(child.node.id.startswith("Replica") for child in table.node.children)
 
 
 def _shown(value: object) -> str:

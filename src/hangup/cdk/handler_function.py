@@ -6,6 +6,7 @@ import aws_cdk as cdk
 import jsii
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
@@ -42,6 +43,8 @@ class HandlerFunction(Construct):
     """The function of ``hangup.handlers.<handler>``, allowed to do only what ``grants`` says.
 
     - ``code``: must fit ``architecture``.
+    - ``table_keys``: the customer-managed keys of the tables that it uses. DynamoDB calls KMS with
+      the rights of who calls DynamoDB.
     - ``timeout_s``: seconds, 1 to 900.
     - ``asynchronous_event_age_s``: seconds, 60 to 21,600. Lambda drops asynchronous events that are
       older, and does not retry them. None leaves Lambda's own rule: two retries within six hours.
@@ -60,6 +63,7 @@ class HandlerFunction(Construct):
         architecture: lambda_.Architecture,
         environment: Mapping[str, str],
         grants: Iterable[iam.PolicyStatement],
+        table_keys: Iterable[kms.IKey] = (),
         timeout_s: int,
         log_retention: logs.RetentionDays,
         reserved_concurrency: int | None = None,
@@ -84,6 +88,8 @@ class HandlerFunction(Construct):
         log_group.grant_write(role)
         for statement in grants:
             role.add_to_policy(statement)
+        for key in table_keys:
+            key.grant_encrypt_decrypt(role)
         if failed_events is not None:
             # Lambda delivers the event as the function's own role.
             role.add_to_policy(allow(["sqs:SendMessage"], failed_events.queue_arn))

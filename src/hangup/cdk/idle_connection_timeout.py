@@ -8,6 +8,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
@@ -16,13 +17,16 @@ from hangup.cdk.alarms import MINUTE, alarm_above
 from hangup.cdk.arguments import (
     as_text,
     check,
+    check_api,
     check_construct,
     check_flag,
     check_metric_roles,
+    check_place_of_table,
     check_seconds,
     check_table,
 )
 from hangup.cdk.code import lambda_code
+from hangup.cdk.deployments import namespace_of, refuse_a_second
 from hangup.cdk.handler_function import HandlerFunction, allow
 from hangup.cdk.management_api import manage_connections, stage_endpoint
 from hangup.cdk.scheduled_closes import ScheduledCloses
@@ -31,23 +35,42 @@ from hangup.config import (
     CLOSES_PER_SECOND,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
     DEFAULT_METRIC_ROLES,
-    GUARD_AT_LEAST,
-    GUARD_SHARE_PERCENT,
+    LAST_ACTIVE_COUNTS,
     LOG_LEVEL,
+    MODE,
 )
 from hangup.core.bounds import WholeNumber
 from hangup.core.limits import MAX_RULE_TARGETS, MAX_SHARDS
-from hangup.core.report import NAMESPACE
 from hangup.core.timing import FUNCTION_TIMEOUT_S
 
-_MANY_IDLE_A_MINUTE = 10
-_MANY_CLOSED_A_MINUTE = 50
 _SILENT_MINUTES = 5
 
 _HELD_ADVICE = (
-    " So many connections look idle that the recording of activity may be broken, so none was"
-    " closed. Check the function that records activity. If the connections are really idle, invoke"
-    ' the sweep\'s function with {"overrideGuard": true}.'
+    'The log line "sweep held" has the reason. If activity is not recorded, look at the functions'
+    " that record it; if the table is that of another stage, look at connections_table and stage."
+    " If the connections are really idle, invoke the sweep's function with"
+    ' {"overrideGuard": true}.'
+)
+_UNRECORDED_ADVICE = (
+    "API Gateway saw these connections active, and their records do not: they were left open. Is"
+    " there a route without the recorder? Decorate its function with tracks_activity. Does a"
+    " function lack a grant: dynamodb:UpdateItem, or the key of the table? If every route records,"
+    " messages to clients count in API Gateway's lastActiveAt: last_active_counts='both' settles"
+    " that (LastActiveCounts of the reference stack)."
+)
+_UNCONFIRMED_ADVICE = (
+    "API Gateway did not say whether these connections are active, so they were left open. Is"
+    " execute-api:ManageConnections granted for GET, and is the account throttled? The log says"
+    " which error it was."
+)
+_UNREADABLE_ADVICE = (
+    "Their times are no epoch milliseconds, so these records are left alone for ever. The log says"
+    " which attribute and what it looks like: seconds, for example. Have the function that writes"
+    " it write milliseconds, then correct or delete these records."
+)
+_HANDOVERS_ADVICE = (
+    "The disconnect handler was called for these connections before, and their records are still"
+    " there. It fails, or it does not remove the record: read its log."
 )
 
 # Until the next tick comes. It is also the least that AWS accepts.
@@ -58,7 +81,7 @@ class IdleConnectionTimeout(Construct):
     """Close the idle connections of one WebSocket API stage, once a minute.
 
     The construct creates the sweep's function with its role and log group, the EventBridge rule
-    that invokes it, and five alarms. With ``precise`` it adds two queues, a second function and
+    that invokes it, and nine alarms. With ``precise`` it adds two queues, a second function and
     four alarms. It does not change what it is given, so ``api``, ``stage``, ``connections_table``
     and ``disconnect_handler`` may be imported. The table's items need ``connectionId`` (the key, a
     string, with no sort key), ``connectedAt`` and, after the first message, ``lastActivityTime``,
@@ -78,24 +101,33 @@ class IdleConnectionTimeout(Construct):
       more: with less, a connection may be idle before a sweep has seen it.
     - ``shards``: 1 to 20 sweeps a minute at the same time, each of a part of the table. For a table
       that a single sweep cannot read in time.
-    - ``guard_share_percent`` and ``guard_at_least``: the mass-close guard. It acts when a sweep
-      finds more than that share of all connections idle (1 to 100; 100 turns it off), and at least
-      that many (1 or more). It asks API Gateway about a sample, and the sweep closes nothing unless
-      these connections are gone or quiet there too.
+    - ``last_active_counts``: whose messages move API Gateway's ``lastActiveAt``: ``client``,
+      ``both`` (those to the client as well), ``unsettled``, or a token. Say ``both`` only where
+      every route records activity: then a connection is closed by its record, even if it is active
+      by API Gateway's account.
+    - ``mode``: ``close``, or ``observe`` to decide and report without closing, or a token.
     - ``metric_roles``: 1 to 10 names of roles that the metrics tell apart. Any other role counts as
       ``other``, and a connection without one as ``unknown``.
     - ``management_endpoint``: the ``@connections`` URL with the stage, where it is not the stage's
-      own (an emulator).
+      own (an emulator, a custom domain); or a token. An API without its default endpoint needs it.
+    - ``connections_table_key``: the customer-managed key of an imported table. The key of a table
+      that is made here is known.
+    - ``replicated_table``: True for a table with replicas in other Regions. It is right only where
+      the clients of a single Region are in the table, and this is the only deployment on it: a
+      claim of another Region is not seen in time, and clients of another API look gone.
+    - ``reserve_concurrency``: False for an account that cannot reserve executions for the sweep (a
+      quota of 10 allows none). Two sweeps may then overlap, which the claims make harmless.
+    - ``deployment``: the name that keeps the metrics of several deployments in one account and
+      Region apart, by default the construct's path; or a token. They are in the namespace
+      ``Hangup/<deployment>``: ``cdk.deployments`` says why.
     - ``code``: the functions' code; by default the zip that ``hangup.cdk.bundle`` builds.
     - ``architecture``: the functions' processor, ARM_64 by default; ``code`` must fit it.
     - ``alarm_actions``: what each alarm does when it rings.
     - ``log_retention``: how long the functions' log lines are kept.
 
-    Use one construct per account and Region: the metrics of two have no dimension that tells them
-    apart.
-
-    Raise ValueError for an argument of another type or out of bounds, and for a table with another
-    key (that of an imported table is unknown here).
+    Raise ValueError for an argument of another type or out of bounds, for a table with another key
+    (that of an imported table is unknown here) or in another Region, and for a second deployment of
+    the app on one table or of one name.
     """
 
     def __init__(  # noqa: PLR0913 - constructs take keywords, as CDK's own do
@@ -111,12 +143,16 @@ class IdleConnectionTimeout(Construct):
         activity_resolution_seconds: int | str = ACTIVITY_RESOLUTION_SECONDS.default,
         log_level: str = LOG_LEVEL.default,
         closes_per_second: int = CLOSES_PER_SECOND.default,
-        guard_share_percent: int = GUARD_SHARE_PERCENT.default,
-        guard_at_least: int = GUARD_AT_LEAST.default,
+        last_active_counts: str = LAST_ACTIVE_COUNTS.default,
+        mode: str = MODE.default,
         metric_roles: Sequence[str] = DEFAULT_METRIC_ROLES,
         precise: bool = False,
         shards: int = 1,
         management_endpoint: str | None = None,
+        connections_table_key: kms.IKey | None = None,
+        replicated_table: bool = False,
+        reserve_concurrency: bool = True,
+        deployment: str | None = None,
         code: lambda_.Code | None = None,
         architecture: lambda_.Architecture | None = None,
         alarm_actions: Sequence[cloudwatch.IAlarmAction] = (),
@@ -127,16 +163,32 @@ class IdleConnectionTimeout(Construct):
         check_seconds(idle_timeout_seconds, activity_resolution_seconds, precise=precise)
         check("log_level", log_level, LOG_LEVEL.accepted, or_token=True)
         check("closes_per_second", closes_per_second, CLOSES_PER_SECOND.accepted)
-        check("guard_share_percent", guard_share_percent, GUARD_SHARE_PERCENT.accepted)
-        check("guard_at_least", guard_at_least, GUARD_AT_LEAST.accepted)
+        check("last_active_counts", last_active_counts, LAST_ACTIVE_COUNTS.accepted, or_token=True)
+        check("mode", mode, MODE.accepted, or_token=True)
         check_metric_roles(metric_roles)
         check("shards", shards, WholeNumber(at_least=1, at_most=MAX_SHARDS))
-        check_construct("api", api, "aws_apigatewayv2.IWebSocketApi", "api_id")
+        check_flag("reserve_concurrency", reserve_concurrency)
+        check_flag("replicated_table", replicated_table)
+        check_api(api, management_endpoint)
         check_construct("stage", stage, "aws_apigatewayv2.IWebSocketStage", "stage_name")
         check_table("connections_table", connections_table)
+        check_place_of_table(
+            "connections_table",
+            connections_table,
+            region=cdk.Stack.of(self).region,
+            replicated=replicated_table,
+        )
+        if connections_table_key is not None:
+            check_construct(
+                "connections_table_key", connections_table_key, "aws_kms.IKey", "key_arn"
+            )
         check_construct(
             "disconnect_handler", disconnect_handler, "aws_lambda.IFunction", "function_arn"
         )
+        self.metrics_namespace = namespace_of(self, deployment)
+        refuse_a_second(self, self.metrics_namespace, connections_table)
+        table_key = connections_table_key or connections_table.encryption_key
+        table_keys = [table_key] if table_key is not None else []
         architecture = architecture or lambda_.Architecture.ARM_64
         code = code or lambda_code(architecture)
         common = {
@@ -144,15 +196,16 @@ class IdleConnectionTimeout(Construct):
             "API_GATEWAY_ENDPOINT": management_endpoint or stage_endpoint(api, stage),
             "CONNECTIONS_TABLE": connections_table.table_name,
             "DISCONNECT_HANDLER_FUNCTION": disconnect_handler.function_arn,
+            "LAST_ACTIVE_COUNTS": last_active_counts,
             "METRIC_ROLES": ",".join(metric_roles),
+            "METRICS_NAMESPACE": self.metrics_namespace,
         }
         environment = {
             **common,
             "CLOSES_PER_SECOND": str(closes_per_second),
             "CONNECTION_IDLE_TIMEOUT_SECONDS": as_text(idle_timeout_seconds),
             "ACTIVITY_RESOLUTION_SECONDS": as_text(activity_resolution_seconds),
-            "GUARD_SHARE_PERCENT": str(guard_share_percent),
-            "GUARD_AT_LEAST": str(guard_at_least),
+            "MODE": mode,
         }
         hand_over = allow(["lambda:InvokeFunction"], disconnect_handler.function_arn)
         self.scheduled_closes: ScheduledCloses | None = None
@@ -167,13 +220,14 @@ class IdleConnectionTimeout(Construct):
                 closes_per_second=closes_per_second,
                 grants=[
                     allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], connections_table.table_arn),
-                    manage_connections(api, stage, ["POST", "DELETE"]),
+                    manage_connections(api, stage, ["POST", "DELETE", "GET"]),
                     hand_over,
                 ],
+                table_keys=table_keys,
                 log_retention=log_retention,
             )
             # A close that fails inline fails the sweep; the close function leaves it to the next.
-            failing = self._more_than("ClosesFail", "CloseFailures", 0, "Critical")
+            failing = self._more_than("ClosesFail", "CloseFailures", "Critical")
             alarms_of_closes = (failing, *self.scheduled_closes.alarms)
             environment["CLOSE_QUEUE_URL"] = self.scheduled_closes.queue.queue_url
             grants = [
@@ -202,19 +256,21 @@ class IdleConnectionTimeout(Construct):
             architecture=architecture,
             environment=environment,
             grants=grants,
+            table_keys=table_keys,
             timeout_s=FUNCTION_TIMEOUT_S,
             log_retention=log_retention,
             # Two sweeps of one shard at once would only compete for the same claims.
-            reserved_concurrency=shards,
+            reserved_concurrency=shards if reserve_concurrency else None,
             asynchronous_event_age_s=_TICK_AGE_S,
         )
         self.function = handler.function
         self.rules = self._rules(shards)
         self.rule = self.rules[0]
         self.alarms = (
-            self._more_than("ManyIdle", "IdleConnectionsDetected", _MANY_IDLE_A_MINUTE, "Warning"),
-            self._more_than("ManyClosed", "ConnectionsClosed", _MANY_CLOSED_A_MINUTE, "Critical"),
-            self._more_than("Held", "SweepsHeld", 0, "Critical", advice=_HELD_ADVICE),
+            self._more_than("ManyIdle", "IdleConnectionsDetected", "Warning", bound=10),
+            self._more_than("ManyClosed", "ConnectionsClosed", "Critical", bound=50),
+            self._more_than("Held", "SweepsHeld", "Critical", advice=_HELD_ADVICE),
+            *self._alarms_of_records(),
             self._no_sweep(shards),
             handler.failure_alarm,
             *alarms_of_closes,
@@ -248,16 +304,48 @@ class IdleConnectionTimeout(Construct):
             for first in range(0, shards, MAX_RULE_TARGETS)
         )
 
-    def _more_than(
-        self, construct_id: str, metric_name: str, bound: int, severity: str, *, advice: str = ""
+    def _alarms_of_records(self) -> Sequence[cloudwatch.Alarm]:
+        """Return the alarms on connections whose records are not what they should be."""
+        return (
+            self._more_than(
+                "Unrecorded", "ActivityUnrecorded", "Critical", advice=_UNRECORDED_ADVICE
+            ),
+            # A single call may fail for a moment. What is refused is refused every minute.
+            self._more_than(
+                "Unconfirmed",
+                "ConnectionsUnconfirmed",
+                "Warning",
+                minutes=3,
+                advice=_UNCONFIRMED_ADVICE,
+            ),
+            self._more_than(
+                "Unreadable", "RecordsUnreadable", "Warning", advice=_UNREADABLE_ADVICE
+            ),
+            self._more_than(
+                "HandedOverAgain", "HandoversRepeated", "Critical", advice=_HANDOVERS_ADVICE
+            ),
+        )
+
+    def _more_than(  # noqa: PLR0913 - keywords for what differs between the alarms
+        self,
+        construct_id: str,
+        metric_name: str,
+        severity: str,
+        *,
+        bound: int = 0,
+        minutes: int = 1,
+        advice: str = "",
     ) -> cloudwatch.Alarm:
+        time = "in a minute" if minutes == 1 else f"for {minutes} minutes"
+        said = f"{severity}: {metric_name} is above {bound} {time}. {advice}"
         return alarm_above(
             self,
             construct_id,
             # Without a sweep there is no data. That has an alarm of its own.
-            _metric(metric_name, cloudwatch.Stats.SUM),
-            description=f"{severity}: {metric_name} is above {bound} in a minute.{advice}",
+            self._metric(metric_name, cloudwatch.Stats.SUM),
+            description=said.rstrip(),
             bound=bound,
+            minutes=minutes,
         )
 
     def _no_sweep(self, shards: int) -> cloudwatch.Alarm:
@@ -270,7 +358,7 @@ class IdleConnectionTimeout(Construct):
             ),
             # Every sweep emits this metric, 0 included, so its samples count the sweeps. A late
             # sweep counts in the minute after, but never for this many minutes in a row.
-            metric=_metric("ConnectionsChecked", cloudwatch.Stats.SAMPLE_COUNT),
+            metric=self._metric("ConnectionsChecked", cloudwatch.Stats.SAMPLE_COUNT),
             threshold=shards,
             comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
             evaluation_periods=_SILENT_MINUTES,
@@ -278,11 +366,10 @@ class IdleConnectionTimeout(Construct):
             treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
         )
 
-
-def _metric(name: str, statistic: str) -> cloudwatch.Metric:
-    return cloudwatch.Metric(
-        namespace=NAMESPACE,
-        metric_name=name,
-        statistic=statistic,
-        period=MINUTE,
-    )
+    def _metric(self, name: str, statistic: str) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace=self.metrics_namespace,
+            metric_name=name,
+            statistic=statistic,
+            period=MINUTE,
+        )

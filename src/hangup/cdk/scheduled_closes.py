@@ -6,6 +6,7 @@ from typing import Final
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
@@ -38,6 +39,7 @@ class ScheduledCloses(Construct):
     - ``closes_per_second``: 0 to 1,000, 0 is no limit. It decides how many functions close at once
       (``core.pacing``).
     - ``grants``: what the close handler may do besides receiving messages.
+    - ``table_keys``: those of ``HandlerFunction``.
     """
 
     def __init__(  # noqa: PLR0913 - constructs take keywords, as CDK's own do
@@ -50,6 +52,7 @@ class ScheduledCloses(Construct):
         environment: Mapping[str, str],
         closes_per_second: int,
         grants: Sequence[iam.PolicyStatement],
+        table_keys: Sequence[kms.IKey],
         log_retention: logs.RetentionDays,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -89,6 +92,7 @@ class ScheduledCloses(Construct):
                     self.queue.queue_arn,
                 ),
             ],
+            table_keys=table_keys,
             timeout_s=FUNCTION_TIMEOUT_S,
             log_retention=log_retention,
         )

@@ -7,6 +7,7 @@ from aws_cdk import aws_apigatewayv2 as apigatewayv2
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
@@ -21,33 +22,15 @@ from hangup.cdk.code import lambda_code
 from hangup.cdk.handler_function import HandlerFunction, allow
 from hangup.cdk.idle_connection_timeout import IdleConnectionTimeout
 from hangup.cdk.management_api import manage_connections, stage_endpoint
+from hangup.cdk.parameters import StackParameters
 from hangup.cdk.queues import KEPT_LONGEST, closed_queue
-from hangup.config import (
-    ACTIVITY_RESOLUTION_SECONDS,
-    CONNECTION_IDLE_TIMEOUT_SECONDS,
-    HEARTBEAT_ACK,
-    LOG_LEVEL,
-    LOG_LEVELS,
-)
-from hangup.core.limits import MAX_CONNECTION_S
-from hangup.core.timing import FUNCTION_TIMEOUT_S, LOOK_AHEAD_S
+from hangup.core.timing import FUNCTION_TIMEOUT_S
 
 _STAGE = "prod"
-
-# Half of an account's default quota (10,000 requests a second, burst 5,000). The account's other
-# APIs and the @connections calls that close connections share that quota.
-_REQUESTS_PER_SECOND = 5_000
-_REQUEST_BURST = 2_500
 
 # API Gateway waits 29 s for a route's answer, cold start included (developer guide, WebSocket
 # quotas). A join must not be recorded after that.
 _ROUTE_TIMEOUT_S = 25
-
-# Whole numbers up to 7200. CloudFormation knows bounds only for its type Number, and accepts 90.5
-# there; so these parameters are text with a pattern.
-_FROM_75 = "7[5-9]|[89][0-9]|[1-9][0-9]{2}|[1-6][0-9]{3}|7[01][0-9]{2}|7200"
-_FROM_1 = f"[1-9]|[1-6][0-9]|7[0-4]|{_FROM_75}"
-_FROM_0 = f"0|{_FROM_1}"
 
 
 class HangupStack(cdk.Stack):
@@ -60,6 +43,7 @@ class HangupStack(cdk.Stack):
     - ``architecture``: the functions' processor, ARM_64 by default; ``code`` must fit it.
     - ``alarm_actions``: what each alarm does when it rings.
     - ``log_retention``: how long the functions' log lines are kept.
+    - ``table_key``: the customer-managed key of both tables; by default they have DynamoDB's own.
     - ``synthesizer``: CDK's own option.
     """
 
@@ -74,6 +58,7 @@ class HangupStack(cdk.Stack):
         architecture: lambda_.Architecture | None = None,
         alarm_actions: Sequence[cloudwatch.IAlarmAction] = (),
         log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
+        table_key: kms.IKey | None = None,
         synthesizer: cdk.IStackSynthesizer | None = None,
     ) -> None:
         super().__init__(
@@ -85,40 +70,8 @@ class HangupStack(cdk.Stack):
         self._architecture = architecture or lambda_.Architecture.ARM_64
         self._code = code or lambda_code(self._architecture)
         self._log_retention = log_retention
-        idle_timeout_s = self._seconds(
-            "IdleTimeoutSeconds",
-            "Seconds of silence after which a connection is closed",
-            default=CONNECTION_IDLE_TIMEOUT_SECONDS.default,
-            at_least=LOOK_AHEAD_S if precise else 1,
-            pattern=_FROM_75 if precise else _FROM_1,
-        )
-        self._activity_resolution_s = self._seconds(
-            "ActivityResolutionSeconds",
-            "Write a connection's activity at most once in this many seconds",
-            default=ACTIVITY_RESOLUTION_SECONDS.default,
-            at_least=0,
-            pattern=_FROM_0,
-        )
-        self._log_level = cdk.CfnParameter(
-            self,
-            "LogLevel",
-            default=LOG_LEVEL.default,
-            allowed_values=list(LOG_LEVELS),
-            description="The lowest level of log lines that the functions write",
-        ).value_as_string
-        self._heartbeat_ack = cdk.CfnParameter(
-            self,
-            "HeartbeatAck",
-            default=HEARTBEAT_ACK.default,
-            allowed_values=["true", "false"],
-            description="Whether a heartbeat is answered with heartbeatAck",
-        ).value_as_string
-        emulator = cdk.CfnParameter(
-            self,
-            "EmulatorEndpoint",
-            default="",
-            description="Base URL of an AWS emulator; empty on AWS",
-        )
+        self._table_keys = [table_key] if table_key is not None else []
+        self._parameters = StackParameters(self, precise=precise)
         self._connections = self._connections_table()
         self._sessions = self._table("Sessions", DEFAULT_SESSION_SCHEMA.session_id)
         self._join_secret_arn = self._join_secret()
@@ -138,10 +91,11 @@ class HangupStack(cdk.Stack):
             stage_name=_STAGE,
             auto_deploy=True,
             throttle=apigatewayv2.ThrottleSettings(
-                rate_limit=_REQUESTS_PER_SECOND, burst_limit=_REQUEST_BURST
+                rate_limit=self._parameters.stage_rate_limit,
+                burst_limit=self._parameters.stage_burst_limit,
             ),
         )
-        self._management_endpoint = self._endpoint(emulator)
+        self._management_endpoint = self._endpoint(self._parameters.emulator_endpoint)
 
         self._failed_cleanups = closed_queue(self, "FailedCleanups", retention=KEPT_LONGEST)
         cleanups_failed = waiting_alarm(
@@ -180,9 +134,13 @@ class HangupStack(cdk.Stack):
             stage=self._stage,
             connections_table=self._connections,
             disconnect_handler=disconnect.function,
-            idle_timeout_seconds=idle_timeout_s,
-            activity_resolution_seconds=self._activity_resolution_s,
-            log_level=self._log_level,
+            idle_timeout_seconds=self._parameters.idle_timeout_s,
+            activity_resolution_seconds=self._parameters.activity_resolution_s,
+            log_level=self._parameters.log_level,
+            last_active_counts=self._parameters.last_active_counts,
+            mode=self._parameters.mode,
+            # Not the path: whoever deploys the packaged template names the stack.
+            deployment=cdk.Aws.STACK_NAME,
             precise=precise,
             shards=shards,
             management_endpoint=self._management_endpoint,
@@ -191,6 +149,7 @@ class HangupStack(cdk.Stack):
             alarm_actions=alarm_actions,
             log_retention=log_retention,
         )
+        self._parameters.reserve_if_wanted(timeout.function, shards)
         outputs = {
             "WebSocketUrl": self._stage.url,
             "ManagementEndpoint": self._management_endpoint,
@@ -204,6 +163,7 @@ class HangupStack(cdk.Stack):
             "TimeoutFunction": timeout.function.function_name,
             "SweepRule": timeout.rule.rule_name,
             "FailedCleanupsQueueUrl": self._failed_cleanups.queue_url,
+            "MetricsNamespace": timeout.metrics_namespace,
         }
         if timeout.scheduled_closes is not None:
             outputs |= {
@@ -213,19 +173,6 @@ class HangupStack(cdk.Stack):
             }
         for output, value in outputs.items():
             cdk.CfnOutput(self, output, value=value)
-
-    def _seconds(
-        self, name: str, description: str, *, default: int, at_least: int, pattern: str
-    ) -> str:
-        """Add a parameter for whole seconds up to the life of a connection; return its value."""
-        return cdk.CfnParameter(
-            self,
-            name,
-            default=str(default),
-            allowed_pattern=f"^({pattern})$",
-            constraint_description=f"must be a whole number from {at_least} to {MAX_CONNECTION_S}",
-            description=description,
-        ).value_as_string
 
     def _connections_table(self) -> dynamodb.Table:
         table = self._table("Connections", DEFAULT_SCHEMA.connection_id)
@@ -244,6 +191,8 @@ class HangupStack(cdk.Stack):
             self,
             construct_id,
             partition_key=_string(key),
+            encryption=dynamodb.TableEncryption.CUSTOMER_MANAGED if self._table_keys else None,
+            encryption_key=self._table_keys[0] if self._table_keys else None,
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
             time_to_live_attribute=DEFAULT_SCHEMA.expires_at,
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
@@ -270,15 +219,15 @@ class HangupStack(cdk.Stack):
         # allows nothing.
         return secret.attr_id
 
-    def _endpoint(self, emulator: cdk.CfnParameter) -> str:
+    def _endpoint(self, emulator: str) -> str:
         on_emulator = cdk.CfnCondition(
             self,
             "OnEmulator",
-            expression=cdk.Fn.condition_not(cdk.Fn.condition_equals(emulator.value_as_string, "")),
+            expression=cdk.Fn.condition_not(cdk.Fn.condition_equals(emulator, "")),
         )
         return cdk.Fn.condition_if(
             on_emulator.logical_id,
-            f"{emulator.value_as_string}/_aws/execute-api/{self._api.api_id}/{_STAGE}",
+            f"{emulator}/_aws/execute-api/{self._api.api_id}/{_STAGE}",
             stage_endpoint(self._api, self._stage),
         ).to_string()
 
@@ -308,8 +257,8 @@ class HangupStack(cdk.Stack):
             environment={
                 "CONNECTIONS_TABLE": self._connections.table_name,
                 "API_GATEWAY_ENDPOINT": self._management_endpoint,
-                "ACTIVITY_RESOLUTION_SECONDS": self._activity_resolution_s,
-                "HEARTBEAT_ACK": self._heartbeat_ack,
+                "ACTIVITY_RESOLUTION_SECONDS": self._parameters.activity_resolution_s,
+                "HEARTBEAT_ACK": self._parameters.heartbeat_ack,
             },
             grants=[
                 allow(["dynamodb:UpdateItem"], self._connections.table_arn),
@@ -356,8 +305,9 @@ class HangupStack(cdk.Stack):
             description=description,
             code=self._code,
             architecture=self._architecture,
-            environment={"LOG_LEVEL": self._log_level, **environment},
+            environment={"LOG_LEVEL": self._parameters.log_level, **environment},
             grants=grants,
+            table_keys=self._table_keys,
             timeout_s=timeout_s,
             log_retention=self._log_retention,
             failed_events=failed_events,

@@ -48,7 +48,8 @@ def packaged_template(template: Mapping[str, Any]) -> str:
     del parameters["BootstrapVersion"]
     copy = {**template, "Parameters": parameters, "Resources": resources}
     copy.pop("Rules", None)
-    return json.dumps(copy, indent=2, sort_keys=True) + "\n"
+    # Indented by one: with two spaces it is more than a request to CloudFormation may hold.
+    return json.dumps(copy, indent=1, sort_keys=True) + "\n"
 
 
 def _packaged_resource(resource: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,6 +54,6 @@ def _scheduled_closer() -> ScheduledCloser:
     return ScheduledCloser(
         closer=closer_of(settings, log=_log),
         queue=SqsCloseQueue(DirectSqs(), calls, clock, settings.close_queue_url),
-        metrics=EmfMetrics(),
+        metrics=EmfMetrics(settings.metrics_namespace),
         concurrent_map=Loop(MAX_QUEUE_BATCH).map,
     )

@@ -70,7 +70,7 @@ def _sweep() -> Sweep:
     queue_url = settings.close_queue_url
     return Sweep(
         closer=closer_of(settings, log=_log),
-        metrics=EmfMetrics(),
+        metrics=EmfMetrics(settings.metrics_namespace),
         policy=settings.policy,
         guard_policy=settings.guard,
         total_segments=settings.total_segments,

@@ -88,7 +88,7 @@ PRECISE_METRICS: Final = METRICS + 2
 """The same with ``precise``: ``ClosesScheduled`` and ``QueueFailures`` come on top. The close
 function's are those of an inline sweep."""
 
-ALARMS: Final = 5
+ALARMS: Final = 9
 """Alarms of the construct."""
 
 PRECISE_ALARMS: Final = ALARMS + 4

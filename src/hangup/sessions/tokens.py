@@ -1,6 +1,7 @@
 """Join tokens: signed, expiring, for one session and one role (JWT, HS256)."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import jwt
 
@@ -12,6 +13,8 @@ AUDIENCE: Final = "hangup-join"
 _ALGORITHM: Final = "HS256"
 _MIN_SECRET_BYTES: Final = 32
 """HS256 keys shorter than its hash are weak. RFC 7518, section 3.2."""
+_LAST_EPOCH_S: Final = 253_402_300_799
+"""The last second of the year 9999. What is later than that is no time, but a mistake."""
 _CLAIMS: Final = ("aud", "exp", "iat", "sessionId", "role")
 
 
@@ -36,8 +39,10 @@ def authorise_join(token: object, request: JoinRequest, *, secret: str, now_ms: 
     """Return if the token allows the request; raise ``InvalidRequest`` if not.
 
     401 for a token that is missing, malformed, forged or expired; 403 for a genuine token of
-    another session or role. A token is expired when ``now_ms >= exp``. Raises
-    ``ConfigurationError`` for a secret of less than 32 bytes.
+    another session or role. A token is expired when ``now_ms >= exp``, and not yet valid when
+    ``now_ms < nbf``, a claim that may be missing. Both are seconds, whole or not, up to the year
+    9999 (``NumericDate`` of RFC 7519). Raises ``ConfigurationError`` for a secret of less than 32
+    bytes.
     """
     if not isinstance(token, str) or not token:
         raise InvalidRequest(401, "a join token is required")
@@ -47,7 +52,7 @@ def authorise_join(token: object, request: JoinRequest, *, secret: str, now_ms: 
             _checked(secret),
             algorithms=[_ALGORITHM],
             audience=AUDIENCE,
-            # The expiry is checked below, against ``now_ms``.
+            # The times are checked below, against ``now_ms``.
             options={
                 "require": list(_CLAIMS),
                 "verify_exp": False,
@@ -57,14 +62,23 @@ def authorise_join(token: object, request: JoinRequest, *, secret: str, now_ms: 
         )
     except (jwt.InvalidTokenError, RecursionError, UnicodeError):
         raise InvalidRequest(401, "the join token is not valid") from None
-    expires_s = claims["exp"]
-    # The claim may be any JSON value, and bool is an int in Python.
-    if isinstance(expires_s, bool) or not isinstance(expires_s, int):
-        raise InvalidRequest(401, "the join token is not valid")
-    if now_ms >= expires_s * 1000:
+    if now_ms >= _seconds(claims, "exp") * 1000:
         raise InvalidRequest(401, "the join token has expired")
+    if "nbf" in claims and now_ms < _seconds(claims, "nbf") * 1000:
+        raise InvalidRequest(401, "the join token is not valid yet")
     if (claims["sessionId"], claims["role"]) != (request.session_id, request.role):
         raise InvalidRequest(403, "the join token is for another session or role")
+
+
+def _seconds(claims: Mapping[str, Any], name: str) -> float:
+    """Return a claim that is a time; raise ``InvalidRequest`` if it is none."""
+    value = claims[name]
+    # It may be any JSON value. For Python bool is an int, and what JSON calls NaN is no number.
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds: float = value
+        if abs(seconds) <= _LAST_EPOCH_S:
+            return seconds
+    raise InvalidRequest(401, "the join token is not valid")
 
 
 def _checked(secret: str) -> str:

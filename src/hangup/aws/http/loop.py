@@ -38,6 +38,10 @@ _CONNECTIONS: Final = 256
 """Connections kept: for 64 calls in flight, to four services. By itself libcurl keeps four for each
 transfer that is under way, and where there are few would close what the next needs."""
 
+REST_S: Final = 5
+"""A connection that rested for longer is not used again. Servers close what rests, and a function
+that was frozen in between does not hear of it; a sweep's calls follow one another much faster."""
+
 _LONGEST_REST_S: Final = 1.0
 """Where libcurl has no time-out to mind."""
 
@@ -132,19 +136,37 @@ def sleep(duration_s: float) -> None:
 
 
 class _Transfers:
-    """libcurl's transfers under way on one thread, and the connections that it keeps for them."""
+    """libcurl's transfers under way on one thread, and the connections that it keeps for them.
+
+    libcurl counts how long a connection rests by a clock that may stand still while a function is
+    frozen. So all are let go of after a rest of ``REST_S`` by the wall clock, and when the two
+    clocks have parted by as much: short freezes add up for one that is seldom used.
+    """
 
     def __init__(self) -> None:
         import pycurl  # noqa: PLC0415 - not before it is needed
 
-        self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_MAXCONNECTS, _CONNECTIONS)
-        self._error = pycurl.error
+        self._pycurl = pycurl
         self.under_way = 0
         self.ended: dict[Curl, Exception | None] = {}
         """Those that are over, and what each failed with."""
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self._multi = self._pycurl.CurlMulti()
+        self._multi.setopt(self._pycurl.M_MAXCONNECTS, _CONNECTIONS)
+        self._used_at_s = time.time()
+        self._clocks_differ_s = self._used_at_s - time.monotonic()
+
+    def _has_rested(self) -> bool:
+        now_s = time.time()
+        parted_s = now_s - time.monotonic() - self._clocks_differ_s
+        return max(abs(now_s - self._used_at_s), abs(parted_s)) > REST_S
 
     def begin(self, transfer: "Curl") -> None:
+        if not self.under_way and self._has_rested():
+            self._multi.close()
+            self._start_afresh()
         self._multi.add_handle(transfer)
         self.under_way += 1
 
@@ -152,6 +174,7 @@ class _Transfers:
         """Forget a transfer, over or not; return what it failed with."""
         self._multi.remove_handle(transfer)
         self.under_way -= 1
+        self._used_at_s = time.time()
         return self.ended.pop(transfer, None)
 
     def wait(self, longest_s: float) -> "list[Curl]":
@@ -177,7 +200,7 @@ class _Transfers:
             for transfer in done:
                 self.ended[transfer] = None
             for transfer, code, message in failed:
-                self.ended[transfer] = self._error(code, message)
+                self.ended[transfer] = self._pycurl.error(code, message)
             ended += done
             ended += [transfer for transfer, _, _ in failed]
         return ended

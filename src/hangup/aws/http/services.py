@@ -26,6 +26,8 @@ _FIRST_ERROR: Final = 300
 _MALFORMED: Final = "MalformedAnswer"
 """The code of a success that is not the service's: a proxy's own page, say."""
 
+_IDENTITY: Final = (("SourceIp", "sourceIp"), ("UserAgent", "userAgent"))
+
 # One transport is made at a time: botocore's session, which may be asked, is no more than that.
 _making = Lock()
 
@@ -88,7 +90,13 @@ class DirectDynamoDb(_JsonService):
     _TARGET = "DynamoDB_20120810"
     _JSON = "1.0"
 
-    scan = json_operation("Scan")
+    def scan(self, **request: Any) -> Any:  # noqa: ANN401 - AWS's own
+        """Read a page; the answer's ``Date`` is where botocore has it."""
+        answer = self._send("Scan", request)
+        members = _content(answer)
+        members["ResponseMetadata"] = {"HTTPHeaders": {"date": answer.header("date")}}
+        return members
+
     query = json_operation("Query")
     get_item = json_operation("GetItem")
     update_item = json_operation("UpdateItem")
@@ -133,17 +141,21 @@ class DirectManagementApi(_Service):
         _expect_success(self._transport.send("DELETE", _connection(ConnectionId)))
 
     def get_connection(self, *, ConnectionId: str) -> Any:  # noqa: ANN401, N803 - boto3's
-        """Return what API Gateway knows of a connection; of the times, ``LastActiveAt`` alone."""
+        """Return what API Gateway knows of a connection, without what is missing or malformed.
+
+        Raises ``ServiceError`` if ``lastActiveAt`` is malformed.
+        """
         answer = self._transport.send("GET", _connection(ConnectionId))
-        last_active = _content(answer).get("lastActiveAt")
-        if last_active is None:
-            return {}
-        try:
-            return {"LastActiveAt": datetime.fromisoformat(last_active)}
-        except (TypeError, ValueError) as error:
-            raise ServiceError(
-                _MALFORMED, "lastActiveAt is no time", status=answer.status
-            ) from error
+        members = _content(answer)
+        last_active = _time(members.get("lastActiveAt"))
+        if last_active is None and members.get("lastActiveAt") is not None:
+            raise ServiceError(_MALFORMED, "lastActiveAt is no time", status=answer.status)
+        found = {
+            "LastActiveAt": last_active,
+            "ConnectedAt": _time(members.get("connectedAt")),
+            "Identity": _identity(members.get("identity")),
+        }
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class DirectLambda(_Service):
@@ -196,6 +208,23 @@ def _content(answer: "Answer") -> Any:  # noqa: ANN401 - JSON
     if members is None:
         raise ServiceError(_MALFORMED, "the answer is no JSON object", status=answer.status)
     return members
+
+
+def _time(value: object) -> datetime | None:
+    """Return a time in ISO 8601 with its zone, None if the value is none."""
+    try:
+        time = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return time if time is not None and time.tzinfo is not None else None
+
+
+def _identity(value: object) -> Mapping[str, str] | None:
+    """Return the texts of ``identity`` by botocore's names, None if the value is none."""
+    if not isinstance(value, dict):
+        return None
+    texts = {name: value.get(wire) for name, wire in _IDENTITY}
+    return {name: text for name, text in texts.items() if isinstance(text, str)}
 
 
 def _expect_success(answer: "Answer") -> None:

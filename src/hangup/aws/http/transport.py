@@ -14,15 +14,11 @@ import pycurl
 
 from hangup.aws.errors import UnansweredError
 from hangup.aws.http.account import Keys
-from hangup.aws.http.loop import perform
+from hangup.aws.http.loop import REST_S, perform
 from hangup.core.timing import CONNECT_S, READ_S
 
 Headers = tuple[str, ...]
 """Lines of a request's head: ``Name: value``."""
-
-_REST_S: Final = 5
-"""A connection that rested for longer is not used again. Servers close what rests, and a function
-that was frozen in between does not hear of it; a sweep's calls follow one another much faster."""
 
 _UNREACHED: Final = {
     pycurl.E_COULDNT_CONNECT,
@@ -126,7 +122,7 @@ class _Exchange:
             pycurl.NOSIGNAL: 1,
             pycurl.CONNECTTIMEOUT_MS: round(CONNECT_S * 1000),
             pycurl.TIMEOUT_MS: round((CONNECT_S + READ_S) * 1000),
-            pycurl.MAXAGE_CONN: _REST_S,
+            pycurl.MAXAGE_CONN: REST_S,
             pycurl.USERAGENT: "hangup",
             pycurl.CUSTOMREQUEST: method,
             pycurl.HEADERFUNCTION: self._head.append,

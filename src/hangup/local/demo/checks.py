@@ -10,7 +10,6 @@ from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.runtime import calls
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.core.connection import TimeoutReason
-from hangup.core.report import NAMESPACE
 from hangup.local.demo.clients import Client
 from hangup.local.deploy import Deployment
 from hangup.local.ministack.engine import Engine, comes_true
@@ -56,7 +55,7 @@ def check_demo(engine: Engine, stack: Deployment, seen: Observation) -> list[Che
     return [
         *_of_clients(seen),
         *_of_tables(engine, stack, seen),
-        *_of_metrics(Metrics(engine), seen, has_queue=has_queue),
+        *_of_metrics(Metrics(engine, stack), seen, has_queue=has_queue),
     ]
 
 
@@ -182,9 +181,10 @@ def _total(metrics: "Metrics", expected: int, name: str, **dimensions: str) -> C
 
 
 class Metrics:
-    """Hangup's metrics in the local stack's CloudWatch."""
+    """A stack's metrics in the engine's CloudWatch."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, stack: Deployment) -> None:
+        self._namespace = stack.outputs["MetricsNamespace"]
         self._client: CloudWatchClient = engine.client("cloudwatch")
 
     def total(self, name: str, **dimensions: str) -> int:
@@ -207,7 +207,7 @@ class Metrics:
     ) -> list[float]:
         now = datetime.now(UTC)
         answer = self._client.get_metric_statistics(
-            Namespace=NAMESPACE,
+            Namespace=self._namespace,
             MetricName=name,
             Dimensions=[{"Name": key, "Value": value} for key, value in dimensions.items()],
             StartTime=now - timedelta(hours=1),

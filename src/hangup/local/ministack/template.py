@@ -52,10 +52,20 @@ def prepared(template: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def reserved_concurrency(template: Mapping[str, Any]) -> dict[str, int]:
-    """Return the reserved concurrency of each function that has one, by logical id."""
+    """Return the reserved concurrency of each function that has one, by logical id.
+
+    Where a parameter decides it, as ``ReserveConcurrency`` does, it is reserved here: there is no
+    quota of an account.
+    """
     return {
-        logical_id: int(resource["Properties"]["ReservedConcurrentExecutions"])
+        logical_id: _number(resource["Properties"]["ReservedConcurrentExecutions"])
         for logical_id, resource in template["Resources"].items()
         if resource["Type"] == "AWS::Lambda::Function"
         and "ReservedConcurrentExecutions" in resource["Properties"]
     }
+
+
+def _number(value: Any) -> int:  # noqa: ANN401 - JSON
+    if isinstance(value, dict):
+        _condition, value, _otherwise = value["Fn::If"]
+    return int(value)

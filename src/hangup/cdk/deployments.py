@@ -1,0 +1,82 @@
+"""What tells the deployments of one account and Region apart: their metrics and their tables."""
+
+import json
+import re
+
+import aws_cdk as cdk
+from aws_cdk import aws_dynamodb as dynamodb
+from constructs import Construct
+
+from hangup.config import METRICS_NAMESPACE
+from hangup.core.report import NAMESPACE
+
+_NOTE = "hangup:deployment"
+"""The type of the app's metadata that remembers the deployments so far. It is in no template."""
+
+
+def namespace_of(scope: Construct, deployment: str | None) -> str:
+    """Return the CloudWatch namespace of a deployment, by default named by its path.
+
+    A namespace, and not one more dimension: CloudWatch charges for each combination of namespace,
+    name and dimensions (CloudWatch pricing, "custom metrics"). A dimension would have to stand
+    beside the sets that alarms and dashboards read, and double the number of metrics.
+
+    Raise ValueError for a name that cannot be part of a namespace; a token passes.
+    """
+    if deployment is None:
+        # A path may have spaces and other characters that a namespace may not.
+        deployment = re.sub("[^A-Za-z0-9._/#:-]", "-", scope.node.path)
+    namespace = f"{NAMESPACE}/{deployment}"
+    is_text = isinstance(deployment, str) and deployment
+    fits = is_text and METRICS_NAMESPACE.accepted.accepts(namespace)
+    if not fits and not cdk.Token.is_unresolved(deployment):
+        raise ValueError(
+            f"deployment must be 1 to 248 letters, digits or ._/#:- or a token, not {deployment!r}."
+        )
+    return namespace
+
+
+def refuse_a_second(scope: Construct, namespace: str, table: dynamodb.ITable) -> None:
+    """Raise ValueError if the app has another deployment on this table, or of this name."""
+    stack = cdk.Stack.of(scope)
+    name = [stack.account, stack.region, namespace]
+    if cdk.Token.is_unresolved(namespace):
+        name.append(stack.node.path)  # the same token is another name in another stack
+    _refuse_again(
+        scope,
+        f"table {_identity(table)}",
+        "are on the same connections_table: each would take the other's connections for gone, or"
+        " close them. Give each a table of its own",
+    )
+    _refuse_again(
+        scope,
+        f"name {_as_text(stack, name)}",
+        "have the same deployment: their metrics would be one. Give each a name of its own",
+    )
+
+
+def _refuse_again(scope: Construct, what: str, why: str) -> None:
+    app = scope.node.root.node
+    for entry in app.metadata:
+        if entry.type == _NOTE and entry.data["what"] == what:
+            raise ValueError(f"{entry.data['path']} and {scope.node.path} {why}.")
+    app.add_metadata(_NOTE, {"what": what, "path": scope.node.path})
+
+
+def _identity(table: dynamodb.ITable) -> str:
+    """Return a text that two tables share only if they are one."""
+    if table.node.default_child is not None:
+        return str(table.node.path)
+    # An imported one, which may be imported again elsewhere.
+    arn = table.table_arn
+    stack = cdk.Stack.of(table)
+    if not cdk.Token.is_unresolved(arn):
+        return str(arn)
+    # The stages of an app may be in different accounts, though it is said nowhere.
+    stage = cdk.Stage.of(table)
+    place = [stage.node.path if stage else "", stack.account, stack.region, arn]
+    return _as_text(stack, place)
+
+
+def _as_text(stack: cdk.Stack, value: object) -> str:
+    return json.dumps(stack.resolve(value), sort_keys=True)
