@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check soak bench bench-quick format docs synth lock clean
+.PHONY: help demo up test check guard soak bench bench-quick format docs synth lock clean
 
 PYTHON ?= python3
 BIN    := .venv/bin
@@ -7,7 +7,7 @@ BIN    := .venv/bin
 # tracing the rest would only take longer, and pytest-cov traces twice in each process of pytest-xdist.
 COVERED := hangup.core hangup.idle hangup.sessions hangup.handlers
 COVERING := $(patsubst %,tests/unit/test_%.py,activity activity_recorder bounds check close_handler events guard invariants \
-  lifecycle mass_close messages pacing policy precise_sweep redrive repair report requests scheduled_close testing texts timeout_handler tokens)
+  lifecycle mass_close messages pacing policy precise_sweep recording_health redrive repair report requests scheduled_close several_rules testing texts timeout_handler tokens)
 NO_NETWORK = { echo "hangup: could not install from requirements/$(1).txt; pip's last lines above say why (it needs a Python package index, once)." >&2; exit 1; }
 
 help: ## List what make can do here
@@ -35,6 +35,9 @@ test: check ## Everything: check, the model, the template, the Lambda zip, fault
 soak: .venv/.dev ## 2 x 50,000 schedules of the model, then 500 real clients for five minutes (an hour in all)
 	HANGUP_SCHEDULES=50000 $(BIN)/python -m pytest tests/model/test_model.py -k "in_memory or queue"
 	HANGUP_SOAK_CLIENTS=500 HANGUP_SOAK_SECONDS=300 $(BIN)/python -m pytest tests/soak -s
+
+guard: .venv/.dev ## Simulate the guard over fleets of up to 100,000 clients, and write the tables of docs/guard.md
+	$(BIN)/python -m tests.model.guard_table
 
 bench: .venv/.dev ## Measure against the naive way (half an hour); one row: make bench ROWS=zip_mb
 	$(BIN)/python -m benchmarks $(if $(ROWS),--rows $(ROWS))

@@ -23,11 +23,11 @@ class _NoTurn(Pacer):
 
 
 def check_handler(_event: object, context: Invocation) -> dict[str, object]:
-    """Find what is idle, and leave it; return the counts of ``SweepReport.as_json``."""
+    """Find what is idle, and leave it; return the counts, ``idle`` by the record alone."""
     sweep = deployed_sweep()
     pacer = _NoTurn(clock=sweep.closer.clock, pace=sweep.closer.pacer.pace)
     deadline.start(context.get_remaining_time_in_millis())
     report = replace(
         sweep, closer=replace(sweep.closer, pacer=pacer)
     ).check_and_close_idle_connections(time_left_ms=deadline.left_ms, correlation_id="benchmark")
-    return report.as_json()
+    return report.as_json() | {"idle": report.found}

@@ -25,12 +25,13 @@ from benchmarks.results import spread
 from benchmarks.trial import Side
 from hangup.aws.http.services import DirectDynamoDb, json_operation
 from hangup.aws.runtime import Invocation, clock, deadline
-from hangup.aws.schema import number, string
+from hangup.aws.values import number, string
 from hangup.config import CLOSES_PER_SECOND
 from hangup.core.connection import Connection, EpochMs
 from hangup.core.limits import MAX_CLOCK_LEAD_MS
-from hangup.core.outcomes import CloseStatus
+from hangup.core.report import CloseStatus
 from hangup.handlers.timeout_handler import _sweep as deployed_sweep
+from hangup.idle.closer import Terms
 
 __all__ = ["BATCH", "BatchedClaims", "close_handler", "close_in_batches_handler"]
 
@@ -38,9 +39,9 @@ BATCH: Final = 25
 """Statements of one request at most (DynamoDB API reference, BatchExecuteStatement)."""
 
 _CLAIM: Final = (
-    'UPDATE "{table}" SET claimExpiresAt = ? SET claimToken = ?'
+    'UPDATE "{table}" SET claimExpiresAt = ? SET claimToken = ? SET handovers = ?'
     " WHERE connectionId = ? AND lastActivityTime <= ?"
-    " AND (claimExpiresAt IS MISSING OR claimExpiresAt <= ?) AND NOT (noticedAt BETWEEN ? AND ?)"
+    " AND NOT (claimExpiresAt BETWEEN ? AND ?) AND NOT (noticedAt BETWEEN ? AND ?)"
 )
 """``DynamoDbConnections.claim`` of a connection that has an activity time and no notice."""
 
@@ -60,9 +61,11 @@ class BatchedClaims(DirectDynamoDb):
                 "Parameters": [
                     number(until_ms),
                     string(urandom(16).hex()),
+                    number(connection.handovers + 1),
                     string(connection.connection_id),
                     number(connection.last_activity_ms or now_ms),
-                    number(now_ms),
+                    number(now_ms + 1),
+                    number(now_ms + MAX_CLOCK_LEAD_MS),
                     number(connection.last_activity_ms or now_ms),
                     number(now_ms + MAX_CLOCK_LEAD_MS),
                 ],
@@ -80,7 +83,7 @@ class BatchedClaims(DirectDynamoDb):
 
 
 class _AlreadyClaimed:
-    """The one call of a ``ConnectionsRepository`` that a close makes, if all goes well: made."""
+    """The call of a ``ConnectionsRepository`` that a close makes, if all goes well: made."""
 
     def claim(self, _connection: Connection, **_times: EpochMs) -> bool:
         """Say that it is claimed."""
@@ -102,7 +105,7 @@ def _close(context: Invocation, *, batched: bool) -> dict[str, int]:
     deadline.start(context.get_remaining_time_in_millis())
     now_ms = clock.now_ms()
     pages = deployed.closer.connections.scan_candidates(
-        cutoff_ms=deployed.policy.cutoff_ms(now_ms), segment=0, total_segments=1
+        cutoff_ms=deployed.policy.cutoff_ms(now_ms), now_ms=now_ms, segment=0, total_segments=1
     )
     idle = [connection for page in pages for connection in page.candidates]
     closer = deployed.closer
@@ -111,7 +114,11 @@ def _close(context: Invocation, *, batched: bool) -> dict[str, int]:
         closer = replace(closer, connections=connections)
     in_turn = _claiming(idle, deployed.closer.claim_ms) if batched else idle
     outcomes = deployed.concurrency.map(
-        partial(closer.close_idle_connection, correlation_id="benchmark"),
+        partial(
+            closer.close_idle_connection,
+            terms=Terms(silence_ms=deployed.policy.idle_timeout_ms, recording_is_well=True),
+            correlation_id="benchmark",
+        ),
         (connection for connection in in_turn if closer.pacer.wait()),
     )
     closed = sum(outcome.status is CloseStatus.CLOSED for outcome in outcomes)

@@ -26,7 +26,7 @@ _CLIENTS: Final = 100
 _ROUND_S: Final = 60
 """Clients fall silent over a minute, so that they meet the schedule at any moment of it."""
 _MAX_LATE_S: Final = 150
-"""A minute, and sweeps that the guard has to doubt."""
+"""A minute, and a sweep that has to ask again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,6 +87,7 @@ def cold_start_message(run: Run) -> None:
         "AWS_CA_BUNDLE": str(run.aws.ca_file),
         "AWS_ENDPOINT_URL_DYNAMODB": run.aws.urls["dynamodb"],
         "CONNECTIONS_TABLE": "connections",
+        "SESSIONS_TABLE": "sessions",
         "NO_PROXY": "localhost",
     }
     run.aws.reset(records=0)

@@ -38,6 +38,15 @@ PAGE_RECORDS: Final = 5_000
 
 IDLE_FOR_MS: Final = 3_600_000
 
+_QUIET: Final = json.dumps(
+    {
+        "connectedAt": "2023-11-14T22:13:20.000Z",
+        "lastActiveAt": "2023-11-14T22:13:20.000Z",
+        "identity": {"sourceIp": "192.0.2.10", "userAgent": "benchmark"},
+    }
+).encode()
+"""What API Gateway says of every connection: silent for years."""
+
 Answer = tuple[int, str, bytes]
 """Status, content type, body."""
 
@@ -77,10 +86,12 @@ class Ledger:
         path = unquote(path)
         _, marker, gone_id = path.partition("/@connections/")
         if marker:
-            kind = {"POST": "notices", "DELETE": "closes"}.get(method)
+            kind = {"GET": "questions", "POST": "notices", "DELETE": "closes"}.get(method)
             if kind is None:
                 raise TooMuchAskedError(f"{method} {path}")
             self.counts[kind] += 1
+            if kind == "questions":
+                return 200, "application/json", _QUIET
             self.ids[kind].add(gone_id)
             return (204 if kind == "closes" else 200), "application/json", b""
         if path.endswith("/invocations"):
@@ -100,11 +111,16 @@ class Ledger:
     def _dynamodb(self, operation: str, request: dict[str, Any]) -> bytes:
         match operation:
             case "Scan":
-                self.counts["pages"] += 1
+                self.counts["samples" if "Limit" in request else "pages"] += 1
                 return self._scan(request)
             case "UpdateItem":
                 self.counts["claims"] += 1
-                return b"{}"
+                # A listener's activity, in a minute in which it has spoken before.
+                listener = {"sessionId": {"S": "s1"}, "role": {"S": "listener"}}
+                spoke = request.get("ExpressionAttributeValues", {}).get(":now")
+                before = {**request["Key"], **listener, "lastActivityTime": spoke}
+                asked = request.get("ReturnValues") == "ALL_OLD"
+                return json.dumps({"Attributes": before} if asked else {}).encode()
             case "BatchExecuteStatement":
                 statements = request["Statements"]
                 self.counts["claims"] += len(statements)
@@ -118,8 +134,10 @@ class Ledger:
         segment, segments = request.get("Segment", 0), request.get("TotalSegments", 1)
         first, end = (self._records * part // segments for part in (segment, segment + 1))
         after = request.get("ExclusiveStartKey")
+        limit = request.get("Limit", PAGE_RECORDS)
         if after is not None:
-            first = self._number[after["connectionId"]["S"]] + 1
+            # The sample of a sweep begins at an id that there is not.
+            first = self._number.get(after["connectionId"]["S"], -1) + 1
         names = request.get("ExpressionAttributeNames", {})
         projection = request.get("ProjectionExpression")
         kept = (
@@ -127,7 +145,7 @@ class Ledger:
             if projection is None
             else tuple(names.get(name.strip(), name.strip()) for name in projection.split(","))
         )
-        return self._page(first, min(first + PAGE_RECORDS, end), end, kept)
+        return self._page(first, min(first + limit, end), end, kept)
 
     @cache  # noqa: B019 - one ledger, for as long as its process
     def _page(self, first: int, last: int, end: int, kept: tuple[str, ...] | None) -> bytes:

@@ -124,9 +124,10 @@ def _environment(aws: Endpoints, closes_per_second: int) -> dict[str, str]:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "CLOSES_PER_SECOND": str(closes_per_second),
         "CONNECTIONS_TABLE": "connections",
+        "SESSIONS_TABLE": "sessions",
         "CONNECTION_IDLE_TIMEOUT_SECONDS": "1200",
         "DISCONNECT_HANDLER_FUNCTION": "disconnect-handler",
-        # Where everybody is idle, the guard would rightly ask first.
-        "GUARD_SHARE_PERCENT": "100",
+        # Settled, so that no notice is followed by another question.
+        "LAST_ACTIVE_COUNTS": "client",
         "NO_PROXY": "localhost,127.0.0.1",
     }

@@ -39,8 +39,11 @@ def message(event: Event, _context: object) -> Answer:
 def disconnect(event: Event, _context: object) -> Answer:
     """Forget a connection, however often it is asked to.
 
-    API Gateway calls it for ``$disconnect``, and Hangup with an event of the same shape.
+    API Gateway calls it for ``$disconnect``, and Hangup with an event of the same shape. A client
+    may also send a message whose action is ``$disconnect``: that is none.
     """
+    if event["requestContext"]["eventType"] != "DISCONNECT":
+        return {"statusCode": 400}
     key = {"connectionId": {"S": _id(event)}}
     _dynamodb().delete_item(TableName=os.environ["CONNECTIONS_TABLE"], Key=key)
     return {"statusCode": 200}

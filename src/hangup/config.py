@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from hangup.core.bounds import WholeNumber
 from hangup.core.connection import DurationMs
-from hangup.core.guard import DEFAULT_GUARD, GuardPolicy
+from hangup.core.guard import LastActiveCounts
 from hangup.core.limits import MAX_CLOSERS, MAX_CONNECTION_S, MAX_SCAN_SEGMENTS
 from hangup.core.pacing import Pace
 from hangup.core.policy import IdlePolicy
@@ -156,34 +156,20 @@ _OPTIONAL_CLOSE_QUEUE_URL: Final[Variable[str | None]] = Variable(
     "the queue of scheduled closes; without one the sweep closes by itself",
 )
 _CLOSE_QUEUE_URL: Final = Variable("CLOSE_QUEUE_URL", _QUEUE, "", "close", "the same queue")
-GUARD_SHARE_PERCENT: Final = Variable(
-    "GUARD_SHARE_PERCENT",
-    WholeNumber(at_least=1, at_most=100),
-    DEFAULT_GUARD.share_percent,
-    "timeout",
-    "the mass-close guard acts when more than this share looks idle; 100 turns it off",
-)
-GUARD_AT_LEAST: Final = Variable(
-    "GUARD_AT_LEAST",
-    WholeNumber(at_least=1, at_most=10**9),
-    DEFAULT_GUARD.at_least,
-    "timeout",
-    "and when at least this many connections look idle",
-)
 LAST_ACTIVE_COUNTS: Final = Variable(
     "LAST_ACTIVE_COUNTS",
-    Text("unsettled, client or both", "unsettled|client|both"),
-    "unsettled",
+    Text("unsettled, client or both", "|".join(LastActiveCounts)),
+    str(LastActiveCounts.UNSETTLED),
     "timeout, close",
-    "whose messages move API Gateway's `lastActiveAt`: those of the client alone, those to it as"
-    " well, or not settled",
+    "`both`: every route records, so the record decides; `unsettled` or `client`: who is active by"
+    " API Gateway's account is left",
 )
 MODE: Final = Variable(
     "MODE",
     Text("close or observe", "close|observe"),
     "close",
-    "timeout",
-    "`observe`: decide and report, claim and close nothing",
+    "timeout, close",
+    "`observe`: decide and report, write and close nothing",
 )
 METRIC_ROLES: Final = Variable(
     "METRIC_ROLES",
@@ -224,7 +210,11 @@ _CONNECTIONS_TABLE: Final = Variable(
     "the records of connections",
 )
 _SESSIONS_TABLE: Final = Variable(
-    "SESSIONS_TABLE", _TABLE, "", "connect, disconnect", "the reference application's sessions"
+    "SESSIONS_TABLE",
+    _TABLE,
+    "",
+    "connect, message, disconnect",
+    "the reference application's sessions",
 )
 _DISCONNECT_HANDLER_FUNCTION: Final = Variable(
     "DISCONNECT_HANDLER_FUNCTION",
@@ -257,8 +247,6 @@ VARIABLES: Final[tuple[Variable[Any], ...]] = (
     _PACE_SHARED_BY,
     _OPTIONAL_CLOSE_QUEUE_URL,
     _CLOSE_QUEUE_URL,
-    GUARD_SHARE_PERCENT,
-    GUARD_AT_LEAST,
     LAST_ACTIVE_COUNTS,
     MODE,
     METRIC_ROLES,
@@ -306,7 +294,8 @@ class CloserSettings(_Settings):
         self.endpoint: Final = API_GATEWAY_ENDPOINT.read(env)
         self.disconnect_function: Final = _DISCONNECT_HANDLER_FUNCTION.read(env)
         self.pace: Final = Pace(CLOSES_PER_SECOND.read(env), shared_by=_PACE_SHARED_BY.read(env))
-        self.last_active_counts: Final = LAST_ACTIVE_COUNTS.read(env)
+        self.counts_both: Final = LAST_ACTIVE_COUNTS.read(env) == LastActiveCounts.BOTH
+        self.acts: Final = MODE.read(env) == "close"
         self.metric_roles: Final = frozenset(METRIC_ROLES.read(env).split(","))
         self.metrics_namespace: Final = METRICS_NAMESPACE.read(env)
 
@@ -320,13 +309,7 @@ class TimeoutSettings(CloserSettings):
             idle_timeout_ms=_milliseconds(CONNECTION_IDLE_TIMEOUT_SECONDS.read(env)),
             activity_resolution_ms=_milliseconds(ACTIVITY_RESOLUTION_SECONDS.read(env)),
         )
-        self.mode: Final = MODE.read(env)
         self.total_segments: Final = SCAN_SEGMENTS.read(env)
-        self.guard: Final = GuardPolicy(
-            share_percent=GUARD_SHARE_PERCENT.read(env),
-            at_least=GUARD_AT_LEAST.read(env),
-            sample_size=DEFAULT_GUARD.sample_size,
-        )
         self.close_queue_url: Final = _OPTIONAL_CLOSE_QUEUE_URL.read(env)
 
 
@@ -362,6 +345,7 @@ class MessageSettings(ActivitySettings):
     def __init__(self, env: Environment) -> None:
         super().__init__(env)
         LOG_LEVEL.read(env)
+        self.sessions_table: Final = _SESSIONS_TABLE.read(env)
         self.endpoint: Final = API_GATEWAY_ENDPOINT.read(env)
         self.acknowledges_heartbeats: Final = HEARTBEAT_ACK.read(env) == "true"
 

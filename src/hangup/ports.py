@@ -8,8 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from hangup.core.connection import Connection, DurationMs, EpochMs, JsonObject
-from hangup.core.outcomes import ActivityOutcome, CloseOutcome, PostOutcome
+from hangup.core.connection import (
+    Connection,
+    ConnectionInfo,
+    DurationMs,
+    EpochMs,
+    JsonObject,
+    NoConnection,
+)
+from hangup.core.guard import Sample
+from hangup.core.outcomes import CloseOutcome, NotRecorded, PostOutcome
 from hangup.core.report import Metric
 from hangup.core.scheduled_close import ScheduledClose
 from hangup.errors import BackendError
@@ -101,43 +109,59 @@ class ConnectionsRepository(Protocol):
         ...
 
     def scan_candidates(
-        self, *, cutoff_ms: EpochMs, segment: int, total_segments: int
+        self, *, cutoff_ms: EpochMs, now_ms: EpochMs, segment: int, total_segments: int
     ) -> Iterator[ScanPage]:
         """Yield the pages of one segment, each with only those records that may be idle.
 
-        A candidate's last activity is before ``cutoff_ms`` (exclusive); or it has none and was
-        connected before that; or it has neither; or the deciding attribute is not a number.
+        A candidate was last seen before ``cutoff_ms`` (exclusive), on record and by API Gateway; or
+        was connected before that and not seen since; or has no time; or its deciding time is not a
+        number, or more than a day in the future. A record under a claim that holds at ``now_ms`` is
+        none.
         """
+        ...
+
+    def sample_records(self, size: int) -> Sample:
+        """Return up to ``size`` records, candidates or not, from a random place of the table."""
         ...
 
     def claim(self, connection: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs) -> bool:
         """Take the exclusive right to close the connection until ``claim_expires_ms``.
 
-        Return False, having written nothing, if the client became active after ``connection`` was
-        read, if somebody sent the notice for this silence since then, if the record is gone, or if
-        another claim has not expired at ``now_ms``.
+        It counts as a hand-over that is under way. Return False, having written nothing, if the
+        client became active after ``connection`` was read, if somebody sent the notice for this
+        silence since then, if the record is gone, or if another claim has not expired at
+        ``now_ms``.
         """
         ...
 
-    def release(self, connection: Connection, *, noticed_at_ms: EpochMs | None) -> None:
+    def release(
+        self, connection: Connection, *, noticed_at_ms: EpochMs | None, is_handed_over: bool
+    ) -> None:
         """Give a claim back, so that the next sweep may claim at once.
 
-        ``noticed_at_ms`` (``None``: leave it as it is) keeps that sweep from a second notice. Do
-        nothing if the record is gone.
+        ``noticed_at_ms`` (``None``: leave it as it is) keeps that sweep from a second notice. If it
+        is not ``is_handed_over``, the claim did not count as a hand-over. Do nothing if the record
+        is gone.
         """
         ...
 
-    def start_clock(self, connection_id: str, *, now_ms: EpochMs) -> bool:
-        """Start the clock of a record without times; return False if it has one by now."""
+    def record_gateway_activity(
+        self, connection: Connection, *, active_ms: EpochMs, now_ms: EpochMs
+    ) -> bool:
+        """Note when API Gateway last saw the connection active; never move that back.
+
+        This is no recorded activity. Return False, having written nothing, if activity was recorded
+        after ``connection`` was read, or if the record is gone.
+        """
         ...
 
     def record_activity(
         self, connection_id: str, *, now_ms: EpochMs, resolution_ms: DurationMs
-    ) -> ActivityOutcome:
+    ) -> Connection | NotRecorded:
         """Move the connection's last activity forward to ``now_ms``, never back.
 
         With a resolution, write only if the stored time is at least that old. Never create a
-        record.
+        record. Return the record as it was before the write.
         """
         ...
 
@@ -169,8 +193,8 @@ class Gateway(Protocol):
         """Close a connection."""
         ...
 
-    def last_active_ms(self, connection_id: str) -> EpochMs | None:
-        """Return the last activity by API Gateway's own account; None if the connection is gone."""
+    def get_connection(self, connection_id: str) -> ConnectionInfo | NoConnection:
+        """Return what API Gateway says of a connection."""
         ...
 
 

@@ -61,12 +61,13 @@ def test_the_sweeps_own_scan_finds_who_is_idle(engine: Engine, idle: Idle, segme
     connections = DynamoDbConnections(
         aws_client("dynamodb", engine.endpoint), Calls(clock, Deadline(clock)), table_name(RECORDS)
     )
-    cutoff_ms = EpochMs(clock.now_ms() - engine.timeout_s(idle) * 1_000)
+    now_ms = clock.now_ms()
+    cutoff_ms = EpochMs(now_ms - engine.timeout_s(idle) * 1_000)
     pages = [
         page
         for segment in range(segments)
         for page in connections.scan_candidates(
-            cutoff_ms=cutoff_ms, segment=segment, total_segments=segments
+            cutoff_ms=cutoff_ms, now_ms=now_ms, segment=segment, total_segments=segments
         )
     ]
     assert sum(page.scanned_count for page in pages) == RECORDS

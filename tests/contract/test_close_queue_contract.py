@@ -106,6 +106,8 @@ def ends(request: pytest.FixtureRequest) -> Ends:
 def close(ends: Ends, number: int, *, in_ms: int) -> ScheduledClose:
     now_ms = ends.clock.now_ms()
     return ScheduledClose(
+        silence_ms=DurationMs(120_000),
+        judged_at_ms=EpochMs(1_700_000_000_000),
         connection=Connection(
             connection_id=f"c{number}=",
             session_id="s1",
@@ -172,13 +174,17 @@ def test_a_postponed_message_comes_again_after_its_delay(ends: Ends, delay_s: in
 def test_a_session_of_a_size_that_no_request_holds_stops_no_other(ends: Ends) -> None:
     sent = [close(ends, number, in_ms=-1) for number in range(10)]
     huge = Connection(
-        connection_id="\u2603" * 682,
+        connection_id="c" * 128,
         session_id="\u2603" * 100_000,
         role=None,
         last_activity_ms=EpochMs(ends.clock.now_ms() - 200_000),
     )
     sent[3] = ScheduledClose(
-        connection=huge, deadline_ms=sent[3].deadline_ms, correlation_id="tick-1"
+        silence_ms=DurationMs(120_000),
+        judged_at_ms=EpochMs(1_700_000_000_000),
+        connection=huge,
+        deadline_ms=sent[3].deadline_ms,
+        correlation_id="tick-1",
     )
     assert ends.queue.send(sent) is None
     came = {delivery.close.connection.connection_id for delivery in deliveries(ends, within_ms=500)}

@@ -15,6 +15,7 @@ LISTENER = Connection(
     connection_id="c1=",
     session_id="s1",
     role=Role.LISTENER,
+    session_run="speaker=",
     connected_at_ms=EpochMs(NOW_MS - 900_000),
     last_activity_ms=EpochMs(NOW_MS - 300_000),
 )
@@ -22,13 +23,15 @@ SESSION = Session(
     session_id="s1",
     is_active=True,
     speaker_connection_id="speaker=",
-    listener_count=3,
     started_at_ms=NOW_MS,
 )
 
 
 def claim(store: Store, *, now_ms: EpochMs = NOW_MS) -> bool:
     return store.connections.claim(LISTENER, now_ms=now_ms, claim_expires_ms=UNTIL_MS)
+
+
+CLAIMED = replace(LISTENER, handovers=1)
 
 
 class TestReads:
@@ -39,7 +42,7 @@ class TestReads:
         pages = store.consistency.connection_pages()
         found = {stored.connection.connection_id: stored for page in pages for stored in page}
         assert found == {
-            "c1=": StoredConnection(connection=LISTENER, claim_expires_ms=UNTIL_MS),
+            "c1=": StoredConnection(connection=CLAIMED, claim_expires_ms=UNTIL_MS),
             "c2=": StoredConnection(connection=other, claim_expires_ms=None),
         }
 
@@ -53,7 +56,7 @@ class TestReads:
     def test_returns_one_record_or_none(self, store: Store) -> None:
         store.put(LISTENER)
         assert claim(store)
-        expected = StoredConnection(connection=LISTENER, claim_expires_ms=UNTIL_MS)
+        expected = StoredConnection(connection=CLAIMED, claim_expires_ms=UNTIL_MS)
         assert store.consistency.connection("c1=") == expected
         assert store.consistency.connection("c2=") is None
 
@@ -91,19 +94,3 @@ class TestDropClaim:
         assert tables.item("c1=") != before
         assert tables.consistency.drop_claim("c1=", seen_ms=UNTIL_MS)
         assert tables.item("c1=") == before
-
-
-class TestCorrectCount:
-    def test_replaces_the_count_that_was_seen(self, store: Store) -> None:
-        store.put_session(SESSION)
-        assert store.consistency.correct_count("s1", seen=3, correct=1)
-        assert store.sessions.get("s1") == replace(SESSION, listener_count=1)
-
-    def test_leaves_any_other_count(self, store: Store) -> None:
-        store.put_session(SESSION)
-        assert not store.consistency.correct_count("s1", seen=2, correct=1)
-        assert store.sessions.get("s1") == SESSION
-
-    def test_makes_no_session(self, store: Store) -> None:
-        assert not store.consistency.correct_count("s1", seen=0, correct=1)
-        assert store.sessions.get("s1") is None

@@ -13,8 +13,9 @@ from websockets.sync.client import ClientConnection, connect
 from hangup.aws.gateway import ManagementApiGateway
 from hangup.aws.http.services import DirectManagementApi
 from hangup.aws.runtime import calls
-from hangup.core.connection import DurationMs, EpochMs
+from hangup.core.connection import ConnectionInfo, DurationMs, EpochMs, NoConnection
 from hangup.core.outcomes import CloseOutcome, PostOutcome
+from hangup.errors import BackendError
 from hangup.local.demo.clients import join_url
 from hangup.ports import Gateway
 from hangup.sessions.model import Role
@@ -145,20 +146,35 @@ def test_a_connection_that_was_closed_is_gone_for_everything(peers: Peers) -> No
     peers.gateway.delete_connection(peers.connection_id)
     assert peers.gateway.delete_connection(peers.connection_id) is CloseOutcome.ALREADY_GONE
     assert peers.gateway.post_to_connection(peers.connection_id, MESSAGE) is PostOutcome.GONE
-    assert peers.gateway.last_active_ms(peers.connection_id) is None
+    assert peers.gateway.get_connection(peers.connection_id) is NoConnection.GONE
 
 
 @pytest.mark.parametrize(
-    "connection_id", ["nobody", "a/b?c", "L0SM9cOFvHcCIhw=", ".", "..", "c\ud83d"]
+    "connection_id", ["L0SM9cOFvHcCIhw=", "a+b-c+d_e+f+g=", "0123456789abcdef"]
 )
 def test_an_id_that_nobody_has_is_gone(peers: Peers, connection_id: str) -> None:
     assert peers.gateway.post_to_connection(connection_id, MESSAGE) is PostOutcome.GONE
     assert peers.gateway.delete_connection(connection_id) is CloseOutcome.ALREADY_GONE
-    assert peers.gateway.last_active_ms(connection_id) is None
+    assert peers.gateway.get_connection(connection_id) is NoConnection.GONE
+
+
+@pytest.mark.parametrize("connection_id", ["a/b?c", ".", "..", "room#lobby", "c\ud83d"])
+def test_an_id_of_another_form_is_no_connection_and_names_nothing_else(
+    peers: Peers, connection_id: str
+) -> None:
+    assert peers.gateway.get_connection(connection_id) is NoConnection.INVALID
+    for act in (
+        lambda: peers.gateway.post_to_connection(connection_id, MESSAGE),
+        lambda: peers.gateway.delete_connection(connection_id),
+    ):
+        with pytest.raises(BackendError, match="invalid connectionid") as error:
+            act()
+        assert not error.value.retryable
+    assert isinstance(peers.gateway.get_connection(peers.connection_id), ConnectionInfo)
 
 
 def test_the_last_activity_is_epoch_milliseconds(peers: Peers) -> None:
-    last_ms = peers.gateway.last_active_ms(peers.connection_id)
-    assert last_ms is not None
+    info = peers.gateway.get_connection(peers.connection_id)
+    assert isinstance(info, ConnectionInfo)
     # Whole seconds on the wire, rounded down.
-    assert now_ms() - 30_000 < last_ms <= now_ms()
+    assert now_ms() - 30_000 < info.last_active_ms <= now_ms()

@@ -19,7 +19,7 @@ from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.scheduled_close import ScheduledClose, as_message
 from hangup.sessions.model import Role
 from hangup.sessions.tokens import mint_join_token
-from tests.support.aws_stub import JOIN_SECRET, AwsStub
+from tests.support.aws_stub import ACTIVE_SESSION, JOIN_SECRET, AwsStub
 from tests.support.recorded import CONNECTION_ID, recorded
 
 pytestmark = pytest.mark.infra
@@ -143,7 +143,7 @@ ITEM = {
     "role": {"S": "listener"},
     "lastActivityTime": {"N": str(NOW_MS - 3_600_000)},
 }
-CLOSE = ["UpdateItem", "PostToConnection", "DeleteConnection", "Invoke"]
+CLOSE = ["GetConnection", "UpdateItem", "PostToConnection", "DeleteConnection", "Invoke"]
 
 
 @pytest.fixture(scope="module")
@@ -203,12 +203,19 @@ def due_connection(aws: AwsStub) -> object:
         connection_id=CONNECTION_ID, last_activity_ms=EpochMs(NOW_MS - 3_600_000)
     )
     body = as_message(
-        ScheduledClose(connection=connection, deadline_ms=NOW_MS, correlation_id="tick-1")
+        ScheduledClose(
+            silence_ms=DurationMs(120_000),
+            judged_at_ms=EpochMs(1_700_000_000_000),
+            connection=connection,
+            deadline_ms=NOW_MS,
+            correlation_id="tick-1",
+        )
     )
     return {"Records": [{"messageId": "m1", "receiptHandle": "r1", "body": body}]}
 
 
-def listener(_aws: AwsStub) -> object:
+def listener(aws: AwsStub) -> object:
+    aws.answer("GetItem", {"Item": ACTIVE_SESSION})
     token = mint_join_token(
         session_id="s1",
         role=Role.LISTENER,
@@ -238,19 +245,19 @@ def orphan(aws: AwsStub) -> object:
     ("module", "event", "operations"),
     [
         ("close_handler", due_connection, ["GetItem", *CLOSE]),
-        ("connect_handler", listener, ["GetSecretValue", "TransactWriteItems"]),
-        ("disconnect_handler", closed_connection, ["GetItem", "TransactWriteItems"]),
+        ("connect_handler", listener, ["GetSecretValue", "GetItem", "PutItem", "GetItem"]),
+        ("disconnect_handler", closed_connection, ["GetItem", "DeleteItem"]),
         ("message_handler", heartbeat, ["UpdateItem"]),
         ("message_handler", orphan, ["UpdateItem", "DeleteConnection"]),
-        ("timeout_handler", idle_connection, ["Scan", *CLOSE]),
+        ("timeout_handler", idle_connection, ["Scan", "Scan", "Scan", *CLOSE]),
         ("tracks_activity", heartbeat, ["UpdateItem"]),
     ],
 )
 def test_a_first_call_loads_nothing_that_is_slow(
     aws: AwsStub, module: str, event: Callable[[AwsStub], Any], operations: list[str]
 ) -> None:
-    # One idle connection is all there are: by itself the guard would ask first.
-    environment = {**os.environ, "GUARD_AT_LEAST": "2", "SCAN_SEGMENTS": "1"}
+    # Settled, so that no notice is followed by another question.
+    environment = {**os.environ, "LAST_ACTIVE_COUNTS": "client", "SCAN_SEGMENTS": "1"}
     if module == "close_handler":
         environment["CLOSE_QUEUE_URL"] = f"{aws.endpoint}/queue"
     command = [sys.executable, "-c", CALL, module, json.dumps(event(aws))]

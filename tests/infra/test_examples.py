@@ -48,7 +48,9 @@ def _cold_start(aws: AwsStub) -> None:  # the client of the routes is that of th
 
 
 def event(route_key: str, **members: object) -> dict[str, Any]:
-    return {"requestContext": {"connectionId": ID, "routeKey": route_key}, **members}
+    event_type = {"$connect": "CONNECT", "$disconnect": "DISCONNECT"}.get(route_key, "MESSAGE")
+    context = {"connectionId": ID, "routeKey": route_key, "eventType": event_type}
+    return {"requestContext": context, **members}
 
 
 @pytest.mark.parametrize(
@@ -96,14 +98,25 @@ def test_a_message_is_activity_and_is_answered(aws: AwsStub) -> None:
     assert routes.message(event("$default", body=body), None) == {"statusCode": 200, "body": body}
     (call,) = aws.calls("UpdateItem")
     assert call["Key"] == {"connectionId": {"S": ID}}
-    assert call["UpdateExpression"] == "SET #last_activity = :now"
+    assert call["UpdateExpression"] == "SET #last_activity = :now REMOVE #handovers"
     assert call["ExpressionAttributeNames"]["#last_activity"] == "lastActivityTime"
 
 
 def test_a_hand_over_looks_like_a_disconnect_and_may_come_twice(aws: AwsStub) -> None:
     handed_over = disconnect_event(
-        Connection(connection_id=ID), ADDRESS, now_ms=EpochMs(1_699_500_000_000), correlation_id="1"
+        Connection(connection_id=ID),
+        None,
+        ADDRESS,
+        now_ms=EpochMs(1_699_500_000_000),
+        correlation_id="1",
     )
     for this in (event("$disconnect"), handed_over):
         assert routes.disconnect(this, None) == {"statusCode": 200}
     assert [call["Key"] for call in aws.calls("DeleteItem")] == [{"connectionId": {"S": ID}}] * 2
+
+
+def test_a_message_whose_action_is_disconnect_removes_nothing(aws: AwsStub) -> None:
+    message = event("$disconnect")
+    message["requestContext"]["eventType"] = "MESSAGE"
+    assert routes.disconnect(message, None) == {"statusCode": 400}
+    assert aws.calls("DeleteItem") == []

@@ -94,6 +94,7 @@ def test_gives_each_handler_the_environment_that_it_reads(resources: Resources) 
         "message_handler": {
             "ACTIVITY_RESOLUTION_SECONDS": "${ActivityResolutionSeconds}",
             "CONNECTIONS_TABLE": "${Connections}",
+            "SESSIONS_TABLE": "${Sessions}",
             "API_GATEWAY_ENDPOINT": endpoint,
             "HEARTBEAT_ACK": "${HeartbeatAck}",
             "LOG_LEVEL": "${LogLevel}",
@@ -126,13 +127,19 @@ def test_allows_each_role_what_its_handler_calls_and_nothing_else(resources: Res
     assert {handler: resources.grants(handler) for handler in HANDLERS} == {
         "connect_handler": {
             "${ConnectHandlerLogs.Arn}": write_logs,
-            "${Connections.Arn}": {"dynamodb:PutItem"},
-            "${Sessions.Arn}": {"dynamodb:UpdateItem"},
+            "${Connections.Arn}": {
+                "dynamodb:PutItem",
+                "dynamodb:GetItem",
+                "dynamodb:DeleteItem",
+            },
+            "${Sessions.Arn}": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
             "${JoinSecret.Id}": {"secretsmanager:GetSecretValue"},
         },
         "message_handler": {
             "${MessageHandlerLogs.Arn}": write_logs,
-            "${Connections.Arn}": {"dynamodb:UpdateItem"},
+            "${Connections.Arn}": {"dynamodb:UpdateItem", "dynamodb:DeleteItem"},
+            "${Sessions.Arn}": {"dynamodb:GetItem"},
+            f"{CONNECTIONS}POST/@connections/*": manage,
             f"{CONNECTIONS}DELETE/@connections/*": manage,
         },
         "disconnect_handler": {

@@ -53,7 +53,7 @@ class TestPrecise:
     def test_the_sweep_may_queue_and_no_longer_close(self, due: Resources) -> None:
         assert due.grants("timeout_handler") == {
             "${IdleTimeoutTimeoutHandlerLogs.Arn}": {"logs:CreateLogStream", "logs:PutLogEvents"},
-            TABLE_ARN: {"dynamodb:Scan", "dynamodb:GetItem", "dynamodb:UpdateItem"},
+            TABLE_ARN: {"dynamodb:Scan", "dynamodb:UpdateItem"},
             f"{STAGE}GET/@connections/*": MANAGE,
             "${IdleTimeoutScheduledClosesQueue.Arn}": {"sqs:SendMessage"},
         }
@@ -91,6 +91,7 @@ class TestPrecise:
             "LOG_LEVEL": "INFO",
             "METRICS_NAMESPACE": "Hangup/Chat/IdleTimeout",
             "METRIC_ROLES": "speaker,listener",
+            "MODE": "close",
         }
         assert (function["Timeout"], function["MemorySize"]) == (60, 256)
         assert "ReservedConcurrentExecutions" not in function

@@ -31,7 +31,7 @@ def test_a_session_with_five_hundred_listeners_ends_within_one_invocation(stack:
                     connected_at_ms=now_ms,
                     last_activity_ms=now_ms,
                 )
-                stack.sessions.join(ghost)
+                stack.sessions.add(ghost)
             assert stack.listener_count(speaker.session_id) == LISTENERS
             (record,) = [
                 c
@@ -45,6 +45,7 @@ def test_a_session_with_five_hundred_listeners_ends_within_one_invocation(stack:
                     "connectionId": record.connection_id,
                 }
             }
+            minute = time.time() // 60
             answer = await asyncio.to_thread(
                 stack.engine.client("lambda").invoke,
                 FunctionName=stack.deployed.outputs["DisconnectFunction"],
@@ -53,8 +54,10 @@ def test_a_session_with_five_hundred_listeners_ends_within_one_invocation(stack:
             assert "FunctionError" not in answer
             for listener in listeners:
                 await listener.wait_closed()
-                assert len(listener.messages("sessionEnded")) == 1
+                # A listener's first word in a minute looks by itself, and may find the same.
+                at_most = 1 if time.time() // 60 == minute else 2
+                assert 1 <= len(listener.messages("sessionEnded")) <= at_most
             await eventually(lambda: stack.listener_count(speaker.session_id) == 0)
-            assert list(stack.sessions.listeners(speaker.session_id)) == []
+            assert list(stack.sessions.listener_ids(speaker.session_id)) == []
 
     asyncio.run(play())

@@ -55,20 +55,24 @@ def invoke(function: str) -> Attempt:
     )
 
 
+NOBODY = "0123456789abcdef"
+"""A well-formed id that no connection has."""
+
+
 def post(stack: Stack, client: Callable[..., Any]) -> object:
     gateway = client("apigatewaymanagementapi", endpoint_url=stack.deployed.management_endpoint)
-    return gateway.post_to_connection(ConnectionId="nobody", Data=b"x")
+    return gateway.post_to_connection(ConnectionId=NOBODY, Data=b"x")
 
 
 def close(stack: Stack, client: Callable[..., Any]) -> object:
     gateway = client("apigatewaymanagementapi", endpoint_url=stack.deployed.management_endpoint)
-    return gateway.delete_connection(ConnectionId="nobody")
+    return gateway.delete_connection(ConnectionId=NOBODY)
 
 
 DENIED: dict[str, dict[str, Attempt]] = {
     "connect": {
         "scan the connections": scan("connections"),
-        "delete a connection": delete("connections", "connectionId"),
+        "change a connection": update("connections", "connectionId"),
         "overwrite a session": put("sessions", "sessionId"),
         "close a socket": close,
     },
@@ -77,7 +81,6 @@ DENIED: dict[str, dict[str, Attempt]] = {
         "make a connection": put("connections", "connectionId"),
         "change a session": update("sessions", "sessionId"),
         "read the join secret": read_secret,
-        "send to a socket": post,
     },
     "disconnect": {
         "scan the connections": scan("connections"),
@@ -94,8 +97,15 @@ DENIED: dict[str, dict[str, Attempt]] = {
     },
 }
 ALLOWED: dict[str, dict[str, Attempt]] = {
-    "connect": {"read the join secret": read_secret},
-    "message": {"close a socket": close},
+    "connect": {
+        "read the join secret": read_secret,
+        "take a record back": delete("connections", "connectionId"),
+    },
+    "message": {
+        "send to a socket": post,
+        "close a socket": close,
+        "remove a connection": delete("connections", "connectionId"),
+    },
     "disconnect": {"send to a socket": post, "close a socket": close},
     "timeout": {
         "scan the connections": scan("connections"),

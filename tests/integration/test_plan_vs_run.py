@@ -173,6 +173,8 @@ def due_messages(aws: FakeAws, batch: int) -> list[Message]:
     bodies = [
         as_message(
             ScheduledClose(
+                silence_ms=DurationMs(120_000),
+                judged_at_ms=EpochMs(1_700_000_000_000),
                 connection=connection,
                 deadline_ms=EpochMs(1_700_000_120_000),
                 correlation_id="sweep",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from hangup.core.connection import Connection, EpochMs
+from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.scheduled_close import ScheduledClose, as_message
 from hangup.local.demo.checks import Metrics
 from hangup.sessions.model import Role
@@ -135,8 +135,10 @@ def test_a_message_that_cannot_be_read_ends_in_the_queue_of_failed_closes_and_st
     sqs: SQSClient = stack.engine.client("sqs")
     deployed = stack.deployed
     ghost = ScheduledClose(
+        silence_ms=DurationMs(120_000),
+        judged_at_ms=EpochMs(1_700_000_000_000),
         connection=Connection(
-            connection_id="ghost-of-this-test",
+            connection_id="0123456789abcdef",
             role=Role.LISTENER,
             last_activity_ms=EpochMs(now_ms() - 60_000),
         ),
@@ -174,12 +176,18 @@ def test_a_message_that_cannot_be_read_ends_in_the_queue_of_failed_closes_and_st
 def test_a_message_that_comes_early_is_given_back_until_its_deadline(stack: Stack) -> None:
     async def play() -> None:
         async with stack.session(listeners=1) as (speaker, (silent,)):
-            (record,) = stack.sessions.listeners(speaker.session_id)
-            seen = stack.connections.get(record.connection_id)
+            (silent_id,) = stack.sessions.listener_ids(speaker.session_id)
+            seen = stack.connections.get(silent_id)
             assert seen is not None
             assert seen.last_seen_ms is not None
             deadline_ms = EpochMs(seen.last_seen_ms + IDLE_TIMEOUT_S * 1000)
-            due = ScheduledClose(connection=seen, deadline_ms=deadline_ms, correlation_id="by-hand")
+            due = ScheduledClose(
+                silence_ms=DurationMs(120_000),
+                judged_at_ms=EpochMs(1_700_000_000_000),
+                connection=seen,
+                deadline_ms=deadline_ms,
+                correlation_id="by-hand",
+            )
             # No delay: whoever sent it has a clock that is seconds ahead.
             stack.engine.client("sqs").send_message(
                 QueueUrl=stack.deployed.outputs["CloseQueueUrl"], MessageBody=as_message(due)

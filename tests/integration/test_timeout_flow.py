@@ -164,13 +164,13 @@ def test_a_ghost_whose_disconnect_was_lost_is_cleaned_up_and_counted_as_gone(
         async with stack.session(listeners=0) as (speaker, _):
             joined_ms = EpochMs(now_ms() - 60_000)
             ghost = Connection(
-                connection_id=f"ghost{uuid4().hex[:11]}",
+                connection_id=uuid4().hex[:16],
                 session_id=speaker.session_id,
                 role=Role.LISTENER,
                 connected_at_ms=joined_ms,
                 last_activity_ms=joined_ms,
             )
-            stack.sessions.join(ghost)
+            stack.sessions.add(ghost)
             assert stack.listener_count(speaker.session_id) == 1
             assert (await asyncio.to_thread(stack.sweep))["gone"] == 1
             await eventually(lambda: stack.listener_count(speaker.session_id) == 0)
@@ -186,8 +186,8 @@ def test_disconnect_and_hand_over_of_one_connection_count_it_once(stack: Stack) 
     def cleanups(connection_id: str) -> list[str]:
         lines = stack.log_lines(stack.deployed.outputs["DisconnectFunction"], since_ms=started_ms)
         return sorted(
-            # Whoever comes second finds no record, or loses the transaction to the first.
-            "first" if line.get("outcome") == "LISTENER_LEFT" else "second"
+            # Whoever comes second finds no record, or removes none.
+            "first" if line.get("outcome") == "LEFT" else "second"
             for line in lines
             if line.get("connectionId") == connection_id
         )
@@ -196,14 +196,14 @@ def test_disconnect_and_hand_over_of_one_connection_count_it_once(stack: Stack) 
         async with stack.session(listeners=2) as (speaker, (silent, talking)):
             talking.talk()
             await be_idle()
-            record = min(
-                stack.sessions.listeners(speaker.session_id),
-                key=lambda r: getattr(stack.connections.get(r.connection_id), "last_seen_ms", 0),
+            quiet_id = min(
+                stack.sessions.listener_ids(speaker.session_id),
+                key=lambda i: getattr(stack.connections.get(i), "last_seen_ms", 0),
             )
             await asyncio.to_thread(stack.sweep)
             await silent.wait_closed()
             # API Gateway's own event and the sweep's: both arrive, one of them does the work.
-            await eventually(lambda: cleanups(record.connection_id) == ["first", "second"])
+            await eventually(lambda: cleanups(quiet_id) == ["first", "second"])
             assert stack.listener_count(speaker.session_id) == 1
 
     asyncio.run(play())
@@ -228,12 +228,37 @@ def test_the_rule_itself_drives_a_sweep(stack: Stack) -> None:
 def test_an_orphan_that_talks_is_closed_so_that_it_comes_back(stack: Stack) -> None:
     async def play() -> None:
         async with stack.session(listeners=1) as (speaker, (orphan,)):
-            record = next(iter(stack.sessions.listeners(speaker.session_id)))
-            stack.sessions.leave(record, now_ms=now_ms())
+            (orphan_id,) = stack.sessions.listener_ids(speaker.session_id)
+            stack.sessions.remove(orphan_id)
             await orphan.say("heartbeat")
             await orphan.wait_closed()
-            assert stack.connections.get(record.connection_id) is None
+            assert stack.connections.get(orphan_id) is None
             assert stack.listener_count(speaker.session_id) == 0
+
+    asyncio.run(play())
+
+
+def test_a_listener_that_the_end_of_its_session_missed_is_closed_at_its_next_message(
+    stack: Stack,
+) -> None:
+    async def play() -> None:
+        async with stack.session(listeners=1) as (speaker, (missed,)):
+            (listener_id,) = stack.sessions.listener_ids(speaker.session_id)
+            session = stack.sessions.get(speaker.session_id)
+            record = stack.connections.get(session.run if session else "")
+            assert record is not None
+            # The end of the session, as it is for an index that does not list the listener.
+            stack.sessions.end(record, now_ms=now_ms(), claim_expires_ms=now_ms())
+            stack.engine.client("dynamodb").update_item(
+                TableName=stack.deployed.outputs["ConnectionsTable"],
+                Key={"connectionId": {"S": listener_id}},
+                UpdateExpression="SET lastActivityTime = :before",
+                ExpressionAttributeValues={":before": {"N": str(now_ms() - 60_000)}},
+            )
+            await missed.say("heartbeat")
+            await missed.wait_closed()
+            assert len(missed.messages("sessionEnded")) == 1
+            assert stack.connections.get(listener_id) is None
 
     asyncio.run(play())
 

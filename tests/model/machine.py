@@ -1,6 +1,6 @@
 """The model test: any order of joins, words, silences, sweeps, late events and faults."""
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -11,21 +11,29 @@ from hangup.testing import Faults
 from tests.model.stores import InMemoryStores, Stores
 from tests.model.world import MAX_SKEW_MS, Fault, Script, World
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 SESSIONS: Final = ("s1", "s1", "s1", "s2")
 """Mostly one session, where things meet; now and then another, that must not be touched."""
 
 _CROWD: Final = 24
-"""More than the guard needs to doubt a sweep."""
+"""Enough to judge the recording of activity by."""
 
 skews = st.integers(-MAX_SKEW_MS, MAX_SKEW_MS)
 
 # An actor other than a sweep makes few calls; a sweep makes many, the first of them to scan.
 few = st.integers(0, 4)
 many = st.integers(0, 14)
+# Where races are: between an answer and the claim, and between the claim and the close.
+moments = many | st.sampled_from(["GetConnection", "UpdateItem", "DeleteConnection"])
 faults = st.dictionaries(few, st.sampled_from(Fault), max_size=1)
 sweep_faults = st.dictionaries(many, st.sampled_from(Fault), max_size=3)
 latencies = st.sampled_from([1, 1, 1, 50, 1_500, ATTEMPT_MS])
 positions = st.integers(0, 9)
+
+# In calls. Mostly the index lists a listener at once; else while its session ends, or never.
+index_lags = st.sampled_from([0, 0, 0, 2, 5, 8, 100_000])
 
 
 class ConnectionsMachine(RuleBasedStateMachine):
@@ -49,25 +57,44 @@ class ConnectionsMachine(RuleBasedStateMachine):
 
     def act(self, action: str, position: int) -> None:
         """Do something that can also happen in the middle of something else."""
-        connection_id = self.client(position)
-        if action == "sweep":
-            self.world.sweep()
-        elif action == "all talk":
-            for open_id in sorted(self.world.gateway.open_ids):
-                self.world.talk(open_id)
-        elif action == "disconnect":
-            self.world.disconnect(position)
-        elif action == "join speaker":
-            self.world.join("s1", Role.SPEAKER)
-        elif action == "join listener":
-            self.world.join("s1", Role.LISTENER)
-        elif connection_id is not None and action == "talk":
+        world, connection_id = self.world, self.client(position)
+        actions: dict[str, Callable[[], object]] = {
+            "sweep": world.sweep,
+            "all talk": self.all_talk,
+            "disconnect": lambda: world.disconnect(position),
+            "join speaker": lambda: world.join("s1", Role.SPEAKER),
+            "join listener": lambda: world.join("s1", Role.LISTENER),
+            "speaker leaves": self.speaker_of_s1_leaves,
+            "speaker restarts": self.speaker_of_s1_restarts,
+        }
+        if connection_id is not None:
+            actions |= {
+                "talk": lambda: world.talk(connection_id),
+                "vanish": lambda: world.vanish(connection_id, announced=True),
+                "leave": lambda: self.leave(connection_id),
+            }
+        if action in actions:
+            actions[action]()
+
+    def all_talk(self) -> None:
+        for connection_id in sorted(self.world.gateway.open_ids):
             self.world.talk(connection_id)
-        elif connection_id is not None and action == "vanish":
-            self.world.vanish(connection_id, announced=True)
-        elif connection_id is not None and action == "leave":
-            self.world.vanish(connection_id, announced=True)
-            self.world.disconnect(-1)
+
+    def leave(self, connection_id: str) -> None:
+        self.world.vanish(connection_id, announced=True)
+        self.world.disconnect(-1)
+
+    def speaker_of_s1_leaves(self) -> None:
+        """Let it leave, and clean up after it at once."""
+        clients = self.world.clients
+        speakers = [i for i in self.world.gateway.open_ids if clients[i].role is Role.SPEAKER]
+        for connection_id in speakers:
+            if clients[connection_id].session_id == "s1":
+                self.leave(connection_id)
+
+    def speaker_of_s1_restarts(self) -> None:
+        self.speaker_of_s1_leaves()
+        self.world.join("s1", Role.SPEAKER)
 
     @initialize(listeners=st.integers(0, 2))
     def begin_with_a_session(self, listeners: int) -> None:
@@ -79,9 +106,26 @@ class ConnectionsMachine(RuleBasedStateMachine):
     def join_speaker(self, session: str, faults: dict[int, Fault], skew: int) -> None:
         self.world.join(session, Role.SPEAKER, Script(faults=faults, skew_ms=skew))
 
-    @rule(session=st.sampled_from(SESSIONS), faults=faults, skew=skews)
-    def join_listener(self, session: str, faults: dict[int, Fault], skew: int) -> None:
-        self.world.join(session, Role.LISTENER, Script(faults=faults, skew_ms=skew))
+    @rule(
+        session=st.sampled_from(SESSIONS),
+        faults=faults,
+        skew=skews,
+        index_lag=index_lags,
+        at=few,
+        action=st.sampled_from(["", "", "speaker leaves", "speaker restarts"]),
+    )
+    def join_listener(
+        self,
+        session: str,
+        faults: dict[int, Fault],
+        skew: int,
+        index_lag: int,
+        at: int,
+        action: str,
+    ) -> None:
+        meanwhile: dict[int | str, Any] = {at: lambda: self.act(action, -1)} if action else {}
+        script = Script(faults=faults, skew_ms=skew, meanwhile=meanwhile)
+        self.world.join(session, Role.LISTENER, script, index_lag=index_lag)
 
     @rule(
         position=positions,
@@ -95,7 +139,7 @@ class ConnectionsMachine(RuleBasedStateMachine):
     ) -> None:
         connection_id = self.client(position)
         if connection_id is not None:
-            meanwhile: dict[int, Any] = {0: lambda: self.act(action, other)} if action else {}
+            meanwhile: dict[int | str, Any] = {0: lambda: self.act(action, other)} if action else {}
             self.world.talk(connection_id, Script(faults=faults, skew_ms=skew, meanwhile=meanwhile))
 
     @rule(position=positions, announced=st.booleans())
@@ -112,7 +156,7 @@ class ConnectionsMachine(RuleBasedStateMachine):
         faults=sweep_faults,
         skew=skews,
         latency=latencies,
-        at=many,
+        at=moments,
         action=st.sampled_from(
             ["", "all talk", "sweep", "disconnect", "leave", "join speaker", "join listener"]
         ),
@@ -123,14 +167,21 @@ class ConnectionsMachine(RuleBasedStateMachine):
         faults: dict[int, Fault],
         skew: int,
         latency: int,
-        at: int,
+        at: int | str,
         action: str,
         position: int,
     ) -> None:
-        meanwhile: dict[int, Any] = {at: lambda: self.act(action, position)} if action else {}
+        meanwhile: dict[int | str, Any] = {at: lambda: self.act(action, position)} if action else {}
         self.world.sweep(
             Script(faults=faults, skew_ms=skew, latency_ms=latency, meanwhile=meanwhile)
         )
+
+    @rule(skew=skews, at=moments)
+    def everybody_speaks_at_the_last_moment(self, skew: int, at: int | str) -> None:
+        """All have been silent for long, and speak while a sweep is about to close them."""
+        self.world.clock.advance(seconds=125)
+        script = Script(skew_ms=skew, meanwhile={at: lambda: self.act("all talk", 0)})
+        self.world.sweep(script)
 
     @rule(
         which=positions,
@@ -155,7 +206,7 @@ class ConnectionsMachine(RuleBasedStateMachine):
     ) -> None:
         # Half of the time it is the same event again that comes in between.
         other = which if again else position
-        meanwhile: dict[int, Any] = {at: lambda: self.act(action, other)} if action else {}
+        meanwhile: dict[int | str, Any] = {at: lambda: self.act(action, other)} if action else {}
         self.world.disconnect(
             which, again=again, script=Script(faults=faults, skew_ms=skew, meanwhile=meanwhile)
         )
@@ -170,14 +221,14 @@ class ConnectionsMachine(RuleBasedStateMachine):
         speakers = [i for i in self.world.gateway.open_ids if i.startswith("s")]
         if speakers:
             self.world.vanish(max(speakers), announced=True)
-            meanwhile: dict[int, Any] = {at: lambda: self.act(action, -1)} if action else {}
+            meanwhile: dict[int | str, Any] = {at: lambda: self.act(action, -1)} if action else {}
             script = Script(faults=faults, meanwhile=meanwhile)
             self.world.disconnect(-1, again=again, script=script)
 
     @precondition(lambda self: len(self.world.clients) < _CROWD)
     @rule(faults=sweep_faults, skew=skews)
     def activity_is_not_recorded(self, faults: dict[int, Fault], skew: int) -> None:
-        """A crowd talks, and nobody writes it down: the guard must hold the sweep."""
+        """A crowd talks, and nobody writes it down: nobody may be closed."""
         world = self.world
         world.join("s1", Role.SPEAKER)
         for _ in range(_CROWD):

@@ -1,16 +1,17 @@
 """Broken rules, one each: the model test has teeth only if it catches every one of them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from hangup.core.connection import Connection, DurationMs, EpochMs
-from hangup.core.guard import DEFAULT_GUARD, GuardPolicy
-from hangup.core.outcomes import ActivityOutcome, PostOutcome
+from hangup.core.guard import Seen
+from hangup.core.outcomes import CloseResult, NotRecorded, PostOutcome
 from hangup.idle.closer import Closer
-from hangup.sessions.lifecycle import Cleanup
-from hangup.sessions.model import EndRefusal, LeaveOutcome, Role, Session
+from hangup.idle.guard import Answer, Confirmer
+from hangup.sessions.lifecycle import Cleanup, join
+from hangup.sessions.model import EndRefusal, JoinOutcome, LeaveOutcome, Session
 from hangup.testing import Faults, InMemoryConnections, InMemorySessions
-from hangup.testing.connections import Record
 from hangup.testing.faults import aws_call
 from tests.model.machine import ConnectionsMachine
 from tests.model.stores import InMemoryStores, Stores
@@ -27,11 +28,13 @@ class NoClaim(InMemoryConnections):
 class ClaimWithoutCondition(InMemoryConnections):
     """Claim whatever has not been claimed, although the client may have spoken."""
 
+    @aws_call("UpdateItem")
     def claim(self, connection: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs) -> bool:
         record = self.records.get(connection.connection_id)
-        return record is not None and super().claim(
-            record.connection, now_ms=now_ms, claim_expires_ms=claim_expires_ms
-        )
+        if record is None or record.is_claimed(now_ms):
+            return False
+        record.claim_expires_ms = claim_expires_ms
+        return True
 
 
 class ResurrectingActivity(InMemoryConnections):
@@ -40,20 +43,11 @@ class ResurrectingActivity(InMemoryConnections):
     @aws_call("UpdateItem")
     def record_activity(
         self, connection_id: str, *, now_ms: EpochMs, resolution_ms: DurationMs
-    ) -> ActivityOutcome:
+    ) -> Connection | NotRecorded:
         record = self.records.get(connection_id)
         seen = Connection(connection_id=connection_id) if record is None else record.connection
         self.put(replace(seen, last_activity_ms=now_ms))
-        return ActivityOutcome.RECORDED
-
-
-class LeaveWithoutCondition(InMemorySessions):
-    """Subtract from the count although the record is gone already."""
-
-    @aws_call("TransactWriteItems")
-    def leave(self, connection: Connection, *, now_ms: EpochMs) -> LeaveOutcome:
-        self._connections.records.setdefault(connection.connection_id, Record(connection))
-        return self._leave(connection, now_ms)
+        return seen
 
 
 class NoFence(InMemorySessions):
@@ -61,25 +55,85 @@ class NoFence(InMemorySessions):
 
     def end(
         self, speaker: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs
-    ) -> Session | EndRefusal:
+    ) -> EndRefusal | None:
         session = self.sessions.get(speaker.session_id or "")
-        return EndRefusal.NOT_ITS_SPEAKER if session is None else self._end(session, now_ms)
+        if session is None:
+            return EndRefusal.NOT_ITS_SPEAKER
+        now = replace(speaker, connection_id=session.run)
+        return super().end(now, now_ms=now_ms, claim_expires_ms=claim_expires_ms)
 
 
-class CountNotInTheTransaction(InMemorySessions):
-    """Remove the record, and settle the session in a second call."""
+class _Sessions:
+    """The sessions of somebody who joins, with a rule broken."""
 
-    def leave(self, connection: Connection, *, now_ms: EpochMs) -> LeaveOutcome:
-        if connection.role == Role.LISTENER:
-            with self._faults.call("DeleteItem", connection.connection_id):
-                removed = self._connections.records.pop(connection.connection_id, None)
-            with self._faults.call("UpdateItem", connection.connection_id):
-                session = self.sessions.get(connection.session_id or "")
-                if removed is not None and session is not None:
-                    count = session.listener_count - 1
-                    self.sessions[session.session_id] = replace(session, listener_count=count)
-            return LeaveOutcome.LISTENER_LEFT
-        return super().leave(connection, now_ms=now_ms)
+    def __init__(self, sessions: Any) -> None:
+        self._sessions = sessions
+        self._read: list[Session | None] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sessions, name)
+
+
+class ReadOnce(_Sessions):
+    """Read the session before the record is written, and not after it."""
+
+    def get(self, session_id: str) -> Session | None:
+        if not self._read:
+            self._read.append(self._sessions.get(session_id))
+        return self._read[0]
+
+
+class NoTakeBack(_Sessions):
+    """Leave the record of a join that is refused."""
+
+    def remove(self, connection_id: str) -> bool:
+        return True
+
+
+class EventualRead(InMemorySessions):
+    """Read what was there before the last end."""
+
+    def __init__(self, connections: InMemoryConnections, faults: Faults | None = None) -> None:
+        super().__init__(connections, faults)
+        self._before: dict[str, Session] = {}
+
+    def get(self, session_id: str) -> Session | None:
+        now = super().get(session_id)
+        return self._before.pop(session_id, now)
+
+    def end(
+        self, speaker: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs
+    ) -> EndRefusal | None:
+        before = self.sessions.get(speaker.session_id or "")
+        refusal = super().end(speaker, now_ms=now_ms, claim_expires_ms=claim_expires_ms)
+        if refusal is None and before is not None:
+            self._before[before.session_id] = before
+        return refusal
+
+
+def joining(sessions_of: type[_Sessions]) -> Any:
+    """Return a join that sees the sessions so."""
+
+    def joined(*request: Any, sessions: Any, now_ms: EpochMs) -> JoinOutcome:
+        return join(*request, sessions=sessions_of(sessions), now_ms=now_ms)
+
+    return staticmethod(joined)
+
+
+class OnePass(Cleanup):
+    """Look at the index once when a session ends."""
+
+    def _drain(self, session_id: str, *, runs: Sequence[str | None]) -> None:
+        listeners = [one for one in self.listeners(session_id) if one.session_run in runs]
+        for error in self.close_listeners(listeners):
+            raise error
+
+
+class NoReadInTheHandler(Cleanup):
+    """Leave it to the end of a session to find its listeners."""
+
+    def close_if_ended(self, before: Connection, *, now_ms: EpochMs) -> bool:
+        return False
 
 
 class NoNotice(Closer):
@@ -95,13 +149,54 @@ class ForgottenListeners(Cleanup):
     """Remove the speaker's record first, and its listeners after that."""
 
     def _end_session(self, speaker: Connection, now_ms: EpochMs) -> LeaveOutcome:
-        session = self.sessions.end(
-            speaker, now_ms=now_ms, claim_expires_ms=EpochMs(now_ms + self.claim_ms)
-        )
-        outcome = self.sessions.leave(speaker, now_ms=now_ms)
-        if isinstance(session, Session):
-            self._drain(session, now_ms)
-        return outcome
+        self.end(speaker, now_ms=now_ms)
+        self.sessions.remove(speaker.connection_id)
+        self._drain(speaker.session_id or "", runs=(speaker.connection_id,))
+        return LeaveOutcome.SESSION_ENDED
+
+
+class NoConfirmation(Confirmer):
+    """Take everybody for quiet, and ask nobody."""
+
+    def ask(self, _connection: Connection, *, silence_ms: DurationMs) -> Answer:
+        return Answer(seen=Seen.QUIET, asked_ms=self.clock.monotonic_ms())
+
+
+class ActiveClosedWhileUnsettled(Closer):
+    """Let the record decide, although nobody knows what the account counts."""
+
+    def _leave_active(self, _connection: Connection, _answer: Answer) -> CloseResult | None:  # type: ignore[override]
+        return None
+
+
+class OwnWritesLookRecorded(InMemoryConnections):
+    """Note what API Gateway says as if the application had recorded it."""
+
+    @aws_call("UpdateItem")
+    def record_gateway_activity(
+        self, connection: Connection, *, active_ms: EpochMs, now_ms: EpochMs
+    ) -> bool:
+        record = self.records.get(connection.connection_id)
+        if record is None or (record.connection.recorded_ms or 0) > now_ms:
+            return False
+        record.connection = replace(record.connection, last_activity_ms=active_ms)
+        return True
+
+
+class OldAnswers(Confirmer):
+    """Ask once, and believe that answer for ever."""
+
+    def ask(self, connection: Connection, *, silence_ms: DurationMs) -> Answer:
+        answer = super().ask(connection, silence_ms=silence_ms)
+        key = connection.connection_id
+        world: Any = self.gateway
+        return _KNOWN.setdefault((id(world._world), key), answer)
+
+    def is_good(self, _answer: Answer) -> bool:
+        return True
+
+
+_KNOWN: dict[tuple[int, str], Answer] = {}
 
 
 class _Mutant(ConnectionsMachine):
@@ -109,7 +204,8 @@ class _Mutant(ConnectionsMachine):
     sessions = InMemorySessions
     closer = Closer
     cleanup = Cleanup
-    guard = DEFAULT_GUARD
+    confirmer = Confirmer
+    join_session: Any = staticmethod(join)
 
     def make_stores(self, faults: Faults) -> Stores:
         stores = InMemoryStores(faults)
@@ -119,22 +215,27 @@ class _Mutant(ConnectionsMachine):
 
     def make_world(self) -> World:
         world = super().make_world()
-        world.closer, world.cleanup, world.guard = self.closer, self.cleanup, self.guard
+        world.closer, world.cleanup, world.confirmer = self.closer, self.cleanup, self.confirmer
+        world.join_session = self.join_session
         return world
 
-
-NO_GUARD = GuardPolicy(share_percent=100, at_least=10**9, sample_size=1)
 
 _BROKEN: dict[str, dict[str, Any]] = {
     "no claim": {"connections": NoClaim},
     "claim without condition": {"connections": ClaimWithoutCondition},
     "activity as an upsert": {"connections": ResurrectingActivity},
-    "leave without condition": {"sessions": LeaveWithoutCondition},
     "no fence on the speaker": {"sessions": NoFence},
-    "count outside the transaction": {"sessions": CountNotInTheTransaction},
+    "no second read at a join": {"join_session": joining(ReadOnce)},
+    "an eventual read at a join": {"sessions": EventualRead},
+    "no take-back": {"join_session": joining(NoTakeBack)},
+    "one pass": {"cleanup": OnePass},
+    "no read in the handler": {"cleanup": NoReadInTheHandler},
     "no notice": {"closer": NoNotice},
     "listeners after the record": {"cleanup": ForgottenListeners},
-    "no guard": {"guard": NO_GUARD},
+    "no confirmation": {"confirmer": NoConfirmation},
+    "active closed while unsettled": {"closer": ActiveClosedWhileUnsettled},
+    "own writes taken for recording": {"connections": OwnWritesLookRecorded},
+    "old answers": {"confirmer": OldAnswers},
 }
 
 MUTANTS: dict[str, type[ConnectionsMachine]] = {

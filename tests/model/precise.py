@@ -8,7 +8,14 @@ from hypothesis.stateful import rule
 from hangup.core.connection import DurationMs
 from hangup.idle.scheduled import Message, ScheduledCloser
 from hangup.testing import Faults, InMemoryCloseQueue, RecordingMetrics
-from tests.model.machine import ConnectionsMachine, latencies, many, positions, skews, sweep_faults
+from tests.model.machine import (
+    ConnectionsMachine,
+    latencies,
+    moments,
+    positions,
+    skews,
+    sweep_faults,
+)
 from tests.model.stores import Stores
 from tests.model.world import CALLS_MS, CALM, Script, SkewedClock, Violation, World
 
@@ -84,7 +91,7 @@ class PreciseMachine(ConnectionsMachine):
         faults=sweep_faults,
         skew=skews,
         latency=latencies,
-        at=many,
+        at=moments,
         action=st.sampled_from(["", "all talk", "talk", "sweep", "disconnect", "leave"]),
         position=positions,
         again=st.booleans(),
@@ -95,7 +102,7 @@ class PreciseMachine(ConnectionsMachine):
         faults: dict[int, Any],
         skew: int,
         latency: int,
-        at: int,
+        at: int | str,
         action: str,
         position: int,
         again: bool,
@@ -103,7 +110,7 @@ class PreciseMachine(ConnectionsMachine):
     ) -> None:
         if punctual:
             self.world.wait_for_a_message()
-        meanwhile: dict[int, Any] = {at: lambda: self.act(action, position)} if action else {}
+        meanwhile: dict[int | str, Any] = {at: lambda: self.act(action, position)} if action else {}
         script = Script(faults=faults, skew_ms=skew, latency_ms=latency, meanwhile=meanwhile)
         self.world.deliver(script, again=again)
 
@@ -111,5 +118,5 @@ class PreciseMachine(ConnectionsMachine):
 class NoLookAtTheClock(ScheduledCloser):
     """Close whatever the queue brings, when it brings it."""
 
-    def _is_past_deadline(self, *_due: object) -> bool:
+    def _is_past(self, *_due: object) -> bool:
         return True

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _OPERATIONS = {
     "get_item": "GetItem",
+    "put_item": "PutItem",
+    "delete_item": "DeleteItem",
     "update_item": "UpdateItem",
     "transact_write_items": "TransactWriteItems",
     "scan": "Scan",
@@ -28,7 +30,7 @@ _OPERATIONS = {
 
 
 class Stores(Protocol):
-    """Two repositories, and a look at everything in them."""
+    """Two repositories, a look at everything in them, and the lag of their index."""
 
     @property
     def connections(self) -> ConnectionsRepository: ...
@@ -37,6 +39,8 @@ class Stores(Protocol):
     def sessions(self) -> SessionsRepository: ...
 
     def all_sessions(self) -> Sequence[Session]: ...
+
+    def list_in_index(self, connection_id: str, *, listed: bool) -> None: ...
 
 
 class InMemoryStores:
@@ -48,6 +52,10 @@ class InMemoryStores:
 
     def all_sessions(self) -> Sequence[Session]:
         return list(self.sessions.sessions.values())
+
+    def list_in_index(self, connection_id: str, *, listed: bool) -> None:
+        change = self.sessions.unlisted.discard if listed else self.sessions.unlisted.add
+        change(connection_id)
 
 
 class DynamoDbStores:
@@ -76,6 +84,9 @@ class DynamoDbStores:
         )
         return [DEFAULT_SESSION_SCHEMA.decode(item) for page in pages for item in page["Items"]]
 
+    def list_in_index(self, connection_id: str, *, listed: bool) -> None:
+        """Do nothing: the index of these engines does not lag."""
+
     def clear(self) -> None:
         """Remove every item of both tables."""
         for table, key in (
@@ -103,7 +114,9 @@ class _FaultyClient:
         def surrounded(**request: Any) -> Any:
             try:
                 with self._faults.call(operation):
-                    return method(**request)
+                    answer = method(**request)
+                    # The engine's time is not the model's, and a sweep would see that.
+                    return {name: answer[name] for name in answer if name != "ResponseMetadata"}
             except BackendError as planned:
                 code = "InternalServerError" if planned.retryable else "AccessDeniedException"
                 status = 500 if planned.retryable else 403

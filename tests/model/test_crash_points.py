@@ -46,7 +46,7 @@ def assert_clean_after_two_sweeps(world: World) -> None:
         while world.disconnects:
             world.disconnect(0)
     assert list(world.stores.connections.scan_all_connections()) == []
-    assert [(s.is_active, s.listener_count) for s in world.stores.all_sessions()] == [(False, 0)]
+    assert [session.is_active for session in world.stores.all_sessions()] == [False]
     assert world.gateway.open_ids == set()
     world.check()
 
@@ -79,11 +79,12 @@ LISTENER_CALLS = calls_of(swept(), clean_up_after_a_listener)
 
 
 def test_the_enumeration_covers_what_the_design_says() -> None:
-    # Two segments of the scan, a page each; claim, notice, close and hand-over of two connections.
-    assert SWEEP_CALLS == 2 + 2 * 4
-    # Record, end of the session, listing, session, then notice, close and leave of two listeners,
-    # the count, and the speaker's own leave.
-    assert SPEAKER_CALLS == 4 + 2 * 3 + 2
+    # The sample, and two segments of the scan, a page each; the one that is not idle is asked
+    # about; question, claim, notice, close and hand-over of two connections.
+    assert SWEEP_CALLS == 3 + 1 + 2 * 5
+    # Record, end of the session, listing, records of two listeners, then notice, close and removal
+    # of each, another listing, and the removal of the speaker's record.
+    assert SPEAKER_CALLS == 3 + 2 + 2 * 3 + 2
     assert LISTENER_CALLS == 2
 
 

@@ -6,8 +6,7 @@ another actor acts. The invariants of the design are checked after every externa
 effect.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,8 +14,16 @@ from math import inf
 from typing import Any, Final
 
 from hangup.aws.gateway import gateway_address
-from hangup.core.connection import Connection, DurationMs, EpochMs, JsonObject
-from hangup.core.guard import DEFAULT_GUARD
+from hangup.core.connection import (
+    Connection,
+    ConnectionInfo,
+    DurationMs,
+    EpochMs,
+    JsonObject,
+    NoConnection,
+    RecordedTime,
+)
+from hangup.core.guard import RecordingHealth, Seen, seen_of
 from hangup.core.outcomes import CloseOutcome
 from hangup.core.pacing import Pace
 from hangup.core.policy import Close, IdlePolicy, decide
@@ -24,11 +31,12 @@ from hangup.core.timing import ATTEMPT_MS, REPORT_MS
 from hangup.errors import BackendError, HangupError
 from hangup.idle.activity import ActivityRecorder
 from hangup.idle.closer import Closer
+from hangup.idle.guard import Confirmer, Watch
 from hangup.idle.pacer import Pacer
 from hangup.idle.sweep import Sweep
 from hangup.ports import Clock
-from hangup.sessions.lifecycle import Cleanup
-from hangup.sessions.model import JoinOutcome, Role
+from hangup.sessions.lifecycle import Cleanup, join
+from hangup.sessions.model import JoinOutcome, JoinRequest, Role, has_ended
 from hangup.testing import (
     FakeClock,
     Faults,
@@ -44,8 +52,12 @@ from tests.model.stores import Stores
 IDLE_TIMEOUT_MS: Final = DurationMs(120_000)
 CALLS_MS: Final = 60_000 - REPORT_MS
 """How long an invocation makes calls: the rest of its minute is for its report."""
+MINUTES_TO_SETTLE: Final = 70
+"""The longest claim holds for an hour."""
 CLAIM_MS: Final = DurationMs(60_000)
 MAX_SKEW_MS: Final = 2_000
+MAX_LATE_MS: Final = MAX_SKEW_MS + 2 * ATTEMPT_MS
+"""How much later than it was said an activity may be recorded, by a clock that is off."""
 POLICY: Final = IdlePolicy(idle_timeout_ms=IDLE_TIMEOUT_MS, activity_resolution_ms=DurationMs(0))
 ADDRESS: Final = gateway_address("https://abc123.execute-api.eu-west-1.amazonaws.com/prod")
 
@@ -70,10 +82,13 @@ class Fault(Enum):
 
 @dataclass(frozen=True)
 class Script:
-    """What happens at which of an actor's external calls (0 is the first)."""
+    """What happens at which of an actor's external calls (0 is the first).
+
+    Meanwhile may also be just before the first call of an operation.
+    """
 
     faults: dict[int, Fault] = field(default_factory=dict)
-    meanwhile: dict[int, Callable[[], None]] = field(default_factory=dict)
+    meanwhile: Mapping[int | str, Callable[[], None]] = field(default_factory=dict)
     latency_ms: int = 5
     skew_ms: int = 0
 
@@ -113,7 +128,8 @@ class World:
 
     closer = Closer
     cleanup = Cleanup
-    guard = DEFAULT_GUARD
+    confirmer = Confirmer
+    join_session = staticmethod(join)
     close_queue: InMemoryCloseQueue | None = None
     """Where sweeps send what falls due; None where they close by themselves."""
 
@@ -121,7 +137,9 @@ class World:
         self.faults = faults
         self.clock = FakeClock()
         self.stores = stores
-        self.gateway = InMemoryGateway(faults)
+        self.gateway = InMemoryGateway(faults, self.clock)
+        self.counts_both = False
+        self.health = RecordingHealth()
         self.functions = InMemoryFunctions(faults)
         self.log = RecordingLog()
         self.clients: dict[str, Client] = {}
@@ -131,34 +149,54 @@ class World:
         self.removed: set[str] = set()
         self.claimed: dict[str, EpochMs] = {}
         """The last activity on record when a connection was claimed."""
+        self.spoken: dict[str, int] = {}
+        """When a client last joined or said something that was to be recorded."""
+        self.answers: dict[str, Seen] = {}
+        """What API Gateway said last when it was asked about a connection."""
+        self.joined_in_time: dict[str, bool] = {}
+        """Whether the run of a listener's session was active when its record was written."""
+        self.index_lags: dict[str, int] = {}
+        """How many calls pass until the index lists a listener."""
         self.recording = True
         self._next_id = 0
         faults.after = self._after_call
 
     # What clients do.
 
-    def join(self, session_id: str, role: Role, script: Script = CALM) -> str | None:
-        """Let a client connect; return its connection id if it was let in."""
+    def join(
+        self, session_id: str, role: Role, script: Script = CALM, *, index_lag: int = 0
+    ) -> str | None:
+        """Let a client connect; return its connection id if it was let in.
+
+        The index lists it ``index_lag`` calls later.
+        """
         connection_id = f"{role[0]}{self._next_id}"
         self._next_id += 1
-        connection = Connection(
-            connection_id=connection_id,
-            session_id=session_id,
-            role=role,
-            connected_at_ms=EpochMs(self.clock.ms + script.skew_ms),
-            last_activity_ms=EpochMs(self.clock.ms + script.skew_ms),
-        )
+        if index_lag:
+            self.index_lags[connection_id] = index_lag
+            self.stores.list_in_index(connection_id, listed=False)
         outcome: JoinOutcome | None = None
         with self.acting(script):
-            outcome = self.stores.sessions.join(connection)
+            outcome = self.join_session(
+                JoinRequest(session_id=session_id, role=role),
+                connection_id,
+                sessions=self.stores.sessions,
+                now_ms=EpochMs(self.clock.ms + script.skew_ms),
+            )
         if outcome is not JoinOutcome.JOINED:
             # Refused, or the handler failed: API Gateway opens no socket.
+            self.check()
+            if outcome is not None and connection_id in self.on_record:
+                raise Violation(f"I3: {connection_id} was refused, and is on record")
             return None
+        if not self.joined_in_time.get(connection_id, True):
+            raise Violation(f"I3: {connection_id} joined a session that had ended")
         self.gateway.open(connection_id)
         self.gateway.active_ms[connection_id] = EpochMs(self.clock.ms)
         self.clients[connection_id] = Client(
             connection_id, session_id, role, last_spoke_ms=self.clock.ms
         )
+        self.spoken[connection_id] = self.clock.ms
         return connection_id
 
     def talk(self, connection_id: str, script: Script = CALM) -> None:
@@ -169,6 +207,7 @@ class World:
         self.clients[connection_id].last_spoke_ms = self.clock.ms
         if not self.recording:
             return
+        self.spoken[connection_id] = self.clock.ms
         clock = SkewedClock(self.clock, script.skew_ms)
         activity = ActivityRecorder(
             connections=self.stores.connections,
@@ -176,8 +215,14 @@ class World:
             log=self.log,
             resolution_ms=DurationMs(0),
         )
+        now_ms = clock.now_ms()
+        stays_too_long = not script.faults and self.should_leave(connection_id, now_ms)
         with self.acting(script):
-            activity.record(connection_id, now_ms=clock.now_ms())
+            before = activity.record(connection_id, now_ms=now_ms)
+            if isinstance(before, Connection):
+                self.cleanup_with(clock).close_if_ended(before, now_ms=now_ms)
+        if stays_too_long and connection_id in self.gateway.open_ids:
+            raise Violation(f"I3: {connection_id} talks on in a session that has ended")
 
     def vanish(self, connection_id: str, *, announced: bool) -> None:
         """Close a client's socket; ``$disconnect`` is best effort, so it may never be sent."""
@@ -192,11 +237,19 @@ class World:
         """Run the timeout function once."""
         clock = SkewedClock(self.clock, script.skew_ms)
         ends_ms = self.clock.ms + CALLS_MS
+        closer = self.closer_with(clock)
         sweep = Sweep(
-            closer=self.closer_with(clock),
+            closer=closer,
+            watch=Watch(
+                connections=closer.connections,
+                confirmer=closer.confirmer,
+                policy=POLICY,
+                health=self.health,
+            ),
             metrics=RecordingMetrics(),
             policy=POLICY,
-            guard_policy=self.guard,
+            questions=Pacer(clock=clock, pace=Pace(500)),
+            time_names=dict.fromkeys(RecordedTime, "a time"),
             total_segments=2,
             concurrency=Sequential(),
             close_queue=self.close_queue,
@@ -211,9 +264,11 @@ class World:
 
     def closer_with(self, clock: Clock) -> Closer:
         """Return the closer of a function that has this clock; what it does is checked."""
+        gateway = _WatchedGateway(self, clock)
         return self.closer(
             connections=_WatchedConnections(self, clock),
-            gateway=_WatchedGateway(self, clock),
+            gateway=gateway,
+            confirmer=self.confirmer(gateway=gateway, clock=clock, counts_both=self.counts_both),
             functions=self.functions,
             clock=clock,
             log=self.log,
@@ -231,17 +286,34 @@ class World:
         connection_id = self.disconnects[position]
         if not again:
             del self.disconnects[position]
-        cleanup = self.cleanup(
+        cleanup = self.cleanup_with(SkewedClock(self.clock, script.skew_ms))
+        listed: set[str] = set()
+
+        def look_at_the_index(operation: str) -> None:
+            nonlocal listed
+            # From here on the cleanup looks again before it removes the speaker's record.
+            if operation in ("UpdateItem", "DeleteConnection"):
+                with self.unobserved():
+                    if self.stores.connections.get(connection_id) is not None:
+                        listed = self.listed_listeners_of(connection_id)
+
+        with self.acting(script, watch=look_at_the_index):
+            cleanup.disconnect(connection_id)
+        self.check()
+        if connection_id not in self.on_record and listed & self.on_record:
+            raise Violation(f"I3: {listed & self.on_record} were listed, and outlive their session")
+
+    def cleanup_with(self, clock: Clock) -> Cleanup:
+        """Return the cleanup of a function that has this clock."""
+        return self.cleanup(
             connections=self.stores.connections,
             sessions=self.stores.sessions,
             gateway=self.gateway,
-            clock=SkewedClock(self.clock, script.skew_ms),
+            clock=clock,
             log=self.log,
             concurrent_map=map,
             claim_ms=CLAIM_MS,
         )
-        with self.acting(script):
-            cleanup.disconnect(connection_id)
 
     def lose(self, position: int) -> None:
         """Lose one of the waiting disconnect events."""
@@ -259,20 +331,29 @@ class World:
     # Faults.
 
     @contextmanager
-    def acting(self, script: Script, *, ends_ms: float = inf) -> Iterator[None]:
+    def acting(
+        self,
+        script: Script,
+        *,
+        ends_ms: float = inf,
+        watch: Callable[[str], None] = lambda _operation: None,
+    ) -> Iterator[None]:
         """Run an actor until ``ends_ms``; what its calls meet is in the script.
 
-        Its errors are its own.
+        Its errors are its own. ``watch`` sees each operation of it that took effect.
         """
         outer = self.faults.before, self.faults.after
         calls = iter(range(1_000_000))
         number = 0
+        met: set[str] = set()
 
         def before(operation: str, key: str) -> None:
             nonlocal number
             number = next(calls)
             self._begin_call(operation, script, ends_ms)
-            other = script.meanwhile.get(number)
+            first = None if operation in met else script.meanwhile.get(operation)
+            met.add(operation)
+            other = script.meanwhile.get(number, first)
             if other is not None:
                 self.faults.before, self.faults.after = outer
                 other()
@@ -289,6 +370,7 @@ class World:
 
         def after(operation: str, key: str) -> None:
             self._after_call(operation, key)
+            watch(operation)
             match script.faults.get(number):
                 case Fault.FAIL_AFTER:
                     raise BackendError(operation, "Planned", "no answer", retryable=True)
@@ -317,7 +399,12 @@ class World:
         if operation == "DeleteConnection" and key in self.clients:
             # API Gateway runs $disconnect after every close; it may arrive late, twice or never.
             self.disconnects.append(key)
-        if operation in ("TransactWriteItems", "UpdateItem"):
+        for connection_id, calls in list(self.index_lags.items()):
+            self.index_lags[connection_id] = calls - 1
+            if not calls:
+                del self.index_lags[connection_id]
+                self.stores.list_in_index(connection_id, listed=True)
+        if operation in ("TransactWriteItems", "PutItem", "UpdateItem", "DeleteItem"):
             self.check()
 
     def check(self) -> None:
@@ -327,18 +414,42 @@ class World:
             sessions = self.stores.all_sessions()
         on_record = {record.connection_id for record in records}
         self.removed |= self.on_record - on_record
+        for record in records:
+            if record.role == Role.LISTENER and record.connection_id not in self.on_record:
+                now = next((s for s in sessions if s.session_id == record.session_id), None)
+                in_time = not has_ended(now, record.session_run)
+                self.joined_in_time[record.connection_id] = in_time
         self.on_record = on_record
+        for record in records:
+            spoken_ms = self.spoken.get(record.connection_id)
+            recorded_ms = record.last_activity_ms or 0
+            if spoken_ms is not None and recorded_ms > spoken_ms + MAX_LATE_MS:
+                raise Violation(f"{record.connection_id} looks recorded, and nobody recorded it")
         if on_record & self.removed:
             raise Violation(f"I2: {on_record & self.removed} are on record again after cleanup")
-        listeners = Counter(r.session_id for r in records if r.role == Role.LISTENER)
         for session in sessions:
-            if session.listener_count != listeners[session.session_id]:
-                raise Violation(
-                    f"I3: {session.session_id} counts {session.listener_count} listeners and has "
-                    f"{listeners[session.session_id]}"
-                )
             if not session.is_active and session.speaker_connection_id in self.gateway.open_ids:
                 raise Violation(f"{session.session_id} has ended, and its speaker is there")
+
+    def should_leave(self, connection_id: str, now_ms: EpochMs) -> bool:
+        """Say whether the session of a listener has ended, and it last spoke a minute ago."""
+        with self.unobserved():
+            record = self.stores.connections.get(connection_id)
+            if record is None or record.role != Role.LISTENER or record.last_activity_ms is None:
+                return False
+            session = self.stores.sessions.get(record.session_id or "")
+        return has_ended(session, record.session_run) and now_ms - record.last_activity_ms >= 60_000
+
+    def listed_listeners_of(self, run: str) -> set[str]:
+        """Return the listeners of this run that are on record and that the index lists."""
+        listeners = {
+            record.connection_id: record.session_id or ""
+            for record in self.stores.connections.scan_all_connections()
+            if record.session_run == run
+        }
+        sessions = set(listeners.values())
+        listed = {i for s in sessions for i in self.stores.sessions.listener_ids(s)}
+        return listed & listeners.keys()
 
     def closed(self, connection_id: str, now_ms: EpochMs) -> None:
         """Check what must hold when a sweep has closed a socket."""
@@ -349,8 +460,6 @@ class World:
             idle = isinstance(decide(record, POLICY, now_ms), Close)
             if not idle and not (connection_id in self.claimed and spoke_after_claim):
                 raise Violation(f"I1: {connection_id} was closed within its timeout")
-        if not self.recording and self.clients[connection_id].last_spoke_ms > now_ms - 60_000:
-            raise Violation(f"{connection_id} was closed because the table stopped being written")
         told = any(
             message.get("type") == "connectionTimeout"
             for message in self.gateway.sent.get(connection_id, [])
@@ -370,6 +479,9 @@ class World:
             raise Violation("I1: a connection without a record was claimed")
         if not isinstance(decide(record, POLICY, now_ms), Close):
             raise Violation(f"I1: {connection.connection_id} was claimed within its timeout")
+        answer = self.answers.get(connection.connection_id)
+        if answer not in (Seen.GONE, Seen.QUIET) and not self.counts_both:
+            raise Violation(f"I1: {connection.connection_id} was claimed, and its answer: {answer}")
         if record.last_seen_ms is not None:
             self.claimed[connection.connection_id] = record.last_seen_ms
 
@@ -387,11 +499,15 @@ class World:
         """Let no more go wrong, and see that everything comes right (I4)."""
         self.recording = True
         # First with everybody talking who is there: who has left, and whose session is over?
-        for _ in range(6):
+        for minute in range(MINUTES_TO_SETTLE):
             self.fault_free_minute(talking=True)
-        with self.unobserved():
-            records = {r.connection_id for r in self.stores.connections.scan_all_connections()}
-            sessions = self.stores.all_sessions()
+            with self.unobserved():
+                everybody = list(self.stores.connections.scan_all_connections())
+                sessions = self.stores.all_sessions()
+            records = {record.connection_id for record in everybody}
+            # After crashes in a row a hand-over waits for longer.
+            if minute >= 5 and records == self.gateway.open_ids:
+                break
         if records != self.gateway.open_ids:
             raise Violation(
                 f"I4: of records {sorted(records)} and sockets {sorted(self.gateway.open_ids)}"
@@ -399,11 +515,22 @@ class World:
             )
         for session in sessions:
             there = session.speaker_connection_id in self.gateway.open_ids
-            if session.is_active != there or (not there and session.listener_count):
+            if session.is_active != there:
                 raise Violation(f"I4: {session} although its speaker is there: {there}")
+            listeners = {
+                record.connection_id
+                for record in everybody
+                if record.session_id == session.session_id
+                and record.role == Role.LISTENER
+                and has_ended(session, record.session_run)
+            }
+            if listeners:
+                raise Violation(f"I3: {sorted(listeners)} outlive their session")
         # Then with everybody silent.
-        for _ in range(5):
+        for _ in range(MINUTES_TO_SETTLE):
             self.fault_free_minute(talking=False)
+            if not self.gateway.open_ids:
+                break
         if self.gateway.open_ids:
             raise Violation(f"I4: {sorted(self.gateway.open_ids)} outlive their silence")
         self.check()
@@ -447,8 +574,14 @@ class _WatchedGateway:
     def post_to_connection(self, connection_id: str, message: JsonObject) -> Any:
         return self._world.gateway.post_to_connection(connection_id, message)
 
-    def last_active_ms(self, connection_id: str) -> EpochMs | None:
-        return self._world.gateway.last_active_ms(connection_id)
+    def get_connection(self, connection_id: str) -> ConnectionInfo | NoConnection:
+        now_ms = self._clock.now_ms()
+        answer = self._world.gateway.get_connection(connection_id)
+        # As a record that is long out of date: what is on record must not make it quiet.
+        old = Connection(connection_id=connection_id, connected_at_ms=EpochMs(0))
+        seen = seen_of(answer, old, silence_ms=IDLE_TIMEOUT_MS, now_ms=now_ms)
+        self._world.answers[connection_id] = seen
+        return answer
 
     def delete_connection(self, connection_id: str) -> CloseOutcome:
         outcome = self._world.gateway.delete_connection(connection_id)

@@ -19,7 +19,8 @@ from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.pacing import Pace
 from hangup.core.timing import ATTEMPT_MS, BATCH_SIZE, REPORT_MS, SCAN_MARGIN_MS, STOP_MARGIN_MS
 from hangup.errors import SweepFailed
-from hangup.sessions.model import LeaveOutcome, Role
+from hangup.sessions.lifecycle import join
+from hangup.sessions.model import JoinRequest, LeaveOutcome, Role
 from hangup.testing import FakeClock, InMemoryConnections, Sequential
 from tests.support.cleanup import cleanup_of
 from tests.support.idle_world import World
@@ -40,6 +41,7 @@ class Attempt(Enum):
 
 QUICK = frozenset({Attempt.ANSWERED, Attempt.THROTTLED, Attempt.REFUSED})
 ERRORS = {Attempt.THROTTLED: ("ThrottlingException", 429), Attempt.REFUSED: ("AccessDenied", 403)}
+STEPS = ("question", "claim", "notice", "close", "hand-over")
 ATTEMPTS = st.lists(st.sampled_from(Attempt), max_size=40)
 
 
@@ -83,25 +85,19 @@ class SlowWorld(World):
             connections=connections,
             gateway=gateway,
             functions=functions,
+            confirmer=replace(self.closer.confirmer, gateway=gateway),
         )
-        self.sweep = replace(
-            self.sweep,
-            closer=self.closer,
-            concurrency=_SideBySide(self.clock),
+        self.sweep = self.make_sweep(
+            closer=self.closer, concurrency=_SideBySide(self.clock), total_segments=2
         )
         self.cleanup = cleanup_of(self)
         self.join("speaker", Role.SPEAKER)
 
     def join(self, connection_id: str, role: Role = Role.LISTENER) -> None:
         """Let somebody join who then says nothing for long."""
-        self.sessions.join(
-            Connection(
-                connection_id=connection_id,
-                session_id="s1",
-                role=role,
-                last_activity_ms=EpochMs(self.clock.ms - 121_000),
-            )
-        )
+        began_ms = EpochMs(self.clock.ms - 121_000)
+        request = JoinRequest(session_id="s1", role=role)
+        join(request, connection_id, sessions=self.sessions, now_ms=began_ms)
         self.gateway.open(connection_id)
 
     def minute(self, attempts: Iterable[Attempt] = (), *, left_ms: int = LAMBDA_MS) -> None:
@@ -166,7 +162,7 @@ class _Adapter:
 
     _LIMITS: dict[str, dict[str, Any]] = {  # noqa: RUF012 - nobody changes it
         "post_to_connection": {"max_attempts": 2, "repeat_unanswered": False},
-        "last_active_ms": {"max_attempts": 2},
+        "get_connection": {"max_attempts": 2},
     }
 
     def __init__(self, fake: object, calls: Calls) -> None:
@@ -223,32 +219,35 @@ def test_the_report_is_out_in_time_and_later_sweeps_do_the_rest_once(
         world.minute()
     assert world.gateway.open_ids == {"speaker"}
     assert list(world.connections.records) == ["speaker"]
-    assert world.sessions.sessions["s1"].listener_count == 0
-    assert world.outcomes[LeaveOutcome.LISTENER_LEFT] == listeners
+    assert world.outcomes[LeaveOutcome.LEFT] == listeners
     for connection_id in ids:
         assert world.told(connection_id) >= 1
         assert len(world.gateway.sent.get(connection_id, [])) <= 2
 
 
 @pytest.mark.parametrize("hangs", [Attempt.HANGS, Attempt.HANGS_AFTER_TAKING_EFFECT])
-@pytest.mark.parametrize("step", ["claim", "notice", "close", "hand-over"])
+@pytest.mark.parametrize("step", STEPS)
 def test_what_hangs_in_a_close_that_began_last_is_left_where_it_stands(
     step: str, hangs: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hangup.aws.retries.random.randint", lambda _low, high: high)
     world = SlowWorld()
     world.join("c1")
-    before = ["claim", "notice", "close", "hand-over"].index(step)
-    # Two pages, after which there is just the time that a close needs to be begun.
-    world.scan_ms = SCAN_MARGIN_MS - STOP_MARGIN_MS
+    # The speaker, who talks, is the control group.
+    before = 1 + STEPS.index(step)
+    # A sample and two pages, after which there is just the time that a close needs to be begun.
+    world.scan_ms = SCAN_MARGIN_MS - STOP_MARGIN_MS - 10
     world.minute(
         [Attempt.ANSWERED] * before + [hangs],
-        left_ms=REPORT_MS + SCAN_MARGIN_MS + world.scan_ms,
+        left_ms=REPORT_MS + SCAN_MARGIN_MS + 2 * world.scan_ms,
     )
-    assert world.metrics.total("CloseFailures") == 1
-    assert ("claim not released" in world.log.events("warning")) is (step != "claim")
+    is_asked = step != "question"
+    assert world.metrics.total("CloseFailures") == int(is_asked)
+    assert world.metrics.total("ConnectionsUnconfirmed") == int(not is_asked)
+    released = "claim not released" not in world.log.events("warning")
+    assert released is (step in ("question", "claim"))
     for _ in range(2):
         world.minute()
     assert world.gateway.open_ids == {"speaker"}
     assert list(world.connections.records) == ["speaker"]
-    assert world.outcomes[LeaveOutcome.LISTENER_LEFT] == 1
+    assert world.outcomes[LeaveOutcome.LEFT] == 1

@@ -14,7 +14,7 @@ from hangup.core.connection import DurationMs, EpochMs
 from hangup.handlers import connect_handler, disconnect_handler, message_handler
 from hangup.sessions.model import Role
 from hangup.sessions.tokens import mint_join_token
-from tests.support.aws_stub import JOIN_SECRET, AwsStub
+from tests.support.aws_stub import ACTIVE_SESSION, JOIN_SECRET, AwsStub
 from tests.support.json_values import ANY_JSON, nearly_right
 from tests.support.recorded import recorded
 
@@ -57,6 +57,7 @@ def test_nobody_joins_with_anything_but_the_genuine_parameters(
     aws: AwsStub, role: Role, changes: dict[str, object]
 ) -> None:
     aws.reset()
+    aws.answer("GetItem", {"Item": ACTIVE_SESSION})
     event = recorded("connect")
     genuine = {
         "sessionId": "s1",
@@ -72,4 +73,5 @@ def test_nobody_joins_with_anything_but_the_genuine_parameters(
     event["queryStringParameters"] = genuine | changes
     joined = connect_handler.lambda_handler(event)["statusCode"] == HTTPStatus.OK
     assert joined is (event["queryStringParameters"] == genuine)
-    assert aws.writes == (["TransactWriteItems"] if joined else [])
+    write = {Role.SPEAKER: "TransactWriteItems", Role.LISTENER: "PutItem"}[role]
+    assert aws.writes == ([write] if joined else [])

@@ -18,6 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hangup.core.connection import DurationMs, EpochMs
+from hangup.core.events import is_connection_id
 from hangup.core.limits import MAX_MESSAGE_BYTES
 from hangup.errors import InvalidRequest
 from hangup.handlers import (
@@ -30,7 +31,7 @@ from hangup.handlers import (
 from hangup.handlers.tracks_activity import tracks_activity
 from hangup.sessions.model import Role
 from hangup.sessions.tokens import AUDIENCE, mint_join_token
-from tests.support.aws_stub import JOIN_SECRET, AwsStub, Failure
+from tests.support.aws_stub import ACTIVE_SESSION, JOIN_SECRET, AwsStub, Failure
 from tests.support.json_values import ANY_JSON, ANY_TEXT, nearly_right
 from tests.support.recorded import recorded
 
@@ -169,6 +170,7 @@ def test_no_signed_claim_or_header_of_another_kind_lets_anybody_in(
     header: dict[str, object],
 ) -> None:
     aws.reset()
+    aws.answer("GetItem", {"Item": ACTIVE_SESSION})
     capsys.readouterr()
     changed = claims(**changes)
     payload = json.dumps(changed).encode()
@@ -187,6 +189,7 @@ def test_no_signed_claim_or_header_of_another_kind_lets_anybody_in(
 def test_a_genuine_token_leaks_nowhere_either(
     aws: AwsStub, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    aws.answer("GetItem", {"Item": ACTIVE_SESSION})
     token = mint_join_token(
         session_id="s1",
         role=Role.LISTENER,
@@ -393,12 +396,21 @@ def test_what_is_no_event_of_a_queue_closes_nothing(
     assert_clean_lines(capsys.readouterr().out)
 
 
-ATTRIBUTES = ["sessionId", "role", "targetLanguage", "connectedAt", "noticedAt"]
+ATTRIBUTES = [
+    "sessionId",
+    "role",
+    "targetLanguage",
+    "connectedAt",
+    "lastActivityTime",
+    "gatewayActiveAt",
+    "noticedAt",
+    "handovers",
+]
 TEXT = st.text(st.characters(exclude_categories=()), min_size=1, max_size=40)
 
 
 @given(
-    connection_id=TEXT,
+    connection_id=TEXT | st.just("L0SM9cOFvHcCIhw="),
     odd=st.dictionaries(
         st.sampled_from(ATTRIBUTES),
         st.builds(lambda text: {"S": text}, TEXT)
@@ -406,6 +418,9 @@ TEXT = st.text(st.characters(exclude_categories=()), min_size=1, max_size=40)
     ),
 )
 @example(connection_id="half \ud83d", odd={"sessionId": {"S": "\ud83d"}})
+@example(connection_id="c1=", odd={"sessionId": {"S": "\ud83d"}})
+@example(connection_id="c1=", odd={"lastActivityTime": {"S": "\n{}\u2028\ud83d"}})
+@example(connection_id="\n{}\u2028", odd={})
 def test_no_record_reaches_a_log_as_a_line_of_its_own(
     aws: AwsStub,
     capsys: pytest.CaptureFixture[str],
@@ -416,13 +431,22 @@ def test_no_record_reaches_a_log_as_a_line_of_its_own(
     capsys.readouterr()
     item = {"lastActivityTime": {"N": "1699355661402"}} | odd
     item |= {"connectionId": {"S": connection_id}}
-    aws.answer(
-        "Scan", {"Items": [item], "Count": 1, "ScannedCount": 1}, {"Items": [], "ScannedCount": 0}
-    )
+    page = {"Items": [item], "Count": 1, "ScannedCount": 1}
+    nothing: dict[str, object] = {"Items": [], "Count": 0, "ScannedCount": 0}
+    # In the sample of the table, which has no segments, and in the first segment of the scan.
+    aws.answer("Scan", lambda call: nothing if call.content.get("Segment") else page)
     aws.answer("PostToConnection", Failure(status=403, code="ForbiddenException"))
     counts = timeout_handler.lambda_handler({}, Context())
-    assert (counts["idle"], counts["unreadable"]) in ((1, 0), (0, 1))
+    if not is_connection_id(connection_id):
+        expected = (0, 0, 1)
+    elif "lastActivityTime" in odd:
+        expected = (0, 1, 0)
+    else:
+        expected = (1, 0, 0)
+    assert (counts["idle"], counts["unreadable"], counts["ignored"]) == expected
     assert counts["idle"] in (counts["closed"], counts["gone"])
+    # Whatever it is, only what is a connection is asked about, claimed or handed over.
+    assert bool({*aws.operations} - {"Scan"}) is bool(counts["idle"])
     assert_clean_lines(capsys.readouterr().out)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.events import parse_disconnect
-from hangup.core.limits import MAX_QUEUE_DELAY_S
+from hangup.core.limits import MAX_HANDOVERS, MAX_QUEUE_DELAY_S
 from hangup.core.policy import IdlePolicy, sort_candidates
 from hangup.core.scheduled_close import (
     ScheduledClose,
@@ -82,13 +82,15 @@ def test_a_delay_is_never_late_never_a_second_early_and_never_too_long(
 
 
 @given(
-    st.text(min_size=1),
+    st.text("aZ09_=+/-", min_size=1, max_size=128),
     st.none() | st.text(max_size=1_024),
     st.none() | st.text(max_size=1_024),
     st.none() | TIMES,
     TIMES,
     st.none() | TIMES,
     st.text(max_size=256),
+    st.integers(0, MAX_HANDOVERS),
+    st.booleans(),
 )
 def test_a_message_brings_what_was_put_into_it(
     connection_id: str,
@@ -98,6 +100,8 @@ def test_a_message_brings_what_was_put_into_it(
     last_activity_ms: EpochMs,
     noticed_at_ms: EpochMs | None,
     correlation_id: str,
+    handovers: int,
+    recording_is_well: bool,
 ) -> None:
     due = ScheduledClose(
         connection=Connection(
@@ -106,8 +110,14 @@ def test_a_message_brings_what_was_put_into_it(
             role=role,
             connected_at_ms=connected_at_ms,
             last_activity_ms=min(last_activity_ms, EpochMs(10**15 - 2)),
+            gateway_active_ms=noticed_at_ms and min(noticed_at_ms, last_activity_ms),
             noticed_at_ms=noticed_at_ms,
+            handovers=handovers,
         ),
+        silence_ms=DurationMs(120_000),
+        judged_at_ms=last_activity_ms,
+        recording_is_well=recording_is_well,
+        asks=not recording_is_well,
         deadline_ms=EpochMs(min(last_activity_ms + 120_000, 10**15 - 1)),
         correlation_id=correlation_id,
     )

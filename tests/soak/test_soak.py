@@ -25,6 +25,7 @@ from hangup.local.demo.clients import Client
 from hangup.sessions.model import Role
 from tests.support.faulty_stack import Site
 from tests.support.local_stack import eventually
+from tests.support.memory import resident_mb, worker_pids
 from tests.support.outcomes import service_rule
 
 pytestmark = pytest.mark.integration
@@ -38,7 +39,6 @@ INTERVAL_S = max(1.0, CLIENTS / 50)
 IDLE_TIMEOUT_S = round(4 * INTERVAL_S) + 2
 SWEEP_EVERY_S = 2.0
 JOIN_TOGETHER = 20
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 FAULTS = ("throttling", "500", "503", "reset", "answer lost")
 SERVICES = ("dynamodb", "apigatewaymanagementapi", "lambda", "secretsmanager")
@@ -118,25 +118,6 @@ class Figures:
             for name, thirds in (("sweeper", self.sweeper_mb), ("functions", self.functions_mb))
         ]
         return f"{CLIENTS} clients, {SECONDS} s: {counts}; {'; '.join(memory)}"
-
-
-def resident_mb(pid: str) -> float:
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0  # it has just ended
-    return pages * PAGE_BYTES / 2**20
-
-
-def worker_pids(engine_dir: Path) -> Iterator[str]:
-    """Yield the processes that run the deployed functions."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if str(engine_dir) in command and "_worker.py" in command:
-            yield process.name
 
 
 def test_nobody_who_talks_is_closed_and_everybody_silent_is(
@@ -243,7 +224,7 @@ async def come_to_rest(
     await eventually(lambda: site.listener_count(ends) == 0, within_s=30)
     await eventually(lambda: site.records(ends) == [], within_s=30)
     report = await asyncio.to_thread(site.check)
-    assert (report.violations, report.skipped) == ((), ())
+    assert report.violations == ()
     assert report.connections == listening + 1
 
 
@@ -260,4 +241,4 @@ def sweep(site: Site, counts: Counter[str], capsys: pytest.CaptureFixture[str]) 
     (report,) = [line for line in lines if "noticesFailed" in line and "closed" in line]
     counts["closed by sweeps"] += report["closed"] + report["gone"]
     counts["notices failed"] += report["noticesFailed"]
-    assert not report["held"]
+    assert "held" not in report  # a line leaves out what is null

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 from tests.support.loopback import LoopbackServer
 
-__all__ = ["JOIN_SECRET", "AwsStub", "Failure"]
+__all__ = ["ACTIVE_SESSION", "JOIN_SECRET", "AwsStub", "Failure"]
 
 JOIN_SECRET = "the-join-secret-of-the-unit-tests-0123456789"
 
@@ -66,6 +66,14 @@ _DEFAULTS: dict[str, Reply] = {
     "Query": _EMPTY_PAGE,
     "Scan": _EMPTY_PAGE,
 }
+ACTIVE_SESSION: Json = {
+    "sessionId": {"S": "s1"},
+    "isActive": {"BOOL": True},
+    "speakerConnectionId": {"S": "speaker="},
+    "startedAt": {"N": "1690000000000"},
+}
+"""The item of a session that listeners may join."""
+
 _STATUS = {"DeleteConnection": 204, "Invoke": 202}
 
 
@@ -108,7 +116,7 @@ class AwsStub(LoopbackServer):
         """Fail the next ``times`` calls, or all; ``members`` are added to the error's body."""
         failure = Failure(status=status, code=code, message=message, members=members)
         with self._lock:
-            after = self._planned.get(operation, [_DEFAULTS.get(operation, {})])
+            after = self._planned.get(operation, [_default])
             self._planned[operation] = [failure] if times is None else [failure] * times + after
 
     def calls(self, operation: str) -> list[Json]:
@@ -136,9 +144,16 @@ class AwsStub(LoopbackServer):
             self.log.append(call)
             planned = self._planned.get(call.operation)
             if planned is None:
-                return _DEFAULTS.get(call.operation, {})
+                return _default(call)
             reply = planned[0] if len(planned) == 1 else planned.pop(0)
         return reply(call) if callable(reply) else reply
+
+
+def _default(call: Call) -> Reply:
+    """Return the answer of a call that nothing is planned for."""
+    if call.content.get("ReturnValues") == "ALL_OLD":
+        return {"Attributes": call.content["Key"]}
+    return _DEFAULTS.get(call.operation, {})
 
 
 def _handler_of(stub: AwsStub) -> type[BaseHTTPRequestHandler]:

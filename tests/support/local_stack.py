@@ -66,9 +66,9 @@ class Stack:
         return lines
 
     def listener_count(self, session_id: str) -> int | None:
-        """Return the session's count, None if there is no such session."""
+        """Return how many listeners the session has, None if there is no such session."""
         session = self.sessions.get(session_id)
-        return None if session is None else session.listener_count
+        return None if session is None else self.sessions.count_listeners(session_id)
 
     @asynccontextmanager
     async def session(

@@ -58,7 +58,7 @@ THROTTLED: Final = {
 SWEEP: Final = {
     "Scan": "`Scan`",
     "UpdateItem": "`UpdateItem`: claim",
-    "GetConnection": "`GetConnection`: guard",
+    "GetConnection": "`GetConnection`: idle or not",
     "PostToConnection": "`PostToConnection`: notice",
     "DeleteConnection": "`DeleteConnection`: idle connection",
     "Invoke": "`Invoke`: hand-over",
@@ -73,14 +73,17 @@ CLEANUP: Final = {
     "Query": "`Query`: its listeners",
     "PostToConnection": "`PostToConnection`: `sessionEnded`",
     "DeleteConnection": "`DeleteConnection`: listener",
-    "TransactWriteItems": "`TransactWriteItems`: leaving",
+    "DeleteItem": "`DeleteItem`: record",
 }
 JOIN: Final = {
     "GetSecretValue": "`GetSecretValue`",
-    "TransactWriteItems": "`TransactWriteItems`: joining",
+    "TransactWriteItems": "`TransactWriteItems`: speaker",
+    "GetItem": "`GetItem`: session",
+    "PutItem": "`PutItem`: listener",
 }
 MESSAGE: Final = {
     "UpdateItem": "`UpdateItem`: activity",
+    "GetItem": "`GetItem`: session of a listener",
     "DeleteConnection": "`DeleteConnection`: orphan",
 }
 FLOWS: Final = {

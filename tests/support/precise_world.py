@@ -36,19 +36,28 @@ class PreciseWorld(World):
                 self.close_queue.delete(message.message_id)
         return again
 
-    def due_of(self, connection: Connection) -> ScheduledClose:
+    def due_of(self, connection: Connection, *, recording_is_well: bool = False) -> ScheduledClose:
         """Return what a sweep would queue."""
         assert connection.last_seen_ms is not None
         return ScheduledClose(
             connection=connection,
             deadline_ms=EpochMs(connection.last_seen_ms + IDLE_TIMEOUT_MS),
             correlation_id="tick-1",
+            silence_ms=IDLE_TIMEOUT_MS,
+            judged_at_ms=self.clock.now_ms(),
+            recording_is_well=recording_is_well,
         )
 
-    def receive_at_once(self, *connections: Connection) -> Sequence[str]:
+    def receive_at_once(
+        self, *connections: Connection, recording_is_well: bool = False
+    ) -> Sequence[str]:
         """Run the close function on these, whatever their deadline; return what failed."""
         messages = [
-            Message(message_id=f"m{n}", receipt=f"r{n}", body=as_message(self.due_of(connection)))
+            Message(
+                message_id=f"m{n}",
+                receipt=f"r{n}",
+                body=as_message(self.due_of(connection, recording_is_well=recording_is_well)),
+            )
             for n, connection in enumerate(connections)
         ]
         return self.due.close_scheduled(messages, time_left_ms=lambda: PLENTY_MS)

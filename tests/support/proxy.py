@@ -14,8 +14,10 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Final
+from urllib.parse import unquote
 
 from tests.support.loopback import LoopbackServer
 
@@ -43,6 +45,10 @@ class Proxy:
         self._relay.fills_empty_answers = any("response" in rule for rule in rules)
         self._ask("POST", "rules", rules)
         self._ask("DELETE", "fired")
+
+    def let_be_silent(self, connection_id: str, *, since_s: float) -> None:
+        """Let API Gateway's account of a connection say that it is silent since then (Unix)."""
+        self._relay.silent_since[connection_id] = datetime.fromtimestamp(since_s, UTC)
 
     def faults(self) -> list[Mapping[str, Any]]:
         """Return each fault since the last plan, up to 2,000: its operation and its action."""
@@ -93,6 +99,7 @@ class _Relay(LoopbackServer):
         self.upstream_port = upstream_port
         self.api_id = api_id
         self.fills_empty_answers = False
+        self.silent_since: dict[str, datetime] = {}
         super().__init__(_handler_of(self))
 
 
@@ -114,6 +121,10 @@ def _handler_of(relay: _Relay) -> type[BaseHTTPRequestHandler]:
             content = answer.read()
             upstream.close()
             status = answer.status
+            connection_id = unquote(path.rpartition("/")[2])
+            if self.command == "GET" and status == 200 and connection_id in relay.silent_since:
+                since = relay.silent_since[connection_id].isoformat(timespec="milliseconds")
+                content = json.dumps(json.loads(content) | {"lastActiveAt": since}).encode()
             if relay.fills_empty_answers and not content and status in (200, 202, 204):
                 status, content = 200, b"{}"
             self.send_response_only(status)

@@ -16,7 +16,7 @@ from hangup.aws.runtime import SystemClock
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
 from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, SessionSchema
 from hangup.aws.sessions import DynamoDbSessions
-from hangup.core.connection import Connection, RecordedTime
+from hangup.core.connection import Connection
 from hangup.ports import ConnectionsRepository
 from hangup.sessions.model import Session
 from hangup.sessions.ports import ConsistencyStore, SessionsRepository
@@ -29,8 +29,10 @@ __all__ = [
     "OTHER_SCHEMA",
     "DynamoDbStore",
     "InMemoryStore",
+    "Item",
     "Store",
     "at_once",
+    "item_of",
     "table_definition",
 ]
 
@@ -42,9 +44,12 @@ OTHER_SCHEMA: Final = SessionSchema(
         connection_id="key",
         session_id="session",
         role="name",
+        session_run="run",
         connected_at="timestamp",
         last_activity="last.active-at",
+        gateway_active="current",
         noticed_at="status",
+        handovers="counter",
         claim_expires_at="lock",
         claim_token="token",
         expires_at="ttl",
@@ -89,7 +94,11 @@ class Store(Protocol):
         ...
 
     def put(self, *connections: Connection) -> None:
-        """Write records of whatever shape; the times in ``malformed`` become a text."""
+        """Write records of whatever shape; the times in ``malformed`` are the texts that it has."""
+        ...
+
+    def put_items(self, *items: Item) -> None:
+        """Write connection records as items in DynamoDB's JSON."""
         ...
 
     def put_session(self, session: Session) -> None:
@@ -108,8 +117,13 @@ class InMemoryStore:
         self.consistency = self._world.store
 
     def put(self, *connections: Connection) -> None:
-        for connection in connections:
-            self._world.connections.put_item(_item(connection, self.schema.connections))
+        self.put_items(
+            *(item_of(connection, self.schema.connections) for connection in connections)
+        )
+
+    def put_items(self, *items: Item) -> None:
+        for item in items:
+            self._world.connections.put_item(item)
 
     def put_session(self, session: Session) -> None:
         self._world.sessions.sessions[session.session_id] = session
@@ -151,7 +165,9 @@ class DynamoDbStore:
             self.client.delete_table(TableName=table)
 
     def put(self, *connections: Connection) -> None:
-        self.put_items(*(_item(connection, self.schema.connections) for connection in connections))
+        self.put_items(
+            *(item_of(connection, self.schema.connections) for connection in connections)
+        )
 
     def put_items(self, *items: Item) -> None:
         """Write connection records as items."""
@@ -183,7 +199,6 @@ class DynamoDbStore:
             names.session_id: {"S": session.session_id},
             names.is_active: {"BOOL": session.is_active},
             names.speaker_connection_id: {"S": session.speaker_connection_id},
-            names.listener_count: {"N": str(session.listener_count)},
             names.started_at: {"N": str(session.started_at_ms)},
         }
         if session.ended_at_ms is not None:
@@ -194,26 +209,26 @@ class DynamoDbStore:
 _MAX_BATCH: Final = 25
 
 
-def _item(connection: Connection, names: TableSchema) -> Item:
+def item_of(connection: Connection, names: TableSchema = DEFAULT_SCHEMA) -> Item:
+    """Return the item of a record of whatever shape, in DynamoDB's JSON."""
     texts = {
         names.connection_id: connection.connection_id,
         names.session_id: connection.session_id,
         names.role: connection.role,
+        names.session_run: connection.session_run,
         names.target_language: connection.target_language,
     }
-    times = {
+    numbers = {
         names.connected_at: connection.connected_at_ms,
         names.last_activity: connection.last_activity_ms,
+        names.gateway_active: connection.gateway_active_ms,
         names.noticed_at: connection.noticed_at_ms,
-    }
-    malformed = {
-        RecordedTime.CONNECTED_AT: names.connected_at,
-        RecordedTime.LAST_ACTIVITY: names.last_activity,
+        names.handovers: connection.handovers or None,
     }
     return (
         {name: {"S": str(text)} for name, text in texts.items() if text is not None}
-        | {name: {"N": str(ms)} for name, ms in times.items() if ms is not None}
-        | {malformed[time]: {"S": "soon"} for time in connection.malformed}
+        | {name: {"N": str(number)} for name, number in numbers.items() if number is not None}
+        | {names.time_name(time): {"S": value} for time, value in connection.malformed}
     )
 
 

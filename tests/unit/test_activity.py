@@ -174,3 +174,27 @@ def test_records_without_libcurl_too(
 def test_what_the_client_did_not_say_is_no_activity(aws: AwsStub, name: str) -> None:
     assert handler(recorded(name), "me") == "handled for me"
     assert aws.operations == []
+
+
+@pytest.mark.parametrize(
+    ("route_key", "event_type", "recorded_times"),
+    [
+        ("$default", "MESSAGE", 1),
+        ("$default", None, 1),
+        ("$disconnect", "MESSAGE", 1),  # a message may select any route
+        ("$connect", "MESSAGE", 1),
+        ("$default", "CONNECT", 0),  # an API without a route for it
+        ("$default", "DISCONNECT", 0),
+        ("$connect", None, 0),
+        ("$disconnect", None, 0),
+    ],
+)
+def test_only_what_the_client_sent_is_activity(
+    aws: AwsStub, route_key: str, event_type: str | None, recorded_times: int
+) -> None:
+    event = recorded("message")
+    event["requestContext"] |= {"routeKey": route_key, "eventType": event_type}
+    if event_type is None:
+        del event["requestContext"]["eventType"]
+    assert handler(event, "me") == "handled for me"
+    assert len(aws.calls("UpdateItem")) == recorded_times

@@ -1,5 +1,6 @@
 """The adapters, with botocore and without, against a stub of AWS: what they send, and answers."""
 
+import json
 import socket
 import threading
 from contextlib import suppress
@@ -21,7 +22,7 @@ from hangup.aws.retries import Calls, Deadline
 from hangup.aws.runtime import SystemClock
 from hangup.aws.secrets import SecretsManagerSecret
 from hangup.aws.sessions import DynamoDbSessions
-from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.connection import Connection, ConnectionInfo, DurationMs, EpochMs, NoConnection
 from hangup.core.outcomes import CloseOutcome, PostOutcome
 from hangup.core.timing import ATTEMPT_MS, REPORT_MS
 from hangup.errors import BackendError
@@ -110,22 +111,81 @@ class TestGateway:
         assert gateway.post_to_connection("c1", {}) is PostOutcome.GONE
         assert gateway.delete_connection("c1") is CloseOutcome.ALREADY_GONE
 
-    def test_says_when_api_gateway_last_saw_the_client(
+    def test_says_what_api_gateway_knows_of_the_connection(
         self, aws: AwsStub, gateway: ManagementApiGateway
     ) -> None:
         aws.answer("GetConnection", {"lastActiveAt": "2023-11-14T22:13:21.500Z"})
-        assert gateway.last_active_ms("c1=") == 1_700_000_001_500
-        aws.fail("GetConnection", status=410, code="GoneException")
-        assert gateway.last_active_ms("c1=") is None
-        assert aws.targets("GetConnection") == ["c1=", "c1="]
+        info = gateway.get_connection("c1=")
+        assert info == ConnectionInfo(last_active_ms=EpochMs(1_700_000_001_500))
+        assert aws.targets("GetConnection") == ["c1="]
 
-    def test_an_answer_without_that_time_is_an_error(
+    def test_a_connection_that_is_gone_is_an_outcome(
         self, aws: AwsStub, gateway: ManagementApiGateway
     ) -> None:
-        aws.answer("GetConnection", {})
+        aws.fail("GetConnection", status=410, code="GoneException")
+        assert gateway.get_connection("c1=") is NoConnection.GONE
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            {},
+            {"connectedAt": "2023-11-14T22:13:20.000Z"},
+            {"lastActiveAt": None},
+            {"identity": {"sourceIp": "192.0.2.10"}},
+        ],
+    )
+    def test_an_answer_without_that_time_is_an_error(
+        self, aws: AwsStub, gateway: ManagementApiGateway, answer: dict[str, object]
+    ) -> None:
+        aws.answer("GetConnection", answer)
         with pytest.raises(BackendError, match="no lastActiveAt") as error:
-            gateway.last_active_ms("c1")
+            gateway.get_connection("c1")
+        assert error.value.code == "MalformedAnswer"
         assert error.value.retryable
+
+    @pytest.mark.parametrize(
+        ("head", "members"),
+        [
+            ("x-amzn-ErrorType: BadRequestException\r\n", {}),
+            ("x-amzn-ErrorType: BadRequestException:http://internal.amazon.com/\r\n", {}),
+            ("", {"__type": "BadRequestException"}),
+            ("", {"code": "BadRequestException"}),
+            ("", {}),
+        ],
+    )
+    def test_an_id_that_api_gateway_never_gave_is_no_connection(
+        self, transport: str, calls: Calls, aws: AwsStub, head: str, members: dict[str, str]
+    ) -> None:
+        """Whether the error is named in the header, in the body or nowhere."""
+        body = json.dumps({"message": "Invalid connectionId: bot_1", **members})
+        answer = (
+            f"HTTP/1.1 400 Bad Request\r\n{head}Content-Length: {len(body)}\r\n\r\n{body}"
+        ).encode()
+        with serving() as server:
+            server.answer = lambda _request: answer
+            gateway = gateway_at(server.url, calls, transport)
+            assert gateway.get_connection("bot_1") is NoConnection.INVALID
+            for act in (
+                lambda: gateway.post_to_connection("bot_1", {}),
+                lambda: gateway.delete_connection("bot_1"),
+            ):
+                with pytest.raises(BackendError, match="Invalid connectionId: bot_1") as error:
+                    act()
+                assert not error.value.retryable
+
+    @pytest.mark.parametrize("connection_id", ["", ".", "..", "room#lobby", "half \ud83d"])
+    def test_nothing_is_asked_about_an_id_of_another_form(
+        self, aws: AwsStub, gateway: ManagementApiGateway, connection_id: str
+    ) -> None:
+        assert gateway.get_connection(connection_id) is NoConnection.INVALID
+        for act in (
+            lambda: gateway.post_to_connection(connection_id, {}),
+            lambda: gateway.delete_connection(connection_id),
+        ):
+            with pytest.raises(BackendError, match="invalid connectionid") as error:
+                act()
+            assert not error.value.retryable
+        assert aws.log == []
 
     def test_a_success_says_so_by_its_status_alone(
         self, transport: str, calls: Calls, aws: AwsStub
@@ -145,7 +205,7 @@ class TestGateway:
         actions: dict[str, Callable[[], object]] = {
             "PostToConnection": lambda: gateway.post_to_connection("c1", {}),
             "DeleteConnection": lambda: gateway.delete_connection("c1"),
-            "GetConnection": lambda: gateway.last_active_ms("c1"),
+            "GetConnection": lambda: gateway.get_connection("c1"),
         }
         for operation, act in actions.items():
             aws.fail(operation, status=status, code=code, message="no")
@@ -177,8 +237,25 @@ def test_a_success_that_says_nothing_is_an_error_that_may_pass(
         server.answer = lambda _request: answer
         gateway = gateway_at(server.url, calls, transport)
         with pytest.raises(BackendError, match="MalformedAnswer") as error:
-            gateway.last_active_ms("c1")
+            gateway.get_connection("c1")
         assert error.value.retryable
+
+
+def test_says_all_that_api_gateway_says(aws: AwsStub, gateway: ManagementApiGateway) -> None:
+    aws.answer(
+        "GetConnection",
+        {
+            "lastActiveAt": "2023-11-14T22:13:21.500Z",
+            "connectedAt": "2023-11-14T22:13:20Z",
+            "identity": {"sourceIp": "192.0.2.10", "userAgent": "unit-test"},
+        },
+    )
+    assert gateway.get_connection("c1=") == ConnectionInfo(
+        last_active_ms=EpochMs(1_700_000_001_500),
+        connected_at_ms=NOW_MS,
+        source_ip="192.0.2.10",
+        user_agent="unit-test",
+    )
 
 
 @both
@@ -252,14 +329,18 @@ class TestNoAnswer:
         actions: list[Callable[[], object]] = [
             lambda: gateway.post_to_connection("c1", {}),
             lambda: gateway.delete_connection("c1"),
-            lambda: gateway.last_active_ms("c1"),
+            lambda: gateway.get_connection("c1"),
             lambda: functions.invoke_disconnect_handler({}),
             lambda: connections.get("c1"),
             lambda: list(connections.scan_all_connections()),
-            lambda: connections.start_clock("c1", now_ms=NOW_MS),
+            lambda: connections.sample_records(1),
+            lambda: connections.record_gateway_activity(LISTENER, active_ms=NOW_MS, now_ms=NOW_MS),
             lambda: sessions.get("s1"),
-            lambda: list(sessions.listeners("s1")),
-            lambda: sessions.leave(LISTENER, now_ms=NOW_MS),
+            lambda: list(sessions.listener_ids("s1")),
+            lambda: sessions.add(LISTENER),
+            lambda: sessions.start(LISTENER),
+            lambda: sessions.end(LISTENER, now_ms=NOW_MS, claim_expires_ms=NOW_MS),
+            lambda: sessions.remove("c1"),
             lambda: secret.value(NOW_MS),
         ]
         for act in actions:
@@ -388,24 +469,22 @@ class TestAttempts:
         aws.answer("DeleteConnection", lost, gone)
         assert gateway.delete_connection("c1") is CloseOutcome.CLOSED
 
-    def test_an_id_that_api_gateway_could_never_have_given_is_gone(
-        self, aws: AwsStub, gateway: ManagementApiGateway
-    ) -> None:
-        made_up = Failure(
-            status=400, code="BadRequestException", message="Invalid connectionId: bot_1"
-        )
-        for operation in ("PostToConnection", "DeleteConnection", "GetConnection"):
-            aws.answer(operation, made_up)
-        assert gateway.post_to_connection("bot_1", {}) is PostOutcome.GONE
-        assert gateway.delete_connection("bot_1") is CloseOutcome.ALREADY_GONE
-        assert gateway.last_active_ms("bot_1") is None
-
+    @both
+    @pytest.mark.parametrize("message", ["planned", "Invalid request", ""])
     def test_another_bad_request_is_an_error(
-        self, aws: AwsStub, gateway: ManagementApiGateway
+        self, aws: AwsStub, gateway: ManagementApiGateway, message: str
     ) -> None:
-        aws.answer("DeleteConnection", Failure(status=400, code="BadRequestException"))
-        with pytest.raises(BackendError, match="BadRequestException"):
-            gateway.delete_connection("c1")
+        other = Failure(status=400, code="BadRequestException", message=message)
+        for operation in ("PostToConnection", "DeleteConnection", "GetConnection"):
+            aws.answer(operation, other)
+        for act in (
+            lambda: gateway.post_to_connection("c1", {}),
+            lambda: gateway.delete_connection("c1"),
+            lambda: gateway.get_connection("c1"),
+        ):
+            with pytest.raises(BackendError, match="BadRequestException") as error:
+                act()
+            assert not error.value.retryable
 
     def test_time_runs_down_and_an_invocation_without_an_end_has_an_hour(
         self, deadline: Deadline, clock: FakeClock

@@ -37,14 +37,16 @@ ELSEWHERE: Final = {
         "role",
         "connectedAt",
         "lastActivityTime",
+        "gatewayActiveAt",
         "noticedAt",
+        "handovers",
     },
-    # Members of queries, join tokens and messages; a log line and a violation in words.
-    "sessions/": {"sessionId", "role", "targetLanguage", "listenerCount"},
-    # A query, and help.
-    "cli/": {"sessionId", "role", "listenerCount"},
-    # API Gateway's answers, queries, messages and fields of log lines; a check in words.
-    "local/": {"connectionId", "connectedAt", "sessionId", "role", "listenerCount"},
+    # Members of queries, join tokens and messages; log lines.
+    "sessions/": {"sessionId", "role", "targetLanguage"},
+    # A query.
+    "cli/": {"sessionId", "role"},
+    # API Gateway's answers, queries, messages and fields of log lines.
+    "local/": {"connectionId", "connectedAt", "sessionId", "role"},
 }
 """What else may say which name: files, and folders with a slash at the end."""
 

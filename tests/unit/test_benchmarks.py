@@ -227,7 +227,7 @@ def test_the_stubs_table_knows_projections() -> None:
 def test_the_stub_refuses_what_no_sweep_asks_for() -> None:
     ledger = Ledger()
     for method, path, target in (
-        ("GET", "/prod/@connections/a", ""),
+        ("PUT", "/prod/@connections/a", ""),
         ("POST", "/elsewhere", ""),
         ("POST", "/", "DynamoDB_20120810.DeleteTable"),
     ):

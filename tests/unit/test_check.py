@@ -1,27 +1,26 @@
 """What check finds, what it does not, and what a repair leaves, on the in-memory fakes."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
 from hangup.core.connection import Connection
 from hangup.errors import BackendError
 from hangup.sessions.check import PAUSE_MS, CheckReport, findings_as_json, in_words
-from hangup.sessions.invariants import Ghost, Violation, WrongCount
-from hangup.sessions.model import Role
+from hangup.sessions.invariants import Ghost, LostListeners, Violation
+from hangup.sessions.model import Role, has_ended
 from hangup.sessions.repair import RepairResult
 from hangup.testing import START_MS
 from tests.support.check_world import (
     VIOLATIONS,
     World,
-    count_too_high,
     ended_with_listeners,
     expired_claim,
     ghost,
     in_order,
     lost_listeners,
     no_speaker,
+    of_an_earlier_run,
 )
 
 
@@ -42,10 +41,10 @@ class TestEveryViolation:
         violate(world)
         assert world.repair().violations == ()
         assert [one.failure for one in world.tried] == [None]
-        records = world.connections.records.values()
-        listeners = sum(record.connection.role == Role.LISTENER for record in records)
         session = world.sessions.sessions.get("s1")
-        assert (session.listener_count if session else 0) == listeners
+        for record in world.connections.records.values():
+            listener = record.connection
+            assert listener.role != Role.LISTENER or not has_ended(session, listener.session_run)
         # No socket without a record, no record without a socket.
         assert world.gateway.open_ids == set(world.connections.records)
 
@@ -77,7 +76,9 @@ class TestWhatIsNoViolation:
         assert not world.session.is_active
         assert world.check.find().violations == ()
 
-    @pytest.mark.parametrize("violate", [ghost, no_speaker, lost_listeners, ended_with_listeners])
+    @pytest.mark.parametrize(
+        "violate", [ghost, no_speaker, lost_listeners, ended_with_listeners, of_an_earlier_run]
+    )
     def test_what_is_cleaned_up_in_between_is_no_violation(
         self, world: World, violate: Callable[[World], Violation]
     ) -> None:
@@ -101,17 +102,36 @@ class TestWhatIsNoViolation:
         world.during_pause(lambda: world.claim("l1", expired_ms_ago=-60_000))
         assert world.check.find().violations == ()
 
-    def test_a_session_that_is_counted_right_in_between_is_no_violation(self, world: World) -> None:
-        count_too_high(world)
-        world.during_pause(lambda: world.change_session(listener_count=2))
+    def test_a_join_that_meets_the_end_of_its_session_is_no_lost_listener(
+        self, world: World
+    ) -> None:
+        of_an_earlier_run(world)
+
+        def take_back() -> None:
+            world.lose_record("l1")
+            world.lose_record("l2")
+
+        world.during_pause(take_back)
         assert world.check.find().violations == ()
 
-    def test_a_session_that_is_gone_in_between_has_no_count(self, world: World) -> None:
-        world.leave("l1")
-        world.leave("l2")
-        world.leave("speaker")
-        world.change_session(listener_count=1)
-        world.during_pause(world.sessions.sessions.clear)
+    @pytest.mark.parametrize("after_ms", [0, 60_000])
+    def test_listeners_of_a_run_that_is_being_cleaned_up_are_not_lost(
+        self, world: World, after_ms: int
+    ) -> None:
+        of_an_earlier_run(world)
+        old = Connection(
+            connection_id="speaker", session_id="s1", role=Role.SPEAKER, connected_at_ms=START_MS
+        )
+        world.connections.put(old)
+        world.clock.ms += after_ms - PAUSE_MS
+        # The record of their speaker goes last.
+        assert world.check.find().violations == ()
+        world.clock.ms += 1
+        assert LostListeners("s1") in world.check.find().violations or not after_ms
+
+    def test_listeners_of_an_unreadable_session_are_not_judged(self, world: World) -> None:
+        lost_listeners(world)
+        world.during_pause(lambda: world.store.unreadable.add("s1"))
         assert world.check.find().violations == ()
 
     def test_an_unreadable_session_may_be_readable_by_then(self, world: World) -> None:
@@ -127,12 +147,15 @@ class TestWhatIsNoViolation:
         assert world.check.find().violations == ()
 
     def test_a_speaker_of_before_is_a_ghost_even_so(self, world: World) -> None:
-        old = Connection(connection_id="old", session_id="s1", role=Role.SPEAKER)
+        old = Connection(
+            connection_id="old", session_id="s1", role=Role.SPEAKER, connected_at_ms=START_MS
+        )
         world.connections.put(old)
+        world.clock.advance(seconds=60)
         assert world.check.find().violations == (Ghost(old),)
 
     def test_a_speaker_without_a_session_is_a_ghost_like_any_other(self, world: World) -> None:
-        odd = Connection(connection_id="odd", role=Role.SPEAKER)
+        odd = Connection(connection_id="odd", role=Role.SPEAKER, connected_at_ms=START_MS)
         world.connections.put(odd)
         assert world.check.find().violations == (Ghost(odd),)
 
@@ -148,49 +171,6 @@ class TestWhatIsNoViolation:
 
         world.during_pause(lambda: setattr(world.faults, "after", lag))
         assert world.check.find().violations == ()
-
-
-class TestCounting:
-    def test_two_looks_have_to_agree(self, world: World) -> None:
-        count_too_high(world)
-        world.during_pause(lambda: world.change_session(listener_count=6))
-        assert world.check.find().violations == (WrongCount("s1", 6, 2),)
-        assert world.clock.now_ms() == START_MS + 2 * PAUSE_MS
-
-    def test_a_session_that_changes_in_every_look_is_skipped(self, world: World) -> None:
-        world.change_session(listener_count=50)
-
-        def joins_uncounted(operation: str, key: str) -> None:
-            if (operation, key) == ("Scan", "connections"):
-                world.change_session(listener_count=world.session.listener_count + 1)
-
-        world.faults.before = joins_uncounted
-        report = world.check.find()
-        assert report.violations == ()
-        assert report.skipped == ("s1",)
-
-    def test_listeners_that_swap_between_looks_start_it_anew(self, world: World) -> None:
-        count_too_high(world)
-
-        def swap() -> None:
-            world.leave("l1")
-            world.join("l3", Role.LISTENER)
-
-        # After the first of the two looks that would have to agree.
-        world.during_pause(lambda: world.during_pause(swap))
-        assert world.check.find().violations == (WrongCount("s1", 5, 2),)
-        assert world.clock.now_ms() == START_MS + 3 * PAUSE_MS
-
-    def test_a_count_that_changed_since_is_left_alone_and_looked_at_again(
-        self, world: World
-    ) -> None:
-        count_too_high(world)
-        report = world.check.find()
-        world.join("l3", Role.LISTENER)
-        final, tried = world.check.repair(report)
-        assert [one.failure is None for one in tried] == [False, True]
-        assert final.violations == ()
-        assert world.session.listener_count == 3
 
 
 class TestFailures:
@@ -213,9 +193,9 @@ class TestFailures:
 
 
 class TestResult:
-    WRONG = WrongCount("s1", 7, 1)
+    LOST = LostListeners("s1")
     HEALTHY = CheckReport(connections=2, sessions=1, violations=())
-    VIOLATED = CheckReport(connections=1, sessions=2, violations=(WRONG,))
+    VIOLATED = CheckReport(connections=1, sessions=2, violations=(LOST,))
 
     @pytest.mark.parametrize(
         ("report", "tried", "fixed", "words"),
@@ -229,13 +209,13 @@ class TestResult:
             ),
             (
                 HEALTHY,
-                [RepairResult(WRONG), RepairResult(WRONG, "denied")],
+                [RepairResult(LOST), RepairResult(LOST, "denied")],
                 True,
                 "Checked 2 connections and 1 session: no violations left, 1 repaired.",
             ),
             (
                 VIOLATED,
-                [RepairResult(WRONG, "denied")],
+                [RepairResult(LOST, "denied")],
                 True,
                 "Checked 1 connection and 2 sessions: 1 violation left, 0 repaired.",
             ),
@@ -246,24 +226,13 @@ class TestResult:
     ) -> None:
         assert in_words(report, tried, fixed=fixed, repair_with="repair it") == words
 
-    def test_in_words_with_skipped_sessions(self) -> None:
-        report = replace(self.HEALTHY, skipped=("s1", "s2"))
-        assert in_words(report, [], fixed=False, repair_with="repair it").splitlines() == [
-            "Checked 2 connections and 1 session: no violations.",
-            "Skipped, too busy to count: s1, s2.",
-        ]
-
     def test_as_json(self) -> None:
-        tried = [RepairResult(WrongCount("s2", 2, 3)), RepairResult(self.WRONG, "denied")]
-        report = replace(self.VIOLATED, skipped=("s3",))
-        wrong = {"kind": "wrong count", "what": "session s1 has a listenerCount of 7, expected 1"}
-        assert findings_as_json(report, tried) == {
+        tried = [RepairResult(LostListeners("s2")), RepairResult(self.LOST, "denied")]
+        lost = {"kind": "lost listeners", "what": str(self.LOST)}
+        assert findings_as_json(self.VIOLATED, tried) == {
             "connections": 1,
             "sessions": 2,
-            "violations": [wrong],
-            "repaired": [
-                {"kind": "wrong count", "what": "session s2 has a listenerCount of 2, expected 3"}
-            ],
-            "notRepaired": [wrong | {"why": "denied"}],
-            "skipped": ["s3"],
+            "violations": [lost],
+            "repaired": [{"kind": "lost listeners", "what": str(LostListeners("s2"))}],
+            "notRepaired": [lost | {"why": "denied"}],
         }

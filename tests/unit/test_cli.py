@@ -77,6 +77,7 @@ class TestUsage:
             [*TOKEN, "--expires-in", "ten"],
             ["up", "--port", "65536"],
             ["up", "--idle-timeout", "7201"],
+            ["up", "--last-active", "server"],
         ],
     )
     def test_wrong_usage_is_status_2(

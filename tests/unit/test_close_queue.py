@@ -10,7 +10,7 @@ from hangup.aws.clients import client as botocore_client
 from hangup.aws.http.services import DirectSqs
 from hangup.aws.queues import SqsCloseQueue
 from hangup.aws.retries import Calls, Deadline
-from hangup.core.connection import Connection, EpochMs
+from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.scheduled_close import ScheduledClose
 from hangup.errors import BackendError
 from hangup.sessions.model import Role
@@ -30,6 +30,8 @@ def queue(
 
 def close(number: int, *, in_ms: int = 10_000) -> ScheduledClose:
     return ScheduledClose(
+        silence_ms=DurationMs(120_000),
+        judged_at_ms=EpochMs(1_700_000_000_000),
         connection=Connection(
             connection_id=f"c{number}",
             session_id="s1",
@@ -87,9 +89,15 @@ def test_sends_what_a_close_needs_with_the_delay_to_the_deadline(
         "role": "listener",
         "connectedAt": START_MS - 600_000,
         "lastActivityTime": START_MS - 110_000,
+        "gatewayActiveAt": None,
         "noticedAt": None,
+        "handovers": 0,
         "deadline": START_MS + 10_000,
         "correlationId": "tick-1",
+        "silence": 120_000,
+        "judgedAt": 1_700_000_000_000,
+        "recordingIsWell": False,
+        "asks": True,
     }
 
 

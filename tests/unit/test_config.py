@@ -15,7 +15,6 @@ from hangup.config import (
     log_level_to_start_with,
 )
 from hangup.core.events import GatewayAddress
-from hangup.core.guard import GuardPolicy
 from hangup.core.pacing import Pace
 from hangup.errors import ConfigurationError
 
@@ -44,7 +43,10 @@ NEEDS: list[tuple[Callable[[dict[str, str]], object], list[str]]] = [
     ),
     (ConnectSettings.from_env, ["CONNECTIONS_TABLE", "SESSIONS_TABLE", "JOIN_SECRET_ARN"]),
     (ActivitySettings.from_env, ["CONNECTIONS_TABLE"]),
-    (MessageSettings.from_env, ["CONNECTIONS_TABLE", "API_GATEWAY_ENDPOINT"]),
+    (
+        MessageSettings.from_env,
+        ["CONNECTIONS_TABLE", "SESSIONS_TABLE", "API_GATEWAY_ENDPOINT"],
+    ),
     (
         DisconnectSettings.from_env,
         ["CONNECTIONS_TABLE", "SESSIONS_TABLE", "API_GATEWAY_ENDPOINT"],
@@ -154,11 +156,10 @@ def test_the_contracts_defaults() -> None:
     assert settings.policy.idle_timeout_ms == 120_000
     assert settings.policy.activity_resolution_ms == 0
     assert settings.total_segments == 16
-    assert settings.guard == GuardPolicy(share_percent=50, at_least=20, sample_size=20)
+    assert settings.acts is True
     assert settings.pace == Pace(200)
     assert settings.metric_roles == {"speaker", "listener"}
-    assert settings.last_active_counts == CloseSettings(COMPLETE).last_active_counts == "unsettled"
-    assert settings.mode == "close"
+    assert (settings.counts_both, CloseSettings(COMPLETE).counts_both) == (False, False)
     assert settings.metrics_namespace == "Hangup"
     assert MessageSettings.from_env(COMPLETE).resolution_ms == 0
 
@@ -170,8 +171,8 @@ def test_seconds_come_in_and_milliseconds_leave() -> None:
             "CONNECTION_IDLE_TIMEOUT_SECONDS": "90",
             "ACTIVITY_RESOLUTION_SECONDS": "30",
             "SCAN_SEGMENTS": "64",
-            "GUARD_SHARE_PERCENT": "80",
-            "GUARD_AT_LEAST": "100",
+            "LAST_ACTIVE_COUNTS": "both",
+            "MODE": "observe",
             "CLOSES_PER_SECOND": "50",
             "PACE_SHARED_BY": "4",
         }
@@ -179,7 +180,8 @@ def test_seconds_come_in_and_milliseconds_leave() -> None:
     assert settings.policy.idle_timeout_ms == 90_000
     assert settings.policy.activity_resolution_ms == 30_000
     assert settings.total_segments == 64
-    assert (settings.guard.share_percent, settings.guard.at_least) == (80, 100)
+    assert settings.counts_both is True
+    assert settings.acts is False
     assert settings.pace == Pace(50, shared_by=4)
     assert settings.close_queue_url == COMPLETE["CLOSE_QUEUE_URL"]
 
@@ -190,8 +192,6 @@ def test_seconds_come_in_and_milliseconds_leave() -> None:
         ("CONNECTION_IDLE_TIMEOUT_SECONDS", "1 to 7200", ["1", "7200", "0120"]),
         ("ACTIVITY_RESOLUTION_SECONDS", "0 to 7200", ["0", "7200"]),
         ("SCAN_SEGMENTS", "1 to 1000000", ["1", "1000000"]),
-        ("GUARD_SHARE_PERCENT", "1 to 100", ["1", "100"]),
-        ("GUARD_AT_LEAST", "1 to 1000000000", ["1", "1000000000"]),
         ("CLOSES_PER_SECOND", "0 to 1000", ["0", "1000"]),
         ("PACE_SHARED_BY", "1 to 1000", ["1", "1000"]),
     ],

@@ -11,7 +11,7 @@ from hangup.errors import BackendError, ConfigurationError
 from hangup.handlers import connect_handler
 from hangup.sessions.model import Role
 from hangup.sessions.tokens import mint_join_token
-from tests.support.aws_stub import JOIN_SECRET, AwsStub, Failure
+from tests.support.aws_stub import ACTIVE_SESSION, JOIN_SECRET, AwsStub, Call, Failure
 from tests.support.recorded import CONNECTION_ID, recorded
 
 CANCELLED = "TransactionCanceledException"
@@ -48,16 +48,20 @@ def logged(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return fields
 
 
-def test_records_a_listener_with_its_session(
+def test_records_a_listener_with_the_run_of_its_session(
     aws: AwsStub, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    aws.answer("GetItem", {"Item": ACTIVE_SESSION})
     assert connect_handler.lambda_handler(joining(targetLanguage="de"), None) == {"statusCode": 200}
-    put, update = aws.calls("TransactWriteItems")[0]["TransactItems"]
-    assert put["Put"]["TableName"] == "connections"
-    assert put["Put"]["Item"]["connectionId"] == {"S": CONNECTION_ID}
-    assert put["Put"]["Item"]["targetLanguage"] == {"S": "de"}
-    assert update["Update"]["TableName"] == "sessions"
-    assert update["Update"]["Key"] == {"sessionId": {"S": "s1"}}
+    assert aws.operations == ["GetSecretValue", "GetItem", "PutItem", "GetItem"]
+    (put,) = aws.calls("PutItem")
+    assert put["TableName"] == "connections"
+    assert put["Item"]["connectionId"] == {"S": CONNECTION_ID}
+    assert put["Item"]["sessionRun"] == {"S": "speaker="}
+    assert put["Item"]["targetLanguage"] == {"S": "de"}
+    for read in aws.calls("GetItem"):
+        assert (read["TableName"], read["Key"]) == ("sessions", {"sessionId": {"S": "s1"}})
+        assert read["ConsistentRead"] is True
     line = logged(capsys)
     assert line["message"] == "connection joined"
     assert line["correlation_id"] == recorded("connect")["requestContext"]["requestId"]
@@ -73,12 +77,42 @@ def test_records_a_speaker(aws: AwsStub) -> None:
     assert connect_handler.lambda_handler(event)["statusCode"] == 200
     put, update = aws.calls("TransactWriteItems")[0]["TransactItems"]
     assert put["Put"]["Item"]["role"] == {"S": "speaker"}
+    assert update["Update"]["TableName"] == "sessions"
+    assert update["Update"]["Key"] == {"sessionId": {"S": "s1"}}
     assert ":speaker" in update["Update"]["ExpressionAttributeValues"]
 
 
-def test_a_repeated_join_is_accepted_again(aws: AwsStub) -> None:
-    aws.answer("TransactWriteItems", cancelled("ConditionalCheckFailed", "ConditionalCheckFailed"))
+def test_a_join_that_was_not_answered_is_accepted(aws: AwsStub) -> None:
+    def is_there(_call: Call) -> Failure:
+        item = aws.calls("PutItem")[0]["Item"]
+        return Failure(status=400, code="ConditionalCheckFailedException", members={"Item": item})
+
+    aws.answer("GetItem", {"Item": ACTIVE_SESSION})
+    aws.answer("PutItem", Failure(status=503, code="ServiceUnavailable"), is_there)
     assert connect_handler.lambda_handler(joining())["statusCode"] == 200
+
+
+def test_a_listener_whose_session_ends_meanwhile_is_refused_and_its_record_taken_back(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = ACTIVE_SESSION | {"isActive": {"BOOL": False}}
+    aws.answer("GetItem", {"Item": ACTIVE_SESSION}, {"Item": ended})
+    assert connect_handler.lambda_handler(joining())["statusCode"] == 404
+    assert aws.writes == ["PutItem", "DeleteItem"]
+    (delete,) = aws.calls("DeleteItem")
+    assert delete["Key"] == {"connectionId": {"S": CONNECTION_ID}}
+    assert logged(capsys)["reason"] == "the session is not active"
+
+
+def test_an_id_that_another_join_has_is_refused(
+    aws: AwsStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = {"connectionId": {"S": CONNECTION_ID}, "sessionId": {"S": "s2"}}
+    aws.answer("GetItem", {"Item": ACTIVE_SESSION})
+    aws.fail("PutItem", status=400, code="ConditionalCheckFailedException", Item=other)
+    assert connect_handler.lambda_handler(joining())["statusCode"] == 409
+    assert aws.writes == ["PutItem"]
+    assert logged(capsys)["reason"] == "this connection is on record for another join"
 
 
 @pytest.mark.parametrize(
@@ -165,8 +199,9 @@ def test_an_outage_lets_nobody_in(aws: AwsStub) -> None:
 
 
 def test_a_join_that_could_not_be_written_is_an_error(aws: AwsStub) -> None:
-    aws.fail("TransactWriteItems", status=400, code="AccessDeniedException")
-    with pytest.raises(BackendError, match="TransactWriteItems failed"):
+    aws.answer("GetItem", {"Item": ACTIVE_SESSION})
+    aws.fail("PutItem", status=400, code="AccessDeniedException")
+    with pytest.raises(BackendError, match="PutItem failed"):
         connect_handler.lambda_handler(joining())
 
 
@@ -177,3 +212,10 @@ def test_an_incomplete_environment_fails_by_name(
     monkeypatch.delenv(name)
     with pytest.raises(ConfigurationError, match=f"{name} is not set"):
         connect_handler.lambda_handler(joining())
+
+
+def test_a_message_whose_action_is_connect_writes_nothing(aws: AwsStub) -> None:
+    message = joining()
+    message["requestContext"]["eventType"] = "MESSAGE"
+    assert connect_handler.lambda_handler(message)["statusCode"] == 400
+    assert not {"PutItem", "UpdateItem", "TransactWriteItems"} & set(aws.operations)

@@ -20,19 +20,13 @@ LISTENER = {
     "role": {"S": "listener"},
 }
 SPEAKER = LISTENER | {"role": {"S": "speaker"}}
-ENDED = {
-    "sessionId": {"S": "s1"},
-    "isActive": {"BOOL": False},
-    "speakerConnectionId": {"S": CONNECTION_ID},
-    "startedAt": {"N": "1700000000000"},
-    "endedAt": {"N": "1700000001000"},
-}
 
 
 def handed_over() -> dict[str, Any]:
     """Return the sweep's event, as Lambda delivers it."""
     event = disconnect_event(
         Connection(connection_id=CONNECTION_ID, session_id="s1", role=Role.SPEAKER),
+        None,
         gateway_address("https://abc123.execute-api.eu-west-1.amazonaws.com/prod"),
         now_ms=EpochMs(1_700_000_000_000),
         correlation_id="tick-1",
@@ -40,11 +34,6 @@ def handed_over() -> dict[str, Any]:
     delivered = json.loads(json.dumps(event))
     assert isinstance(delivered, dict)
     return delivered
-
-
-def session(listeners: int) -> dict[str, Any]:
-    """Return the session's item, ended, with so many listeners still in it."""
-    return ENDED | {"listenerCount": {"N": str(listeners)}}
 
 
 def logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
@@ -55,11 +44,14 @@ def test_cleans_up_a_listener(aws: AwsStub, capsys: pytest.CaptureFixture[str]) 
     aws.answer("GetItem", {"Item": LISTENER})
     answer = disconnect_handler.lambda_handler(recorded("disconnect"), None)
     assert answer == {"statusCode": 200}
-    delete, update = aws.calls("TransactWriteItems")[0]["TransactItems"]
-    assert delete["Delete"]["Key"] == {"connectionId": {"S": CONNECTION_ID}}
-    assert update["Update"]["Key"] == {"sessionId": {"S": "s1"}}
+    (delete,) = aws.calls("DeleteItem")
+    assert (delete["TableName"], delete["Key"]) == (
+        "connections",
+        {"connectionId": {"S": CONNECTION_ID}},
+    )
+    assert aws.writes == ["DeleteItem"]
     (line,) = logged(capsys)
-    assert (line["message"], line["outcome"]) == ("connection cleaned up", "LISTENER_LEFT")
+    assert (line["message"], line["outcome"]) == ("connection cleaned up", "LEFT")
     assert (line["sessionId"], line["role"]) == ("s1", "listener")
     assert line["correlation_id"] == recorded("disconnect")["requestContext"]["requestId"]
 
@@ -76,9 +68,8 @@ def test_a_connection_without_a_record_is_done(
 def test_ends_a_speakers_session_and_closes_its_listeners(
     aws: AwsStub, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    aws.answer("GetItem", {"Item": SPEAKER}, {"Item": session(1)}, {"Item": session(0)})
-    aws.answer("UpdateItem", {"Attributes": session(1)})
-    listener = LISTENER | {"connectionId": {"S": "l1="}}
+    listener = LISTENER | {"connectionId": {"S": "l1="}, "sessionRun": {"S": CONNECTION_ID}}
+    aws.answer("GetItem", {"Item": SPEAKER}, {"Item": listener}, {})
     aws.answer("Query", {"Items": [listener], "Count": 1})
     assert disconnect_handler.lambda_handler(handed_over()) == {"statusCode": 200}
     assert aws.operations == [
@@ -88,9 +79,10 @@ def test_ends_a_speakers_session_and_closes_its_listeners(
         "GetItem",
         "PostToConnection",
         "DeleteConnection",
-        "TransactWriteItems",
+        "DeleteItem",
+        "Query",
         "GetItem",
-        "TransactWriteItems",
+        "DeleteItem",
     ]
     assert aws.targets("DeleteConnection") == ["l1="]
     (notice,) = aws.calls("PostToConnection")
@@ -102,20 +94,20 @@ def test_ends_a_speakers_session_and_closes_its_listeners(
 def test_listeners_that_could_not_be_closed_are_an_error_so_that_lambda_repeats_the_call(
     aws: AwsStub,
 ) -> None:
-    aws.answer("GetItem", {"Item": SPEAKER}, {"Item": session(1)})
-    aws.answer("UpdateItem", {"Attributes": session(1)})
-    aws.answer("Query", {"Items": [LISTENER | {"connectionId": {"S": "l1="}}], "Count": 1})
+    listener = LISTENER | {"connectionId": {"S": "l1="}}
+    aws.answer("GetItem", {"Item": SPEAKER}, {"Item": listener})
+    aws.answer("Query", {"Items": [listener], "Count": 1})
     aws.fail("DeleteConnection", status=403, code="ForbiddenException")
     with pytest.raises(CleanupIncomplete, match="1 of its listeners could not be closed"):
         disconnect_handler.lambda_handler(handed_over())
-    assert aws.calls("TransactWriteItems") == []
+    assert aws.calls("DeleteItem") == []
 
 
 def test_a_speaker_whose_successor_has_taken_over_ends_nothing(aws: AwsStub) -> None:
     aws.answer("GetItem", {"Item": SPEAKER})
     aws.fail("UpdateItem", status=400, code="ConditionalCheckFailedException")
     disconnect_handler.lambda_handler(handed_over())
-    assert aws.operations == ["GetItem", "UpdateItem", "TransactWriteItems"]
+    assert aws.operations == ["GetItem", "UpdateItem", "Query", "Query", "DeleteItem"]
 
 
 @pytest.mark.parametrize(

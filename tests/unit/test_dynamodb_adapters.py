@@ -3,19 +3,22 @@
 What the tables then hold is for ``tests/contract`` to say.
 """
 
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import pytest
 
-from hangup.aws.connections import DynamoDbConnections
+from hangup.aws.connections import DynamoDbConnections, _date_of
 from hangup.aws.retries import Deadline
+from hangup.aws.schema import DEFAULT_SCHEMA
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.core.connection import Connection, DurationMs, EpochMs
-from hangup.core.outcomes import ActivityOutcome
-from hangup.core.timing import REPORT_MS, SCAN_MARGIN_MS
+from hangup.core.outcomes import NotRecorded
+from hangup.core.timing import ATTEMPT_MS, REPORT_MS, SCAN_MARGIN_MS
 from hangup.errors import BackendError
-from hangup.sessions.model import JoinOutcome, LeaveOutcome, Role, Session
+from hangup.sessions.model import JoinOutcome, Role
 from hangup.testing import FakeClock
 from tests.support.aws_stub import AwsStub, Call, Failure
 
@@ -30,6 +33,7 @@ LISTENER = Connection(
     connected_at_ms=NOW_MS,
     last_activity_ms=NOW_MS,
 )
+SPEAKER = replace(LISTENER, role=Role.SPEAKER)
 RETRYABLE = [
     (500, "InternalServerError", True),
     (503, "ServiceUnavailable", True),
@@ -62,8 +66,10 @@ class TestConnections:
             lambda: connections.get("c1"),
             lambda: list(connections.scan_all_connections()),
             lambda: connections.claim(LISTENER, now_ms=NOW_MS, claim_expires_ms=NOW_MS),
-            lambda: connections.release(LISTENER, noticed_at_ms=None),
+            lambda: connections.release(LISTENER, noticed_at_ms=None, is_handed_over=False),
             lambda: connections.record_activity("c1", now_ms=NOW_MS, resolution_ms=DurationMs(0)),
+            lambda: connections.record_gateway_activity(LISTENER, active_ms=NOW_MS, now_ms=NOW_MS),
+            lambda: connections.sample_records(20),
         ]
         for act in actions:
             with pytest.raises(BackendError, match=code) as error:
@@ -94,15 +100,21 @@ class TestConnections:
     def test_asks_for_candidates_and_what_the_sweep_reads_alone(
         self, aws: AwsStub, connections: DynamoDbConnections
     ) -> None:
-        list(connections.scan_candidates(cutoff_ms=NOW_MS, segment=2, total_segments=7))
+        list(
+            connections.scan_candidates(
+                cutoff_ms=NOW_MS, now_ms=NOW_MS, segment=2, total_segments=7
+            )
+        )
         request = aws.calls("Scan")[0]
         assert (request["Segment"], request["TotalSegments"]) == (2, 7)
-        assert request["ExpressionAttributeValues"][":cutoff"] == {"N": str(NOW_MS)}
+        values = request["ExpressionAttributeValues"]
+        assert values[":cutoff"] == {"N": str(NOW_MS)}
+        assert values[":from_now"] == {"N": str(NOW_MS + 1)}
         projected = [
             request["ExpressionAttributeNames"][alias]
             for alias in request["ProjectionExpression"].split(", ")
         ]
-        assert "lastActivityTime" in projected
+        assert {"lastActivityTime", "gatewayActiveAt", "handovers"} <= set(projected)
         assert "targetLanguage" not in projected
 
     @pytest.mark.parametrize(("spare_ms", "reads"), [(5_000, 6), (49, 1), (-1, 1)])
@@ -121,7 +133,11 @@ class TestConnections:
             patch("hangup.aws.retries.random.randint", lambda _least, most: most),
             pytest.raises(BackendError, match="Scan failed with InternalServerError"),
         ):
-            list(connections.scan_candidates(cutoff_ms=NOW_MS, segment=0, total_segments=1))
+            list(
+                connections.scan_candidates(
+                    cutoff_ms=NOW_MS, now_ms=NOW_MS, segment=0, total_segments=1
+                )
+            )
         assert len(aws.calls("Scan")) == reads
 
     def test_knows_an_orphan_by_the_record_that_a_refusal_brings_along(
@@ -138,7 +154,7 @@ class TestConnections:
             connections.record_activity("c1", now_ms=NOW_MS, resolution_ms=DurationMs(0))
             for _ in range(2)
         ]
-        assert outcomes == [ActivityOutcome.NO_RECORD, ActivityOutcome.ALREADY_RECORDED]
+        assert outcomes == [NotRecorded.NO_RECORD, NotRecorded.ALREADY_RECORDED]
 
     def test_a_record_without_times_cannot_be_claimed(
         self, aws: AwsStub, connections: DynamoDbConnections
@@ -146,6 +162,35 @@ class TestConnections:
         nameless = Connection(connection_id="c1")
         assert not connections.claim(nameless, now_ms=NOW_MS, claim_expires_ms=NOW_MS)
         assert aws.log == []
+
+    def test_a_sample_is_one_page_from_a_random_place(
+        self, aws: AwsStub, connections: DynamoDbConnections
+    ) -> None:
+        aws.answer("Scan", page_of("c1", "c2"))
+        for _ in range(2):
+            sample = connections.sample_records(2)
+            assert [record.connection_id for record in sample.records] == ["c1", "c2"]
+        first, second = aws.calls("Scan")
+        assert first["Limit"] == 2
+        assert "FilterExpression" not in first
+        assert "targetLanguage" not in first["ExpressionAttributeNames"].values()
+        assert first["ExclusiveStartKey"].keys() == {"connectionId"}
+        assert first["ExclusiveStartKey"] != second["ExclusiveStartKey"]
+
+    def test_a_sample_that_meets_the_end_goes_on_from_the_beginning(
+        self, aws: AwsStub, connections: DynamoDbConnections
+    ) -> None:
+        aws.answer("Scan", page_of("c4", "c5"), page_of("c1", "c2", "c3", "c4"))
+        sample = connections.sample_records(4)
+        assert [record.connection_id for record in sample.records] == ["c4", "c5", "c1", "c2"]
+        assert [("ExclusiveStartKey" in call) for call in aws.calls("Scan")] == [True, False]
+
+    def test_what_a_sample_meets_twice_counts_once(
+        self, aws: AwsStub, connections: DynamoDbConnections
+    ) -> None:
+        aws.answer("Scan", page_of("c2", "c3"), page_of("c1", "c2", "c3"))
+        sample = connections.sample_records(20)
+        assert [record.connection_id for record in sample.records] == ["c2", "c3", "c1"]
 
     def test_an_error_names_the_table(self, aws: AwsStub, connections: DynamoDbConnections) -> None:
         message = "Requested resource not found"
@@ -163,8 +208,14 @@ class TestConnections:
     ) -> None:
         aws.answer("Scan", {"Items": [item], "Count": 1, "ScannedCount": 1})
         with pytest.raises(BackendError, match="Scan failed with OtherKey: " + MUST_HAVE) as error:
-            list(connections.scan_candidates(cutoff_ms=NOW_MS, segment=0, total_segments=1))
+            list(
+                connections.scan_candidates(
+                    cutoff_ms=NOW_MS, now_ms=NOW_MS, segment=0, total_segments=1
+                )
+            )
         assert not error.value.retryable
+        with pytest.raises(BackendError, match="Scan failed with OtherKey"):
+            connections.sample_records(1)
 
     def test_a_write_names_a_table_with_a_sort_key(
         self, aws: AwsStub, connections: DynamoDbConnections
@@ -175,18 +226,57 @@ class TestConnections:
             connections.claim(LISTENER, now_ms=NOW_MS, claim_expires_ms=NOW_MS)
 
 
+def page_of(*ids: str) -> dict[str, object]:
+    """Return a page of a scan with more behind it."""
+    items = [{"connectionId": {"S": connection_id}} for connection_id in ids]
+    return {"Items": items, "ScannedCount": len(ids), "LastEvaluatedKey": items[-1]}
+
+
+@pytest.mark.parametrize("connections", ["boto3"], indirect=True)
+class TestTimeOfTheAnswer:
+    """A sample says by AWS's clock when it was read: the header ``Date`` of the answer."""
+
+    def test_is_that_of_the_answer(self, aws: AwsStub, connections: DynamoDbConnections) -> None:
+        before_s = int(time.time())
+        answered_at_ms = connections.sample_records(1).answered_at_ms
+        assert answered_at_ms is not None
+        assert before_s * 1000 <= answered_at_ms <= time.time() * 1000
+
+
+@pytest.mark.parametrize(
+    ("date", "ms"),
+    [
+        ("Tue, 14 Nov 2023 22:13:20 GMT", 1_700_000_000_000),
+        ("Thu, 29 Feb 2024 00:00:00 GMT", 1_709_164_800_000),
+        ("Fri, 01 Dec 2023 09:05:07 GMT", 1_701_421_507_000),
+        ("Tuesday, 14-Nov-23 22:13:20 GMT", None),
+        ("Tue, 14 Brumaire 2023 22:13:20 GMT", None),
+        ("Tue, 14 Nov 2023 25:13:20 GMT", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_date_that_cannot_be_read_is_none(date: str | None, ms: int | None) -> None:
+    headers = {} if date is None else {"date": date}
+    assert _date_of({"ResponseMetadata": {"HTTPHeaders": headers}}) == ms
+
+
+def test_an_answer_without_headers_has_no_date() -> None:
+    assert _date_of({}) is None
+
+
 def cancelled(*codes: str) -> Failure:
     reasons = [{"Code": code} for code in codes]
     return Failure(status=400, code=CANCELLED, members={"CancellationReasons": reasons})
 
 
-class TestTransactions:
+class TestStart:
     def test_a_conflict_is_tried_again_as_another_transaction(
         self, aws: AwsStub, sessions: DynamoDbSessions
     ) -> None:
         conflict = cancelled("None", "TransactionConflict")
         aws.answer("TransactWriteItems", conflict, conflict, {})
-        assert sessions.leave(LISTENER, now_ms=NOW_MS) is LeaveOutcome.LISTENER_LEFT
+        assert sessions.start(SPEAKER) is JoinOutcome.JOINED
         tokens = [call["ClientRequestToken"] for call in aws.calls("TransactWriteItems")]
         assert len(tokens) == len(set(tokens)) == 3
 
@@ -195,21 +285,13 @@ class TestTransactions:
     ) -> None:
         mixed = cancelled("TransactionConflict", "ConditionalCheckFailed")
         aws.answer("TransactWriteItems", mixed, {})
-        assert sessions.leave(LISTENER, now_ms=NOW_MS) is LeaveOutcome.LISTENER_LEFT
-
-    def test_a_record_that_is_gone_decides_whatever_the_session_conflicts_with(
-        self, aws: AwsStub, sessions: DynamoDbSessions
-    ) -> None:
-        mixed = cancelled("ConditionalCheckFailed", "TransactionConflict")
-        aws.answer("TransactWriteItems", mixed)
-        assert sessions.leave(LISTENER, now_ms=NOW_MS) is LeaveOutcome.ALREADY_LEFT
-        assert len(aws.calls("TransactWriteItems")) == 1
+        assert sessions.start(SPEAKER) is JoinOutcome.JOINED
 
     def test_one_that_was_not_answered_is_repeated_as_the_same_transaction(
         self, aws: AwsStub, sessions: DynamoDbSessions
     ) -> None:
         aws.fail("TransactWriteItems", status=500, code="InternalServerError", times=2)
-        assert sessions.leave(LISTENER, now_ms=NOW_MS) is LeaveOutcome.LISTENER_LEFT
+        assert sessions.start(SPEAKER) is JoinOutcome.JOINED
         tokens = [call["ClientRequestToken"] for call in aws.calls("TransactWriteItems")]
         assert len(tokens) == 3
         assert len(set(tokens)) == 1
@@ -220,47 +302,86 @@ class TestTransactions:
         aws.answer("TransactWriteItems", cancelled("None", "TransactionConflict"))
         began_ms = clock.ms
         with pytest.raises(BackendError, match=CANCELLED) as error:
-            sessions.join(LISTENER)
+            sessions.start(SPEAKER)
         assert error.value.retryable
-        assert len(aws.calls("TransactWriteItems")) == 10
-        assert clock.ms - began_ms <= 10_000
+        assert len(aws.calls("TransactWriteItems")) == 6
+        assert clock.ms - began_ms <= 2_000
 
     def test_a_cancellation_for_another_reason_is_an_error_at_once(
         self, aws: AwsStub, sessions: DynamoDbSessions
     ) -> None:
         aws.answer("TransactWriteItems", cancelled("ValidationError", "None"))
         with pytest.raises(BackendError) as error:
-            sessions.join(LISTENER)
+            sessions.start(SPEAKER)
         assert not error.value.retryable
         assert len(aws.calls("TransactWriteItems")) == 1
 
     @pytest.mark.parametrize(
-        ("codes", "outcome"),
+        ("codes", "record", "outcome"),
         [
-            (("ConditionalCheckFailed", "None"), JoinOutcome.JOINED),
-            (("ConditionalCheckFailed", "ConditionalCheckFailed"), JoinOutcome.JOINED),
-            (("None", "ConditionalCheckFailed"), JoinOutcome.SESSION_NOT_ACTIVE),
+            (("ConditionalCheckFailed", "None"), SPEAKER, JoinOutcome.JOINED),
+            (("ConditionalCheckFailed", "ConditionalCheckFailed"), SPEAKER, JoinOutcome.JOINED),
+            (("ConditionalCheckFailed", "TransactionConflict"), SPEAKER, JoinOutcome.JOINED),
+            (("ConditionalCheckFailed", "None"), LISTENER, JoinOutcome.ID_TAKEN),
+            (("ConditionalCheckFailed", "None"), None, JoinOutcome.ID_TAKEN),
+            (("None", "ConditionalCheckFailed"), None, JoinOutcome.SPEAKER_PRESENT),
         ],
     )
-    def test_a_join_reads_why_it_was_cancelled(
+    def test_reads_why_it_was_cancelled(
         self,
         aws: AwsStub,
         sessions: DynamoDbSessions,
         codes: tuple[str, ...],
+        record: Connection | None,
         outcome: JoinOutcome,
     ) -> None:
         aws.answer("TransactWriteItems", cancelled(*codes))
-        assert sessions.join(LISTENER) is outcome
+        aws.answer("GetItem", {"Item": DEFAULT_SCHEMA.encode(record)} if record else {})
+        assert sessions.start(SPEAKER) is outcome
+        assert len(aws.calls("TransactWriteItems")) == 1
 
-    def test_a_leave_with_nothing_to_settle_can_find_the_record_gone(
+
+class TestSessions:
+    def test_reads_are_consistent(self, aws: AwsStub, sessions: DynamoDbSessions) -> None:
+        assert sessions.get("s1") is None
+        (read,) = aws.calls("GetItem")
+        assert read["ConsistentRead"] is True
+
+    def test_listeners_are_counted_without_being_sent(
         self, aws: AwsStub, sessions: DynamoDbSessions
     ) -> None:
-        aws.answer(
-            "TransactWriteItems",
-            cancelled("None", "ConditionalCheckFailed"),
-            cancelled("ConditionalCheckFailed"),
-        )
-        assert sessions.leave(LISTENER, now_ms=NOW_MS) is LeaveOutcome.ALREADY_LEFT
+        key = {"connectionId": {"S": "c1"}}
+        aws.answer("Query", {"Count": 700, "LastEvaluatedKey": key}, {"Count": 1})
+        assert sessions.count_listeners("s1") == 701
+        first, _ = aws.calls("Query")
+        assert (first["Select"], first["IndexName"]) == ("COUNT", "sessionId-role-index")
+
+    @pytest.mark.parametrize("seconds", [60, 300])
+    def test_an_end_is_tried_again_until_the_deadline(
+        self,
+        aws: AwsStub,
+        sessions: DynamoDbSessions,
+        clock: FakeClock,
+        deadline: Deadline,
+        seconds: int,
+    ) -> None:
+        aws.fail("UpdateItem", status=400, code="TransactionConflictException")
+        deadline.start(seconds * 1_000)
+        began_ms = clock.ms
+        with pytest.raises(BackendError, match="UpdateItem failed with TransactionConflict"):
+            sessions.end(SPEAKER, now_ms=NOW_MS, claim_expires_ms=NOW_MS)
+        # What a last attempt would have needed, after the longest of pauses.
+        left_ms = seconds * 1_000 - (clock.ms - began_ms)
+        assert 0 <= left_ms - REPORT_MS <= ATTEMPT_MS + 2_000
+        assert len(aws.calls("UpdateItem")) > 30
+
+    def test_an_end_that_is_not_allowed_is_not_tried_again(
+        self, aws: AwsStub, sessions: DynamoDbSessions
+    ) -> None:
+        aws.fail("UpdateItem", status=400, code="AccessDeniedException")
+        with pytest.raises(BackendError, match="AccessDenied"):
+            sessions.end(SPEAKER, now_ms=NOW_MS, claim_expires_ms=NOW_MS)
+        assert len(aws.calls("UpdateItem")) == 1
 
     def test_an_outage_is_an_error_and_never_a_missing_session(
         self, aws: AwsStub, sessions: DynamoDbSessions
@@ -270,7 +391,7 @@ class TestTransactions:
         with pytest.raises(BackendError, match="GetItem failed"):
             sessions.get("s1")
         with pytest.raises(BackendError, match="Query failed"):
-            list(sessions.listeners("s1"))
+            list(sessions.listener_ids("s1"))
 
 
 class TestOwnClaim:
@@ -284,7 +405,6 @@ class TestOwnClaim:
                 "sessionId": {"S": "s1"},
                 "isActive": {"BOOL": False},
                 "speakerConnectionId": {"S": "c1"},
-                "listenerCount": {"N": "2"},
                 "startedAt": {"N": "1700000000000"},
                 "claimExpiresAt": values[":claim"],
                 "claimToken": values[":token"],
@@ -310,10 +430,9 @@ class TestOwnClaim:
         self, aws: AwsStub, sessions: DynamoDbSessions
     ) -> None:
         self.refused_by_the_first_attempt(aws)
-        ended = sessions.end(
+        refusal = sessions.end(
             Connection(connection_id="c1", session_id="s1", role=Role.SPEAKER),
             now_ms=NOW_MS,
             claim_expires_ms=EpochMs(NOW_MS + 60_000),
         )
-        assert isinstance(ended, Session)
-        assert ended.listener_count == 2
+        assert refusal is None

@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 
 from hangup.local.ministack.patches import MINISTACK_VERSION
 
@@ -23,10 +24,25 @@ SEAMS = {
     ),
     "core.lambda_runtime.Worker._drain_stderr": "self",
     "core.lambda_runtime.Worker._spawn": "self",
+    "core.lambda_runtime._worker_key": "func_name, config, qualifier",
+    "core.lambda_runtime.kill_workers": "workers",
     "core.lambda_runtime.reset": "",
     "services.lambda_svc._execute_function": "func, event",
     "services.lambda_svc._execute_function_dispatch": "func, config, event, request_id, started",
     "services.lambda_svc._execute_function_warm": "func, event, request_id",
+    "services.lambda_svc._execute_function_with_config_scope": "func, event",
+    "services.lambda_svc._execution_record_for_config": "func, config",
+    "services.lambda_svc._get_func_record_for_ref": "function_ref",
+    "services.lambda_svc._route_async_failure": "target_arn, func_name, event, result",
+    "services.lambda_svc._run_with_function_config_scope": (
+        "func_or_config, callback, args, kwargs"
+    ),
+    "services.lambda_svc._throttle_response": "reason_code, msg, retry_after",
+    "services.lambda_svc.acquire_worker": (
+        "func_name, config, code_zip, qualifier, max_concurrency"
+    ),
+    "services.lambda_svc.invoke_async_with_retry": "func, event",
+    "services.eventbridge._dispatch_to_lambda": "arn, payload",
     "services.lambda_svc._emit_lambda_logs": (
         "func, request_id, log_text, error, duration_ms, log_source"
     ),
@@ -35,6 +51,12 @@ SEAMS = {
     "services.apigateway.handle_connections_api": (
         "method, api_id, stage, connection_id, body, headers"
     ),
+    "services.apigateway._evaluate_route_selection": "expr, payload_text",
+    "services.apigateway._match_ws_route": "api_id, route_key",
+    "services.apigateway._ws_request_context": (
+        "api_id, route_key, stage, connection_id, event_type, request_id, source_ip, headers"
+    ),
+    "services.apigateway.run_reentrant": "fn, args, thread_name",
     "services.apigateway.handle_websocket": "scope, receive, send, api_id, path_override",
 }
 
@@ -66,6 +88,28 @@ def test_the_poller_of_queues_is_woken_by_an_event() -> None:
 
 def test_open_web_sockets_are_known_by_their_connection() -> None:
     assert seam("services.apigateway._ws_connections") == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "core.lambda_runtime._LOCAL_WORKER_TTL",
+        "services.lambda_svc._LAMBDA_ASYNC_RETRY_BASE_SECONDS",
+    ],
+)
+def test_a_time_that_is_read_or_set_is_in_seconds(name: str) -> None:
+    assert isinstance(seam(name), float)
+
+
+def test_workers_are_pooled_by_key() -> None:
+    assert seam("core.lambda_runtime._workers") == {}
+    assert isinstance(seam("core.lambda_runtime._lock"), type(threading.Lock()))
+
+
+def test_uvicorn_passes_each_part_of_a_message_through_one_method() -> None:
+    assert list(inspect.signature(WSProtocol.handle_message).parameters) == ["self", "event"]
+    names = WSProtocol.__init__.__code__.co_names
+    assert {"buffer", "close_sent", "close_timeout", "close_timer", "queue"} <= set(names)
 
 
 def test_the_release_is_the_one_that_is_installed_and_pinned() -> None:

@@ -51,7 +51,7 @@ def line(message: str, timestamp: str) -> str:
     return json.dumps({"message": message, "timestamp": timestamp})
 
 
-CLOSING = line("closing idle connections", "2026-11-27 02:47:05,642+0000")
+CLOSING = line("closed idle connections", "2026-11-27 02:47:05,642+0000")
 CLEANED_UP = line("connection cleaned up", "2026-11-27 03:47:05,650+0100")
 SWEPT = line("sweep done", "2026-11-27 02:47:05,711+0000")
 AT_MS = 1_795_747_625_000

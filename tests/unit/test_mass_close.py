@@ -1,6 +1,5 @@
-"""The mass-close guard and the pace of a sweep, at 20 connections and at 100,000."""
+"""Crowds that look idle, and the pace of a sweep, at 20 connections and at 100,000."""
 
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -9,11 +8,10 @@ import pytest
 from hangup.aws.http.loop import Loop, sleep
 from hangup.aws.runtime import SystemClock
 from hangup.core.connection import Connection, DurationMs, EpochMs
-from hangup.core.guard import GuardPolicy
 from hangup.core.pacing import Pace
 from hangup.core.shards import segments_from
 from hangup.core.timing import BATCH_SIZE, SCAN_MARGIN_MS, SEGMENTS_AT_ONCE, STOP_MARGIN_MS
-from hangup.errors import BackendError, SweepFailed
+from hangup.errors import SweepFailed
 from hangup.idle.pacer import Pacer
 from hangup.ports import Concurrency, ConcurrentMap
 from hangup.sessions.model import Role
@@ -36,15 +34,17 @@ def crowd(world: World, size: int, *, talking: bool) -> None:
             world.gateway.active_ms[connection.connection_id] = world.clock.now_ms()
 
 
-@pytest.mark.parametrize("size", [20, 21, BATCH_SIZE, A_HUNDRED_THOUSAND])
+@pytest.mark.parametrize("size", [1, 19, 20, BATCH_SIZE, A_HUNDRED_THOUSAND])
 def test_a_broken_heartbeat_path_disconnects_nobody(world: World, size: int) -> None:
     crowd(world, size, talking=True)
     counts = world.run()
     assert len(world.gateway.open_ids) == size
     assert world.gateway.sent == {}
-    assert (counts["held"], counts["complete"], counts["closed"]) == (True, False, 0)
-    assert world.metrics.total("SweepsHeld") == 1
-    assert world.metrics.total("SweepsIncomplete") == 0
+    assert (counts["idle"], counts["closed"], counts["activityUnrecorded"]) == (0, 0, size)
+    assert world.metrics.total("ActivityUnrecorded") == size
+    # Each is asked about once in a timeout.
+    world.clock.advance(seconds=60)
+    assert world.run()["activityUnrecorded"] == 0
 
 
 @pytest.mark.parametrize("size", [20, A_HUNDRED_THOUSAND])
@@ -54,69 +54,22 @@ def test_a_real_mass_departure_goes_through(world: World, size: int) -> None:
     for connection_id in sorted(world.gateway.open_ids)[::2]:
         world.gateway.open_ids.remove(connection_id)
     counts = world.run()
-    assert counts["held"] is False
+    assert counts["held"] is None
     assert (counts["closed"], counts["gone"]) == (size // 2, size // 2)
     assert world.gateway.open_ids == set()
 
 
-def test_nineteen_idle_are_closed_without_a_question(world: World) -> None:
-    crowd(world, 19, talking=True)
+def test_an_override_closes_what_is_idle_on_record_and_asks_nobody(world: World) -> None:
+    crowd(world, 20, talking=True)
     asked: list[str] = []
     world.faults.before = lambda operation, _key: asked.append(operation)
-    assert world.run()["closed"] == 19
-    assert "GetConnection" not in asked
-
-
-def test_half_idle_are_closed_without_a_question(world: World) -> None:
-    crowd(world, 20, talking=True)
-    for number in range(20):
-        world.connect(f"talks{number}", silent_s=1)
-    assert world.run()["closed"] == 20
-
-
-def test_the_log_says_what_was_seen_and_what_to_do(world: World) -> None:
-    crowd(world, 30, talking=True)
-    world.gateway.open_ids -= {"c000000", "c000001"}
-    world.run()
-    ((_, event, fields),) = [line for line in world.log.lines if line[0] == "error"]
-    assert "overrideGuard" in event
-    assert "activity is being recorded" in event
-    assert (fields["idle"], fields["checked"]) == (30, 30)
-    sample = fields["sample"]
-    assert isinstance(sample, dict)
-    assert sum(sample.values()) == 20
-    assert sample["active"] >= 18
-
-
-def test_an_override_closes_them_once(world: World) -> None:
-    crowd(world, 20, talking=True)
     report = world.sweep.check_and_close_idle_connections(
         time_left_ms=lambda: PLENTY_MS, correlation_id="by hand", override_guard=True
     )
-    assert (report.closes.closed, report.held) == (20, False)
+    assert (report.closes.closed, report.hold) == (20, None)
+    assert "GetConnection" not in asked
     crowd(world, 20, talking=True)
-    assert world.run()["held"] is True
-
-
-def test_no_answer_from_api_gateway_holds_the_sweep(world: World) -> None:
-    crowd(world, 20, talking=False)
-    world.faults.fail("GetConnection")
-    assert world.run()["held"] is True
-    assert len(world.gateway.open_ids) == 20
-
-
-def test_a_scan_that_broke_off_does_not_make_a_crowd_look_small(world: World) -> None:
-    crowd(world, 30, talking=True)
-    scans = iter(["first segment", "second segment"])
-
-    def fail_the_second(operation: str, _key: str) -> None:
-        if operation == "Scan" and next(scans) == "second segment":
-            raise BackendError("Scan", "InternalServerError", "planned", retryable=True)
-
-    world.faults.before = fail_the_second
-    with pytest.raises(Exception, match="Scan failed"):
-        world.run()
-    assert len(world.gateway.open_ids) == 30
+    assert world.run()["activityUnrecorded"] == 20
 
 
 def test_closes_never_exceed_the_pace_whatever_the_workers(world: World) -> None:
@@ -156,10 +109,6 @@ def interleave(world: World, *, page_size: int, total_segments: int) -> None:
 
 def test_the_next_batch_is_read_while_one_is_closed(world: World) -> None:
     interleave(world, page_size=500, total_segments=1)
-    # The guard's questions would be asked while the next batch is read, before the closes.
-    world.sweep = replace(
-        world.sweep, guard_policy=GuardPolicy(share_percent=100, at_least=1, sample_size=1)
-    )
     crowd(world, 3_000, talking=False)
     calls: list[str] = []
 
@@ -170,11 +119,12 @@ def test_the_next_batch_is_read_while_one_is_closed(world: World) -> None:
     world.faults.before = answer_after_a_while
     world.run()
     claims = [position for position, call in enumerate(calls) if call == "UpdateItem"]
-    pages = [position for position, call in enumerate(calls) if call == "Scan"]
+    pages = [position for position, call in enumerate(calls) if call == "Scan"][1:]
     assert len(claims) == 3_000
+    asked = [position for position, call in enumerate(calls) if call == "GetConnection"]
     # Closes had begun, and were not done, when the next batch's pages were read.
-    assert claims[0] < pages[3] < claims[999]
-    assert claims[1_000] < pages[5] < claims[1_999]
+    assert asked[0] < pages[3] < claims[999]
+    assert asked[1_000] < pages[5] < claims[1_999]
 
 
 def watch_reading(world: World, *, failing: int = 0) -> list[list[str]]:
@@ -183,7 +133,7 @@ def watch_reading(world: World, *, failing: int = 0) -> list[list[str]]:
     seen: list[list[str]] = []
 
     def answer_after_a_while(operation: str, key: str) -> None:
-        if operation == "Scan":
+        if operation == "Scan" and key != "sample":
             under_way.append(key)
             seen.append(list(under_way))
             sleep(0.001)
@@ -234,12 +184,12 @@ def test_however_many_fail_the_others_are_read(world: World, failing: int) -> No
     unread = set()
     for segment in failed:
         for page in world.connections.scan_candidates(
-            cutoff_ms=START_MS, segment=segment, total_segments=16
+            cutoff_ms=START_MS, now_ms=START_MS, segment=segment, total_segments=16
         ):
             unread |= {connection.connection_id for connection in page.candidates}
 
     def fail(operation: str, key: str) -> None:
-        if operation == "Scan" and int(key) in failed:
+        if operation == "Scan" and key != "sample" and int(key) in failed:
             world.faults.fail("Scan")
 
     world.faults.before = fail
@@ -270,19 +220,6 @@ def speak(world: World, connection_id: str) -> None:
     record.connection = replace(record.connection, last_activity_ms=world.clock.now_ms())
 
 
-@pytest.mark.parametrize("at_least", [20, 5_000])
-@pytest.mark.parametrize("total_segments", [1, 2, 16])
-def test_a_batch_of_a_table_that_was_not_read_whole_is_doubted(
-    world: World, at_least: int, total_segments: int
-) -> None:
-    interleave(world, page_size=50, total_segments=total_segments)
-    guard = GuardPolicy(share_percent=50, at_least=at_least, sample_size=20)
-    world.sweep = replace(world.sweep, guard_policy=guard)
-    crowd(world, 2 * BATCH_SIZE, talking=True)
-    assert world.run()["held"] is True
-    assert len(world.gateway.open_ids) == 2 * BATCH_SIZE
-
-
 @pytest.mark.parametrize("concurrency", [Sequential(), Loop(8)])
 def test_a_scan_that_fails_while_a_batch_is_closed_costs_none_that_was_found(
     world: World, concurrency: Concurrency
@@ -293,7 +230,7 @@ def test_a_scan_that_fails_while_a_batch_is_closed_costs_none_that_was_found(
     def fail_after_1_500(operation: str, _key: str) -> None:
         nonlocal pages
         pages += operation == "Scan"
-        if operation == "Scan" and pages == 16:
+        if operation == "Scan" and pages == 17:  # the first is the sample
             world.faults.fail("Scan")
 
     world.faults.before = fail_after_1_500
@@ -306,57 +243,17 @@ def test_a_scan_that_fails_while_a_batch_is_closed_costs_none_that_was_found(
     assert 1_400 <= world.metrics.total("ConnectionsChecked") <= 1_500
 
 
-@pytest.mark.parametrize("concurrency", [Sequential(), Loop(8)])
-def test_a_batch_that_is_held_leaves_the_one_before_it_closed(
-    world: World, concurrency: Concurrency
-) -> None:
-    crowd(world, 3_000, talking=False)
-    closed = 0
-
-    def all_but_the_first_thousand_talk(operation: str, _key: str) -> None:
-        nonlocal closed
-        closed += operation == "DeleteConnection"
-        if closed == BATCH_SIZE:
-            world.gateway.active_ms.update(dict.fromkeys(world.gateway.open_ids, START_MS))
-
-    world.faults.before = all_but_the_first_thousand_talk
-    world.sweep = replace(world.sweep, concurrency=concurrency)
-    counts = world.run()
-    assert (counts["held"], counts["closed"]) == (True, BATCH_SIZE)
-    assert len(world.gateway.open_ids) == 2_000
-
-
-def test_the_guard_samples_each_thousand_however_large_the_pages_are(world: World) -> None:
-    world.connections = InMemoryConnections(world.faults, page_size=5_000)
-    crowd(world, 3 * BATCH_SIZE, talking=False)
-    asked = Counter[str]()
-    world.faults.before = lambda operation, _key: asked.update([operation])
-    world.closer = world.make_closer(connections=world.connections)
-    world.sweep = world.make_sweep(closer=world.closer, total_segments=1)
-    assert world.run()["closed"] == 3 * BATCH_SIZE
-    assert asked["GetConnection"] == 3 * world.sweep.guard_policy.sample_size
-
-
-@pytest.mark.parametrize("concurrency", [Sequential(), Loop(8)])
-def test_a_held_sweep_counts_what_it_looked_at(world: World, concurrency: Concurrency) -> None:
-    crowd(world, 3_000, talking=True)
-    world.sweep = replace(world.sweep, concurrency=concurrency)
-    counts = world.run()
-    assert counts["held"] is True
-    assert counts["checked"] == counts["idle"] != 3_000
-    assert world.metrics.total("ConnectionsChecked") == counts["checked"]
-
-
 def test_what_is_gathered_does_not_outgrow_two_batches(world: World) -> None:
     watched = InMemoryConnections(world.faults, page_size=300)
     world.connections = watched
     crowd(world, 5_000, talking=False)
     gathered = most = 0
 
-    def count(operation: str, _key: str) -> None:
+    def count(operation: str, key: str) -> None:
         nonlocal gathered, most
         # A page brings 300 idle ones, a claim takes one away.
-        gathered += {"Scan": 300, "UpdateItem": -1}.get(operation, 0)
+        if key != "sample":
+            gathered += {"Scan": 300, "UpdateItem": -1}.get(operation, 0)
         most = max(most, gathered)
 
     world.faults.before = count
@@ -388,6 +285,41 @@ def test_a_clock_that_is_set_back_does_not_stop_the_closes(world: World) -> None
     before_ms = world.clock.ms
     pacer.wait()
     assert world.clock.ms - before_ms == 10
+
+
+def test_a_turn_that_is_given_back_is_taken_at_once_and_once(world: World) -> None:
+    pacer = world.closer.pacer
+    pacer.pace = Pace(1)
+    pacer.wait()
+    began_ms = world.clock.ms
+    pacer.give_back()
+    assert pacer.wait()
+    assert world.clock.ms == began_ms
+    assert pacer.wait()
+    assert world.clock.ms == began_ms + 1_000
+
+
+def test_what_was_given_back_before_a_rest_is_not_made_up_for(world: World) -> None:
+    pacer = world.closer.pacer
+    pacer.pace = Pace(1)
+    pacer.wait()
+    for _ in range(9):
+        pacer.give_back()
+    world.clock.advance(seconds=60)
+    starts_ms = [world.clock.ms for _ in range(3) if pacer.wait()]
+    assert [ms - starts_ms[0] for ms in starts_ms] == [0, 1_000, 2_000]
+
+
+def test_who_is_left_takes_no_turn_from_who_is_closed(world: World) -> None:
+    """At one close a second, 30 that talk hold up nobody."""
+    world.closer.pacer.pace = Pace(1)
+    crowd(world, 30, talking=True)
+    for number in range(5):
+        world.connect(f"zz{number}", silent_s=300)
+    began_ms = world.clock.ms
+    counts = world.run()
+    assert (counts["activityUnrecorded"], counts["closed"]) == (30, 5)
+    assert world.clock.ms - began_ms <= 5_000
 
 
 def test_what_waits_for_a_slow_pace_does_not_hold_up_the_end(world: World) -> None:
@@ -429,17 +361,17 @@ def test_a_turn_that_was_not_taken_is_left_to_the_next(world: World) -> None:
     assert world.clock.ms == began_ms + 20_000
 
 
-@pytest.mark.parametrize("answered", [-1, 0, 5, 20])
+@pytest.mark.parametrize("turns", [-1, 0, 1])
 def test_without_the_time_to_ask_the_sweep_is_incomplete_and_not_held(
-    world: World, answered: int
+    world: World, turns: int
 ) -> None:
     crowd(world, 20, talking=False)
-    # For two pages, to begin, and for so many questions.
-    left = iter([PLENTY_MS] * (3 + answered))
+    # For the sample, two pages, to begin, and for one of the two paces.
+    left = iter([PLENTY_MS] * (4 + turns))
     report = world.sweep.check_and_close_idle_connections(
         time_left_ms=lambda: next(left, DurationMs(STOP_MARGIN_MS - 1)), correlation_id="t"
     )
-    assert (report.held, report.complete) == (False, False)
+    assert (report.hold, report.complete) == (None, False)
     assert len(world.gateway.open_ids) == 20
 
 
@@ -454,7 +386,7 @@ def test_a_sweep_of_many_that_runs_out_of_time_is_not_held(
     report = replace(world.sweep, concurrency=concurrency).check_and_close_idle_connections(
         time_left_ms=lambda: DurationMs(ends_ms - world.clock.now_ms()), correlation_id="t"
     )
-    assert (report.held, report.complete) == (False, False)
+    assert (report.hold, report.complete) == (None, False)
     assert at_least <= report.closes.closed < 3_000
 
 
@@ -462,8 +394,8 @@ def test_a_sweep_of_many_that_runs_out_of_time_is_not_held(
 def test_eight_at_once_keep_one_pace(concurrent_map: ConcurrentMap) -> None:
     clock = SystemClock()
     pacer = Pacer(clock=clock, pace=Pace(250))
-    before_ms = clock.now_ms()
-    starts_ms = list(concurrent_map(lambda _: pacer.wait() and clock.now_ms(), range(50)))
+    before_ms = clock.monotonic_ms()
+    starts_ms = list(concurrent_map(lambda _: pacer.wait() and clock.monotonic_ms(), range(50)))
     # In the order of their turns, none is early.
     for turn, start_ms in enumerate(sorted(starts_ms)):
         assert start_ms - before_ms >= 4 * turn

@@ -9,10 +9,17 @@ import pytest
 
 from hangup.errors import BackendError, ConfigurationError
 from hangup.handlers import message_handler
-from tests.support.aws_stub import AwsStub
+from tests.support.aws_stub import ACTIVE_SESSION, AwsStub
 from tests.support.recorded import CONNECTION_ID, recorded
 
 REFUSED = "ConditionalCheckFailedException"
+LISTENER = {
+    "connectionId": {"S": CONNECTION_ID},
+    "sessionId": {"S": "s1"},
+    "role": {"S": "listener"},
+    "sessionRun": {"S": "speaker="},
+    "lastActivityTime": {"N": "1700000000000"},
+}
 
 
 def message(body: object = '{"action": "heartbeat"}', route: str = "heartbeat") -> dict[str, Any]:
@@ -118,6 +125,59 @@ def test_closes_an_orphan_so_that_its_client_comes_back(
     assert {line["connectionId"] for line in lines} == {CONNECTION_ID}
 
 
+class TestListener:
+    """Its first message in a minute looks whether its session has ended."""
+
+    @pytest.fixture(autouse=True)
+    def on_record(self, aws: AwsStub) -> None:
+        """Let the last activity be of a minute ago."""
+        aws.answer("UpdateItem", {"Attributes": LISTENER})
+
+    def test_is_closed_and_removed_once_its_session_has_ended(
+        self, aws: AwsStub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        aws.answer("GetItem", {"Item": ACTIVE_SESSION | {"isActive": {"BOOL": False}}})
+        assert message_handler.lambda_handler(message())["statusCode"] == 410
+        assert aws.operations == [
+            "UpdateItem",
+            "GetItem",
+            "PostToConnection",
+            "DeleteConnection",
+            "DeleteItem",
+        ]
+        assert aws.targets("DeleteConnection") == [CONNECTION_ID]
+        assert aws.calls("DeleteItem")[0]["Key"] == {"connectionId": {"S": CONNECTION_ID}}
+        (line,) = logged(capsys)
+        assert (line["message"], line["reason"]) == ("refused", "the session has ended")
+
+    def test_is_answered_while_its_session_is_active(self, aws: AwsStub) -> None:
+        aws.answer("GetItem", {"Item": ACTIVE_SESSION})
+        assert message_handler.lambda_handler(message())["statusCode"] == 200
+        assert aws.operations == ["UpdateItem", "GetItem"]
+        (read,) = aws.calls("GetItem")
+        assert (read["TableName"], read["ConsistentRead"]) == ("sessions", True)
+
+    def test_does_not_look_again_in_the_same_minute(self, aws: AwsStub) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        recent = LISTENER | {"lastActivityTime": {"N": str(now_ms)}}
+        aws.answer("UpdateItem", {"Attributes": recent})
+        reads = 0
+        for _ in range(2):  # a minute may begin in between
+            message_handler.lambda_handler(message())
+            reads += len(aws.calls("GetItem"))
+            aws.reset()
+            aws.answer("UpdateItem", {"Attributes": recent})
+        assert reads == 0 or now_ms // 60_000 < time.time_ns() // 60_000_000_000
+
+    def test_is_answered_all_the_same_if_the_session_cannot_be_read(
+        self, aws: AwsStub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        aws.fail("GetItem", status=400, code="AccessDeniedException")
+        assert message_handler.lambda_handler(message())["statusCode"] == 200
+        (line,) = logged(capsys)
+        assert line["message"] == "session of a listener not read"
+
+
 @pytest.mark.parametrize(
     ("event", "status", "reason"),
     [
@@ -169,7 +229,7 @@ def test_an_outage_is_an_error(aws: AwsStub) -> None:
     assert aws.calls("DeleteConnection") == []
 
 
-@pytest.mark.parametrize("name", ["CONNECTIONS_TABLE", "API_GATEWAY_ENDPOINT"])
+@pytest.mark.parametrize("name", ["CONNECTIONS_TABLE", "SESSIONS_TABLE", "API_GATEWAY_ENDPOINT"])
 def test_an_incomplete_environment_fails_by_name(
     aws: AwsStub, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -33,7 +33,6 @@ SESSION = {
     "sessionId": {"S": "s1"},
     "isActive": {"BOOL": True},
     "speakerConnectionId": {"S": "c0"},
-    "listenerCount": {"N": "1"},
     "startedAt": {"N": str(NOW_MS)},
 }
 LETTER = DeadLetter(message_id="m1", receipt="r1", body="{}")
@@ -87,7 +86,7 @@ class TestConsistencyStore:
     ) -> None:
         odd = [
             {"sessionId": {"S": "s2"}},
-            {**SESSION, "sessionId": {"S": "s3"}, "listenerCount": {"N": "1.5"}},
+            {**SESSION, "sessionId": {"S": "s3"}, "startedAt": {"N": "1.5"}},
             {**SESSION, "sessionId": {"S": "s4"}, "isActive": {"S": "yes"}},
         ]
         aws.answer("Scan", {"Items": [SESSION, *odd], "Count": 4, "ScannedCount": 4})
@@ -97,7 +96,6 @@ class TestConsistencyStore:
                     session_id="s1",
                     is_active=True,
                     speaker_connection_id="c0",
-                    listener_count=1,
                     started_at_ms=NOW_MS,
                 ),
                 *(UnreadableSession(f"s{number}") for number in (2, 3, 4)),
@@ -126,19 +124,6 @@ class TestConsistencyStore:
         assert store.session("s1") is None
         assert isinstance(store.session("s1"), Session)
 
-    def test_writes_a_count_only_over_the_one_that_was_seen(
-        self, aws: AwsStub, store: DynamoDbConsistencyStore
-    ) -> None:
-        aws.answer("UpdateItem", {})
-        assert store.correct_count("s1", seen=5, correct=2)
-        (update,) = aws.calls("UpdateItem")
-        assert update["TableName"] == "sessions"
-        assert spelled_out(update, "ConditionExpression") == "listenerCount = :seen"
-        assert update["ExpressionAttributeValues"] == {
-            ":seen": {"N": "5"},
-            ":correct": {"N": "2"},
-        }
-
     def test_drops_only_the_claim_that_was_seen(
         self, aws: AwsStub, store: DynamoDbConsistencyStore
     ) -> None:
@@ -147,13 +132,15 @@ class TestConsistencyStore:
         (update,) = aws.calls("UpdateItem")
         assert update["TableName"] == "connections"
         assert spelled_out(update, "ConditionExpression") == "claimExpiresAt = :seen"
-        assert spelled_out(update, "UpdateExpression") == "REMOVE claimExpiresAt, claimToken"
+        assert (
+            spelled_out(update, "UpdateExpression")
+            == "REMOVE claimExpiresAt, claimToken, handovers"
+        )
 
     def test_says_when_something_else_was_there(
         self, aws: AwsStub, store: DynamoDbConsistencyStore
     ) -> None:
         aws.fail("UpdateItem", status=400, code="ConditionalCheckFailedException")
-        assert not store.correct_count("s1", seen=5, correct=2)
         assert not store.drop_claim("c1", seen_ms=NOW_MS)
 
     def test_names_a_table_with_another_key(

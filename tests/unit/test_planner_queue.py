@@ -9,9 +9,10 @@ import pytest
 from hangup.config import DEFAULT_METRIC_ROLES
 from hangup.core.connection import DurationMs, TimeoutReason
 from hangup.core.events import NO_ROLE
+from hangup.core.guard import Hold
 from hangup.core.limits import MAX_QUEUE_BATCH
 from hangup.core.pacing import close_functions
-from hangup.core.report import OTHER_ROLE, ClosesReport, SweepReport
+from hangup.core.report import OTHER_ROLE, ClosesReport, CloseStatus, SweepReport
 from hangup.local.deploy import packaged_template
 from hangup.planner import assumptions
 from hangup.planner.costs import Item
@@ -310,26 +311,25 @@ class TestConstants:
             timeouts=dict.fromkeys(
                 product((*DEFAULT_METRIC_ROLES, OTHER_ROLE, NO_ROLE), TimeoutReason), 1
             ),
+            statuses=dict.fromkeys(CloseStatus, 1),
             lateness_ms=[DurationMs(1)],
-            claims_lost=1,
             notices_failed=1,
-            close_failures=1,
-            handover_failures=1,
+            handovers_repeated=1,
         )
         sweep = SweepReport(
             checked=1,
             found=1 + int(precise),
-            precise=precise,
             closes=everything,
             queued=int(precise),
             queue_failures=int(precise),
             clocks_started=1,
             unreadable=1,
+            ignored=1,
             failed_segments=0,
-            held=False,
-            complete=False,
+            hold=None,
+            has_read_all=False,
         )
-        held = replace(sweep, held=True)
+        held = replace(sweep, hold=Hold.CLOCK)
         emitted = [*sweep.metrics(), *held.metrics(), *(everything.metrics() if precise else [])]
         names = {(metric.name, *sorted(metric.dimensions.items())) for metric in emitted}
         assert len(names) == at_most

@@ -1,13 +1,14 @@
 """Sweeps that queue what falls due, and sweeps of a part of the table."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from hangup.core.connection import Connection, DurationMs, EpochMs, RecordedTime
-from hangup.core.policy import IdlePolicy
+from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.guard import Hold
 from hangup.core.shards import Shard
 from hangup.core.timing import LOOK_AHEAD_S, STOP_MARGIN_MS
 from hangup.errors import InvalidRequest, SweepFailed
@@ -129,7 +130,7 @@ class TestQueueing:
 
     def test_without_time_it_queues_no_more_and_says_so(self, world: PreciseWorld) -> None:
         crowd(world, 15, silent_s=121)
-        # For two pages, for the batch, after the guard, and for ten of them.
+        # For the sample, two pages, the batch, and ten of them.
         left = iter([PLENTY_MS] * 5)
         report = world.sweep.check_and_close_idle_connections(
             time_left_ms=lambda: next(left, DurationMs(STOP_MARGIN_MS - 1)), correlation_id="t"
@@ -138,13 +139,14 @@ class TestQueueing:
 
     def test_starts_the_clock_of_a_record_without_times(self, world: PreciseWorld) -> None:
         world.connections.put(Connection(connection_id="c1"))
+        world.gateway.open("c1")
         counts = world.run()
         assert (counts["clocksStarted"], counts["queued"]) == (1, 0)
 
     def test_keeps_a_candidate_that_is_not_due(self, world: PreciseWorld) -> None:
         class Unfiltered(InMemoryConnections):
             def scan_candidates(
-                self, *, cutoff_ms: EpochMs, segment: int, total_segments: int
+                self, *, cutoff_ms: EpochMs, now_ms: EpochMs, segment: int, total_segments: int
             ) -> Iterator[ScanPage]:
                 found = list(self.scan_all_connections())
                 yield ScanPage(candidates=found, scanned_count=1, is_last=True)
@@ -155,104 +157,101 @@ class TestQueueing:
         assert world.run()["queued"] == 0
 
 
-class TestGuard:
-    @pytest.mark.parametrize("size", [20, 1_000])
-    def test_a_broken_heartbeat_path_queues_nobody(self, world: PreciseWorld, size: int) -> None:
-        crowd(world, size, silent_s=60)
+class TestConfirmation:
+    def test_a_broken_heartbeat_path_closes_nobody(self, world: PreciseWorld) -> None:
+        crowd(world, 20, silent_s=60)
         for connection_id in world.gateway.active_ms:
             # They go on sending heartbeats, every 30 s; nothing records them.
-            world.gateway.active_ms[connection_id] = EpochMs(world.clock.ms - 30_000)
-        counts = world.run()
-        assert (counts["held"], counts["queued"]) == (True, 0)
-        assert len(world.close_queue) == 0
-        assert world.metrics.total("SweepsHeld") == 1
+            world.gateway.active_ms[connection_id] = EpochMs(world.clock.ms + 30_000)
+        assert world.run()["queued"] == 20
+        world.clock.advance(seconds=61)
+        while len(world.close_queue):
+            assert world.deliver() == []
+        assert len(world.gateway.open_ids) == 20
+        assert world.metrics.total("ActivityUnrecorded") == 20
+        assert world.metrics.total("IdleConnectionsDetected") == 0
+        # What API Gateway said counts from now on.
+        assert world.run()["queued"] == 0
 
-    def test_many_that_pause_for_long_are_queued_where_the_path_works(
+    @pytest.mark.parametrize(("later_ms", "again"), [(100, 0), (1_249, 0), (3_000, 1)])
+    def test_waits_for_the_account_where_it_is_a_moment_behind_the_record(
+        self, world: PreciseWorld, later_ms: int, again: int
+    ) -> None:
+        world.connect("c1", silent_s=60)
+        world.gateway.active_ms["c1"] = EpochMs(world.clock.ms - 60_000 + later_ms)
+        world.run()
+        world.clock.advance(seconds=60)
+        assert len(world.deliver()) == again
+        world.clock.advance(seconds=3 * again)
+        assert world.deliver() == []
+        assert world.gateway.open_ids == set()
+        assert world.metrics.total("ActivityUnrecorded") == 0
+        assert world.metrics.values_ms("CloseLateness") == [later_ms + 1]
+
+    def test_a_client_that_speaks_while_the_message_waits_is_not_unrecorded(
         self, world: PreciseWorld
     ) -> None:
-        crowd(world, 40, silent_s=60)
-        counts = world.run()
-        assert (counts["held"], counts["queued"]) == (False, 40)
+        world.connect("c1", silent_s=119)
+        world.run()
 
-    @pytest.mark.parametrize(
-        ("resolution_s", "later_s", "held"),
-        [(0, 5, False), (0, 5.001, True), (30, 35, False), (30, 35.001, True)],
-    )
-    def test_allows_for_what_a_recording_may_be_behind(
-        self, world: PreciseWorld, resolution_s: int, later_s: float, *, held: bool
-    ) -> None:
-        policy = IdlePolicy(
-            idle_timeout_ms=IDLE_TIMEOUT_MS, activity_resolution_ms=DurationMs(resolution_s * 1000)
-        )
-        world.sweep = replace(world.sweep, policy=policy)
-        for connection in crowd(world, 20, silent_s=100):
-            assert connection.last_activity_ms is not None
-            world.gateway.active_ms[connection.connection_id] = EpochMs(
-                connection.last_activity_ms + round(later_s * 1000)
-            )
-        assert world.run()["held"] is held
-
-    def test_who_spoke_and_was_recorded_since_the_scan_is_no_doubt(
-        self, world: PreciseWorld
-    ) -> None:
-        crowd(world, 20, silent_s=60)
-
-        def everybody_speaks(operation: str, key: str) -> None:
+        def speak_and_be_recorded(operation: str, key: str) -> None:
             if operation == "GetConnection":
                 now_ms = world.clock.now_ms()
                 world.gateway.active_ms[key] = now_ms
                 record = world.connections.records[key]
                 record.connection = replace(record.connection, last_activity_ms=now_ms)
 
-        world.faults.before = everybody_speaks
-        assert world.run()["held"] is False
+        world.faults.before = speak_and_be_recorded
+        world.clock.advance(seconds=2)
+        assert world.deliver() == []
+        assert world.metrics.total("ActivityUnrecorded") == 0
+        assert world.metrics.total("ClaimsLost") == 1
+        assert world.gateway.open_ids == {"c1"}
 
-    def test_who_left_since_the_scan_is_no_doubt(self, world: PreciseWorld) -> None:
-        for connection in crowd(world, 20, silent_s=60):
-            world.gateway.active_ms[connection.connection_id] = EpochMs(world.clock.ms)
-
-        def everybody_leaves(operation: str, key: str) -> None:
-            if operation == "GetItem":
-                world.connections.records.pop(key)
-
-        world.faults.before = everybody_leaves
-        assert world.run()["held"] is False
-
-    @pytest.mark.parametrize("after", ["unreadable", "failed"])
-    def test_a_record_that_cannot_be_read_again_holds(
-        self, world: PreciseWorld, after: str
+    @pytest.mark.parametrize("recording_is_well", [True, False])
+    def test_the_sweeps_verdict_decides_where_messages_to_clients_count(
+        self, world: PreciseWorld, *, recording_is_well: bool
     ) -> None:
-        for connection in crowd(world, 20, silent_s=60):
-            world.gateway.active_ms[connection.connection_id] = EpochMs(world.clock.ms)
+        world.closer.confirmer.counts_both = True
+        connection = world.connect("c1", silent_s=121)
+        world.gateway.active_ms["c1"] = world.clock.now_ms()
+        world.receive_at_once(connection, recording_is_well=recording_is_well)
+        assert (world.gateway.open_ids == set()) is recording_is_well
 
-        def spoil(operation: str, key: str) -> None:
-            if operation == "GetItem" and after == "failed":
-                world.faults.fail("GetItem")
-            elif operation == "GetItem":
-                bad = Connection(connection_id=key, malformed=(RecordedTime.LAST_ACTIVITY,))
-                world.connections.records[key].connection = bad
+    def test_sends_the_verdict_with_each_message(self, world: PreciseWorld) -> None:
+        world.connect("c1", silent_s=121)
+        for number in range(20):
+            world.connect(f"talks{number}", silent_s=5)
+        verdicts = []
+        for _ in range(5):
+            world.run()
+            (message,) = world.close_queue.receive()
+            verdicts.append(json.loads(message.body)["recordingIsWell"])
+            world.close_queue.delete(message.message_id)
+            world.clock.advance(seconds=60)
+            for number in range(20):
+                world.connect(f"talks{number}", silent_s=5)
+        # It has watched for one and a half timeouts by then.
+        assert verdicts == [False, False, False, True, True]
 
-        world.faults.before = spoil
-        assert world.run()["held"] is True
-
-    def test_due_ones_that_are_gone_are_no_doubt(self, world: PreciseWorld) -> None:
-        crowd(world, 20, silent_s=60)
+    def test_another_stages_table_queues_nothing(self, world: PreciseWorld) -> None:
+        crowd(world, 30, silent_s=10)
+        crowd_of_due = [world.connect(f"due{number}", silent_s=119) for number in range(3)]
         world.gateway.open_ids.clear()
-        assert world.run()["queued"] == 20
+        counts = world.run()
+        assert counts["queued"] == 0
+        assert counts["held"] == Hold.OTHER_TABLE
+        assert world.metrics.total("SweepsHeld") == 1
+        assert len(crowd_of_due) == 3
 
-    def test_what_is_idle_is_judged_by_its_timeout_as_ever(self, world: PreciseWorld) -> None:
-        for connection in crowd(world, 20, silent_s=121):
-            # A word that was refused is no activity, but API Gateway knows of it.
-            world.gateway.active_ms[connection.connection_id] = EpochMs(world.clock.ms - 119_000)
-        assert world.run()["held"] is True
-
-    def test_an_override_queues_them_once(self, world: PreciseWorld) -> None:
-        for connection in crowd(world, 20, silent_s=60):
-            world.gateway.active_ms[connection.connection_id] = EpochMs(world.clock.ms)
+    def test_an_override_queues_them(self, world: PreciseWorld) -> None:
+        crowd(world, 30, silent_s=10)
+        world.connect("due", silent_s=119)
+        world.gateway.open_ids.clear()
         report = world.sweep.check_and_close_idle_connections(
             time_left_ms=lambda: PLENTY_MS, correlation_id="by hand", override_guard=True
         )
-        assert (report.queued, report.held) == (20, False)
+        assert (report.queued, report.hold) == (1, None)
 
 
 class TestShards:
@@ -275,22 +274,6 @@ class TestShards:
         assert (checked, closed) == (120, 20)
         assert len(world.gateway.open_ids) == 100
 
-    @pytest.mark.parametrize(("size", "shards"), [(60, 3), (360, 20)])
-    def test_each_alone_obeys_the_guard_however_little_it_reads(
-        self, size: int, shards: int
-    ) -> None:
-        world = World()
-        for connection in crowd(world, size, silent_s=300):
-            world.gateway.active_ms[connection.connection_id] = EpochMs(world.clock.ms)
-        for index in range(shards):
-            report = world.sweep.check_and_close_idle_connections(
-                time_left_ms=lambda: PLENTY_MS,
-                correlation_id="tick-1",
-                shard=Shard(index=index, of=shards),
-            )
-            assert (report.held, report.closes.closed) == (True, 0)
-        assert len(world.gateway.open_ids) == size
-
     def test_one_that_stops_in_time_starts_elsewhere_in_its_part_the_next_time(self) -> None:
         world = World()
         world.sweep = replace(world.sweep, total_segments=4)
@@ -298,7 +281,7 @@ class TestShards:
         for minute in range(20):
             reads: list[str] = []
             world.faults.before = lambda operation, key, reads=reads: (
-                reads.append(key) if operation == "Scan" else None
+                reads.append(key) if operation == "Scan" and key != "sample" else None
             )
             world.sweep.check_and_close_idle_connections(
                 time_left_ms=lambda: PLENTY_MS,
@@ -329,27 +312,34 @@ class TestLambdaHandler:
         assert batch["QueueUrl"] == url
         (entry,) = batch["Entries"]
         assert entry["DelaySeconds"] == 0
-        assert json.loads(entry["MessageBody"]) == {
+        message = json.loads(entry["MessageBody"])
+        assert abs(message.pop("judgedAt") - time.time() * 1000) < 60_000
+        assert message == {
             "connectionId": "c1=",
             "sessionId": None,
             "role": None,
             "connectedAt": None,
             "lastActivityTime": 1700000000000,
+            "gatewayActiveAt": None,
             "noticedAt": None,
+            "handovers": 0,
             "deadline": 1700000120000,
             "correlationId": "event-1",
+            "silence": 120_000,
+            "recordingIsWell": False,
+            "asks": True,
         }
         assert aws.calls("PostToConnection") == aws.calls("DeleteConnection") == []
 
     def test_reads_the_part_that_the_event_names(self, aws: AwsStub) -> None:
         timeout_handler.lambda_handler({**TICK, "shard": 2, "shards": 5}, Context())
-        scans = aws.calls("Scan")
+        scans = [scan for scan in aws.calls("Scan") if "Segment" in scan]
         assert sorted(scan["Segment"] for scan in scans) == list(range(32, 48))
         assert {scan["TotalSegments"] for scan in scans} == {80}
 
     def test_reads_the_whole_table_where_the_event_names_no_part(self, aws: AwsStub) -> None:
         timeout_handler.lambda_handler({}, Context())
-        scans = aws.calls("Scan")
+        scans = [scan for scan in aws.calls("Scan") if "Segment" in scan]
         assert sorted(scan["Segment"] for scan in scans) == list(range(16))
         assert {scan["TotalSegments"] for scan in scans} == {16}
 

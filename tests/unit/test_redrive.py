@@ -15,7 +15,7 @@ ADDRESS = GatewayAddress(domain_name="example.com", stage="prod", api_id="a1")
 
 def event(number: int) -> JsonObject:
     connection = Connection(connection_id=f"c{number}")
-    return disconnect_event(connection, ADDRESS, now_ms=START_MS, correlation_id="sweep-1")
+    return disconnect_event(connection, None, ADDRESS, now_ms=START_MS, correlation_id="sweep-1")
 
 
 class World(FakeAws):

@@ -1,21 +1,22 @@
 """What a repair changes, and what it leaves as it is, on the in-memory fakes."""
 
+from dataclasses import replace
+
 import pytest
 
-from hangup.core.connection import Connection, EpochMs
+from hangup.core.connection import Connection, EpochMs, InvalidTime, RecordedTime
 from hangup.core.timing import CLAIM_MS
 from hangup.sessions.invariants import UnreadableSession
 from hangup.sessions.model import Role
 from tests.support.check_world import (
     World,
-    count_too_high,
-    ended_and_forgotten,
     expired_claim,
     ghost,
     ghost_speaker,
     in_order,
     lost_listeners,
     no_speaker,
+    of_an_earlier_run,
 )
 
 
@@ -62,45 +63,53 @@ class TestRepair:
         )
         world.gateway.open("speaker2")
         final, tried = world.check.repair(report)
-        assert tried[0].failure is not None
+        assert tried[0].failure == "changed since the check"
         assert final.violations == ()
-        assert {"l1", "l2", "speaker2"} <= world.gateway.open_ids
+        assert world.session.is_active
+        assert "speaker2" in world.gateway.open_ids
 
-    def test_listeners_of_a_session_that_starts_again_meanwhile_stay(self, world: World) -> None:
+    def test_a_speaker_that_is_on_record_by_then_is_left_alone(self, world: World) -> None:
         no_speaker(world)
         report = world.check.find()
-
-        def start_again(operation: str, _key: str) -> None:
-            if operation == "Query":
-                world.faults.after = lambda _operation, _key: None
-                world.change_session(is_active=True, speaker_connection_id="speaker2")
-                world.connections.put(
-                    Connection(connection_id="speaker2", session_id="s1", role=Role.SPEAKER)
-                )
-                world.gateway.open("speaker2")
-
-        world.faults.after = start_again
+        world.connections.put(
+            Connection(connection_id="speaker", session_id="s1", role=Role.SPEAKER)
+        )
         _, tried = world.check.repair(report)
-        assert tried[0].failure is not None
-        assert {"l1", "l2"} <= world.gateway.open_ids
+        assert tried[0].failure == "changed since the check"
+        assert world.session.is_active
 
-    def test_listeners_that_have_a_session_again_stay(self, world: World) -> None:
+    def test_listeners_of_the_run_that_is_active_stay(self, world: World) -> None:
+        of_an_earlier_run(world)
+        world.repair()
+        assert world.connections.records.keys() == {"speaker2", "l3"}
+        assert world.gateway.open_ids == {"speaker2", "l3"}
+        assert [m["type"] for m in world.gateway.sent["l1"]] == ["sessionEnded"]
+
+    def test_listeners_that_are_gone_by_then_are_not_repaired(self, world: World) -> None:
+        of_an_earlier_run(world)
+        report = world.check.find()
+        world.leave("l1")
+        world.leave("l2")
+        _, tried = world.check.repair(report)
+        assert tried[0].failure == "changed since the check"
+
+    def test_listeners_of_a_session_that_is_unreadable_by_then_stay(self, world: World) -> None:
         lost_listeners(world)
         report = world.check.find()
-        world.join("speaker2", Role.SPEAKER)
-        world.check.repair(report)
+        world.store.unreadable.add("s1")
+        _, tried = world.check.repair(report)
+        assert tried[0].failure == "changed since the check"
         assert {"l1", "l2"} <= world.gateway.open_ids
-        assert world.session.listener_count == 2
 
     def test_somebody_who_is_at_it_is_left_to_it(self, world: World) -> None:
-        ended_and_forgotten(world)
+        ghost_speaker(world)
         report = world.check.find()
         now_ms = world.clock.now_ms()
         speaker = world.connections.records["speaker"].connection
         world.sessions.end(speaker, now_ms=now_ms, claim_expires_ms=EpochMs(now_ms + 10 * CLAIM_MS))
-        final, tried = world.check.repair(report)
-        assert all(one.failure is not None for one in tried)
-        assert report.violations[0] in final.violations
+        _, tried = world.check.repair(report)
+        assert tried[0].failure == "changed since the check"
+        assert {"l1", "l2"} <= world.gateway.open_ids
 
     def test_a_notice_that_fails_stops_nothing(self, world: World) -> None:
         no_speaker(world)
@@ -118,25 +127,23 @@ class TestRepair:
 
     def test_what_cannot_be_repaired_is_reported_with_the_reason(self, world: World) -> None:
         ghost(world)
-        world.faults.fail("TransactWriteItems", times=10, retryable=False)
+        world.faults.fail("DeleteItem", times=10, retryable=False)
         report = world.repair()
         assert [violation.kind for violation in report.violations] == ["ghost"]
         assert len(world.tried) == 3
         assert all("planned" in str(one.failure) for one in world.tried)
 
-    def test_an_unreadable_session_is_reported_and_nothing_of_it_is_touched(
-        self, world: World
-    ) -> None:
+    def test_an_unreadable_session_is_reported_and_not_touched(self, world: World) -> None:
         world.store.unreadable.add("s1")
-        world.vanish("speaker")
+        before = world.session
+        world.vanish("l1")
         report = world.repair()
-        assert {violation.kind for violation in report.violations} == {
-            "unreadable session",
-            "ghost",
-        }
-        assert {one.violation for one in world.tried} == {UnreadableSession("s1")}
-        assert "session s1" in str(world.tried[0].violation)
-        assert "speaker" in world.connections.records
+        assert set(report.violations) == {UnreadableSession("s1")}
+        failures = {one.violation.kind: one.failure for one in world.tried}
+        assert failures["ghost"] is None
+        assert "by hand" in str(failures["unreadable session"])
+        assert world.session == before
+        assert world.connections.records.keys() == {"speaker", "l2"}
 
     def test_everything_at_once_is_repaired(self, world: World) -> None:
         for number in range(2, 5):
@@ -145,7 +152,6 @@ class TestRepair:
             world.join(f"x{number}", Role.LISTENER, session_id)
             world.join(f"y{number}", Role.LISTENER, session_id)
         ghost(world)
-        count_too_high(world)
         world.claim("l2", expired_ms_ago=200_000)
         world.lose_record("speaker2")
         world.lose_record("speaker3")
@@ -153,6 +159,20 @@ class TestRepair:
         world.lose_record("x4")
         world.vanish("y4")
         assert world.repair().violations == ()
-        counts = {i: session.listener_count for i, session in world.sessions.sessions.items()}
-        assert counts == {"s1": 1, "s2": 0, "s4": 0}
+        active = {i: session.is_active for i, session in world.sessions.sessions.items()}
+        assert active == {"s1": True, "s2": False, "s4": True}
         assert set(world.connections.records) == {"speaker", "l2", "speaker4"}
+
+
+def test_a_time_in_another_unit_is_reported_and_not_touched(world: World) -> None:
+    record = world.connections.records["l1"]
+    invalid = InvalidTime(RecordedTime.LAST_ACTIVITY, "1700000000")
+    record.connection = replace(
+        record.connection, last_activity_ms=None, connected_at_ms=None, malformed=(invalid,)
+    )
+    before = record.connection
+    report = world.repair()
+    (violation,) = report.violations
+    assert violation.kind == "unreadable time"
+    assert "by hand" in str(world.tried[-1].failure)
+    assert world.connections.records["l1"].connection == before

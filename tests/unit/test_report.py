@@ -5,16 +5,19 @@ from dataclasses import replace
 import pytest
 
 from hangup.core.connection import DurationMs, TimeoutReason
-from hangup.core.report import ClosesReport, Count, Durations, SweepReport, metric_role
+from hangup.core.guard import Hold
+from hangup.core.report import (
+    ClosesReport,
+    CloseStatus,
+    Count,
+    Durations,
+    SweepReport,
+    metric_role,
+)
 from hangup.sessions.model import Role
 
 NO_CLOSES = ClosesReport(
-    timeouts={},
-    lateness_ms=(),
-    claims_lost=0,
-    notices_failed=0,
-    close_failures=0,
-    handover_failures=0,
+    statuses={}, timeouts={}, lateness_ms=(), notices_failed=0, handovers_repeated=0
 )
 CLOSES = replace(
     NO_CLOSES,
@@ -25,23 +28,33 @@ CLOSES = replace(
         ("unknown", TimeoutReason.GONE): 1,
     },
     lateness_ms=tuple(map(DurationMs, (700, 12, 3_000, 12, 1))),
-    claims_lost=1,
+    statuses={
+        CloseStatus.CLOSED: 4,
+        CloseStatus.ALREADY_GONE: 3,
+        CloseStatus.CLAIM_LOST: 1,
+        CloseStatus.CLAIM_FAILED: 1,
+        CloseStatus.CLOSE_FAILED: 1,
+        CloseStatus.HANDOVER_FAILED: 3,  # one was closed before that, two were counted before
+        CloseStatus.ACTIVE: 11,
+        CloseStatus.HELD: 12,
+        CloseStatus.UNCONFIRMED: 13,
+        CloseStatus.IGNORED: 14,
+    },
     notices_failed=2,
-    close_failures=2,
-    handover_failures=3,
+    handovers_repeated=15,
 )
 QUIET = SweepReport(
     checked=0,
     found=0,
-    precise=False,
     closes=NO_CLOSES,
     queued=0,
     queue_failures=0,
     clocks_started=0,
     unreadable=0,
+    ignored=0,
     failed_segments=0,
-    held=False,
-    complete=True,
+    hold=None,
+    has_read_all=True,
 )
 BUSY = replace(
     QUIET,
@@ -52,7 +65,8 @@ BUSY = replace(
     queue_failures=9,
     clocks_started=6,
     unreadable=7,
-    complete=False,
+    ignored=16,
+    has_read_all=False,
 )
 
 
@@ -72,11 +86,15 @@ def test_closed_includes_the_gone_and_timeouts_tell_them_apart_by_role_and_reaso
     }
     assert counts == {
         ("ConnectionsChecked",): 100,
-        ("IdleConnectionsDetected",): 14,
+        ("IdleConnectionsDetected",): 10,
         ("ConnectionsClosed",): 8,
         ("ClaimsLost",): 1,
         ("NoticesFailed",): 2,
         ("CloseFailures",): 5,
+        ("HandoversRepeated",): 15,
+        ("ActivityUnrecorded",): 11,
+        ("ConnectionsUnconfirmed",): 13,
+        ("RecordsIgnored",): 16,
         ("ClosesScheduled",): 8,
         ("QueueFailures",): 9,
         ("RecordsUnreadable",): 7,
@@ -104,24 +122,30 @@ def test_the_sums(closes: ClosesReport, closed: int, gone: int, failures: int) -
 def test_the_answer_has_every_count() -> None:
     assert BUSY.as_json() == {
         "checked": 100,
-        "idle": 14,
+        "idle": 10,
         "closed": 5,
         "gone": 3,
+        "wouldClose": 0,
+        "activityUnrecorded": 11,
+        "unconfirmed": 13,
+        "recordingDoubted": 12,
         "claimsLost": 1,
         "noticesFailed": 2,
         "closeFailures": 2,
         "handoverFailures": 3,
+        "handoversRepeated": 15,
         "queued": 8,
         "queueFailures": 9,
         "clocksStarted": 6,
         "unreadable": 7,
-        "held": False,
+        "ignored": 16,
+        "held": None,
         "complete": False,
     }
 
 
 def test_a_held_sweep_is_a_metric_of_its_own_and_not_one_that_ran_out_of_time() -> None:
-    held = replace(QUIET, held=True, complete=False)
+    held = replace(QUIET, hold=Hold.CLOCK)
     assert held.metrics()[3:] == [Count(name="SweepsHeld", value=1)]
 
 
@@ -144,7 +168,7 @@ def test_only_roles_that_the_configuration_names_have_a_metric_of_their_own(
             {"failed_segments": 2, "found": 1},
             "could not read 2 of 16 segments and left 1 of 1 idle connections to the next one",
         ),
-        ({}, "could not start the clocks of some records"),
+        ({}, "could not ask API Gateway or the table all that it had to"),
     ],
 )
 def test_says_what_failed_and_nothing_that_did_not(changes: dict[str, int], words: str) -> None:
@@ -162,10 +186,12 @@ def test_closes_without_a_sweep_are_counted_but_no_connection_is_checked() -> No
     names = [metric.name for metric in CLOSES.metrics()]
     assert "ConnectionsChecked" not in names
     assert CLOSES.metrics()[:2] == [
-        # Five closed, three gone, and five that failed: past their deadline, all of them.
-        Count(name="IdleConnectionsDetected", value=13),
+        # Five closed, three gone, and two that failed before that.
+        Count(name="IdleConnectionsDetected", value=10),
         Count(name="ConnectionsClosed", value=8),
     ]
+    # A sweep counts them among the records that it ignored.
+    assert Count(name="RecordsIgnored", value=14) in CLOSES.metrics()
     assert list(NO_CLOSES.metrics()) == [
         Count(name="IdleConnectionsDetected", value=0),
         Count(name="ConnectionsClosed", value=0),

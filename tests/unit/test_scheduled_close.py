@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hangup.core.connection import Connection, EpochMs
+from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.limits import MAX_QUEUE_DELAY_S
 from hangup.core.scheduled_close import (
     ScheduledClose,
@@ -18,6 +18,8 @@ from hangup.sessions.model import Role
 
 NOW_MS = EpochMs(1_700_000_000_000)
 DUE = ScheduledClose(
+    silence_ms=DurationMs(120_000),
+    judged_at_ms=EpochMs(1_700_000_000_000),
     connection=Connection(
         connection_id="L0SM9cOFvHcCIhw=",
         session_id="s1",
@@ -82,6 +84,15 @@ def test_what_a_record_may_lack_may_be_missing() -> None:
         (message(role=7), "role is malformed"),
         (message(role=["speaker"]), "role is malformed"),
         (message(sessionId=7), "sessionId is malformed"),
+        (message(connectionId="room#lobby"), "connectionId is missing or malformed"),
+        (message(handovers=-1), "handovers is malformed"),
+        (message(handovers=True), "handovers is malformed"),
+        (message(handovers=1_001), "handovers is malformed"),
+        (message(recordingIsWell="yes"), "recordingIsWell or asks is missing or malformed"),
+        (message(asks=None), "recordingIsWell or asks is missing or malformed"),
+        (message(silence=0), "silence is missing or malformed"),
+        (message(judgedAt=None), "judgedAt is missing"),
+        (message(judgedAt="now"), "judgedAt is not a plausible"),
         (message(correlationId=None), "correlationId is missing or malformed"),
         (message(connectedAt="soon"), "connectedAt is not a plausible"),
         (message(lastActivityTime=1_700_000_000), "lastActivityTime is not a plausible"),
@@ -105,13 +116,19 @@ def test_refuses_a_message_that_is_none_and_says_why(body: object, complaint: st
 )
 def test_leaves_out_an_id_that_no_session_has(label: str, is_kept: bool) -> None:
     connection = Connection(
-        connection_id="\U0001f600" * 512,
+        connection_id="c" * 128,
         session_id=label,
         role=label,
         connected_at_ms=EpochMs(NOW_MS - 1),
     )
     message = as_message(
-        ScheduledClose(connection=connection, deadline_ms=NOW_MS, correlation_id="")
+        ScheduledClose(
+            silence_ms=DurationMs(120_000),
+            judged_at_ms=EpochMs(1_700_000_000_000),
+            connection=connection,
+            deadline_ms=NOW_MS,
+            correlation_id="",
+        )
     )
     assert len(message) < 20_000
     parsed = parse_scheduled_close(message).connection

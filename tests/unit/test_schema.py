@@ -1,14 +1,16 @@
 """DynamoDB items, well formed and of every other shape, and the names in requests."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema, number, string
+from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
 from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA
+from hangup.aws.values import number, string
 from hangup.core.connection import Connection, DurationMs, EpochMs, RecordedTime
-from hangup.core.limits import MIN_PLAUSIBLE_EPOCH_MS
+from hangup.core.limits import MAX_HANDOVERS, MIN_PLAUSIBLE_EPOCH_MS
 from hangup.sessions.model import Role, Session
 from tests.support.stores import OTHER_SCHEMA
 
@@ -75,22 +77,25 @@ def test_takes_a_session_that_is_no_text_for_none(value: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
-    "value",
+    ("value", "shown"),
     [
-        {"S": "1700000000000"},
-        {"S": "2023-11-14T22:13:20Z"},
-        {"N": "1700000000"},  # seconds
-        {"N": str(MIN_PLAUSIBLE_EPOCH_MS - 1)},
-        {"N": "1700000000000000"},  # microseconds
-        {"N": "1E+125"},
-        {"N": "1E-130"},
-        {"N": "0"},
-        {"N": "-1700000000000"},
-        {"NULL": True},
-        {"BOOL": True},
-        {"NS": ["1700000000000"]},
-        {"M": {}},
-        {"B": b"1700000000000"},
+        ({"S": "1700000000000"}, '"1700000000000"'),
+        ({"S": "2023-11-14T22:13:20Z"}, "2023-11-14T22:13:20Z"),
+        ({"S": ""}, ""),
+        ({"S": "x" * 1_000}, "x" * 40),
+        ({"N": "1700000000"}, "1700000000"),  # seconds
+        ({"N": str(MIN_PLAUSIBLE_EPOCH_MS - 1)}, str(MIN_PLAUSIBLE_EPOCH_MS - 1)),
+        ({"N": "1700000000000000"}, "1700000000000000"),  # microseconds
+        ({"N": "1E+125"}, "1E+125"),
+        ({"N": "1E-130"}, "1E-130"),
+        ({"N": "0"}, "0"),
+        ({"N": "-1700000000000"}, "-1700000000000"),
+        ({"NULL": True}, "null"),
+        ({"BOOL": True}, "True"),
+        ({"NS": ["1700000000000"]}, "['1700000000000']"),
+        ({"M": {}}, "{}"),
+        ({"B": b"1700000000000"}, "b'1700000000000'"),
+        ({}, "null"),
     ],
 )
 @pytest.mark.parametrize(
@@ -100,23 +105,23 @@ def test_takes_a_session_that_is_no_text_for_none(value: dict[str, Any]) -> None
         ("lastActivityTime", RecordedTime.LAST_ACTIVITY),
     ],
 )
-def test_says_which_time_is_no_plausible_epoch_millisecond(
-    name: str, time: RecordedTime, value: dict[str, Any]
+def test_says_which_time_is_no_plausible_epoch_millisecond_and_how_it_begins(
+    name: str, time: RecordedTime, value: dict[str, Any], shown: str
 ) -> None:
     read = record(**{name: value})
-    assert read.malformed == (time,)
+    assert read.malformed == ((time, shown),)
     assert read.last_seen_ms is None
 
 
 def test_says_so_of_both_times() -> None:
     read = record(connectedAt={"S": ""}, lastActivityTime={"S": ""})
-    assert read.malformed == (RecordedTime.CONNECTED_AT, RecordedTime.LAST_ACTIVITY)
+    assert read.malformed == ((RecordedTime.CONNECTED_AT, ""), (RecordedTime.LAST_ACTIVITY, ""))
 
 
 def test_a_malformed_activity_does_not_spoil_the_connect() -> None:
     read = record(connectedAt={"N": str(NOW_MS)}, lastActivityTime={"S": "now"})
     assert read.connected_at_ms == NOW_MS
-    assert read.malformed == (RecordedTime.LAST_ACTIVITY,)
+    assert read.malformed == ((RecordedTime.LAST_ACTIVITY, "now"),)
 
 
 @pytest.mark.parametrize(
@@ -142,13 +147,54 @@ def test_a_notice_time_that_makes_no_sense_is_no_notice() -> None:
     assert record(noticedAt={"S": "yes"}).malformed == ()
 
 
+def test_a_time_of_api_gateways_account_that_makes_no_sense_is_none() -> None:
+    assert record(gatewayActiveAt={"S": "now"}) == Connection(connection_id="c1=")
+    assert record(gatewayActiveAt={"N": "1700000000"}).gateway_active_ms is None
+    assert record(gatewayActiveAt={"N": str(NOW_MS)}).last_seen_ms == NOW_MS
+
+
+@pytest.mark.parametrize(
+    ("value", "handovers"),
+    [
+        ({"N": "0"}, 0),
+        ({"N": "7"}, 7),
+        ({"N": str(MAX_HANDOVERS)}, MAX_HANDOVERS),
+        ({"N": str(MAX_HANDOVERS + 1)}, MAX_HANDOVERS),
+        ({"N": "9" * 38}, MAX_HANDOVERS),
+        ({"N": "1E+125"}, MAX_HANDOVERS),
+        ({"N": "-1"}, 0),
+        ({"N": "1.5"}, 2),
+        ({"S": "7"}, 0),
+        ({"BOOL": True}, 0),
+    ],
+)
+def test_a_count_is_a_whole_number_up_to_the_most(value: dict[str, Any], handovers: int) -> None:
+    assert record(handovers=value).handovers == handovers
+
+
+@pytest.mark.parametrize("schema", [DEFAULT_SCHEMA, OTHER_SCHEMA.connections])
+@pytest.mark.parametrize("time", RecordedTime)
+def test_a_time_can_be_named_as_its_table_does(schema: TableSchema, time: RecordedTime) -> None:
+    item: dict[str, Any] = {
+        schema.connection_id: {"S": "c1="},
+        schema.time_name(time): {"N": str(NOW_MS)},
+    }
+    read = schema.decode(item)
+    times = {
+        RecordedTime.CONNECTED_AT: read.connected_at_ms,
+        RecordedTime.LAST_ACTIVITY: read.last_activity_ms,
+        RecordedTime.GATEWAY_ACTIVE: read.gateway_active_ms,
+    }
+    assert times[time] == NOW_MS
+    assert list(times.values()).count(None) == 2
+
+
 @pytest.mark.parametrize("ended_at_ms", [None, NOW_MS])
 def test_reads_sessions(ended_at_ms: EpochMs | None) -> None:
     item: dict[str, Any] = {
         "sessionId": {"S": "s1"},
         "isActive": {"BOOL": ended_at_ms is None},
         "speakerConnectionId": {"S": "c1="},
-        "listenerCount": {"N": "3"},
         "startedAt": {"N": "1690000000000"},
     }
     if ended_at_ms is not None:
@@ -157,7 +203,6 @@ def test_reads_sessions(ended_at_ms: EpochMs | None) -> None:
         session_id="s1",
         is_active=ended_at_ms is None,
         speaker_connection_id="c1=",
-        listener_count=3,
         started_at_ms=EpochMs(1_690_000_000_000),
         ended_at_ms=ended_at_ms,
     )
@@ -171,26 +216,43 @@ def test_writes_texts_and_numbers() -> None:
 SPEAKER = Connection(
     connection_id="c0=", session_id="s1", role=Role.SPEAKER, connected_at_ms=NOW_MS
 )
+TIMELESS = Connection(connection_id="c1=")
+SEEN_BY_GATEWAY = replace(TIMELESS, gateway_active_ms=NOW_MS)
 
 
 def requests_of(connections: TableSchema) -> dict[str, dict[str, Any]]:
     """Return every request that a schema can say."""
     requests: dict[str, dict[str, Any] | None] = {
-        "candidates": connections.candidates(NOW_MS),
+        "candidates": connections.candidates(NOW_MS, NOW_MS),
+        "sample": connections.swept(),
         "records with claims": connections.records_with_claims(),
         "creation": connections.creation(LISTENER),
         "removal": connections.removal("c1="),
         "claim": claim_of(connections, LISTENER),
         "claim of a silent one": claim_of(connections, SPEAKER),
-        "release": connections.release("c1=", noticed_at_ms=None),
-        "release after a notice": connections.release("c1=", noticed_at_ms=NOW_MS),
+        "claim without times": claim_of(connections, SEEN_BY_GATEWAY),
+        "claim of a noticed one": claim_of(connections, noticed(LISTENER)),
+        "claim of a silent, noticed one": claim_of(connections, noticed(SPEAKER)),
+        "claim of a noticed one without times": claim_of(connections, noticed(SEEN_BY_GATEWAY)),
+        "release": connections.release("c1=", noticed_at_ms=None, handovers=1),
+        "release after a notice": connections.release("c1=", noticed_at_ms=NOW_MS, handovers=1),
         "drop claim": connections.drop_claim("c1=", seen_ms=NOW_MS),
-        "start clock": connections.start_clock("c1=", now_ms=NOW_MS),
+        "note": note_of(connections, LISTENER),
+        "note of a silent one": note_of(connections, SPEAKER),
+        "note without times": note_of(connections, TIMELESS),
         "record": recording_of(connections, resolution_ms=0),
         "record coalesced": recording_of(connections, resolution_ms=10_000),
         "of session": connections.of_session("s1", Role.LISTENER),
     }
     return {name: request for name, request in requests.items() if request is not None}
+
+
+def noticed(connection: Connection) -> Connection:
+    return replace(connection, noticed_at_ms=EpochMs(NOW_MS + 5))
+
+
+def note_of(schema: TableSchema, connection: Connection) -> dict[str, Any]:
+    return schema.record_gateway_activity(connection, active_ms=NOW_MS, now_ms=NOW_MS)
 
 
 def claim_of(schema: TableSchema, connection: Connection) -> dict[str, Any] | None:
@@ -218,6 +280,15 @@ def test_expressions_are_the_same_for_every_schema_and_the_names_its_own(operati
 
 
 @pytest.mark.parametrize("operation", requests_of(DEFAULT_SCHEMA))
+def test_a_request_has_the_values_that_its_expressions_use_and_no_others(operation: str) -> None:
+    request = requests_of(DEFAULT_SCHEMA)[operation]
+    used = set(re.findall(r":\w+", expressions_in(request)))
+    # DynamoDB refuses any other, and an empty set of them.
+    assert request.get("ExpressionAttributeValues", {}).keys() == used
+    assert request.get("ExpressionAttributeValues") != {}
+
+
+@pytest.mark.parametrize("operation", requests_of(DEFAULT_SCHEMA))
 def test_an_expression_has_aliases_values_and_words_of_dynamodb_alone(operation: str) -> None:
     expressions = expressions_in(requests_of(DEFAULT_SCHEMA)[operation])
     words = set(re.findall(r"(?<![#:\w])[A-Za-z_]\w*", expressions))
@@ -237,6 +308,20 @@ DYNAMODB_WORDS = {
 }
 
 
+def test_a_record_without_any_time_cannot_be_claimed() -> None:
+    assert claim_of(DEFAULT_SCHEMA, TIMELESS) is None
+
+
+def test_a_count_in_a_request_is_never_beyond_the_most() -> None:
+    often = replace(LISTENER, handovers=MAX_HANDOVERS)
+    claim = claim_of(DEFAULT_SCHEMA, often)
+    assert claim is not None
+    release = DEFAULT_SCHEMA.release("c1=", noticed_at_ms=None, handovers=MAX_HANDOVERS + 1)
+    for request in (claim, release):
+        values = request["ExpressionAttributeValues"]
+        assert values[":handovers"] == {"N": str(MAX_HANDOVERS)}
+
+
 def test_the_names_of_a_request_are_made_once() -> None:
     schema = TableSchema(connection_id="once")
     first, again = claim_of(schema, LISTENER), claim_of(schema, LISTENER)
@@ -245,8 +330,8 @@ def test_the_names_of_a_request_are_made_once() -> None:
     assert first["ExpressionAttributeNames"] is again["ExpressionAttributeNames"]
 
 
-def test_a_dropped_claim_leaves_no_token() -> None:
+def test_a_dropped_claim_leaves_neither_token_nor_count() -> None:
     update = DEFAULT_SCHEMA.drop_claim("c1=", seen_ms=NOW_MS)
     removed = re.findall(r"#\w+", update["UpdateExpression"])
     names = update["ExpressionAttributeNames"]
-    assert [names[alias] for alias in removed] == ["claimExpiresAt", "claimToken"]
+    assert [names[alias] for alias in removed] == ["claimExpiresAt", "claimToken", "handovers"]

@@ -5,23 +5,46 @@ entry point itself, with botocore, against a stub of AWS on loopback.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from hangup.core.connection import Connection, DurationMs, EpochMs, RecordedTime
-from hangup.core.outcomes import CloseOutcome, CloseStatus
+from hangup.core.connection import (
+    Connection,
+    ConnectionInfo,
+    DurationMs,
+    EpochMs,
+    InvalidTime,
+    RecordedTime,
+)
+from hangup.core.outcomes import CloseOutcome
+from hangup.core.report import CloseStatus
 from hangup.core.shards import segments_from
 from hangup.core.timing import SCAN_MARGIN_MS, SEGMENTS_AT_ONCE, STOP_MARGIN_MS
-from hangup.errors import BackendError, ConfigurationError, SweepFailed
+from hangup.errors import BackendError, ConfigurationError, InvalidRequest, SweepFailed
 from hangup.handlers import timeout_handler
+from hangup.idle.closer import Terms
 from hangup.ports import ScanPage
 from hangup.sessions.model import Role
 from hangup.testing import START_MS, InMemoryConnections
 from tests.support.aws_stub import AwsStub
 from tests.support.idle_world import PLENTY_MS, TICK, Context, World
+
+WELL = Terms(silence_ms=DurationMs(120_000), recording_is_well=True)
+
+
+def fail_one_segment(world: World) -> Callable[[str, str], None]:
+    """Return what makes the first page of a segment fail, once."""
+    unfailed = ["one"]
+
+    def fail(operation: str, key: str) -> None:
+        if operation == "Scan" and key != "sample" and unfailed:
+            unfailed.clear()
+            world.faults.fail("Scan")
+
+    return fail
 
 
 @pytest.fixture
@@ -131,8 +154,7 @@ class TestCloseConnection:
         world.connections.record_activity(
             "c1", now_ms=world.clock.now_ms(), resolution_ms=DurationMs(0)
         )
-        outcome = world.closer.close_idle_connection(connection, correlation_id="tick-1")
-        assert outcome is not None
+        outcome = world.closer.close_idle_connection(connection, WELL, correlation_id="tick-1")
         assert outcome.status is CloseStatus.CLAIM_LOST
         assert world.gateway.open_ids == {"c1"}
         assert world.gateway.sent == {}
@@ -143,8 +165,12 @@ class TestCloseConnection:
         world.connections.claim(
             connection, now_ms=now_ms, claim_expires_ms=EpochMs(now_ms + 60_000)
         )
-        assert world.run()["claimsLost"] == 1
+        counts = world.run()
+        assert (counts["idle"], counts["closed"], counts["claimsLost"]) == (0, 0, 0)
+        lost = world.closer.close_idle_connection(connection, WELL, correlation_id="tick-1")
+        assert lost.status is CloseStatus.CLAIM_LOST
         assert world.gateway.open_ids == {"c1"}
+        assert world.gateway.sent == {}
 
     def test_leaves_a_connection_alone_whose_claim_fails(self, world: World) -> None:
         world.connect("c1", silent_s=121)
@@ -175,20 +201,44 @@ class TestTriggerDisconnectHandler:
     def test_hands_over_an_event_like_api_gateways_own(self, world: World) -> None:
         connection = world.connect("c1", silent_s=121, role=Role.SPEAKER)
         world.closer.trigger_disconnect_handler(
-            connection, now_ms=START_MS, correlation_id="tick-1"
+            connection,
+            ConnectionInfo(
+                last_active_ms=EpochMs(START_MS - 121_000),
+                connected_at_ms=EpochMs(START_MS - 600_007),
+                source_ip="203.0.113.7",
+                user_agent="a browser",
+            ),
+            now_ms=START_MS,
+            correlation_id="tick-1",
         )
+        host = "abc123.execute-api.eu-west-1.amazonaws.com"
         assert world.functions.events == [
             {
+                "headers": {
+                    "Host": host,
+                    "x-api-key": "",
+                    "X-Forwarded-For": "203.0.113.7",
+                    "x-restapi": "",
+                },
+                "multiValueHeaders": {
+                    "Host": [host],
+                    "x-api-key": [""],
+                    "X-Forwarded-For": ["203.0.113.7"],
+                    "x-restapi": [""],
+                },
                 "requestContext": {
                     "routeKey": "$disconnect",
                     "eventType": "DISCONNECT",
                     "connectionId": "c1",
-                    "domainName": "abc123.execute-api.eu-west-1.amazonaws.com",
+                    "domainName": host,
                     "stage": "prod",
                     "apiId": "abc123",
                     "requestId": "tick-1",
+                    "extendedRequestId": "tick-1",
+                    "requestTime": "14/Nov/2023:22:13:20 +0000",
                     "requestTimeEpoch": START_MS,
-                    "connectedAt": START_MS - 600_000,
+                    "connectedAt": START_MS - 600_007,
+                    "identity": {"sourceIp": "203.0.113.7", "userAgent": "a browser"},
                     "messageDirection": "IN",
                     "disconnectStatusCode": 1001,
                     "disconnectReason": "IDLE_TIMEOUT",
@@ -200,11 +250,24 @@ class TestTriggerDisconnectHandler:
             }
         ]
 
-    def test_a_notice_that_finds_the_client_gone_needs_no_close(self, world: World) -> None:
+    def test_who_is_gone_by_the_answer_needs_neither_notice_nor_close(self, world: World) -> None:
         world.connect("c1", silent_s=121)
         world.gateway.open_ids.clear()
         called: list[str] = []
         world.faults.before = lambda operation, _key: called.append(operation)
+        assert world.run()["gone"] == 1
+        assert called == ["Scan"] * 3 + ["GetConnection", "UpdateItem", "Invoke"]
+
+    def test_a_notice_that_finds_the_client_gone_needs_no_close(self, world: World) -> None:
+        world.connect("c1", silent_s=121)
+        called: list[str] = []
+
+        def leave_before_the_notice(operation: str, _key: str) -> None:
+            called.append(operation)
+            if operation == "PostToConnection":
+                world.gateway.open_ids.clear()
+
+        world.faults.before = leave_before_the_notice
         assert world.run()["gone"] == 1
         assert "DeleteConnection" not in called
         assert len(world.functions.events) == 1
@@ -222,8 +285,52 @@ class TestTriggerDisconnectHandler:
             world.run()
         assert world.connections.get("c1") is not None
         assert world.metrics.total("CloseFailures") == 1
-        assert world.run()["gone"] == 1
+        assert world.metrics.total("ConnectionsClosed") == 1
+        assert world.run()["idle"] == 0
         assert len(world.functions.events) == 1
+        # Closed by the first sweep, it is counted by that alone.
+        assert world.metrics.total("ConnectionsClosed") == 1
+
+    def test_a_hand_over_that_keeps_failing_backs_off_and_is_counted_once(
+        self, world: World
+    ) -> None:
+        """The disconnect handler is down for an hour, and 100 connections have left."""
+        for number in range(100):
+            world.connect(f"c{number}", silent_s=121)
+        world.gateway.open_ids.clear()
+        minutes: list[int] = []
+        for minute in range(61):
+            world.functions.events.clear()
+            assert world.run()["complete"] is True
+            assert len(world.functions.events) in (0, 100)
+            minutes += [minute] * bool(world.functions.events)
+            world.clock.advance(seconds=60)
+        assert minutes == [0, 1, 3, 7, 15, 31]
+        assert world.metrics.total("ConnectionsClosed") == 100
+        assert world.metrics.total("IdleConnectionsDetected") == 100
+        assert world.metrics.total("HandoversRepeated") == 400
+        # From there on it is tried once an hour.
+        world.clock.advance(seconds=3_600)
+        assert world.run()["handoversRepeated"] == 100
+        world.clock.advance(seconds=3_599)
+        assert world.run()["handoversRepeated"] == 0
+        world.clock.advance(seconds=1)
+        assert world.run()["handoversRepeated"] == 100
+
+    def test_a_hand_over_that_cannot_be_sent_backs_off_too(self, world: World) -> None:
+        world.connect("c1", silent_s=121)
+        minutes: list[int] = []
+        for minute in range(9):
+            world.faults.planned.clear()
+            world.faults.fail("Invoke")
+            try:
+                world.run()
+            except SweepFailed:
+                minutes.append(minute)
+            world.clock.advance(seconds=60)
+        # The first that fails is tried by the next sweep, whatever the second in its minute.
+        assert minutes == [0, 1, 3, 7]
+        assert world.metrics.total("ConnectionsClosed") == 1
 
 
 class TestCheckAndCloseIdleConnections:
@@ -246,7 +353,7 @@ class TestCheckAndCloseIdleConnections:
     def test_keeps_a_candidate_that_turns_out_not_to_be_idle(self, world: World) -> None:
         class Unfiltered(InMemoryConnections):
             def scan_candidates(
-                self, *, cutoff_ms: EpochMs, segment: int, total_segments: int
+                self, *, cutoff_ms: EpochMs, now_ms: EpochMs, segment: int, total_segments: int
             ) -> Iterator[ScanPage]:
                 found = list(self.scan_all_connections())
                 yield ScanPage(candidates=found, scanned_count=1, is_last=True)
@@ -256,7 +363,7 @@ class TestCheckAndCloseIdleConnections:
         report = world.make_sweep(
             closer=replace(world.closer, connections=unfiltered), total_segments=2
         ).check_and_close_idle_connections(time_left_ms=lambda: PLENTY_MS, correlation_id="tick-1")
-        assert (report.checked, report.idle) == (2, 0)
+        assert (report.checked, report.closes.idle) == (2, 0)
         assert world.gateway.open_ids == {"c1"}
 
     def test_checks_every_page_of_every_segment(self, world: World) -> None:
@@ -277,17 +384,77 @@ class TestCheckAndCloseIdleConnections:
     ) -> None:
         world.connections.put(Connection(connection_id="c1"))
         world.gateway.open("c1")
+        world.gateway.active_ms["c1"] = world.clock.now_ms()
         assert world.run()["clocksStarted"] == 1
+        record = world.record_of("c1")
+        assert record is not None
+        # It must not look as if activity were being recorded.
+        assert (record.last_activity_ms, record.gateway_active_ms) == (None, START_MS)
         world.clock.advance(seconds=120)
         assert world.run()["idle"] == 0
         world.clock.advance(seconds=0.001)
         assert world.run()["closed"] == 1
 
+    def test_hands_over_a_record_without_times_if_it_saw_its_connection_once(
+        self, world: World
+    ) -> None:
+        world.connections.put(Connection(connection_id="c1"))
+        world.gateway.open("c1")
+        world.gateway.active_ms["c1"] = world.clock.now_ms()
+        world.run()
+        world.gateway.open_ids.clear()
+        world.clock.advance(seconds=121)
+        assert world.run()["gone"] == 1
+        assert len(world.functions.events) == 1
+
+    def test_ignores_a_record_without_times_that_api_gateway_does_not_know(
+        self, world: World
+    ) -> None:
+        world.connections.put(Connection(connection_id="precious"))
+        for _ in range(3):
+            assert world.run()["ignored"] == 1
+            world.clock.advance(seconds=121)
+        assert world.connections.records["precious"].connection == Connection(
+            connection_id="precious"
+        )
+        assert world.functions.events == []
+        assert world.metrics.total("RecordsIgnored") == 3
+
+    def test_asks_about_no_more_of_them_once_a_hundred_were_unknown(self, world: World) -> None:
+        for number in range(500):
+            world.connections.put(Connection(connection_id=f"item{number}"))
+        asked: list[str] = []
+        world.faults.before = lambda operation, _key: asked.append(operation)
+        world.run()
+        assert asked.count("GetConnection") == 100
+
+    def test_never_touches_an_item_whose_id_is_not_of_api_gateways_form(self, world: World) -> None:
+        world.connections.put_item(
+            {"connectionId": {"S": "room#lobby"}, "topic": {"S": "precious"}}
+        )
+        world.connections.put_item(
+            {"connectionId": {"S": "room#hall"}, "lastActivityTime": {"N": str(START_MS - 10**9)}}
+        )
+        before = dict(world.connections.records)
+        asked: list[str] = []
+        world.faults.before = lambda operation, _key: asked.append(operation)
+        for _ in range(3):
+            world.run()
+            world.clock.advance(seconds=300)
+        assert set(asked) == {"Scan"}
+        assert world.connections.records == before
+        assert world.functions.events == []
+        lines = [line for line in world.log.lines if line[0] == "warning"]
+        assert len(lines) == 3
+        assert lines[0][1] == "ignored records that are no connections"
+        assert sorted(lines[0][2]["connectionIds"]) == ["room#hall", "room#lobby"]  # type: ignore[call-overload]
+
     def test_starts_clocks_only_while_there_is_time(self, world: World) -> None:
         for number in range(10):
             world.connections.put(Connection(connection_id=f"c{number}"))
-        # For a page, for none further of the four readers, to begin, and for three of them.
-        left = iter([PLENTY_MS, *[STOP_MARGIN_MS] * 7])
+            world.gateway.open(f"c{number}")
+        # For the sample, a page, none further of the four readers, and for three of them.
+        left = iter([PLENTY_MS, PLENTY_MS, *[STOP_MARGIN_MS] * 7])
         report = world.sweep.check_and_close_idle_connections(
             time_left_ms=lambda: next(left, DurationMs(STOP_MARGIN_MS - 1)), correlation_id="t"
         )
@@ -304,19 +471,23 @@ class TestCheckAndCloseIdleConnections:
 
     def test_goes_on_after_a_clock_that_could_not_be_started(self, world: World) -> None:
         world.connections.put(Connection(connection_id="a"))
+        world.gateway.open("a")
         world.connect("c1", silent_s=121)
         world.faults.before = lambda operation, key: (
             world.faults.fail("UpdateItem") if (operation, key) == ("UpdateItem", "a") else None
         )
         with pytest.raises(SweepFailed):
             world.run()
-        assert world.gateway.open_ids == set()
-        assert "clock not started" in world.log.events("error")
+        assert world.gateway.open_ids == {"a"}
+        assert "clocks not started" in world.log.events("error")
 
     def test_leaves_malformed_records_alone_and_says_how_many(self, world: World) -> None:
         for number in range(30):
             world.connections.put(
-                Connection(connection_id=f"bad{number}", malformed=(RecordedTime.LAST_ACTIVITY,))
+                Connection(
+                    connection_id=f"bad{number}",
+                    malformed=(InvalidTime(RecordedTime.LAST_ACTIVITY, "1700000000"),),
+                )
             )
         world.connect("c1", silent_s=121)
         counts = world.run()
@@ -324,9 +495,11 @@ class TestCheckAndCloseIdleConnections:
         assert world.metrics.total("RecordsUnreadable") == 30
         (line,) = [fields for level, _, fields in world.log.lines if level == "warning"]
         assert line["count"] == 30
-        ids = line["connectionIds"]
-        assert isinstance(ids, list)
-        assert len(set(ids)) == 20
+        records = line["records"]
+        assert isinstance(records, list)
+        assert len({record["id"] for record in records}) == 20
+        assert records[0]["attribute"] == "lastActivityTime"
+        assert (records[0]["value"], records[0]["looksLike"]) == ("1700000000", "seconds")
 
     def test_a_failure_of_one_connection_does_not_stop_the_others(self, world: World) -> None:
         for number in range(5):
@@ -360,7 +533,7 @@ class TestCheckAndCloseIdleConnections:
 
     def test_a_failed_scan_is_reported_after_the_metrics(self, world: World) -> None:
         world.connect("c1", silent_s=121)
-        world.faults.fail("Scan", times=2)
+        world.faults.fail("Scan", times=3)
         with pytest.raises(SweepFailed, match="Scan failed"):
             world.run()
         assert world.metrics.total("SweepsIncomplete") == 1
@@ -372,10 +545,10 @@ class TestCheckAndCloseIdleConnections:
             world.connect(f"c{number}", silent_s=121)
         first = next(segments_from(START_MS, 8))
         pages = world.connections.scan_candidates(
-            cutoff_ms=START_MS, segment=first, total_segments=8
+            cutoff_ms=START_MS, now_ms=START_MS, segment=first, total_segments=8
         )
         unread = {connection.connection_id for page in pages for connection in page.candidates}
-        world.faults.fail("Scan")
+        world.faults.before = fail_one_segment(world)
         with pytest.raises(
             SweepFailed, match="the sweep could not read 1 of 8 segments; first error: Scan failed"
         ):
@@ -393,22 +566,24 @@ class TestCheckAndCloseIdleConnections:
         for number in range(30):
             world.connect(f"c{number}", silent_s=121)
         world.sweep = replace(world.sweep, total_segments=8)
-        world.faults.fail("Scan")
+        fail_one = fail_one_segment(world)
         left_ms = [PLENTY_MS]
 
-        def end_with_the_reading(operation: str, _key: str) -> None:
+        def end_with_the_reading(operation: str, key: str) -> None:
+            fail_one(operation, key)
             if operation != "Scan":
                 left_ms[0] = DurationMs(STOP_MARGIN_MS - 1)
 
         world.faults.before = end_with_the_reading
         with pytest.raises(
             SweepFailed,
-            match=r"could not read 1 of 8 segments and left (\d+) of \1 idle connections",
+            match=r"could not read 1 of 8 segments and left 2\d of 2\d idle connections",
         ):
             world.sweep.check_and_close_idle_connections(
                 time_left_ms=lambda: left_ms[0], correlation_id="t"
             )
-        assert len(world.gateway.open_ids) == 30
+        # The one that was asked about is closed to the end.
+        assert len(world.gateway.open_ids) == 29
 
     def test_stops_in_time_and_closes_what_it_has_gathered(self, world: World) -> None:
         for number in range(4):
@@ -416,12 +591,11 @@ class TestCheckAndCloseIdleConnections:
         # Time for the first page, not for the second, and for all closes but one.
         left = iter(
             [
+                SCAN_MARGIN_MS,  # for the sample
                 SCAN_MARGIN_MS,
                 *[DurationMs(SCAN_MARGIN_MS - 1)] * 4,  # each reader asks
-                STOP_MARGIN_MS,  # to ask the guard
-                *[STOP_MARGIN_MS] * 2,  # for its questions, since the table was not read whole
-                STOP_MARGIN_MS,  # after it
-                STOP_MARGIN_MS,  # when it is its turn to be closed
+                STOP_MARGIN_MS,  # to close anything
+                *[STOP_MARGIN_MS] * 2,  # when it is its turn to be asked about and closed
             ]
         )
         report = world.sweep.check_and_close_idle_connections(
@@ -433,7 +607,7 @@ class TestCheckAndCloseIdleConnections:
     def test_is_complete_when_the_last_page_was_read_just_in_time(self, world: World) -> None:
         world.connect("c1", silent_s=121)
         world.sweep = replace(world.sweep, total_segments=1)
-        left = iter([SCAN_MARGIN_MS])
+        left = iter([SCAN_MARGIN_MS] * 2)
         report = world.sweep.check_and_close_idle_connections(
             time_left_ms=lambda: next(left, DurationMs(SCAN_MARGIN_MS - 1)), correlation_id="t"
         )
@@ -495,15 +669,21 @@ class TestLambdaHandler:
             "idle": 1,
             "closed": 1,
             "gone": 0,
+            "wouldClose": 0,
+            "activityUnrecorded": 0,
+            "unconfirmed": 0,
+            "recordingDoubted": 0,
             "claimsLost": 0,
             "noticesFailed": 0,
             "closeFailures": 0,
             "handoverFailures": 0,
+            "handoversRepeated": 0,
             "queued": 0,
             "queueFailures": 0,
             "clocksStarted": 0,
             "unreadable": 0,
-            "held": False,
+            "ignored": 0,
+            "held": None,
             "complete": True,
         }
         notice = aws.calls("PostToConnection")[0]
@@ -522,9 +702,35 @@ class TestLambdaHandler:
         timeouts = [line for line in lines if "ConnectionTimeout" in line]
         assert [(t["Role"], t["Reason"]) for t in timeouts] == [("speaker", "IDLE_TIMEOUT")]
         logs = [line for line in lines if "level" in line]
-        assert [line["message"] for line in logs] == ["closing idle connections", "sweep done"]
+        assert [line["message"] for line in logs] == ["closed idle connections", "sweep done"]
         assert logs[0]["connectionIds"] == ["c1="]
         assert {line["correlation_id"] for line in logs} == {"event-1"}
+
+    @pytest.mark.parametrize("queue_url", ["", "https://sqs.us-east-1.amazonaws.com/1/due"])
+    def test_observes_where_it_is_told_to(
+        self, aws: AwsStub, queue_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MODE", "observe")
+        monkeypatch.setenv("CLOSE_QUEUE_URL", queue_url)
+        aws.answer("Scan", {"Items": [self.idle_record()], "Count": 1, "ScannedCount": 1})
+        counts = timeout_handler.lambda_handler(TICK, Context())
+        assert (counts["wouldClose"], counts["idle"], counts["closed"]) == (1, 1, 0)
+        assert set(aws.operations) == {"Scan", "GetConnection"}
+
+    @pytest.mark.parametrize("value", ["yes", 1, None, {}])
+    def test_a_misspelt_override_is_refused(self, aws: AwsStub, value: object) -> None:
+        with pytest.raises(InvalidRequest, match="overrideGuard must be true or false"):
+            timeout_handler.lambda_handler({**TICK, "overrideGuard": value}, Context())
+        assert aws.operations == []
+
+    def test_asks_before_it_closes(self, aws: AwsStub) -> None:
+        aws.answer("Scan", {"Items": [self.idle_record()], "Count": 1, "ScannedCount": 1})
+        aws.answer("GetConnection", {"lastActiveAt": "2099-01-01T00:00:00.000Z"})
+        counts = timeout_handler.lambda_handler(TICK, Context())
+        assert (counts["activityUnrecorded"], counts["closed"]) == (1, 0)
+        (note,) = aws.calls("UpdateItem")
+        assert note["UpdateExpression"] == "SET #gateway_active = :active"
+        assert not {"PostToConnection", "DeleteConnection", "Invoke"} & set(aws.operations)
 
     @pytest.mark.parametrize("event", [{}, None, [], {"id": 7}])
     def test_takes_any_event_and_correlates_by_the_request(
@@ -573,6 +779,6 @@ class TestLambdaHandler:
         monkeypatch.delenv("CONNECTION_IDLE_TIMEOUT_SECONDS", raising=False)
         aws.answer("Scan", {"Items": [], "Count": 0, "ScannedCount": 0})
         timeout_handler.lambda_handler(TICK, Context())
-        cutoff_ms = int(aws.calls("Scan")[0]["ExpressionAttributeValues"][":cutoff"]["N"])
+        cutoff_ms = int(aws.calls("Scan")[-1]["ExpressionAttributeValues"][":cutoff"]["N"])
         now_ms = timeout_handler._sweep().closer.clock.now_ms()
         assert 120_000 <= now_ms - cutoff_ms < 150_000

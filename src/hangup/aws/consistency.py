@@ -7,9 +7,10 @@ and writes with the credentials of whoever runs the check.
 from collections.abc import Iterator, Sequence
 
 from hangup.aws.retries import Calls
-from hangup.aws.schema import Item, Request, number, update_of
+from hangup.aws.schema import Request
 from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, SessionSchema
 from hangup.aws.table import DynamoDb, DynamoDbTable
+from hangup.aws.values import Item
 from hangup.core.connection import EpochMs
 from hangup.sessions.invariants import StoredConnection, UnreadableSession
 from hangup.sessions.model import Session
@@ -51,22 +52,11 @@ class DynamoDbConsistencyStore:
         item = self._sessions.get(self._schema.key(session_id))
         return None if item is None else self._session(item)
 
-    def correct_count(self, session_id: str, *, seen: int, correct: int) -> bool:
-        """Set the listener count to ``correct`` if it still is ``seen``; return whether it was.
+    def drop_claim(self, connection_id: str, *, seen_ms: EpochMs) -> bool:
+        """Remove the claim if it still is the one that was seen; return whether it was.
 
         Tried again after an answer that was lost, it finds its own work and returns False.
         """
-        update = update_of(
-            self._schema,
-            self._schema.key(session_id),
-            update="SET #listener_count = :correct",
-            condition="#listener_count = :seen",
-            values={":seen": number(seen), ":correct": number(correct)},
-        )
-        return self._sessions.update(update).is_written
-
-    def drop_claim(self, connection_id: str, *, seen_ms: EpochMs) -> bool:
-        """Remove the claim if it still is the one that was seen; the same holds for it."""
         update = self._schema.connections.drop_claim(connection_id, seen_ms=seen_ms)
         return self._connections.update(update).is_written
 

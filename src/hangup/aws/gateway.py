@@ -1,13 +1,15 @@
 """The API Gateway Management API (``@connections``) of one stage."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from hangup.aws.errors import ServiceError, in_our_terms
 from hangup.aws.http.json import to_json
 from hangup.aws.retries import Calls, Result
-from hangup.core.connection import EpochMs, JsonObject
-from hangup.core.events import GatewayAddress
+from hangup.core.connection import ConnectionInfo, EpochMs, JsonObject, NoConnection
+from hangup.core.events import GatewayAddress, is_connection_id
 from hangup.core.outcomes import CloseOutcome, PostOutcome
 from hangup.errors import BackendError
 
@@ -17,11 +19,20 @@ if TYPE_CHECKING:
     from hangup.aws.http.services import DirectManagementApi
 
 _GET_ATTEMPTS: Final = 2
-"""The guard asks about several connections, and takes no answer for a doubt."""
+"""A connection without an answer is left to the next sweep."""
+
+_SERVER_ERROR: Final = 500
 
 _POST_ATTEMPTS: Final = 2
 """A message is best effort, and a 429 may mean that the client's own buffer is full: no amount of
 waiting helps against that."""
+
+_BAD_REQUEST: Final = ("BadRequestException", "400")
+"""The name of a 400; without one in the answer, the status."""
+
+_INVALID_ID: Final = "invalid connectionid"
+"""What API Gateway says, in lower case, of an id that it could never have given (seen, not
+documented)."""
 
 
 class ManagementApiGateway:
@@ -53,35 +64,51 @@ class ManagementApiGateway:
 
     def delete_connection(self, connection_id: str) -> CloseOutcome:
         """Close a connection; ``ALREADY_GONE`` if it has left."""
-        attempts = 0
+        may_be_closed = False
 
         def delete() -> CloseOutcome:
-            nonlocal attempts
-            attempts += 1
-            self._client.delete_connection(ConnectionId=connection_id)
+            nonlocal may_be_closed
+            try:
+                self._client.delete_connection(ConnectionId=connection_id)
+            except Exception as raised:
+                error = in_our_terms(raised)
+                is_answered = isinstance(error, ServiceError) and error.status < _SERVER_ERROR
+                may_be_closed = may_be_closed or not is_answered
+                raise
             return CloseOutcome.CLOSED
 
         outcome = self._unless_gone(connection_id, "DeleteConnection", delete)
-        # Gone at the second attempt: the first, whatever it was answered, closed it. Where libcurl
-        # itself sent it twice (``transport``), nobody can tell.
-        return outcome or (CloseOutcome.CLOSED if attempts > 1 else CloseOutcome.ALREADY_GONE)
+        # Gone after an attempt without a clear answer: that closed it. Where libcurl itself sent it
+        # twice (``transport``), nobody can tell.
+        return outcome or (CloseOutcome.CLOSED if may_be_closed else CloseOutcome.ALREADY_GONE)
 
-    def last_active_ms(self, connection_id: str) -> EpochMs | None:
-        """Return the last activity by API Gateway's own account; None if the connection is gone."""
-        answer = self._unless_gone(
-            connection_id,
-            "GetConnection",
-            lambda: self._client.get_connection(ConnectionId=connection_id),
-            max_attempts=_GET_ATTEMPTS,
-        )
-        if answer is None:
-            return None
+    def get_connection(self, connection_id: str) -> ConnectionInfo | NoConnection:
+        """Return what API Gateway says of a connection."""
         try:
-            return EpochMs(round(answer["LastActiveAt"].timestamp() * 1000))
-        except (KeyError, ValueError, OverflowError) as error:
+            answer = self._unless_gone(
+                connection_id,
+                "GetConnection",
+                lambda: self._client.get_connection(ConnectionId=connection_id),
+                max_attempts=_GET_ATTEMPTS,
+            )
+        except BackendError as error:
+            if error.code in _BAD_REQUEST and _INVALID_ID in str(error).lower():
+                return NoConnection.INVALID
+            raise
+        if answer is None:
+            return NoConnection.GONE
+        last_active_ms = _epoch_ms(answer.get("LastActiveAt"))
+        if last_active_ms is None:
             raise BackendError(
                 "GetConnection", "MalformedAnswer", "it has no lastActiveAt", retryable=True
-            ) from error
+            )
+        identity = answer.get("Identity", {})
+        return ConnectionInfo(
+            last_active_ms=last_active_ms,
+            connected_at_ms=_epoch_ms(answer.get("ConnectedAt")),
+            source_ip=identity.get("SourceIp"),
+            user_agent=identity.get("UserAgent"),
+        )
 
     def _unless_gone(
         self,
@@ -93,40 +120,25 @@ class ManagementApiGateway:
         repeat_unanswered: bool = True,
     ) -> Result | None:
         """Return what ``call`` returns, ``None`` if there is no such connection."""
-        if _is_made_up(connection_id):
-            return None
+        if not is_connection_id(connection_id):
+            # As API Gateway answers. It is not asked: ".." in a path would name something else, and
+            # half a character, which DynamoDB keeps, can be in none.
+            raise BackendError(operation, _BAD_REQUEST[0], _INVALID_ID, retryable=False)
         try:
             return self._calls(
                 operation, call, max_attempts=max_attempts, repeat_unanswered=repeat_unanswered
             )
         except BackendError as error:
-            if _names_no_connection(error):
+            if error.code == "GoneException":
                 return None
             raise
 
 
-def _is_made_up(connection_id: str) -> bool:
-    """Say whether this is an id that API Gateway never gives, and that cannot be asked about.
-
-    Dots alone would, in a path, name something else than a connection; half a character, which
-    DynamoDB keeps, can be in none.
-    """
+def _epoch_ms(time: datetime | None) -> EpochMs | None:
     try:
-        connection_id.encode()
-    except UnicodeEncodeError:
-        return True
-    return connection_id in (".", "..")
-
-
-def _names_no_connection(error: BackendError) -> bool:
-    """Say whether there is, by this error, no such connection.
-
-    Besides 410 for an id that no longer exists, API Gateway answers 400, "Invalid connectionId",
-    to one that it could never have given: a record that was made up.
-    """
-    return error.code == "GoneException" or (
-        error.code == "BadRequestException" and "connectionid" in str(error).lower()
-    )
+        return None if time is None else EpochMs(round(time.timestamp() * 1000))
+    except (ValueError, OverflowError):
+        return None
 
 
 def gateway_address(endpoint: str) -> GatewayAddress:

@@ -6,7 +6,8 @@ Of the reference application alone: a timeout on somebody else's table loads non
 from dataclasses import dataclass
 from typing import Final
 
-from hangup.aws.schema import DEFAULT_SCHEMA, Item, TableSchema, Values, string
+from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
+from hangup.aws.values import Item, Values, string
 from hangup.core.connection import EpochMs
 from hangup.sessions.model import Session
 
@@ -27,6 +28,7 @@ class SessionSchema:
     is_active: str = "isActive"
     speaker_connection_id: str = "speakerConnectionId"
     listener_count: str = "listenerCount"
+    """Not written any more: removed when an old session is started again."""
     started_at: str = "startedAt"
     ended_at: str = "endedAt"
     expires_at: str = "expiresAt"
@@ -44,7 +46,6 @@ class SessionSchema:
             session_id=item[self.session_id]["S"],
             is_active=item[self.is_active]["BOOL"],
             speaker_connection_id=item[self.speaker_connection_id]["S"],
-            listener_count=int(item[self.listener_count]["N"]),
             started_at_ms=EpochMs(int(item[self.started_at]["N"])),
             ended_at_ms=None if ended_at is None else EpochMs(int(ended_at["N"])),
         )

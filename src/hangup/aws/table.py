@@ -1,12 +1,13 @@
 """The calls of one table in DynamoDB, as all its adapters make them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from hangup.aws.errors import Table
 from hangup.aws.retries import CallFailed, Calls
-from hangup.aws.schema import Item, Request, Values
+from hangup.aws.schema import Request
+from hangup.aws.values import Item, Values
 from hangup.core.connection import DurationMs
 from hangup.core.timing import ATTEMPT_MS
 
@@ -20,8 +21,8 @@ DynamoDb: TypeAlias = "DynamoDBClient | DirectDynamoDb"
 """What makes the calls: botocore's client, or ours through libcurl."""
 
 
-class Update(NamedTuple):
-    """How an update went.
+class Write(NamedTuple):
+    """How a write went.
 
     ``item`` is the one that refused it (empty: there is none), or after it was written whatever the
     request asked for with ``ReturnValues``.
@@ -74,23 +75,38 @@ class DynamoDbTable:
                 return
             request = {**request, "ExclusiveStartKey": page["LastEvaluatedKey"]}
 
-    def update(self, request: Request) -> Update:
-        """Update an item, if its condition holds."""
+    def put(self, request: Request) -> Write:
+        """Put an item, if its condition holds."""
+        return self._write("PutItem", self._client.put_item, request)
+
+    def update(self, request: Request, *, max_attempts: int | None = None) -> Write:
+        """Update an item, if its condition holds; ``max_attempts`` is that of ``Calls``."""
+        return self._write("UpdateItem", self._client.update_item, request, max_attempts)
+
+    def delete(self, request: Request) -> Write:
+        """Delete an item, if its condition holds."""
+        return self._write("DeleteItem", self._client.delete_item, request)
+
+    def _write(
+        self,
+        operation: str,
+        call: Callable[..., Any],
+        request: Request,
+        max_attempts: int | None = None,
+    ) -> Write:
+        conditional = {**request, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         try:
-            answer: Any = self._calls(
-                "UpdateItem",
-                lambda: self._client.update_item(
-                    TableName=self.spec.name,
-                    **request,
-                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                ),
+            answer = self._calls(
+                operation,
+                partial(call, TableName=self.spec.name, **conditional),
                 table=self.spec,
+                max_attempts=max_attempts,
             )
         except CallFailed as error:
             if error.code != "ConditionalCheckFailedException":
                 raise
-            return Update(False, error.reason.members.get("Item", {}))
-        return Update(True, answer.get("Attributes", {}))
+            return Write(False, error.reason.members.get("Item", {}))
+        return Write(True, answer.get("Attributes", {}))
 
     def part(self, request: Request) -> Request:
         """Return a request to this table as it is in a transaction."""

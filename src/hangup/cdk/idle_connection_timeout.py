@@ -199,13 +199,13 @@ class IdleConnectionTimeout(Construct):
             "LAST_ACTIVE_COUNTS": last_active_counts,
             "METRIC_ROLES": ",".join(metric_roles),
             "METRICS_NAMESPACE": self.metrics_namespace,
+            "MODE": mode,
         }
         environment = {
             **common,
             "CLOSES_PER_SECOND": str(closes_per_second),
             "CONNECTION_IDLE_TIMEOUT_SECONDS": as_text(idle_timeout_seconds),
             "ACTIVITY_RESOLUTION_SECONDS": as_text(activity_resolution_seconds),
-            "MODE": mode,
         }
         hand_over = allow(["lambda:InvokeFunction"], disconnect_handler.function_arn)
         self.scheduled_closes: ScheduledCloses | None = None
@@ -231,11 +231,8 @@ class IdleConnectionTimeout(Construct):
             alarms_of_closes = (failing, *self.scheduled_closes.alarms)
             environment["CLOSE_QUEUE_URL"] = self.scheduled_closes.queue.queue_url
             grants = [
-                # GetItem is for the guard, UpdateItem for records without a time.
-                allow(
-                    ["dynamodb:Scan", "dynamodb:GetItem", "dynamodb:UpdateItem"],
-                    connections_table.table_arn,
-                ),
+                # UpdateItem is for records without a time.
+                allow(["dynamodb:Scan", "dynamodb:UpdateItem"], connections_table.table_arn),
                 manage_connections(api, stage, ["GET"]),
                 allow(["sqs:SendMessage"], self.scheduled_closes.queue.queue_arn),
             ]

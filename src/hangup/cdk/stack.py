@@ -244,8 +244,12 @@ class HangupStack(cdk.Stack):
                 "JOIN_SECRET_ARN": self._join_secret_arn,
             },
             grants=[
-                allow(["dynamodb:PutItem"], self._connections.table_arn),
-                allow(["dynamodb:UpdateItem"], self._sessions.table_arn),
+                # A speaker's put may find its own record, and a listener's may be taken back.
+                allow(
+                    ["dynamodb:PutItem", "dynamodb:GetItem", "dynamodb:DeleteItem"],
+                    self._connections.table_arn,
+                ),
+                allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], self._sessions.table_arn),
                 allow(["secretsmanager:GetSecretValue"], self._join_secret_arn),
             ],
         )
@@ -256,13 +260,16 @@ class HangupStack(cdk.Stack):
             timeout_s=_ROUTE_TIMEOUT_S,
             environment={
                 "CONNECTIONS_TABLE": self._connections.table_name,
+                "SESSIONS_TABLE": self._sessions.table_name,
                 "API_GATEWAY_ENDPOINT": self._management_endpoint,
                 "ACTIVITY_RESOLUTION_SECONDS": self._parameters.activity_resolution_s,
                 "HEARTBEAT_ACK": self._parameters.heartbeat_ack,
             },
             grants=[
-                allow(["dynamodb:UpdateItem"], self._connections.table_arn),
-                manage_connections(self._api, self._stage, ["DELETE"]),
+                # A listener whose session has ended is notified, closed and removed.
+                allow(["dynamodb:UpdateItem", "dynamodb:DeleteItem"], self._connections.table_arn),
+                allow(["dynamodb:GetItem"], self._sessions.table_arn),
+                manage_connections(self._api, self._stage, ["POST", "DELETE"]),
             ],
         )
         disconnect = self._handler(

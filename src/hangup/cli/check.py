@@ -13,10 +13,10 @@ from hangup.sessions.check import findings_as_json, in_words
 
 _DESCRIPTION: Final = """\
 Find inconsistent records in a deployed stack: records whose connection is gone,
-listeners without a session, sessions without a speaker or with a wrong
-listenerCount, and claims that have expired. It reads both tables and asks API
-Gateway about each connection. What looks inconsistent is read again some seconds
-later, because the stack is in use meanwhile.
+listeners whose session has ended or does not exist, active sessions without a
+speaker, and claims that have expired. It reads both tables and asks API Gateway
+about each connection. What looks inconsistent is read again some seconds later,
+because the stack is in use meanwhile.
 
 exit status: 0 if there are no violations, or all are repaired; 1 otherwise
 """

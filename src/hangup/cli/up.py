@@ -7,6 +7,7 @@ from hangup.cli.options import STATE_DIR, add_precise, whole_number
 from hangup.cli.output import say
 from hangup.cli.shell import python_as_typed, this_program
 from hangup.core.limits import MAX_CONNECTION_S
+from hangup.local.ministack.last_active import LastActive
 
 _DESCRIPTION: Final = """\
 Run the stack on this machine, on 127.0.0.1, until Ctrl-C. It sweeps once a
@@ -37,6 +38,14 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         help="close connections that have been silent for longer (default: 120)",
     )
     add_precise(parser)
+    parser.add_argument(
+        "--last-active",
+        choices=[str(whose) for whose in LastActive],
+        default=LastActive.CLIENT,
+        metavar="WHOSE",
+        help="whose messages move API Gateway's lastActiveAt: the client's, or also those posted to"
+        " it: 'client' or 'both' (default: client). AWS does not say which it does",
+    )
     parser.set_defaults(run=_run, local=True)
 
 
@@ -49,6 +58,7 @@ def _run(options: argparse.Namespace) -> int:
             port=options.port,
             idle_timeout_s=options.idle_timeout,
             precise=options.precise,
+            last_active=LastActive(options.last_active),
             state_dir=STATE_DIR,
             program=this_program(),
             python=python_as_typed(),

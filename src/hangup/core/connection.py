@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, StrEnum, auto
-from typing import NewType, TypeGuard
+from enum import Enum, StrEnum
+from typing import NamedTuple, NewType, TypeGuard
 
 from hangup.core.limits import MAX_PLAUSIBLE_EPOCH_MS, MIN_PLAUSIBLE_EPOCH_MS
 
@@ -27,33 +27,86 @@ class TimeoutReason(StrEnum):
 class RecordedTime(Enum):
     """The times of a record that decide when it is idle, whatever its table calls them."""
 
-    CONNECTED_AT = auto()
-    LAST_ACTIVITY = auto()
+    CONNECTED_AT = "connect time"
+    LAST_ACTIVITY = "last activity"
+    GATEWAY_ACTIVE = "last activity by API Gateway's account"
+
+
+class InvalidTime(NamedTuple):
+    """A time of a record that is none: which, and the start of what the record holds."""
+
+    time: RecordedTime
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionInfo:
+    """What API Gateway says of a connection that it knows (``GetConnection``).
+
+    ``last_active_ms`` is its own account of the last activity: the client's messages move it, and
+    no public source says whether messages to the client do as well. The others are None where it
+    did not say.
+    """
+
+    last_active_ms: EpochMs
+    connected_at_ms: EpochMs | None = None
+    source_ip: str | None = None
+    user_agent: str | None = None
+
+
+class NoConnection(Enum):
+    """What API Gateway says of a connection that it does not know."""
+
+    GONE = "gone"
+    """It has left, or never was (410)."""
+    INVALID = "not a connection"
+    """The id is of no form that API Gateway gives (400)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
     """One WebSocket as the connections table has it.
 
-    ``session_id`` and ``role`` are labels of the application, ``None`` where the record has none. A
-    time is ``None`` where the record has none. ``malformed`` says which times hold something else
-    than plausible epoch milliseconds; those are ``None`` too.
-    ``noticed_at_ms`` is when a sweep that could not finish its close had sent the notice.
+    ``session_id`` and ``role`` are labels of the application, ``None`` where the record has none.
+    ``session_run`` is the run of its session that a listener joined. A time is ``None`` where the
+    record has none. ``malformed`` has the times that hold something else than plausible epoch
+    milliseconds; those are ``None`` too.
+    ``gateway_active_ms`` is when API Gateway last saw it active, as a sweep wrote it down where the
+    record was behind. ``noticed_at_ms`` is when a sweep that could not finish its close had sent
+    the notice. ``handovers`` counts how often its cleanup was asked for.
     """
 
     connection_id: str
     session_id: str | None = None
     role: str | None = None
+    session_run: str | None = None
     connected_at_ms: EpochMs | None = None
     last_activity_ms: EpochMs | None = None
+    gateway_active_ms: EpochMs | None = None
     noticed_at_ms: EpochMs | None = None
+    handovers: int = 0
     target_language: str | None = None
-    malformed: tuple[RecordedTime, ...] = ()
+    malformed: tuple[InvalidTime, ...] = ()
+
+    @property
+    def recorded_ms(self) -> EpochMs | None:
+        """The last activity on record, or the connect where no activity was recorded yet."""
+        return self.connected_at_ms if self.last_activity_ms is None else self.last_activity_ms
 
     @property
     def last_seen_ms(self) -> EpochMs | None:
-        """The last activity, or the connect where no activity was recorded yet."""
-        return self.connected_at_ms if self.last_activity_ms is None else self.last_activity_ms
+        """The later of what is on record and what API Gateway was asked; None without either."""
+        recorded_ms, gateway_ms = self.recorded_ms, self.gateway_active_ms
+        if recorded_ms is None or gateway_ms is None:
+            return gateway_ms if recorded_ms is None else recorded_ms
+        return max(recorded_ms, gateway_ms)
+
+    @property
+    def has_recorded_activity(self) -> bool:
+        """Whether the application recorded activity after the connect, as far as it shows."""
+        return self.last_activity_ms is not None and (
+            self.connected_at_ms is None or self.last_activity_ms > self.connected_at_ms
+        )
 
     @property
     def is_noticed(self) -> bool:

@@ -1,107 +1,300 @@
-"""The mass-close guard: a table that is no longer written disconnects nobody.
+"""Never close somebody who is there: what API Gateway's own account of a connection means.
 
-1. A sweep is suspicious when more than a share of all connections seen, and at least a number of
-   them, look idle at once, or are due before the next sweep.
-2. A suspicious sweep probes a sample of them: it asks API Gateway when each was last active.
-3. It goes on only if each of the sample is gone, or was quiet by API Gateway's own account. Any
-   other answer, and none at all, holds the sweep: it closes nothing.
-4. A connection that is due soon was active a while ago, and is quiet *since*: API Gateway knows of
-   no activity later than the recorded one, so activity is being recorded.
+1. API Gateway is asked about each connection before its close (``GetConnection``).
+2. *Gone*, and *quiet* by its account too: go on. Without an answer the connection is left.
+3. *Active* there, and not on record: it is left, unless it is settled that messages to a client
+   count as activity in the account. Then the account cannot tell a silent client that is sent
+   messages from one that talks, and the record decides.
+4. Where the record decides, the recording of activity must be well. A sample of the table shows it.
+   An outage that is over is remembered until every client had time to be recorded again. A process
+   that has not watched for that long knows nothing.
+5. A sample of connections that are not idle shows whether this is our table at all. If API Gateway
+   knows most of them not, it is another stage's, and nothing is closed.
 
-Holding costs a minute's delay. Closing wrongly disconnects everybody. So one doubt is enough.
-The guard is a heuristic: a sample may miss a fault that affects few connections.
+``docs/guard.md`` has the simulation that chose the numbers here.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Final
 
-from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.connection import Connection, ConnectionInfo, DurationMs, EpochMs, NoConnection
+from hangup.core.limits import MAX_CONNECTION_S
+from hangup.core.policy import IdlePolicy, Keep, decide
 
-_RECORDING_MS: Final = DurationMs(5_000)
-"""How much later than the recorded activity API Gateway's may be: whole seconds, two clocks, the
-answer to a heartbeat, and a cold start before the write. Clients speak less often."""
+SAMPLE_SIZE: Final = 500
+"""Records read to judge the recording. A share of them is right to about 4 %."""
+
+CONTROL_SIZE: Final = 20
+"""Connections that are not idle, asked about to see whether this is our table."""
+
+ANSWER_GOOD_MS: Final = DurationMs(2_000)
+"""How old an answer may be when the claim follows. A client that speaks in between is recorded, and
+the claim is lost; only one whose activity is not recorded could be closed."""
+
+_LAG_MS: Final = DurationMs(5_000)
+"""How much later than the record the account may have the same activity: whole seconds, two clocks,
+a connect that is recorded before API Gateway calls it one. Clients speak less often."""
+
+VERDICT_GOOD_MS: Final = DurationMs(15_000)
+"""How old a sweep's verdict on the recording may be when a scheduled close relies on it. An outage
+that began since would be found by the next sweep."""
+
+MAX_REFUSALS: Final = 20
+"""Refused answers (403) in a row that show that the grant is missing."""
+
+MAX_CLOCK_ERROR_MS: Final = DurationMs(30_000)
+"""How far the clock may be off. Lambda's is right to some milliseconds."""
+
+_MIN_CONTROL: Final = 3
+"""Fewer say nothing: each may have just left."""
+
+_FEW: Final = 5
+"""Fewer records say nothing about recording."""
+
+_SOME: Final = 15
+"""With fewer clients a pause is chance: of 19 that speak once in 0.9 of the timeout, none is
+recorded within a tenth of it once in nine times, and none within a quarter once in 500."""
+
+_PAUSE, _SHORT_PAUSE = 4, 10
+"""A quarter and a tenth of the timeout. A client that speaks once in 0.9 of it is idle on record a
+tenth of it after an outage began; one that speaks twice, half of it."""
+
+_TOGETHER: Final = 20
+"""Where three quarters were recorded within a twentieth of the timeout, all speak together."""
+
+_OVERDUE_PERCENT: Final = 2
+"""Of those on record, so many that are overdue make a short pause a sign: one of up to 50. About
+one percent is, where one in a hundred falls silent each minute."""
+
+_MISSING_PERCENT, _MIN_MISSING = 15, 3
+"""So many that are missing at once did not all fall silent by chance. After an outage so many are
+still missing for 0.85 of the time between two messages."""
+
+_LONGEST_LIFE_MS: Final = DurationMs(MAX_CONNECTION_S * 1000 + 600_000)
+"""No connection lives longer: two hours, and ten minutes for clocks and for a late record."""
 
 
-class ProbeResult(StrEnum):
-    """What API Gateway answers about a connection that looks idle."""
+class LastActiveCounts(StrEnum):
+    """Whose messages move ``lastActiveAt``: the variable ``LAST_ACTIVE_COUNTS``.
+
+    Only the configuration settles it. What a notice does to the account says nothing: the client
+    may have answered it. And to be settled is to rely on the recording of every route.
+    """
+
+    UNSETTLED = "unsettled"
+    CLIENT = "client"
+    BOTH = "both"
+
+
+class Seen(Enum):
+    """What API Gateway's answer about a connection means."""
 
     GONE = "gone"
     QUIET = "quiet"
+    NOT_YET = "quiet since what is on record, and in a moment for long enough"
     ACTIVE = "active"
-    UNKNOWN = "unknown"
+    INVALID = "not a connection"
+    NO_ANSWER = "no answer"
+
+
+class Hold(StrEnum):
+    """Why a sweep closes nothing, or not what the record alone would decide.
+
+    ``advice`` is what to do about it. It names the override only where the records can be right.
+    """
+
+    OTHER_TABLE = "API Gateway does not know most of the connections that are not idle"
+    CLOCK = "this function's clock differs from AWS's by more than 30 seconds"
+    RECORDING = "the recording of activity may be broken"
+
+    @property
+    def advice(self) -> str:
+        """What whoever reads the log should do."""
+        return _ADVICE[self]
+
+
+_ADVICE: Final = {
+    Hold.OTHER_TABLE: "check that CONNECTIONS_TABLE and API_GATEWAY_ENDPOINT belong together",
+    Hold.CLOCK: "nothing, if the next sweep is not held; else report it to AWS",
+    Hold.RECORDING: (
+        "check that every route records activity; to close what is idle on record anyway, invoke"
+        ' this function once with {"overrideGuard": true}'
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GuardPolicy:
-    """When to probe, and how many connections (all at least 1).
+class Sample:
+    """One page of the table, unfiltered, and AWS's time when it was read, None if unknown."""
 
-    ``share_percent`` is 1 to 100; 100 never probes. A sample of 20 misses a broken writer that
-    affects one connection in ten with a probability of 0.9 ** 20 = 12 %, one that affects every
-    other with one in a million.
+    records: Sequence[Connection]
+    answered_at_ms: EpochMs | None = None
+
+
+def seen_of(
+    answer: ConnectionInfo | NoConnection,
+    connection: Connection,
+    *,
+    silence_ms: DurationMs,
+    now_ms: EpochMs,
+) -> Seen:
+    """Return what an answer means for a connection that may be silent for ``silence_ms``."""
+    if isinstance(answer, NoConnection):
+        return Seen.GONE if answer is NoConnection.GONE else Seen.INVALID
+    if now_ms > answer.last_active_ms + silence_ms:
+        return Seen.QUIET
+    last_seen_ms = connection.last_seen_ms
+    is_on_record = last_seen_ms is not None and answer.last_active_ms <= last_seen_ms + _LAG_MS
+    return Seen.NOT_YET if is_on_record else Seen.ACTIVE
+
+
+def has_outlived_its_connection(connection: Connection, now_ms: EpochMs) -> bool:
+    """Return whether no connection can still belong to this record: it is over two hours old."""
+    since_ms = connection.connected_at_ms or connection.last_seen_ms
+    return since_ms is not None and now_ms - since_ms > _LONGEST_LIFE_MS
+
+
+@dataclass(slots=True)
+class RecordingHealth:
+    """Whether activity is being recorded, as one process has seen it.
+
+    An outage is remembered for one and a half timeouts, and at least the timeout and a minute:
+    until each client that is there was recorded again, and a sweep has seen it.
     """
 
-    share_percent: int
-    at_least: int
-    sample_size: int
+    _watched_since_ms: EpochMs | None = None
+    _watched_ms: EpochMs | None = None
+    _ill_ms: EpochMs | None = None
+    _is_over: bool = False
+    """Whether most clients have been recorded again since."""
+    _is_doubtful: bool = False
+    """Whether the last sample alone gave reason to wait for another."""
 
-    def is_suspicious(self, *, idle: int, checked: int, whole_table: bool) -> bool:
-        """Return whether it is unlikely that this many of those checked are idle.
+    def watch(self, records: Sequence[Connection], policy: IdlePolicy, now_ms: EpochMs) -> None:
+        """Judge a sample of the table, read now."""
+        if self._watched_ms is None or now_ms - self._watched_ms > _memory_ms(policy):
+            self._watched_since_ms = now_ms
+        self._watched_ms = now_ms
+        recorded_ms = _recorded_ms(records)
+        signs = _Signs(recorded_ms, policy, now_ms)
+        ill_ms = signs.ill_ms if len(records) >= _FEW else None
+        if ill_ms is None and self._goes_on(recorded_ms, policy, now_ms):
+            ill_ms = now_ms
+        self._is_doubtful = signs.is_short_pause
+        if ill_ms is not None:
+            self._ill_ms = EpochMs(max(ill_ms, self._ill_ms or ill_ms))
+            self._is_over = False
 
-        ``at_least`` counts only where the whole table was read: a scan that broke off may have
-        seen a small part of many.
-        """
-        enough = idle >= self.at_least or not whole_table
-        return enough and idle * 100 > checked * self.share_percent
+    def is_well(self, policy: IdlePolicy, now_ms: EpochMs) -> bool:
+        """Return whether recording was well for as long as an outage is remembered."""
+        since = [ms for ms in (self._watched_since_ms, self._ill_ms) if ms is not None]
+        return bool(since) and not self._is_doubtful and now_ms - max(since) >= _memory_ms(policy)
 
-    def sample(self, idle: Sequence[Connection], *, seed: int) -> Sequence[Connection]:
-        """Return the connections to probe, spread evenly over those given.
-
-        A scan returns records in the order of their keys' hash, so that this is a random sample;
-        with another ``seed`` it is another one.
-        """
-        size = min(self.sample_size, len(idle))
-        return [idle[(position * len(idle) // size + seed) % len(idle)] for position in range(size)]
-
-
-DEFAULT_GUARD: Final = GuardPolicy(share_percent=50, at_least=20, sample_size=20)
+    def _goes_on(self, recorded_ms: Sequence[EpochMs], policy: IdlePolicy, now_ms: EpochMs) -> bool:
+        """Return whether an outage goes on after a break, in which few were recorded again."""
+        ill_ms = self._ill_ms
+        if ill_ms is None or self._is_over or not recorded_ms:
+            return False
+        self._is_over = 2 * sum(ms > ill_ms for ms in recorded_ms) >= len(recorded_ms)
+        pause_ms = now_ms - max(recorded_ms)
+        return not self._is_over and pause_ms * _PAUSE > policy.deadline_ms(EpochMs(0))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
-    """Close nothing. ``sample`` counts the answers, for the people who have to decide."""
-
-    sample: dict[str, int]
+def _memory_ms(policy: IdlePolicy) -> DurationMs:
+    timeout_ms = policy.deadline_ms(EpochMs(0))
+    return DurationMs(max(timeout_ms * 3 // 2, timeout_ms + 60_000))
 
 
-def probe_result(last_active_ms: EpochMs | None, *, cutoff_ms: EpochMs) -> ProbeResult:
-    """Return what API Gateway's last activity of a connection means; None for one that is gone.
+def _recorded_ms(records: Sequence[Connection]) -> Sequence[EpochMs]:
+    """Return the times of recorded activity. A connect is none: it may be written all the same."""
+    return [
+        record.last_activity_ms
+        for record in records
+        if record.last_activity_ms is not None and record.has_recorded_activity
+    ]
 
-    No public source says whether a message *to* a client counts as activity there. If it does, a
-    silent client that receives messages looks active here, and the guard holds: the safe side.
+
+class _Signs:
+    """What the newest activity of each client, on record, says about the recording."""
+
+    def __init__(self, recorded_ms: Sequence[EpochMs], policy: IdlePolicy, now_ms: EpochMs) -> None:
+        self._now_ms, self._timeout_ms = now_ms, policy.deadline_ms(EpochMs(0))
+        # Whoever is silent for longer may have left: that says nothing about recording.
+        ages = (now_ms - ms for ms in recorded_ms)
+        self._ages = sorted(age_ms for age_ms in ages if -_LAG_MS <= age_ms <= _memory_ms(policy))
+        self._on_time = [age_ms for age_ms in self._ages if age_ms * 10 <= self._timeout_ms * 9]
+
+    @property
+    def ill_ms(self) -> EpochMs | None:
+        """When activity was last not recorded; None if it was, as far as this shows."""
+        if not self._on_time or self._has_paused(_PAUSE):
+            return self._now_ms
+        return self._missing_since_ms
+
+    @property
+    def is_short_pause(self) -> bool:
+        """Whether nobody was recorded just now, and somebody is overdue."""
+        return self._some_are_overdue and self._has_paused(_SHORT_PAUSE)
+
+    @property
+    def _some_are_overdue(self) -> bool:
+        overdue = len(self._ages) - len(self._on_time)
+        return overdue > 0 and overdue * 100 >= len(self._ages) * _OVERDUE_PERCENT
+
+    def _has_paused(self, parts: int) -> bool:
+        """Return whether nobody was recorded for that part of the timeout."""
+        if len(self._ages) < _SOME or not self._on_time:
+            return False
+        newest_ms, old_ms = self._on_time[0], self._on_time[len(self._on_time) * 3 // 4]
+        # Where all speak at the same moment, a pause is no sign.
+        is_together = (old_ms - newest_ms) * _TOGETHER <= self._timeout_ms
+        return newest_ms * parts > self._timeout_ms and not is_together
+
+    @property
+    def _missing_since_ms(self) -> EpochMs | None:
+        """Until when too many were not recorded that should have been, None if they are few."""
+        ages, on_time = self._ages, len(self._on_time)
+        # The first that a long gap parts from those that were recorded since.
+        first = next(
+            (i for i in range(1, on_time + 1) if self._gap_ms(i) * 5 > self._timeout_ms * 2), None
+        )
+        missing = len(ages) - (on_time if first is None else first)
+        is_many = missing >= _MIN_MISSING and missing * 100 >= len(ages) * _MISSING_PERCENT
+        if not (is_many and self._some_are_overdue):
+            return None
+        return self._now_ms if first is None else EpochMs(self._now_ms - ages[first - 1])
+
+    def _gap_ms(self, i: int) -> int:
+        """Return how much older an age is than the one before."""
+        return self._ages[i] - self._ages[i - 1] if i < len(self._ages) else 0
+
+
+def control_group(
+    records: Sequence[Connection], policy: IdlePolicy, now_ms: EpochMs
+) -> Sequence[Connection]:
+    """Return up to 20 connections of a sample that are not idle, the latest active first."""
+    times = [
+        (record.last_seen_ms, record)
+        for record in records
+        if record.last_seen_ms is not None and isinstance(decide(record, policy, now_ms), Keep)
+    ]
+    times.sort(key=lambda time_and_record: -time_and_record[0])
+    return [record for _, record in times[:CONTROL_SIZE]]
+
+
+def is_other_table(control: Sequence[Seen]) -> bool:
+    """Return whether API Gateway does not know most of a control group.
+
+    An id that it calls invalid says nothing: it may be another kind of item in our table.
     """
-    if last_active_ms is None:
-        return ProbeResult.GONE
-    return ProbeResult.QUIET if last_active_ms < cutoff_ms else ProbeResult.ACTIVE
+    known = sum(seen in (Seen.QUIET, Seen.NOT_YET, Seen.ACTIVE) for seen in control)
+    gone = control.count(Seen.GONE)
+    return known + gone >= _MIN_CONTROL and gone > known
 
 
-def probe_result_of_scheduled(
-    last_active_ms: EpochMs | None, *, recorded_ms: EpochMs, activity_resolution_ms: DurationMs
-) -> ProbeResult:
-    """Return the same for a connection that is due soon and was recorded active at that time.
-
-    With a resolution, activity up to one resolution after the recorded time is not recorded.
-    """
-    if last_active_ms is None:
-        return ProbeResult.GONE
-    latest_ms = recorded_ms + activity_resolution_ms + _RECORDING_MS
-    return ProbeResult.QUIET if last_active_ms <= latest_ms else ProbeResult.ACTIVE
-
-
-def judge(sample: Sequence[ProbeResult]) -> Hold | None:
-    """Return why to hold, or None if each of the sample is gone or quiet."""
-    if all(seen in (ProbeResult.GONE, ProbeResult.QUIET) for seen in sample):
-        return None
-    return Hold(sample={str(kind): count for kind, count in Counter(sample).items()})
+def is_clock_off(sample: Sample, now_ms: EpochMs) -> bool:
+    """Return whether AWS's time in the answer is far from the function's own."""
+    answered_at_ms = sample.answered_at_ms
+    return answered_at_ms is not None and abs(answered_at_ms - now_ms) > MAX_CLOCK_ERROR_MS

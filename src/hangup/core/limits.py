@@ -8,6 +8,10 @@ MAX_CONNECTION_S: Final = 7_200
 MAX_MESSAGE_BYTES: Final = 131_072
 """Largest WebSocket message, bytes (128 KB). API Gateway developer guide, quotas."""
 
+MAX_FRAME_BYTES: Final = 32_768
+"""Largest WebSocket frame, bytes (32 KB); a larger message comes in several frames. API Gateway
+developer guide, quotas."""
+
 MAX_CLOSERS: Final = 1_000
 """Most processes that may be closing at once. A bound of our own: an account's default quota of
 concurrent executions (Lambda developer guide, quotas)."""
@@ -43,3 +47,6 @@ MAX_PLAUSIBLE_EPOCH_MS: Final = 10**15
 MAX_CLOCK_LEAD_MS: Final = 86_400_000
 """A day. No clock is off by more. A last activity further in the future is in another unit, and
 would keep a connection for ever."""
+
+MAX_HANDOVERS: Final = 1_000
+"""Counted hand-overs of one record. A bound of our own: an hour apart, they take six weeks."""

@@ -3,16 +3,16 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Final
 
 from hangup.core.connection import Connection, DurationMs, EpochMs, TimeoutReason
-from hangup.core.report import ClosesReport, metric_role
+from hangup.core.report import ClosesReport, CloseStatus, metric_role
 from hangup.errors import BackendError
 
 
-class ActivityOutcome(Enum):
-    """What became of one recorded activity."""
+class NotRecorded(Enum):
+    """Why an activity was not written."""
 
-    RECORDED = auto()
     ALREADY_RECORDED = auto()
     """The stored time is as new, or newer than one resolution ago: nothing to write."""
     NO_RECORD = auto()
@@ -33,17 +33,14 @@ class CloseOutcome(Enum):
     ALREADY_GONE = auto()
 
 
-class CloseStatus(Enum):
-    """How far one close got."""
+_HANDED_OVER: Final = (CloseStatus.ALREADY_GONE, CloseStatus.HANDOVER_FAILED)
 
-    CLOSED = auto()
-    """Closed by this sweep, and the disconnect handler is on its way."""
-    ALREADY_GONE = auto()
-    """Had left before, and the disconnect handler is on its way."""
-    CLAIM_LOST = auto()
-    CLAIM_FAILED = auto()
-    CLOSE_FAILED = auto()
-    HANDOVER_FAILED = auto()
+_SLOW_HANDOVERS: Final = 2
+"""Lambda itself tries a failed cleanup again within some three minutes, so one hand-over more is
+nothing to report."""
+
+IDS_PER_LINE: Final = 20
+"""Connection ids named in one log line, so that a table of bad records does not flood the log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +48,11 @@ class CloseResult:
     """What one close came to; ``error`` is what kept it from being complete.
 
     ``closed_at_ms`` is when the connection was closed, None if this close did not do it.
+    ``last_active_ms`` is API Gateway's account of one that is not idle yet.
     """
 
     status: CloseStatus
+    last_active_ms: EpochMs | None = None
     closed_at_ms: EpochMs | None = None
     notice_failed: bool = False
     error: BackendError | None = None
@@ -65,30 +64,55 @@ class CloseCounter:
 
     metric_roles: frozenset[str]
     _statuses: Counter[CloseStatus] = field(default_factory=Counter)
+    _ids: dict[CloseStatus, list[str]] = field(default_factory=dict)
+    _errors: dict[CloseStatus, BackendError] = field(default_factory=dict)
     _timeouts: Counter[tuple[str, TimeoutReason]] = field(default_factory=Counter)
     _notices_failed: int = 0
+    _repeated: int = 0
     _lateness_ms: list[DurationMs] = field(default_factory=list)
 
     def add(self, connection: Connection, result: CloseResult, *, deadline_ms: EpochMs) -> None:
         """Count one close of a connection that had this deadline."""
         self._statuses[result.status] += 1
+        ids = self._ids.setdefault(result.status, [])
+        if len(ids) < IDS_PER_LINE:
+            ids.append(connection.connection_id)
+        if result.error is not None:
+            self._errors.setdefault(result.status, result.error)
         self._notices_failed += result.notice_failed
-        role = metric_role(connection.role, named=self.metric_roles)
-        if result.status is CloseStatus.CLOSED:
-            self._timeouts[role, TimeoutReason.IDLE_TIMEOUT] += 1
-        elif result.status is CloseStatus.ALREADY_GONE:
-            self._timeouts[role, TimeoutReason.GONE] += 1
+        reason = None
         if result.closed_at_ms is not None:
-            self._lateness_ms.append(DurationMs(result.closed_at_ms - deadline_ms))
+            reason = TimeoutReason.IDLE_TIMEOUT
+            # The clock may have been set back since.
+            self._lateness_ms.append(DurationMs(max(0, result.closed_at_ms - deadline_ms)))
+        elif result.status in _HANDED_OVER:
+            # Handed over before, it was counted then.
+            self._repeated += connection.handovers >= _SLOW_HANDOVERS
+            reason = None if connection.handovers else TimeoutReason.GONE
+        if reason is not None:
+            role = metric_role(connection.role, named=self.metric_roles)
+            self._timeouts[role, reason] += 1
+
+    def examples(self, status: CloseStatus) -> dict[str, object]:
+        """Return the fields of a log line about what came to this; none if nothing did.
+
+        They are the count, the first ids, and the first error.
+        """
+        if status not in self._statuses:
+            return {}
+        error = self._errors.get(status)
+        return {
+            "count": self._statuses[status],
+            "connectionIds": self._ids[status],
+            **({} if error is None else {"error": str(error)}),
+        }
 
     def report(self) -> ClosesReport:
         """Return the counts so far."""
-        count = self._statuses
         return ClosesReport(
+            statuses=dict(self._statuses),
             timeouts=dict(self._timeouts),
             lateness_ms=tuple(self._lateness_ms),
-            claims_lost=count[CloseStatus.CLAIM_LOST],
             notices_failed=self._notices_failed,
-            close_failures=count[CloseStatus.CLAIM_FAILED] + count[CloseStatus.CLOSE_FAILED],
-            handover_failures=count[CloseStatus.HANDOVER_FAILED],
+            handovers_repeated=self._repeated,
         )

@@ -10,6 +10,10 @@ from typing import Final
 
 from hangup.core.connection import DurationMs, EpochMs
 
+_QUESTIONS_PER_SECOND: Final = 500
+"""Of the 10,000 requests a second that an account has by default, and its clients share (API
+Gateway developer guide, quotas). A sweep can ask about 24,000 connections."""
+
 _FEWEST_FUNCTIONS: Final = 4
 """Two would do for 200 closes a second; of more, a slow batch keeps fewer waiting."""
 
@@ -50,6 +54,12 @@ class Pace:
         if not self.per_second:
             return DurationMs(0)
         return DurationMs(-(-1_000 * self.shared_by // self.per_second))
+
+
+def pace_of_questions(closes: Pace) -> Pace:
+    """Return the pace at which API Gateway is asked: 500 a second, or as fast as closes are."""
+    per_second = closes.per_second and max(closes.per_second, _QUESTIONS_PER_SECOND)
+    return Pace(per_second, shared_by=closes.shared_by)
 
 
 def close_functions(per_second: int) -> int:

@@ -2,11 +2,13 @@
 
 1. A connection's deadline is its last activity plus the idle timeout plus the activity resolution.
 2. A connection is idle when ``now_ms > deadline_ms``. At exactly the deadline it stays.
-3. Without a recorded activity, the time of the connect stands in for it.
-4. A record with neither time gets one: its clock starts now.
-5. A record whose deciding time is malformed, or more than a day in the future, is left alone.
+3. Without a recorded activity, the time of the connect stands in for it. Where API Gateway was
+   asked and had seen the client later, that time counts.
+4. A record without any time is asked about: see ``idle.sweep``.
+5. A record whose deciding time is malformed, or more than a day in the future, is left alone. So is
+   one whose id is not of API Gateway's form: it is no connection.
 
-Rule 2 stands in three more places: the scan's filter (``aws.schema``), the cutoff of the guard
+Rule 2 stands in three more places: the scan's filter (``aws.schema``), the question to API Gateway
 (``core.guard``) and the wait of a scheduled close (``core.scheduled_close``). Change all; tests
 compare them.
 
@@ -14,12 +16,24 @@ The resolution is 0 unless activity writes are coalesced. Then a client may have
 one resolution after the recorded time, and the deadline allows for it.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Final, assert_never
 
-from hangup.core.connection import Connection, DurationMs, EpochMs, RecordedTime
+from hangup.core.connection import Connection, DurationMs, EpochMs, InvalidTime, RecordedTime
+from hangup.core.events import is_connection_id
 from hangup.core.limits import MAX_CLOCK_LEAD_MS
+
+_UNITS: Final = (
+    (1e17, "nanoseconds"),
+    (1e14, "microseconds"),
+    (1e12, "milliseconds"),
+    (1e9, "seconds"),
+)
+"""The least that a time of our days is in each unit."""
+
+_TOO_LARGE: Final = 1e19
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,18 +72,23 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
-class StartClock:
-    """No time on record: start its clock."""
+class WithoutTime:
+    """No time on record: API Gateway has to say whether there is such a connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """These deciding times are malformed. Leave the record alone."""
+    """The deciding time is malformed, or far in the future. Leave the record alone."""
 
-    times: tuple[RecordedTime, ...]
+    time: InvalidTime
 
 
-Decision = Keep | Close | StartClock | Unreadable
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """No connection, by its id. Leave the record alone."""
+
+
+Decision = Keep | Close | WithoutTime | Unreadable | Ignore
 
 
 def decide(connection: Connection, policy: IdlePolicy, now_ms: EpochMs) -> Decision:
@@ -78,19 +97,50 @@ def decide(connection: Connection, policy: IdlePolicy, now_ms: EpochMs) -> Decis
     A connection is idle when it has been silent for longer than the timeout:
     ``now_ms > deadline_ms``. At exactly the deadline it stays. Times are epoch milliseconds.
     """
-    last_seen_ms = connection.last_activity_ms
-    if last_seen_ms is None and not connection.malformed:
-        last_seen_ms = connection.connected_at_ms
-    if last_seen_ms is None:
+    if not is_connection_id(connection.connection_id):
+        return Ignore()
+    if connection.malformed and connection.last_activity_ms is None:
         # A malformed activity time is not replaced by the connect: the client may be talking,
         # and only the writer of the time be broken.
-        return Unreadable(connection.malformed) if connection.malformed else StartClock()
+        return Unreadable(connection.malformed[-1])
+    last_seen_ms = connection.last_seen_ms
+    if last_seen_ms is None:
+        return WithoutTime()
     if last_seen_ms > now_ms + MAX_CLOCK_LEAD_MS:
-        return Unreadable((RecordedTime.LAST_ACTIVITY,))
+        return Unreadable(_in_the_future(connection, last_seen_ms))
     deadline_ms = policy.deadline_ms(last_seen_ms)
     if now_ms > deadline_ms:
         return Close(DurationMs(now_ms - last_seen_ms))
     return Keep(deadline_ms)
+
+
+def _in_the_future(connection: Connection, last_seen_ms: EpochMs) -> InvalidTime:
+    times = {
+        connection.gateway_active_ms: RecordedTime.GATEWAY_ACTIVE,
+        connection.connected_at_ms: RecordedTime.CONNECTED_AT,
+        connection.last_activity_ms: RecordedTime.LAST_ACTIVITY,
+    }
+    return InvalidTime(times[last_seen_ms], str(last_seen_ms))
+
+
+def looks_like(value: str) -> str:
+    """Return a guess at what a time that is not plausible epoch milliseconds is instead.
+
+    A number in quotes was written as a text.
+    """
+    text = value.strip('"')
+    if re.match(r"\d{4}-\d\d-\d\d", text, re.ASCII):
+        return "ISO 8601 text"
+    try:
+        number = float(text)
+    except ValueError:
+        return "no time"
+    unit = next((unit for bound, unit in _UNITS if bound <= number < _TOO_LARGE), None)
+    if unit is None:
+        return "no time"
+    if text == value:
+        return f"{unit} in the future" if unit == "milliseconds" else unit
+    return f"{unit} as text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +149,10 @@ class Sorted:
 
     found: list[Connection] = field(default_factory=list)
     """Idle, or due soon."""
-    without_times: list[Connection] = field(default_factory=list)
-    unreadable: list[Connection] = field(default_factory=list)
+    without_time: list[Connection] = field(default_factory=list)
+    unreadable: list[tuple[Connection, InvalidTime]] = field(default_factory=list)
+    """Each with its deciding time."""
+    ignored: list[Connection] = field(default_factory=list)
 
 
 def sort_candidates(
@@ -122,10 +174,12 @@ def sort_candidates(
             case Keep(deadline_ms):
                 if deadline_ms < now_ms + looks_ahead_ms:
                     result.found.append(connection)
-            case StartClock():
-                result.without_times.append(connection)
-            case Unreadable():
-                result.unreadable.append(connection)
+            case WithoutTime():
+                result.without_time.append(connection)
+            case Unreadable(time):
+                result.unreadable.append((connection, time))
+            case Ignore():
+                result.ignored.append(connection)
             case unexpected:
                 assert_never(unexpected)
     return result

@@ -13,8 +13,10 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
+from hangup.core.bounds import WholeNumber
 from hangup.core.connection import Connection, DurationMs, EpochMs, is_epoch_ms
-from hangup.core.limits import MAX_QUEUE_DELAY_S
+from hangup.core.events import is_connection_id
+from hangup.core.limits import MAX_CONNECTION_S, MAX_HANDOVERS, MAX_QUEUE_DELAY_S
 from hangup.errors import InvalidRequest
 
 _MAX_LABEL_BYTES: Final = 1_024
@@ -22,11 +24,20 @@ _MAX_LABEL_BYTES: Final = 1_024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledClose:
-    """A connection as a sweep saw it, and the last millisecond at which it is not idle."""
+    """A connection as a sweep saw it, and the last millisecond at which it is not idle.
+
+    ``silence_ms`` is how long the connection may be silent by API Gateway's account.
+    ``recording_is_well`` is what that sweep found of the recording of activity, at
+    ``judged_at_ms``. With ``asks`` False, the record decides and API Gateway is not asked.
+    """
 
     connection: Connection
     deadline_ms: EpochMs
     correlation_id: str
+    silence_ms: DurationMs
+    judged_at_ms: EpochMs
+    recording_is_well: bool = False
+    asks: bool = True
 
 
 def wait_ms(deadline_ms: EpochMs, *, now_ms: EpochMs) -> DurationMs:
@@ -57,9 +68,15 @@ def as_message(close: ScheduledClose) -> str:
             "role": _short(connection.role),
             "connectedAt": connection.connected_at_ms,
             "lastActivityTime": connection.last_activity_ms,
+            "gatewayActiveAt": connection.gateway_active_ms,
             "noticedAt": connection.noticed_at_ms,
+            "handovers": connection.handovers,
             "deadline": close.deadline_ms,
             "correlationId": close.correlation_id,
+            "silence": close.silence_ms,
+            "judgedAt": close.judged_at_ms,
+            "recordingIsWell": close.recording_is_well,
+            "asks": close.asks,
         },
         separators=(",", ":"),
     )
@@ -68,38 +85,57 @@ def as_message(close: ScheduledClose) -> str:
 def parse_scheduled_close(body: object) -> ScheduledClose:
     """Return what a message carries. Raises ``InvalidRequest`` (400) naming what is malformed."""
     message = _object(body)
-    connection_id, role = message.get("connectionId"), message.get("role")
-    session_id, correlation_id = message.get("sessionId"), message.get("correlationId")
-    # Any text: API Gateway says of an id that is none of its own that it is gone.
-    if not isinstance(connection_id, str) or not connection_id:
+    connection_id, correlation_id = message.get("connectionId"), message.get("correlationId")
+    if not isinstance(connection_id, str) or not is_connection_id(connection_id):
         raise InvalidRequest(400, "connectionId is missing or malformed")
-    if role is not None and not isinstance(role, str):
-        raise InvalidRequest(400, "role is malformed")
-    if session_id is not None and not isinstance(session_id, str):
-        raise InvalidRequest(400, "sessionId is malformed")
+    handovers, silence_ms = message.get("handovers"), message.get("silence")
+    if not WholeNumber(at_least=0, at_most=MAX_HANDOVERS).accepts(handovers):
+        raise InvalidRequest(400, "handovers is malformed")
+    if not WholeNumber(at_least=1, at_most=MAX_CONNECTION_S * 1000).accepts(silence_ms):
+        raise InvalidRequest(400, "silence is missing or malformed")
+    is_well, asks = message.get("recordingIsWell"), message.get("asks")
+    if not (isinstance(is_well, bool) and isinstance(asks, bool)):
+        raise InvalidRequest(400, "recordingIsWell or asks is missing or malformed")
     if not isinstance(correlation_id, str):
         raise InvalidRequest(400, "correlationId is missing or malformed")
     connection = Connection(
         connection_id=connection_id,
-        session_id=session_id,
-        role=role,
+        session_id=_label(message, "sessionId"),
+        role=_label(message, "role"),
         connected_at_ms=_time(message, "connectedAt"),
         last_activity_ms=_time(message, "lastActivityTime"),
+        gateway_active_ms=_time(message, "gatewayActiveAt"),
         noticed_at_ms=_time(message, "noticedAt"),
+        handovers=handovers,
     )
-    deadline_ms = _time(message, "deadline")
+    deadline_ms, judged_at_ms = _time(message, "deadline"), _time(message, "judgedAt")
+    if judged_at_ms is None:
+        raise InvalidRequest(400, "judgedAt is missing")
     if deadline_ms is None or connection.last_seen_ms is None:
         raise InvalidRequest(400, "the deadline, or the activity that it counts from, is missing")
     if deadline_ms <= connection.last_seen_ms:
         raise InvalidRequest(400, "deadline is not after the last activity")
     return ScheduledClose(
-        connection=connection, deadline_ms=deadline_ms, correlation_id=correlation_id
+        connection=connection,
+        deadline_ms=deadline_ms,
+        correlation_id=correlation_id,
+        silence_ms=DurationMs(silence_ms),
+        judged_at_ms=judged_at_ms,
+        recording_is_well=is_well,
+        asks=asks,
     )
 
 
 def _short(label: str | None) -> str | None:
     # As JSON: an escaped character takes up to 12 bytes.
     return label if label is None or len(json.dumps(label)) <= _MAX_LABEL_BYTES else None
+
+
+def _label(message: dict[str, object], name: str) -> str | None:
+    label = message.get(name)
+    if label is not None and not isinstance(label, str):
+        raise InvalidRequest(400, f"{name} is malformed")
+    return label
 
 
 def _object(body: object) -> dict[str, object]:

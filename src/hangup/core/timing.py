@@ -14,6 +14,10 @@ FUNCTION_TIMEOUT_S: Final = 60
 CLAIM_MS: Final = DurationMs(FUNCTION_TIMEOUT_S * 1000)
 """How long a claim holds. A function that took it cannot be at work for longer."""
 
+LONGEST_CLAIM_MS: Final = DurationMs(3_600_000)
+"""How long the claim holds of a record whose cleanup keeps failing: doubled from one hand-over to
+the next up to an hour, so that a disconnect handler that is broken is not called in vain."""
+
 SWEEP_INTERVAL_S: Final = 60
 """Between two sweeps: the shortest interval of an EventBridge ``rate()``."""
 
@@ -50,10 +54,9 @@ default pace a batch takes these five seconds. Where two batches wait, the next 
 """
 
 BATCH_SIZE: Final = 1_000
-"""Connections gathered before some are closed, and of which the guard takes a sample. A thousand
-judge the table well, since a scan comes in the order of a hash. Whole pages are gathered, so there
-may be more: some 28,000 in four full pages. At most two batches are in memory, one being closed and
-one being gathered: 15 MB where all of a large table is idle."""
+"""Connections gathered before some are closed. Whole pages are gathered, so there may be more: some
+28,000 in four full pages. At most two batches are in memory, one being closed and one being
+gathered: 15 MB where all of a large table is idle."""
 
 SEGMENTS_AT_ONCE: Final = 4
 """Segments that a sweep reads side by side. An answer takes some 50 ms, and 8 ms of Lambda's 0.15
@@ -61,8 +64,8 @@ of a CPU. A new on-demand table gives 12,000 read units a second, as four partit
 developer guide, on-demand capacity)."""
 
 CLOSES_IN_FLIGHT: Final = 64
-"""Closes under way at once. Nearly all of the time they wait for answers: at 60 ms for the four
-calls of a close that is 1,000 closes a second. More cost less CPU each, since more answers come at
+"""Closes under way at once. Nearly all of the time they wait for answers: at 75 ms for the five
+calls of a close that is 850 closes a second. More cost less CPU each, since more answers come at
 once; but where CPU is short, each then waits longer between its claim and its close."""
 
 THREADS: Final = 8

@@ -9,7 +9,7 @@ from hangup.aws.secrets import SecretsManagerSecret
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.aws.telemetry import StructuredLog
 from hangup.config import ConnectSettings
-from hangup.core.events import route_of
+from hangup.core.events import parse_connect
 from hangup.errors import InvalidRequest
 from hangup.handlers.responses import Answer, accept, begin, refuse
 from hangup.sessions.lifecycle import join
@@ -21,17 +21,17 @@ _log = StructuredLog("connect_handler")
 
 
 def lambda_handler(event: object, context: Invocation | None = None) -> Answer:
-    """Answer 200 and record the connection, or refuse it and write nothing.
+    """Answer 200 and record the connection, or refuse it and leave nothing written.
 
     400 malformed request, 401 no valid token, 403 token for another session or role, 404 session
-    not active (listeners), 409 session has a speaker (speakers).
+    not active (listeners), 409 session has a speaker (speakers) or the id is taken.
     """
     begin(event, context, _log)
     sessions, secret = _parts()
     now_ms = clock.now_ms()
     connection_id = None
     try:
-        connection_id, _ = route_of(event)
+        connection_id = parse_connect(event)
         query = event.get("queryStringParameters") if isinstance(event, dict) else None
         query = query if isinstance(query, dict) else {}
         request = parse_join(query)
@@ -43,6 +43,8 @@ def lambda_handler(event: object, context: Invocation | None = None) -> Answer:
                 raise InvalidRequest(404, "the session is not active")
             case JoinOutcome.SPEAKER_PRESENT:
                 raise InvalidRequest(409, "the session has a speaker")
+            case JoinOutcome.ID_TAKEN:
+                raise InvalidRequest(409, "this connection is on record for another join")
             case unexpected:
                 assert_never(unexpected)
     except InvalidRequest as error:

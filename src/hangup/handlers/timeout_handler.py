@@ -1,10 +1,10 @@
 """The scheduled function: one sweep over all connections.
 
 EventBridge calls it once a minute; it may also be invoked by hand, with any event. The event
-``{"overrideGuard": true}`` closes what looks idle even if the mass-close guard would hold the
-sweep. ``{"shard": 0, "shards": 4}`` reads the first of four shards of the table, and an event
-without these two all of it. It returns the sweep's counts, and raises if a backend error left
-connections to the next sweep.
+``{"overrideGuard": true}`` closes what is idle on record, and asks API Gateway about nothing.
+``{"shard": 0, "shards": 4}`` reads the first of four shards of the table, and an event without
+these two all of it. It returns the sweep's counts, and raises if a backend error left connections
+to the next sweep.
 """
 
 from functools import cache
@@ -13,16 +13,20 @@ from hangup.aws.http.loop import Loop
 from hangup.aws.http.services import DirectSqs
 from hangup.aws.queues import SqsCloseQueue
 from hangup.aws.runtime import Invocation, calls, clock, deadline
+from hangup.aws.schema import DEFAULT_SCHEMA
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
 from hangup.config import TimeoutSettings
 from hangup.core.bounds import WholeNumber
-from hangup.core.connection import JsonObject
+from hangup.core.connection import JsonObject, RecordedTime
 from hangup.core.limits import MAX_SCAN_SEGMENTS
+from hangup.core.pacing import pace_of_questions
 from hangup.core.shards import WHOLE_TABLE, Shard
 from hangup.core.timing import CLOSES_IN_FLIGHT
 from hangup.errors import InvalidRequest
 from hangup.handlers.responses import plain_id
 from hangup.handlers.wiring import closer_of
+from hangup.idle.guard import Watch
+from hangup.idle.pacer import Pacer
 from hangup.idle.sweep import Sweep
 
 _log = StructuredLog("timeout_handler")
@@ -44,10 +48,18 @@ def lambda_handler(event: object, context: Invocation) -> dict[str, object]:
     report = sweep.check_and_close_idle_connections(
         time_left_ms=deadline.left_ms,
         correlation_id=correlation_id,
-        override_guard=event.get("overrideGuard") is True,
+        override_guard=_override(event),
         shard=_shard(event, most=MAX_SCAN_SEGMENTS // sweep.total_segments),
     )
     return report.as_json()
+
+
+def _override(event: JsonObject) -> bool:
+    """Return whether the event overrides the guard: a misspelt one must not sweep as ever."""
+    override = event.get("overrideGuard", False)
+    if not isinstance(override, bool):
+        raise InvalidRequest(400, "overrideGuard must be true or false")
+    return override
 
 
 def _shard(event: JsonObject, *, most: int) -> Shard:
@@ -67,12 +79,18 @@ def _shard(event: JsonObject, *, most: int) -> Shard:
 @cache
 def _sweep() -> Sweep:
     settings = TimeoutSettings.from_env()
-    queue_url = settings.close_queue_url
+    # Who only observes has nothing to queue: what is idle by now is what it reports.
+    queue_url = settings.close_queue_url if settings.acts else None
+    closer = closer_of(settings, log=_log)
     return Sweep(
-        closer=closer_of(settings, log=_log),
+        closer=closer,
+        watch=Watch(
+            connections=closer.connections, confirmer=closer.confirmer, policy=settings.policy
+        ),
         metrics=EmfMetrics(settings.metrics_namespace),
         policy=settings.policy,
-        guard_policy=settings.guard,
+        questions=Pacer(clock=clock, pace=pace_of_questions(settings.pace)),
+        time_names={time: DEFAULT_SCHEMA.time_name(time) for time in RecordedTime},
         total_segments=settings.total_segments,
         concurrency=Loop(CLOSES_IN_FLIGHT),
         close_queue=SqsCloseQueue(DirectSqs(), calls, clock, queue_url) if queue_url else None,

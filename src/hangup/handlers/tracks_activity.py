@@ -25,8 +25,8 @@ from hangup.aws.table import DynamoDb
 from hangup.aws.telemetry import StructuredLog
 from hangup.config import ActivitySettings
 from hangup.core.connection import DurationMs
-from hangup.core.events import route_of
-from hangup.core.outcomes import ActivityOutcome
+from hangup.core.events import client_of
+from hangup.core.outcomes import NotRecorded
 from hangup.errors import BackendError, InvalidRequest
 from hangup.ports import Clock, ConnectionsRepository
 
@@ -35,9 +35,6 @@ Context = TypeVar("Context")
 Answer = TypeVar("Answer")
 
 _log = StructuredLog("tracks_activity")
-
-_NOT_FROM_THE_CLIENT: Final = ("$connect", "$disconnect")
-"""A function behind all routes gets these too, and the sweep's hand-over."""
 
 _ATTEMPTS: Final = 2
 """The user's handler waits meanwhile, and the client's next message is recorded anyway."""
@@ -86,8 +83,8 @@ def _record(event: object, context: object) -> None:
     remaining_ms = getattr(context, "get_remaining_time_in_millis", None)
     deadline.start(remaining_ms() if callable(remaining_ms) else None)
     try:
-        connection_id, route_key = route_of(event)
-        if route_key in _NOT_FROM_THE_CLIENT:
+        connection_id = client_of(event)
+        if connection_id is None:
             return
         recorder = _instead[-1] if _instead else _recorder()
         outcome = recorder.connections.record_activity(
@@ -96,7 +93,7 @@ def _record(event: object, context: object) -> None:
     except (BackendError, InvalidRequest) as error:
         _log.error("activity not recorded", reason=str(error))
     else:
-        if outcome is ActivityOutcome.NO_RECORD:
+        if outcome is NotRecorded.NO_RECORD:
             _log.warning("activity of an orphan: no record", connectionId=connection_id)
 
 

@@ -7,15 +7,17 @@ from hangup.aws.http.services import DirectDynamoDb, DirectLambda, DirectManagem
 from hangup.aws.runtime import calls, clock
 from hangup.config import CloserSettings
 from hangup.idle.closer import Closer
+from hangup.idle.guard import Confirmer
 from hangup.idle.pacer import Pacer
 from hangup.ports import Log
 
 
 def closer_of(settings: CloserSettings, *, log: Log) -> Closer:
     """Return the closer of this process, with its own pace."""
+    gateway = ManagementApiGateway(DirectManagementApi(url=settings.endpoint), calls)
     return Closer(
         connections=DynamoDbConnections(DirectDynamoDb(), calls, settings.connections_table),
-        gateway=ManagementApiGateway(DirectManagementApi(url=settings.endpoint), calls),
+        gateway=gateway,
         functions=LambdaFunctions(
             DirectLambda(), calls, disconnect_function=settings.disconnect_function
         ),
@@ -23,5 +25,7 @@ def closer_of(settings: CloserSettings, *, log: Log) -> Closer:
         log=log,
         address=gateway_address(settings.endpoint),
         pacer=Pacer(clock=clock, pace=settings.pace),
+        confirmer=Confirmer(gateway=gateway, clock=clock, counts_both=settings.counts_both),
         metric_roles=settings.metric_roles,
+        acts=settings.acts,
     )

@@ -6,8 +6,8 @@ records too, but closes no connection.
 
 from dataclasses import dataclass
 
-from hangup.core.connection import DurationMs, EpochMs
-from hangup.core.outcomes import ActivityOutcome
+from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.outcomes import NotRecorded
 from hangup.ports import ConnectionsRepository, Gateway, Log
 
 
@@ -20,15 +20,14 @@ class ActivityRecorder:
     log: Log
     resolution_ms: DurationMs
 
-    def record(self, connection_id: str, *, now_ms: EpochMs) -> bool:
-        """Record one activity; return False, having closed the connection, for an orphan."""
-        outcome = self.connections.record_activity(
+    def record(self, connection_id: str, *, now_ms: EpochMs) -> Connection | NotRecorded:
+        """Record one activity; return the record as it was before. Close an orphan."""
+        before = self.connections.record_activity(
             connection_id, now_ms=now_ms, resolution_ms=self.resolution_ms
         )
-        if outcome is not ActivityOutcome.NO_RECORD:
-            return True
-        self.log.warning(
-            "closed an orphan: the connection has no record", connectionId=connection_id
-        )
-        self.gateway.delete_connection(connection_id)
-        return False
+        if before is NotRecorded.NO_RECORD:
+            self.log.warning(
+                "closed an orphan: the connection has no record", connectionId=connection_id
+            )
+            self.gateway.delete_connection(connection_id)
+        return before

@@ -1,93 +1,126 @@
-"""Before a batch is closed or queued: if too many look idle, ask API Gateway about a sample.
+"""Ask API Gateway before a close, and watch whether activity is being recorded.
 
-The rules are in ``core.guard``.
+The rules are in ``core.guard``. ``Confirmer`` asks about one connection, ``Watch`` about the table.
+``Watch`` remembers what it saw for as long as its process lives.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 
-from hangup.core.connection import Connection, EpochMs
+from hangup.core.connection import Connection, ConnectionInfo, DurationMs, EpochMs, NoConnection
 from hangup.core.guard import (
-    GuardPolicy,
+    ANSWER_GOOD_MS,
+    MAX_REFUSALS,
+    SAMPLE_SIZE,
     Hold,
-    ProbeResult,
-    judge,
-    probe_result,
-    probe_result_of_scheduled,
+    RecordingHealth,
+    Seen,
+    control_group,
+    has_outlived_its_connection,
+    is_clock_off,
+    is_other_table,
+    seen_of,
 )
 from hangup.core.policy import IdlePolicy
-from hangup.core.timing import ROTATION_MS
 from hangup.errors import BackendError
-from hangup.ports import ConcurrentMap, ConnectionsRepository, Gateway, Log
+from hangup.ports import Clock, ConcurrentMap, ConnectionsRepository, Gateway
+
+_REFUSALS = ("AccessDeniedException", "ForbiddenException", "403")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Guard:
-    """Stops a sweep that would close too many at once."""
+class Answer:
+    """What API Gateway said of one connection, and what that means.
+
+    ``asked_ms`` is by the clock that never goes back. ``info`` is None where it knows no such
+    connection; ``error`` is why there is no answer.
+    """
+
+    seen: Seen
+    asked_ms: DurationMs
+    info: ConnectionInfo | None = None
+    error: BackendError | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Confirmer:
+    """Asks API Gateway about connections, one by one.
+
+    ``counts_both`` is whether it is settled that its account counts messages to clients.
+    """
+
+    gateway: Gateway
+    clock: Clock
+    counts_both: bool
+    _refusals: int = 0
+
+    def start(self) -> None:
+        """Begin a sweep: refusals count anew."""
+        self._refusals = 0
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether so many questions in a row were refused that the grant must be missing."""
+        return self._refusals >= MAX_REFUSALS
+
+    def ask(self, connection: Connection, *, silence_ms: DurationMs) -> Answer:
+        """Return what API Gateway says of a connection that may be silent for so long."""
+        asked_ms = self.clock.monotonic_ms()
+        now_ms = self.clock.now_ms()
+        try:
+            answer = self.gateway.get_connection(connection.connection_id)
+        except BackendError as error:
+            if error.code not in _REFUSALS:
+                return Answer(seen=Seen.NO_ANSWER, asked_ms=asked_ms, error=error)
+            if has_outlived_its_connection(connection, now_ms):
+                return Answer(seen=Seen.GONE, asked_ms=asked_ms)
+            self._refusals += 1
+            return Answer(seen=Seen.NO_ANSWER, asked_ms=asked_ms, error=error)
+        self._refusals = 0
+        seen = seen_of(answer, connection, silence_ms=silence_ms, now_ms=now_ms)
+        if isinstance(answer, NoConnection):
+            return Answer(seen=seen, asked_ms=asked_ms)
+        return Answer(seen=seen, asked_ms=asked_ms, info=answer)
+
+    def is_good(self, answer: Answer) -> bool:
+        """Return whether an answer is young enough to act on."""
+        return self.clock.monotonic_ms() - answer.asked_ms <= ANSWER_GOOD_MS
+
+
+@dataclass(slots=True, kw_only=True)
+class Watch:
+    """Reads a sample of the table once a sweep, to see whether what it says can be relied on."""
 
     connections: ConnectionsRepository
-    gateway: Gateway
-    log: Log
-    idle_policy: IdlePolicy
-    guard_policy: GuardPolicy
+    confirmer: Confirmer
+    policy: IdlePolicy
+    health: RecordingHealth = field(default_factory=RecordingHealth)
+    _records: Sequence[Connection] = ()
 
-    def check(  # noqa: PLR0913 - what was found, and how to ask
-        self,
-        found: Sequence[Connection],
-        *,
-        idle: int,
-        checked: int,
-        whole_table: bool,
-        now_ms: EpochMs,
-        has_time: Callable[[], bool],
-        concurrent_map: ConcurrentMap,
+    def look(self, now_ms: EpochMs) -> Hold | None:
+        """Read a sample; return why nothing may be closed. Raises ``BackendError``."""
+        self._records = ()
+        sample = self.connections.sample_records(SAMPLE_SIZE)
+        self._records = sample.records
+        if is_clock_off(sample, now_ms):
+            return Hold.CLOCK
+        self.health.watch(sample.records, self.policy, now_ms)
+        return None
+
+    def is_well(self, now_ms: EpochMs) -> bool:
+        """Return whether activity is being recorded, as far as this process knows."""
+        return self.health.is_well(self.policy, now_ms)
+
+    def check_control_group(
+        self, now_ms: EpochMs, *, has_time: Callable[[], bool], concurrent_map: ConcurrentMap
     ) -> Hold | None:
-        """Return a ``Hold`` if the sweep must stop, else None.
+        """Ask about connections of the sample that are not idle; return why to close nothing."""
+        silence_ms = DurationMs(self.policy.deadline_ms(EpochMs(0)))
 
-        ``found`` are those about to be closed, or queued: each has a time. ``idle`` and ``checked``
-        count all so far. Without time to ask, an answer is ``UNKNOWN``.
-        """
-        if not self.guard_policy.is_suspicious(idle=idle, checked=checked, whole_table=whole_table):
-            return None
-        sample = self.guard_policy.sample(found, seed=now_ms // ROTATION_MS)
-        probe = partial(self._probe, now_ms=now_ms, has_time=has_time)
-        return judge(list(concurrent_map(probe, sample)))
+        def seen(connection: Connection) -> Seen:
+            if not has_time():
+                return Seen.NO_ANSWER
+            return self.confirmer.ask(connection, silence_ms=silence_ms).seen
 
-    def _probe(
-        self, connection: Connection, *, now_ms: EpochMs, has_time: Callable[[], bool]
-    ) -> ProbeResult:
-        """Return what API Gateway says of it; ``UNKNOWN``, logged, if it gave no answer."""
-        if not has_time():
-            return ProbeResult.UNKNOWN
-        recorded_ms = connection.last_seen_ms
-        assert recorded_ms is not None  # noqa: S101 - every idle or due connection has a time
-        try:
-            last_active_ms = self.gateway.last_active_ms(connection.connection_id)
-            if now_ms > self.idle_policy.deadline_ms(recorded_ms):
-                return probe_result(last_active_ms, cutoff_ms=self.idle_policy.cutoff_ms(now_ms))
-            return self._probe_scheduled(connection, recorded_ms, last_active_ms)
-        except BackendError as error:
-            self.log.warning(
-                "probe failed", connectionId=connection.connection_id, error=str(error)
-            )
-            return ProbeResult.UNKNOWN
-
-    def _probe_scheduled(
-        self, connection: Connection, recorded_ms: EpochMs, last_active_ms: EpochMs | None
-    ) -> ProbeResult:
-        def result(recorded_ms: EpochMs) -> ProbeResult:
-            return probe_result_of_scheduled(
-                last_active_ms,
-                recorded_ms=recorded_ms,
-                activity_resolution_ms=self.idle_policy.activity_resolution_ms,
-            )
-
-        seen = result(recorded_ms)
-        if seen is not ProbeResult.ACTIVE:
-            return seen
-        # The client may have spoken since the scan. Read the record again.
-        now = self.connections.get(connection.connection_id)
-        if now is None:
-            return ProbeResult.GONE
-        return ProbeResult.UNKNOWN if now.last_seen_ms is None else result(now.last_seen_ms)
+        control = control_group(self._records, self.policy, now_ms)
+        return Hold.OTHER_TABLE if is_other_table(list(concurrent_map(seen, control))) else None

@@ -9,9 +9,11 @@ from hangup.core.connection import DurationMs, EpochMs
 from hangup.core.pacing import Pace
 from hangup.ports import Clock
 
-_LONGEST_SLEEP_MS: Final = DurationMs(1_000)
-"""With a slow pace that many share, the next turn may come after the invocation's end. So the time
-left is checked this often."""
+_LONGEST_SLEEP_MS: Final = DurationMs(50)
+"""With a slow pace that many share, the next turn may come after the invocation's end, and a turn
+may be given back meanwhile. So both are looked at this often."""
+
+_LONGEST_REST_MS: Final = 1_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,6 +27,7 @@ class Pacer:
     clock: Clock
     pace: Pace
     _last_start_ms: EpochMs | None = None
+    _given_back: int = 0
     _taking: Lock = field(default_factory=Lock)
 
     def wait(self, has_time: Callable[[], bool] = lambda: True) -> bool:
@@ -38,14 +41,24 @@ class Pacer:
             self.clock.sleep(min(early_ms, _LONGEST_SLEEP_MS))
         return False
 
+    def give_back(self) -> None:
+        """Let somebody else have the turn of a close that came to nothing, at once."""
+        with self._taking:
+            self._given_back += 1
+
     def _take_turn(self) -> DurationMs:
         """Return 0 if it is taken, else in how many milliseconds there will be one."""
         with self._taking:
-            now_ms = self.clock.now_ms()
-            if self._last_start_ms is not None:
-                # Where the clock was set back, nobody waits for it to catch up.
-                self._last_start_ms = min(self._last_start_ms, now_ms)
-            start_ms = self.pace.next_start_ms(last_start_ms=self._last_start_ms, now_ms=now_ms)
+            now_ms = EpochMs(self.clock.monotonic_ms())
+            last_ms = self._last_start_ms
+            if last_ms is None or now_ms - last_ms > self.pace.interval_ms + _LONGEST_REST_MS:
+                # After a rest, what was given back before it is not made up for.
+                self._given_back = 0
+            if self._given_back:
+                # First: so no more of them wait than closes are under way.
+                self._given_back -= 1
+                return DurationMs(0)
+            start_ms = self.pace.next_start_ms(last_start_ms=last_ms, now_ms=now_ms)
             if start_ms <= now_ms:
                 self._last_start_ms = now_ms
             return DurationMs(start_ms - now_ms)

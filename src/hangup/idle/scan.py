@@ -22,14 +22,10 @@ from hangup.ports import Concurrency, ConnectionsRepository, Log, ScanPage, Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """``BATCH_SIZE`` candidates, or some pages more, and how much was read to find them.
-
-    ``checked`` counts the records read so far. ``whole_table`` is whether that was all of them.
-    """
+    """``BATCH_SIZE`` candidates, or some pages more. ``checked`` counts the records read so far."""
 
     candidates: Sequence[Connection]
     checked: int
-    whole_table: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,11 +90,7 @@ class Scan:
 
     def _next_batch(self) -> Batch:
         candidates, self._gathered = self._gathered, []
-        return Batch(
-            candidates=candidates,
-            checked=self.checked,
-            whole_table=not (self._partly_read or self._unread or self.error or self.out_of_time),
-        )
+        return Batch(candidates=candidates, checked=self.checked)
 
     def _read_segments(self) -> None:
         """Read one page after another until a batch is full, or nothing is left to read."""
@@ -142,6 +134,7 @@ class Scan:
     def _open_segment(self, segment: int) -> tuple[int, Iterator[ScanPage]]:
         pages = self.connections.scan_candidates(
             cutoff_ms=self.cutoff_ms,
+            now_ms=self.now_ms,
             segment=self.shard.index * self.total_segments + segment,
             total_segments=self.shard.of * self.total_segments,
         )

@@ -19,13 +19,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from hangup.core.connection import DurationMs
+from hangup.core.connection import DurationMs, EpochMs
+from hangup.core.guard import VERDICT_GOOD_MS
 from hangup.core.limits import MAX_QUEUE_BATCH
-from hangup.core.outcomes import CloseResult, CloseStatus
+from hangup.core.outcomes import CloseResult
+from hangup.core.report import CloseStatus
 from hangup.core.scheduled_close import ScheduledClose, delay_s, parse_scheduled_close, wait_ms
 from hangup.core.timing import STOP_MARGIN_MS
 from hangup.errors import BackendError, InvalidRequest
-from hangup.idle.closer import Closer
+from hangup.idle.closer import Closer, Terms, log_left
 from hangup.ports import CloseQueue, ConcurrentMap, Log, Metrics
 
 _LONGEST_WAIT_MS: Final = DurationMs(1_250)
@@ -116,6 +118,7 @@ class ScheduledCloser:
                 again.append(one.message.message_id)
         report = counter.report()
         self.metrics.emit(report.metrics())
+        log_left(counter, self.closer.log)
         self.closer.log.info(
             "scheduled closes done", received=len(messages), again=len(again), **report.as_json()
         )
@@ -157,16 +160,33 @@ class ScheduledCloser:
             return None
         if self._is_over(scheduled):
             return CloseResult(status=CloseStatus.CLAIM_LOST)
-        # The turn comes last: taken before the wait, it would be kept from a message that is due.
-        if not self._is_past_deadline(received.message, scheduled):
-            return None
-        if not self.closer.pacer.wait(has_time):
-            return None
         # The id of the sweep that found it, not of this invocation: one id leads through all logs.
         closer = replace(self.closer, log=_Correlated(self.closer.log, scheduled.correlation_id))
-        return closer.close_idle_connection(
-            scheduled.connection, correlation_id=scheduled.correlation_id
-        )
+        deadline_ms = scheduled.deadline_ms
+        # The turn comes last: taken before the wait, it would be kept from a message that is due.
+        while self._is_past(deadline_ms, received.message, scheduled):
+            if not self.closer.pacer.wait(has_time):
+                return None
+            result = closer.close_idle_connection(
+                scheduled.connection,
+                Terms(
+                    silence_ms=scheduled.silence_ms,
+                    recording_is_well=scheduled.recording_is_well,
+                    is_old=self._is_old(scheduled),
+                    asks=scheduled.asks,
+                ),
+                correlation_id=scheduled.correlation_id,
+            )
+            if result.last_active_ms is None:
+                return result
+            # Its last activity is by API Gateway's account a moment later than on record.
+            deadline_ms = EpochMs(result.last_active_ms + scheduled.silence_ms)
+        return None
+
+    def _is_old(self, scheduled: ScheduledClose) -> bool:
+        """Return whether the sweep's verdict on the recording was given too long ago."""
+        age_ms = self.closer.clock.now_ms() - scheduled.judged_at_ms
+        return age_ms > VERDICT_GOOD_MS
 
     def _is_over(self, scheduled: ScheduledClose) -> bool:
         """Return whether the claim would surely be lost. Without an answer, the claim decides."""
@@ -179,17 +199,17 @@ class ScheduledCloser:
         seen_ms, queued_ms = record.last_seen_ms, scheduled.connection.last_seen_ms
         return seen_ms is not None and queued_ms is not None and seen_ms > queued_ms
 
-    def _is_past_deadline(self, message: Message, scheduled: ScheduledClose) -> bool:
+    def _is_past(self, deadline_ms: EpochMs, message: Message, scheduled: ScheduledClose) -> bool:
         """Wait for the deadline if it is near; if it is not, give the message back until then."""
-        while early_ms := wait_ms(scheduled.deadline_ms, now_ms=self.closer.clock.now_ms()):
+        while early_ms := wait_ms(deadline_ms, now_ms=self.closer.clock.now_ms()):
             if early_ms > _LONGEST_WAIT_MS:
-                self._postpone(message, scheduled)
+                self._postpone(deadline_ms, message, scheduled)
                 return False
             self.closer.clock.sleep(early_ms)
         return True
 
-    def _postpone(self, message: Message, scheduled: ScheduledClose) -> None:
-        seconds = delay_s(scheduled.deadline_ms, now_ms=self.closer.clock.now_ms())
+    def _postpone(self, deadline_ms: EpochMs, message: Message, scheduled: ScheduledClose) -> None:
+        seconds = delay_s(deadline_ms, now_ms=self.closer.clock.now_ms())
         log = _Correlated(self.closer.log, scheduled.correlation_id)
         connection_id = scheduled.connection.connection_id
         log.warning("delivered early", connectionId=connection_id, seconds=seconds)

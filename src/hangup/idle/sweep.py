@@ -1,40 +1,55 @@
 """The sweep: one bounded pass over all connections, or a shard of them, that closes the idle ones.
 
-1. Find: ``scan`` reads the table, and yields batches of candidates.
-2. Decide: the rules in ``core.policy`` decide what to do about each candidate.
-3. Guard: if too many look idle at once, ``guard`` asks API Gateway about a sample. It may stop the
-   sweep.
-4. Close: ``closer`` closes each idle connection, no faster than ``pacer`` allows. One bad record or
-   failure does not stop the others. With a queue the sweep closes nothing itself: ``scheduled``
-   queues a close for each connection that is idle, or will be before the next sweep reads it.
+1. Watch: ``guard`` reads a sample of the table, and judges whether activity is being recorded.
+2. Find: ``scan`` reads the table, and yields batches of candidates.
+3. Decide: the rules in ``core.policy`` decide what to do about each candidate.
+4. Close: ``closer`` asks API Gateway about each connection that looks idle, and closes it, no
+   faster than ``pacer`` allows. One bad record or failure does not stop the others. With a queue
+   the sweep closes nothing itself: ``scheduled`` queues a close for each connection that is idle,
+   or will be before the next sweep reads it.
 5. Stop in time: when less than ``STOP_MARGIN_MS`` is left, nothing more starts, and the report says
    so. The next sweep starts at another segment, so that every segment gets its turn.
 6. Report: metrics first, then one log line, then an error if a backend failed.
+
+A record without any time is asked about. If API Gateway knows its connection, the time that it says
+is noted, and counts from then on. If not, the record is ignored: it may be anything.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Final
 
-from hangup.core.connection import Connection, DurationMs, EpochMs
-from hangup.core.guard import GuardPolicy
-from hangup.core.outcomes import CloseCounter
-from hangup.core.policy import IdlePolicy, sort_candidates
-from hangup.core.report import SweepReport
+from hangup.core.connection import Connection, DurationMs, EpochMs, InvalidTime, RecordedTime
+from hangup.core.guard import MAX_REFUSALS, Hold, Seen
+from hangup.core.outcomes import IDS_PER_LINE, CloseCounter
+from hangup.core.policy import IdlePolicy, looks_like, sort_candidates
+from hangup.core.report import CloseStatus, SweepReport
 from hangup.core.scheduled_close import ScheduledClose
 from hangup.core.shards import WHOLE_TABLE, Shard
-from hangup.core.timing import BATCH_SIZE, LOOK_AHEAD_MS, STOP_MARGIN_MS
+from hangup.core.timing import LOOK_AHEAD_MS, ROTATION_MS, STOP_MARGIN_MS
 from hangup.errors import BackendError, SweepFailed
-from hangup.idle.closer import Closer
-from hangup.idle.guard import Guard
+from hangup.idle.closer import Closer, Terms, log_left
+from hangup.idle.guard import Watch
+from hangup.idle.pacer import Pacer
 from hangup.idle.scan import Batch, Scan
 from hangup.idle.scheduled import schedule
 from hangup.ports import CloseQueue, Concurrency, Metrics
 
-_IDS_PER_LINE: Final = 20
-"""Connection ids named in one log line, so that a table of bad records does not flood the log."""
+_MAX_UNKNOWN: Final = 100
+"""Records without a time whose connection API Gateway does not know. After so many a sweep asks
+about no more of them: they are probably no connections at all."""
+
+_REFUSED: Final = (
+    f"API Gateway refused {MAX_REFUSALS} questions in a row (403): the role of this function needs"
+    " execute-api:ManageConnections on GET /@connections/* of this API and stage"
+)
+
+_CLOSED: Final = {
+    CloseStatus.CLOSED: "closed idle connections",
+    CloseStatus.ALREADY_GONE: "handed over idle connections that had left",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +57,17 @@ class Sweep:
     """One pass over the connections table, ready to be run once per invocation.
 
     ``total_segments`` (at least 1) is the number of segments in which the table, or a shard, is
-    read; up to four are read at the same time. ``concurrency`` runs the readers, the closes and
-    the guard's probes. With a ``close_queue`` the sweep closes nothing itself.
+    read; up to four are read at the same time. ``concurrency`` runs the readers and the closes.
+    ``questions`` paces what API Gateway is asked. ``time_names`` is what the table calls its times.
+    With a ``close_queue`` the sweep closes nothing itself.
     """
 
     closer: Closer
+    watch: Watch
     metrics: Metrics
     policy: IdlePolicy
-    guard_policy: GuardPolicy
+    questions: Pacer
+    time_names: Mapping[RecordedTime, str]
     total_segments: int
     concurrency: Concurrency
     close_queue: CloseQueue | None = None
@@ -64,9 +82,9 @@ class Sweep:
     ) -> SweepReport:
         """Check all connections, or those of a shard, and close those that are idle by now.
 
-        ``time_left_ms`` says how long the invocation may go on. ``override_guard`` closes even
-        where the guard would hold. Raises ``SweepFailed``, after it has emitted the metrics, if a
-        backend error left work to the next sweep.
+        ``time_left_ms`` says how long the invocation may go on. ``override_guard`` closes what is
+        idle on record, and asks nobody. Raises ``SweepFailed``, after it has emitted the metrics,
+        if a backend error left work to the next sweep.
         """
         now_ms = self.closer.clock.now_ms()
         run = _Run(
@@ -75,15 +93,7 @@ class Sweep:
             looks_ahead_ms=DurationMs(0) if self.close_queue is None else LOOK_AHEAD_MS,
             time_left_ms=time_left_ms,
             correlation_id=correlation_id,
-            override_guard=override_guard,
-            shard=shard,
-            guard=Guard(
-                connections=self.closer.connections,
-                gateway=self.closer.gateway,
-                log=self.closer.log,
-                idle_policy=self.policy,
-                guard_policy=self.guard_policy,
-            ),
+            asks=not override_guard,
             closes=self.closer.counter(),
         )
         scan = Scan(
@@ -96,10 +106,11 @@ class Sweep:
             shard=shard,
             total_segments=self.total_segments,
         )
+        run.look_at_a_sample()
         with closing(scan.batches()) as batches:
             for batch in batches:
                 run.act_on(batch)
-                if run.held:
+                if run.is_stopped:
                     break
         return run.report(scan)
 
@@ -113,21 +124,43 @@ class _Run:
     looks_ahead_ms: DurationMs
     time_left_ms: Callable[[], DurationMs]
     correlation_id: str
-    override_guard: bool
-    shard: Shard
-    guard: Guard
+    asks: bool
     closes: CloseCounter
+    terms: Terms = field(init=False)
     counts: Counter[str] = field(default_factory=Counter)
+    ignored_ids: list[str] = field(default_factory=list)
+    unreadable: list[dict[str, str]] = field(default_factory=list)
     error: BackendError | None = None
     """The first error: probably the cause of the later ones."""
+    hold: Hold | None = None
+    control_is_checked: bool = False
+    checked: int | None = None
+    """Records checked when the sweep was stopped; None if it was not. Pages that were read ahead by
+    then do not count: nobody looked at what they hold."""
     out_of_time: bool = False
-    checked_when_held: int | None = None
-    """Records checked when the guard held the sweep; None if it did not. Pages that were read ahead
-    by then do not count: nobody looked at what they hold."""
 
     @property
-    def held(self) -> bool:
-        return self.checked_when_held is not None
+    def is_stopped(self) -> bool:
+        return self.hold is not None or self.sweep.closer.confirmer.is_refused
+
+    def look_at_a_sample(self) -> None:
+        """Judge the recording of activity, and on what terms this sweep closes."""
+        watch = self.sweep.watch
+        self.sweep.closer.confirmer.start()
+        try:
+            hold = watch.look(self.now_ms) if self._has_time() else None
+        except BackendError as error:
+            self.sweep.closer.log.error("sample of the table not read", error=str(error))
+            self.error = error
+            hold = None
+        # Whoever overrides the guard trusts the records, and not a wrong clock.
+        self.hold = hold
+        is_well = self.error is None and watch.is_well(self.now_ms)
+        self.terms = Terms(
+            silence_ms=self.sweep.policy.idle_timeout_ms,
+            recording_is_well=is_well,
+            asks=self.asks,
+        )
 
     def act_on(self, batch: Batch) -> None:
         """Close, or schedule, what is idle in a batch, as far as there is time."""
@@ -135,83 +168,106 @@ class _Run:
         sorted_ = sort_candidates(
             batch.candidates, sweep.policy, now_ms=self.now_ms, looks_ahead_ms=self.looks_ahead_ms
         )
-        self.counts["found"] += len(sorted_.found)
-        self.counts["unreadable"] += len(sorted_.unreadable)
-        if sorted_.unreadable:
-            log.warning(
-                "skipped records with invalid timestamps (expected epoch ms)",
-                **_count_and_ids(sorted_.unreadable),
+        for connection in sorted_.ignored:
+            self._ignore(connection)
+        for connection, invalid in sorted_.unreadable:
+            self._skip(connection, invalid)
+        if self.asks:
+            list(sweep.concurrency.map(self._ask_for_time, self._questions(sorted_.without_time)))
+        found = sorted_.found
+        if self._check_control_group(found, batch) or not found or not self._has_time():
+            return
+        self.counts["found"] += len(found)
+        if sweep.close_queue is None:
+            list(sweep.concurrency.map(self._close, self._paced(found)))
+        else:
+            log.info(
+                "scheduling the closes of connections that are idle or due",
+                count=len(found),
+                connectionIds=[one.connection_id for one in found[:IDS_PER_LINE]],
             )
-        # A table that is new to Hangup may have whole pages of such records.
-        started = sweep.concurrency.map(self._start_clock, sorted_.without_times)
-        self.counts["clocks_started"] += sum(started)
-        # Four full pages hold some 28,000 candidates: the guard samples each part of them.
-        for start in range(0, len(sorted_.found), BATCH_SIZE):
-            found = sorted_.found[start : start + BATCH_SIZE]
-            # The time is asked last: it may have run out while the guard was probing.
-            if self._check_guard(found, batch) or not self._has_time():
-                return
-            if sweep.close_queue is None:
-                log.info("closing idle connections", **_count_and_ids(found))
-                list(sweep.concurrency.map(self._close, self._paced(found)))
-            else:
-                log.info(
-                    "scheduling the closes of connections that are idle or due",
-                    **_count_and_ids(found),
+            self._schedule(found, sweep.close_queue)
+        if sweep.closer.confirmer.is_refused:
+            self.checked = batch.checked
+
+    def _ignore(self, connection: Connection) -> None:
+        self.counts["ignored"] += 1
+        if len(self.ignored_ids) < IDS_PER_LINE:
+            self.ignored_ids.append(connection.connection_id)
+
+    def _skip(self, connection: Connection, invalid: InvalidTime) -> None:
+        self.counts["unreadable"] += 1
+        if len(self.unreadable) < IDS_PER_LINE:
+            self.unreadable.append(
+                {
+                    "id": connection.connection_id,
+                    "attribute": self.sweep.time_names[invalid.time],
+                    "value": invalid.value,
+                    "looksLike": looks_like(invalid.value),
+                }
+            )
+
+    def _ask_for_time(self, connection: Connection) -> None:
+        closer = self.sweep.closer
+        answer = closer.confirmer.ask(connection, silence_ms=DurationMs(0))
+        error = answer.error
+        if answer.info is not None and closer.acts:
+            try:
+                self.counts["clocks_started"] += closer.connections.record_gateway_activity(
+                    connection, active_ms=answer.info.last_active_ms, now_ms=self.now_ms
                 )
-                self._schedule(found, sweep.close_queue)
-
-    def _start_clock(self, connection: Connection) -> bool:
-        if not self._has_time():
-            return False
-        connection_id, closer = connection.connection_id, self.sweep.closer
-        try:
-            return closer.connections.start_clock(connection_id, now_ms=self.now_ms)
-        except BackendError as error:
-            closer.log.error("clock not started", connectionId=connection_id, error=str(error))
+            except BackendError as raised:
+                error = raised
+        elif answer.seen in (Seen.GONE, Seen.INVALID):
+            self.counts["unknown"] += 1
+            self._ignore(connection)
+        if error is not None:
+            self.counts["clocks_not_started"] += 1
             self.error = self.error or error
-            return False
 
-    def _check_guard(self, found: Sequence[Connection], batch: Batch) -> bool:
-        if self.override_guard or not self._has_time():
-            return False
-        hold = self.guard.check(
-            found,
-            # A shard alone may look harmless where all together do not. Each is an even sample of
-            # the table, so its numbers are multiplied by the number of shards.
-            idle=self.counts["found"] * self.shard.of,
-            checked=batch.checked * self.shard.of,
-            whole_table=batch.whole_table,
-            now_ms=self.now_ms,
-            has_time=self._has_time,
-            concurrent_map=self.sweep.concurrency.map,
-        )
-        if hold is not None and self._has_time():
-            self.checked_when_held = batch.checked
-            self.sweep.closer.log.error(
-                "sweep held: too many connections look idle at once, and API Gateway does not"
-                " confirm that they are. This sweep closes no more. Check that activity is being"
-                " recorded. To close them anyway, invoke this function once with"
-                ' {"overrideGuard": true}',
-                idle=self.counts["found"],
-                checked=batch.checked,
-                sample=hold.sample,
+    def _questions(self, connections: Sequence[Connection]) -> Iterator[Connection]:
+        """Wait for the pace of questions, then yield the next connection without a time.
+
+        Begin elsewhere each minute, so that those that are none hide no connection for ever.
+        """
+        start = self.now_ms // ROTATION_MS * _MAX_UNKNOWN % max(1, len(connections))
+        for connection in (*connections[start:], *connections[:start]):
+            enough = self.is_stopped or self.counts["unknown"] >= _MAX_UNKNOWN
+            if enough or not self.sweep.questions.wait(self._has_time):
+                return
+            yield connection
+
+    def _check_control_group(self, found: Sequence[Connection], batch: Batch) -> bool:
+        """Return whether the sweep is held. The first that looks idle makes it ask."""
+        if found and self.asks and not self.control_is_checked and not self.is_stopped:
+            self.control_is_checked = True
+            self.hold = self.sweep.watch.check_control_group(
+                self.now_ms, has_time=self._has_time, concurrent_map=self.sweep.concurrency.map
             )
-        return self.held
+        if self.hold is not None:
+            self.checked = batch.checked
+        return self.is_stopped
 
     def _paced(self, found: Sequence[Connection]) -> Iterator[Connection]:
-        """Wait for the pace, then yield the next connection. Stop when time is short."""
+        """Wait for both paces, then yield the next connection. Stop when time is short."""
+        sweep = self.sweep
         for connection in found:
-            if not self.sweep.closer.pacer.wait(self._has_time):
+            if not (
+                sweep.questions.wait(self._has_time) and sweep.closer.pacer.wait(self._has_time)
+            ):
+                return
+            if self.is_stopped:
                 return
             yield connection
 
     def _close(self, connection: Connection) -> None:
+        deadline_ms = self.sweep.policy.deadline_of(connection)
         result = self.sweep.closer.close_idle_connection(
-            connection, correlation_id=self.correlation_id
+            connection, self.terms, correlation_id=self.correlation_id
         )
-        self.error = self.error or result.error
-        self.closes.add(connection, result, deadline_ms=self.sweep.policy.deadline_of(connection))
+        if result.status is not CloseStatus.UNCONFIRMED:
+            self.error = self.error or result.error
+        self.closes.add(connection, result, deadline_ms=deadline_ms)
 
     def _schedule(self, found: Sequence[Connection], queue: CloseQueue) -> None:
         closes = [
@@ -219,6 +275,10 @@ class _Run:
                 connection=connection,
                 deadline_ms=self.sweep.policy.deadline_of(connection),
                 correlation_id=self.correlation_id,
+                silence_ms=self.terms.silence_ms,
+                judged_at_ms=self.now_ms,
+                recording_is_well=self.terms.recording_is_well,
+                asks=self.asks,
             )
             for connection in found
         ]
@@ -239,28 +299,33 @@ class _Run:
         return not self.out_of_time
 
     def report(self, scan: Scan) -> SweepReport:
-        """Emit the metrics and the log line. Raises ``SweepFailed`` if a backend failed."""
+        """Emit the metrics and the log lines. Raises ``SweepFailed`` if a backend failed."""
+        closes = self.closes.report()
+        hold = self.hold
+        if hold is None and closes.count(CloseStatus.HELD):
+            hold = Hold.RECORDING
         report = SweepReport(
-            checked=scan.checked if self.checked_when_held is None else self.checked_when_held,
+            checked=scan.checked if self.checked is None else self.checked,
             found=self.counts["found"],
-            precise=self.sweep.close_queue is not None,
-            closes=self.closes.report(),
+            closes=closes,
             queued=self.counts["queued"],
             queue_failures=self.counts["queue_failures"],
             clocks_started=self.counts["clocks_started"],
             unreadable=self.counts["unreadable"],
+            ignored=self.counts["ignored"] + closes.count(CloseStatus.IGNORED),
             failed_segments=scan.failed_segments,
-            held=self.held,
-            complete=not (self.held or self.out_of_time or scan.out_of_time or scan.error),
+            hold=hold,
+            has_read_all=not (
+                self.sweep.closer.confirmer.is_refused
+                or self.out_of_time
+                or scan.out_of_time
+                or scan.error
+            ),
         )
         self.sweep.metrics.emit(report.metrics())
-        log = self.sweep.closer.log
-        if report.complete:
-            log.info("sweep done", **report.as_json())
-        else:
-            log.warning(
-                "sweep incomplete: the next sweep starts at another segment", **report.as_json()
-            )
+        self._log(report)
+        if self.sweep.closer.confirmer.is_refused:
+            raise SweepFailed(_REFUSED)
         error = scan.error or self.error
         if error is not None:
             raise SweepFailed(
@@ -268,8 +333,31 @@ class _Run:
             ) from error
         return report
 
-
-def _count_and_ids(connections: Sequence[Connection]) -> dict[str, object]:
-    """Return the fields of a log line: the count and the first ids."""
-    ids = [connection.connection_id for connection in connections[:_IDS_PER_LINE]]
-    return {"count": len(connections), "connectionIds": ids}
+    def _log(self, report: SweepReport) -> None:
+        log = self.sweep.closer.log
+        if count := self.counts["clocks_not_started"]:
+            log.error("clocks not started", count=count, error=str(self.error))
+        if self.ignored_ids:
+            log.warning(
+                "ignored records that are no connections",
+                count=self.counts["ignored"],
+                connectionIds=self.ignored_ids,
+            )
+        if self.unreadable:
+            log.warning(
+                "skipped records with invalid timestamps (expected epoch ms)",
+                count=self.counts["unreadable"],
+                records=self.unreadable,
+            )
+        for status, event in _CLOSED.items():
+            if fields := self.closes.examples(status):
+                log.info(event, **fields)
+        log_left(self.closes, log)
+        if report.hold is not None:
+            log.error("sweep held", reason=report.hold, advice=report.hold.advice)
+        if report.complete:
+            log.info("sweep done", **report.as_json())
+        else:
+            log.warning(
+                "sweep incomplete: the next sweep starts at another segment", **report.as_json()
+            )

@@ -10,7 +10,7 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -23,6 +23,7 @@ from hangup.errors import LocalStackError
 from hangup.local.ministack import template as emulator_template
 from hangup.local.ministack.aws_client import REGION
 from hangup.local.ministack.engine import HOST, POLL_S, Engine
+from hangup.local.resources import missing_resources
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -76,7 +77,7 @@ def deploy(
     ``EmulatorEndpoint`` to the engine's address, ``CodeBucket`` and ``CodeKey`` to where ``code``
     is uploaded. ``template`` is the packaged one by default, ``code`` the zip of the installed
     package. The template must have the output ``ApiId``. Raise LocalStackError with the resource
-    that failed and its reason.
+    that failed and its reason, or with what the engine's state lacks.
     """
     prepared = emulator_template.prepared(packaged_template() if template is None else template)
     code = _lambda_zip() if code is None else code
@@ -96,6 +97,8 @@ def deploy(
     values = {name: offered[name] for name in taken} | dict(parameters or {})
     cloudformation: CloudFormationClient = engine.client("cloudformation")
     stack = _create_or_update(cloudformation, stack_name, values)
+    if missing := missing_resources(engine, stack_name):
+        raise LocalStackError(_incomplete(engine, stack_name, missing))
     for logical_id, reserved in emulator_template.reserved_concurrency(prepared).items():
         resource = cloudformation.describe_stack_resource(
             StackName=stack_name, LogicalResourceId=logical_id
@@ -171,6 +174,17 @@ def _settled(cloudformation: "CloudFormationClient", name: str) -> "StackTypeDef
             )
         time.sleep(POLL_S)
     return None
+
+
+def _incomplete(engine: Engine, stack_name: str, missing: Sequence[str]) -> str:
+    where = "engine" if engine.state_dir is None else f"state in {engine.state_dir}"
+    what_to_do = "start it again"
+    if engine.state_dir is not None:
+        what_to_do = f"remove {engine.state_dir}, with all its data, and start again"
+    return (
+        f"The {where} lacks parts of the stack {stack_name}: {', '.join(missing)}. It may be of "
+        f"another version, or restored in part; {what_to_do}."
+    )
 
 
 def _failure(cloudformation: "CloudFormationClient", stack: "StackTypeDef") -> str:

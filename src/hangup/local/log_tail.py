@@ -30,10 +30,22 @@ _SHOWN: Final = (
     "outcome",
     "status",
     "reason",
+    "advice",
+    "records",
     "error",
 )
 _CLOSES: Final = ("closed", "gone", "closeFailures", "handoverFailures")
 _COUNTS: Final = ("checked", "idle", *_CLOSES)
+_RARE: Final = (
+    "wouldClose",
+    "activityUnrecorded",
+    "recordingDoubted",
+    "unconfirmed",
+    "handoversRepeated",
+    "unreadable",
+    "ignored",
+)
+"""Shown where they are not 0."""
 _COUNTS_QUEUED: Final = ("checked", "queued", "queueFailures")
 _COUNTS_RECEIVED: Final = ("received", "claimsLost", *_CLOSES)
 
@@ -110,7 +122,9 @@ def in_words(message: str) -> str | None:
         return None if message.startswith(_NOISE) or not message.strip() else message.rstrip()
     if not isinstance(line, dict) or "_aws" in line or line.get("message") in _NOT_SHOWN:
         return None
-    counts = [f"{line.get(name, 0)} {name}" for name in _counts(line)]
+    named = _counts(line)
+    rare = [name for name in _RARE if named and line.get(name)]
+    counts = [f"{line.get(name, 0)} {name}" for name in (*named, *rare)]
     details = counts or [f"{name}={line[name]}" for name in _SHOWN if line.get(name) is not None]
     return f"{line.get('message', '')}{': ' if details else ''}{', '.join(details)}"
 

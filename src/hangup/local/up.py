@@ -23,6 +23,7 @@ from hangup.local.deploy import Deployment, deploy, packaged_template
 from hangup.local.log_tail import LogTail
 from hangup.local.ministack.aws_client import aws_client
 from hangup.local.ministack.engine import HOST, Engine, answers
+from hangup.local.ministack.last_active import LastActive
 from hangup.sessions.model import Role
 from hangup.sessions.tokens import mint_join_token
 
@@ -54,13 +55,15 @@ def run_up(  # noqa: PLR0913 - the command's options
     port: int | None,
     idle_timeout_s: int,
     precise: bool,
+    last_active: LastActive,
     state_dir: Path,
     program: str,
     python: str,
 ) -> None:
     """Run the stack and report to ``say`` what happens on it, until interrupted.
 
-    ``precise`` is that of ``HangupStack``: closes come to the second. Without ``port`` it is that
+    ``precise`` is that of ``HangupStack``: closes come to the second. ``last_active`` says what
+    moves the ``lastActiveAt`` of a connection. Without ``port`` it is that
     of the last run, or 4566, or a free one if that is taken. The state is kept in ``state_dir``.
     ``program`` and ``python`` are what one types here to call the command line and this
     interpreter, quoted for a shell. Raise ``LocalStackError`` if the stack cannot start or ends by
@@ -72,7 +75,9 @@ def run_up(  # noqa: PLR0913 - the command's options
         port = port if _is_free(port) else 0
     say("Starting an AWS emulator on this machine (loopback only) ...")
     log_file = state_dir / "engine.log"
-    with Engine.start(port=port, state_dir=state_dir / "state", log_file=log_file) as engine:
+    with Engine.start(
+        port=port, state_dir=state_dir / "state", log_file=log_file, last_active=last_active
+    ) as engine:
         say("Deploying the stack ...")
         stack = deploy(
             engine,
@@ -87,6 +92,8 @@ def run_up(  # noqa: PLR0913 - the command's options
             say(
                 f"Below {LOOK_AHEAD_S} s closes may be a minute late: no sweep looks ahead in time."
             )
+        if last_active is LastActive.BOTH:
+            say("Messages that are posted to a client move its lastActiveAt too.")
         secret = local_join_secret(state_dir)
         say(_how_to_connect(stack, secret, program=program, python=python))
         log_tail = LogTail(engine, stack)

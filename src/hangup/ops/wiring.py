@@ -5,7 +5,8 @@ Both run with the caller's credentials. In addition to CloudFormation's Describe
 | | |
 |---|---|
 | check | Scan, GetItem on both tables; Query on the index; GetConnection |
-| check with repair | UpdateItem, DeleteItem on both tables; PostToConnection, DeleteConnection |
+| check with repair | UpdateItem on both tables, DeleteItem on connections |
+| | PostToConnection, DeleteConnection |
 | redrive | ReceiveMessage, DeleteMessage, ChangeMessageVisibility; Invoke |
 """
 
@@ -54,7 +55,6 @@ def check_of(
             gateway=gateway,
             repairer=Repairer(
                 store=store,
-                sessions=sessions,
                 gateway=gateway,
                 cleanup=Cleanup(
                     connections=DynamoDbConnections(stack.dynamodb, calls, connections_table),

@@ -80,7 +80,7 @@ SCAN_BUDGET_S: Final = FUNCTION_TIMEOUT_S - (SCAN_MARGIN_MS + REPORT_MS) / 1000
 SWEEP_BUDGET_S: Final = FUNCTION_TIMEOUT_S - (STOP_MARGIN_MS + REPORT_MS) / 1000
 """After this no close starts: 49 s."""
 
-METRICS: Final = 18
+METRICS: Final = 22
 """Custom metrics of an inline sweep at most: those of ``SweepReport.metrics`` where no count is 0.
 Each role and reason of ``ConnectionTimeout`` is a metric of its own."""
 

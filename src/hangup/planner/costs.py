@@ -73,8 +73,11 @@ def costs(fleet: Fleet, sweep: Sweep, queue: Queue | None, prices: Prices) -> tu
     parts = sweep.shards * SCAN_SEGMENTS.default
     scan_units = parts * math.ceil(fleet.table_bytes / parts / READ_UNIT_BYTES) / 2 * sweeps
     minutes, gb_usd = fleet.connections * MONTH_S / 60, prices["logs"] * 1e9
-    write_usd, join_usd = prices["dynamodb_writes"], _cleanup_usd(fleet, prices)
-    leave_usd = join_usd + _look_usd(fleet, prices)
+    write_usd, read_usd = prices["dynamodb_writes"], prices["dynamodb_reads"]
+    join_usd = 2 * read_usd + _record_usd(fleet, prices)
+    leave_usd = _look_usd(fleet, prices) + _record_usd(fleet, prices)
+    # The first heartbeat in a minute looks whether the session of a listener has ended.
+    looks = min(minutes, heartbeats)
     a_close_usd = close_usd(fleet, prices, notice_usd=notice_usd)
     sweep_usd = lambda_usd(prices, sweep.duration_s)
     metrics, alarms = (PRECISE_METRICS, PRECISE_ALARMS) if queue else (METRICS, ALARMS)
@@ -83,6 +86,7 @@ def costs(fleet: Fleet, sweep: Sweep, queue: Queue | None, prices: Prices) -> tu
         Group.THERE: [
             ("heartbeats and their answers", talk, "messages", talk_usd / talk),
             ("activity writes", heartbeats * fleet.write_units, "write units", write_usd),
+            ("looks whether the session has ended", looks, "looks", read_usd),
             ("heartbeat function", heartbeats, "invocations", lambda_usd(prices, HEARTBEAT_S)),
             ("heartbeat logs", heartbeats * HEARTBEAT_LOG_BYTES / 1e9, "GB", gb_usd),
             ("connection minutes", minutes, "minutes", prices["connection_minutes"]),
@@ -93,7 +97,7 @@ def costs(fleet: Fleet, sweep: Sweep, queue: Queue | None, prices: Prices) -> tu
             ("logs of joins and cleanups", cleanup_log / 1e9, "GB", gb_usd),
         ],
         Group.ADDED: [
-            ("sweep: reading the table", scan_units, "read units", prices["dynamodb_reads"]),
+            ("sweep: reading the table", scan_units, "read units", read_usd),
             ("sweep: function", sweep.shards * sweeps, "invocations", sweep_usd),
             ("closes, with notice and cleanup", closes, "closes", a_close_usd),
             ("metrics and alarms, at most", 1, "", watching_usd),
@@ -141,17 +145,17 @@ def close_usd(fleet: Fleet, prices: Prices, *, notice_usd: float) -> float:
     Two, because API Gateway's own ``$disconnect`` follows the hand-over; each looks at the record.
     """
     claim_usd = fleet.write_units * prices["dynamodb_writes"]
-    runs_usd = _cleanup_usd(fleet, prices) + lambda_usd(prices, CLEANUP_S)
+    runs_usd = _record_usd(fleet, prices) + lambda_usd(prices, CLEANUP_S)
     return claim_usd + notice_usd + 2 * _look_usd(fleet, prices) + runs_usd
 
 
-def _cleanup_usd(fleet: Fleet, prices: Prices) -> float:
-    """Return the price of a run of the connect or disconnect function, with its transaction.
+def _record_usd(fleet: Fleet, prices: Prices) -> float:
+    """Return the price of a run of the connect or disconnect function that writes a record.
 
-    The transaction on the record and its session doubles what it writes; the index on the session
-    has an entry of its own.
+    All connections are taken for listeners: they write nothing else. The index on the session has
+    an entry of its own.
     """
-    write_units = 2 * (fleet.write_units + 1) + 1
+    write_units = fleet.write_units + 1
     return write_units * prices["dynamodb_writes"] + lambda_usd(prices, CLEANUP_S)
 
 

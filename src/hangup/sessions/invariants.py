@@ -2,22 +2,25 @@
 
 1. Each record has a connection. A record that API Gateway does not know is a *ghost*.
 2. No expired claim stays for long: the next sweep replaces it, or a cleanup removes the record.
-3. Each listener's session exists.
-4. An active session's speaker has a record. An ended session has no listeners on record.
-5. A session's ``listenerCount`` is the number of its listeners on record.
+3. The run that a listener joined has not ended.
+4. An active session's speaker has a record.
+5. The times of a record are epoch milliseconds.
 
-All of this holds between transactions, but some of it takes a moment: a cleanup closes one listener
-after the other. The functions here judge what was read, and allow for that moment where a
-timestamp shows it. On a live system, look twice.
+Some of it takes a moment: a cleanup closes one listener after the other, and a join that meets the
+end of its session takes its record back. The functions here judge what was read, and allow for that
+moment where a timestamp shows it. On a live system, look twice.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.connection import Connection, DurationMs, EpochMs, RecordedTime
+from hangup.core.policy import IdlePolicy, Unreadable, decide, looks_like
 from hangup.core.timing import CLAIM_MS, SWEEP_INTERVAL_S
-from hangup.sessions.model import Session
+from hangup.sessions.model import Session, has_ended
+
+_ANY_POLICY: Final = IdlePolicy(idle_timeout_ms=DurationMs(0), activity_resolution_ms=DurationMs(0))
 
 _EXPIRED_AFTER_MS: Final = DurationMs(CLAIM_MS + SWEEP_INTERVAL_S * 1000)
 """Every sweep replaces the expired claims that it meets. An older one has been forgotten."""
@@ -38,11 +41,6 @@ class Ghost:
     connection: Connection
     kind = "ghost"
 
-    @property
-    def session_id(self) -> str | None:
-        """The session that the record names."""
-        return self.connection.session_id
-
     def __str__(self) -> str:
         ghost = self.connection
         return (
@@ -59,8 +57,6 @@ class ExpiredClaim:
     claim_expires_ms: EpochMs
     overdue_ms: DurationMs
     kind = "expired claim"
-    session_id = None
-    """The repair of a claim changes no session."""
 
     def __str__(self) -> str:
         return (
@@ -71,49 +67,43 @@ class ExpiredClaim:
 
 @dataclass(frozen=True, slots=True)
 class LostListeners:
-    """Listeners on record whose session does not exist."""
+    """Listeners on record whose run has ended, or whose session does not exist."""
 
     session_id: str
     kind = "lost listeners"
 
     def __str__(self) -> str:
-        return f"session {self.session_id} does not exist, but has listeners on record"
+        return (
+            f"session {self.session_id} has listeners on record,"
+            " but the run that they joined has ended"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class OrphanedSession:
-    """An active session without its speaker's record, or an ended one with listeners on record."""
+    """An active session without its speaker's record."""
 
     session: Session
     kind = "orphaned session"
 
-    @property
-    def session_id(self) -> str:
-        """The session's id."""
-        return self.session.session_id
-
     def __str__(self) -> str:
-        if self.session.is_active:
-            speaker_id = self.session.speaker_connection_id
-            return (
-                f"session {self.session_id} is active, but its speaker {speaker_id} has no record"
-            )
-        return f"session {self.session_id} has ended, but has listeners on record"
+        session_id, speaker_id = self.session.session_id, self.session.speaker_connection_id
+        return f"session {session_id} is active, but its speaker {speaker_id} has no record"
 
 
 @dataclass(frozen=True, slots=True)
-class WrongCount:
-    """A session whose ``listenerCount`` is not the number of its listeners on record."""
+class UnreadableTime:
+    """A record whose deciding time is none. No sweep closes its connection."""
 
-    session_id: str
-    counted: int
-    on_record: int
-    kind = "wrong count"
+    connection_id: str
+    time: RecordedTime
+    value: str
+    kind = "unreadable time"
 
     def __str__(self) -> str:
         return (
-            f"session {self.session_id} has a listenerCount of {self.counted},"
-            f" expected {self.on_record}"
+            f"connection {self.connection_id} has a {self.time.value} of {self.value!r}"
+            f" (expected epoch ms; it looks like {looks_like(self.value)})"
         )
 
 
@@ -128,19 +118,25 @@ class UnreadableSession:
         return f"the record of session {self.session_id} has a missing or invalid attribute"
 
 
-SuspectedViolation = Ghost | ExpiredClaim | LostListeners | OrphanedSession | UnreadableSession
-"""What one look can show, and a second look confirm."""
+Violation = (
+    Ghost | ExpiredClaim | LostListeners | OrphanedSession | UnreadableTime | UnreadableSession
+)
+"""One violation: what one look suspects, and a second look confirms.
 
-Violation = SuspectedViolation | WrongCount
-"""One violation. ``kind`` names it, and ``str()`` says what is wrong, without a full stop."""
+``kind`` names it, and ``str()`` says what is wrong, without a full stop.
+"""
 
 
 def violations_of(
     stored: StoredConnection, *, is_gone: bool, now_ms: EpochMs
-) -> Iterator[Ghost | ExpiredClaim]:
+) -> Iterator[Ghost | ExpiredClaim | UnreadableTime]:
     """Yield what one record violates. A claim that ended over two minutes ago is expired."""
     expires_ms = stored.claim_expires_ms
-    if is_gone:
+    decision = decide(stored.connection, _ANY_POLICY, now_ms)
+    if isinstance(decision, Unreadable):
+        yield UnreadableTime(stored.connection.connection_id, *decision.time)
+    # Without a time it may be no connection at all: nobody ever saw it as one.
+    if is_gone and stored.connection.last_seen_ms is not None:
         # Nothing else matters: the repair of a ghost removes the whole record.
         yield Ghost(stored.connection)
     elif expires_ms is not None and now_ms - expires_ms > _EXPIRED_AFTER_MS:
@@ -148,23 +144,22 @@ def violations_of(
         yield ExpiredClaim(stored.connection.connection_id, expires_ms, overdue_ms)
 
 
-def is_orphaned(
-    session: Session, *, speaker_on_record: bool, has_listeners: bool, now_ms: EpochMs
+def is_lost(
+    session: Session | None, run: str | None, *, speaker_on_record: bool, now_ms: EpochMs
 ) -> bool:
-    """Say whether an active session has no speaker, or an ended one still has listeners.
+    """Say whether listeners of this run are left although it has ended.
 
-    While the speaker's record exists, a cleanup is running or will be repeated. So an ended session
-    may have listeners for as long as one cleanup takes at most.
+    While the record of the run's speaker exists, a cleanup is running or will be repeated. So they
+    may stay for as long as one cleanup takes at most.
     """
-    if session.is_active:
-        return not speaker_on_record
-    return has_listeners and not (speaker_on_record and is_cleaning_up(session, now_ms))
+    if session is None:
+        return True
+    is_leaving = speaker_on_record and may_be_cleaning_up(session, now_ms)
+    return has_ended(session, run) and not is_leaving
 
 
-def is_cleaning_up(session: Session, now_ms: EpochMs) -> bool:
-    """Say whether a session ended so recently that its cleanup may still be running."""
-    return (
-        not session.is_active
-        and session.ended_at_ms is not None
-        and now_ms - session.ended_at_ms <= CLAIM_MS
-    )
+def may_be_cleaning_up(session: Session, now_ms: EpochMs) -> bool:
+    """Say whether a run of the session ended so recently that its cleanup may still be running."""
+    # An earlier run has ended before this one started.
+    changed_ms = session.started_at_ms if session.is_active else session.ended_at_ms
+    return changed_ms is not None and now_ms - changed_ms <= CLAIM_MS

@@ -29,14 +29,30 @@ def role_of(connection: Connection) -> Role | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One speaker and its listeners. ``ended_at_ms`` is ``None`` while the session is active."""
+    """One speaker and its listeners. ``ended_at_ms`` is ``None`` while the session is active.
+
+    A session that has ended may be started again: each time is a *run* of its own. A connection
+    starts one session at most, so its id names the run.
+    """
 
     session_id: str
     is_active: bool
     speaker_connection_id: str
-    listener_count: int
     started_at_ms: EpochMs
     ended_at_ms: EpochMs | None = None
+
+    @property
+    def run(self) -> str:
+        """The id of this run of the session."""
+        return self.speaker_connection_id
+
+
+def has_ended(session: Session | None, run: str | None) -> bool:
+    """Say whether this run of a session has ended; ``None`` is a session that does not exist.
+
+    A listener that joined before listeners had a run (``None``) belongs to whatever run is active.
+    """
+    return session is None or not session.is_active or run not in (session.run, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +70,8 @@ class JoinOutcome(Enum):
     JOINED = auto()
     SESSION_NOT_ACTIVE = auto()
     SPEAKER_PRESENT = auto()
+    ID_TAKEN = auto()
+    """The connection id is on record for another join."""
 
 
 class EndRefusal(Enum):
@@ -66,13 +84,12 @@ class EndRefusal(Enum):
 
 
 class LeaveOutcome(Enum):
-    """The outcome of a cleanup: who removed the record, and how the session changed."""
+    """The outcome of a cleanup."""
 
-    LISTENER_LEFT = auto()
+    LEFT = auto()
+    """The record is removed, and no session has changed."""
     SESSION_ENDED = auto()
-    SESSION_UNTOUCHED = auto()
-    """The record is removed. It is in no session, or its session does not exist, has another
-    speaker or has a count of zero."""
+    """The session has ended, its listeners are closed, and the speaker's record is removed."""
     ALREADY_LEFT = auto()
     """The record was removed before: nothing was done."""
     LEFT_TO_ANOTHER = auto()

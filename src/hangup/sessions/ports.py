@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from hangup.core.connection import Connection, EpochMs
-from hangup.sessions.model import EndRefusal, JoinOutcome, LeaveOutcome, Session
+from hangup.sessions.model import EndRefusal, JoinOutcome, Session
 
 if TYPE_CHECKING:
     # Only the consistency store needs these. Handlers do not load them at run time.
@@ -16,41 +16,49 @@ if TYPE_CHECKING:
 
 
 class SessionsRepository(Protocol):
-    """The sessions table, and the changes of a session and a connection record together."""
+    """The sessions table, and the records of those who are in a session."""
 
     def get(self, session_id: str) -> Session | None:
         """Return the session as last written (a consistent read), ``None`` if there is none."""
         ...
 
-    def listeners(self, session_id: str) -> Iterator[Connection]:
-        """Yield the session's listeners. One that joined a moment ago may be missing."""
+    def listener_ids(self, session_id: str) -> Iterator[str]:
+        """Yield the ids of the session's listeners, of every run, as the index lists them.
+
+        The index lags: a listener that joined a moment ago may be missing, and one that has left
+        may be listed.
+        """
         ...
 
-    def join(self, connection: Connection) -> JoinOutcome:
-        """Write the record and, in the same transaction, the session.
+    def count_listeners(self, session_id: str) -> int:
+        """Return how many listeners the index lists."""
+        ...
 
-        A speaker starts the session, or starts it again after it ended. A listener is added to the
-        count of an active session. A join that took effect is ``JOINED`` again when it is repeated.
-        Raises ``ValueError`` for a connection that is in no session (``model.role_of``).
+    def start(self, speaker: Connection) -> JoinOutcome:
+        """Write the speaker's record and, in the same transaction, start the session.
+
+        A session that has ended is started again. A start that took effect is ``JOINED`` again when
+        it is repeated.
         """
+        ...
+
+    def add(self, listener: Connection) -> Connection:
+        """Write a record if its id is new; return the record that has the id now."""
         ...
 
     def end(
         self, speaker: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs
-    ) -> Session | EndRefusal:
-        """Refuse any further join to the speaker's session, and return the session as it is now.
+    ) -> EndRefusal | None:
+        """End the speaker's session; return ``None``, or why nothing was written.
 
-        Only the caller may close the session's listeners until ``claim_expires_ms``. A refusal
-        wrote nothing. ``ended_at_ms`` stays the time at which the session ended first.
+        Only the caller may close the session's listeners until ``claim_expires_ms``.
+        ``ended_at_ms`` stays the time at which the session ended first. What may succeed later is
+        tried again until the invocation's deadline.
         """
         ...
 
-    def leave(self, connection: Connection, *, now_ms: EpochMs) -> LeaveOutcome:
-        """Remove the record and, in the same transaction, update the session.
-
-        A listener is subtracted from the count. A speaker ends the session if it is still the
-        session's speaker. Takes effect once, no matter who calls it and how often.
-        """
+    def remove(self, connection_id: str) -> bool:
+        """Remove a record; return False if there was none."""
         ...
 
 
@@ -75,10 +83,6 @@ class ConsistencyStore(Protocol):
 
     def session(self, session_id: str) -> "Session | UnreadableSession | None":
         """Return a session as last written, ``None`` if there is none."""
-        ...
-
-    def correct_count(self, session_id: str, *, seen: int, correct: int) -> bool:
-        """Set the session's listener count to ``correct`` if it is still ``seen``."""
         ...
 
     def drop_claim(self, connection_id: str, *, seen_ms: EpochMs) -> bool:

@@ -2,11 +2,11 @@
 
 1. Ghosts and lost listeners go through the one cleanup (``lifecycle.Cleanup``), which takes effect
    once.
-2. A count or a claim is written only if it is still what the check saw.
-3. Listeners of a session that is over are notified, closed and removed, in that order.
+2. A claim is removed only if it is still what the check saw.
+3. Listeners whose run has ended are notified, closed and removed, in that order.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -19,12 +19,12 @@ from hangup.sessions.invariants import (
     LostListeners,
     OrphanedSession,
     UnreadableSession,
+    UnreadableTime,
     Violation,
-    WrongCount,
 )
 from hangup.sessions.lifecycle import Cleanup
-from hangup.sessions.model import EndRefusal, LeaveOutcome, Role, Session
-from hangup.sessions.ports import ConsistencyStore, SessionsRepository
+from hangup.sessions.model import LeaveOutcome, Role, Session, has_ended
+from hangup.sessions.ports import ConsistencyStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +40,13 @@ class Repairer:
     """Repairs violations of every kind."""
 
     store: ConsistencyStore
-    sessions: SessionsRepository
     gateway: Gateway
     cleanup: Cleanup
     clock: Clock
 
     def repair(self, violations: Sequence[Violation]) -> Iterator[RepairResult]:
         """Try to repair each once, and yield the results."""
-        return map(self._try, _in_order(violations))
-
-    def listeners_on_record(self, session_id: str) -> Iterator[Connection]:
-        """Yield the session's listeners in the index that still have a record."""
-        for listener in self.sessions.listeners(session_id):
-            if self.store.connection(listener.connection_id) is not None:
-                yield listener
+        return map(self._try, violations)
 
     def _try(self, violation: Violation) -> RepairResult:
         try:
@@ -72,10 +65,8 @@ class Repairer:
             case OrphanedSession(session):
                 done = self._end(session)
             case LostListeners(session_id):
-                done = self._close_listeners(session_id, still_lost=lambda now: now is None)
-            case WrongCount(session_id, counted, on_record):
-                done = self.store.correct_count(session_id, seen=counted, correct=on_record)
-            case UnreadableSession():
+                done = self._close_lost(session_id)
+            case UnreadableSession() | UnreadableTime():
                 return "its correct value is unknown: remove the record, or repair it by hand"
             case unexpected:
                 assert_never(unexpected)
@@ -86,55 +77,27 @@ class Repairer:
 
     def _end(self, session: Session) -> bool:
         speaker_id = session.speaker_connection_id
-        if self.store.connection(speaker_id) is not None:
-            # A cleanup stopped half-way. It can start again from the record.
-            self.gateway.delete_connection(speaker_id)
-            return self._clean_up(speaker_id)
         speaker = Connection(
             connection_id=speaker_id, session_id=session.session_id, role=Role.SPEAKER
         )
-        if isinstance(self.cleanup.end(speaker, now_ms=self.clock.now_ms()), EndRefusal):
+        if self.store.connection(speaker_id) is not None:
+            return False
+        if self.cleanup.end(speaker, now_ms=self.clock.now_ms()) is not None:
             return False
         # If the speaker is still connected, it is an orphan: it reconnects and gets a record.
         self.gateway.delete_connection(speaker_id)
-        return self._close_listeners(
-            session.session_id,
-            still_lost=lambda now: (
-                isinstance(now, Session)
-                and not now.is_active
-                and now.speaker_connection_id == speaker_id
-            ),
-        )
-
-    def _close_listeners(
-        self,
-        session_id: str,
-        *,
-        still_lost: Callable[[Session | UnreadableSession | None], bool],
-    ) -> bool:
-        """Notify, close and remove a session's listeners; return False if it has started again."""
-        listeners = list(self.listeners_on_record(session_id))
-        # Read after the listing: a listener that joins from here on is not in the list.
-        if not still_lost(self.store.session(session_id)):
-            return False
-        errors = self.cleanup.close_listeners(listeners, session_id=session_id)
-        if errors:
-            raise errors[0]
+        self._close_lost(session.session_id)
         return True
 
-
-def _in_order(violations: Sequence[Violation]) -> list[Violation]:
-    """Return what to repair: wrong counts last, without those that another repair changes.
-
-    Of an unreadable session only the session itself: no cleanup could change its count.
-    """
-    unreadable = {v.session_id for v in violations if isinstance(v, UnreadableSession)}
-    others = [
-        violation
-        for violation in violations
-        if isinstance(violation, UnreadableSession)
-        or not (isinstance(violation, WrongCount) or violation.session_id in unreadable)
-    ]
-    changed = {violation.session_id for violation in others}
-    counts = [v for v in violations if isinstance(v, WrongCount) and v.session_id not in changed]
-    return others + counts
+    def _close_lost(self, session_id: str) -> bool:
+        """Notify, close and remove the listeners whose run has ended; return whether any had."""
+        listeners = self.cleanup.listeners(session_id)
+        # Read after the listing: each of them joined its run before.
+        session = self.store.session(session_id)
+        if isinstance(session, UnreadableSession):
+            return False
+        lost = [listener for listener in listeners if has_ended(session, listener.session_run)]
+        errors = self.cleanup.close_listeners(lost)
+        if errors:
+            raise errors[0]
+        return bool(lost)

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from zlib import crc32
 
-from hangup.aws.schema import DEFAULT_SCHEMA, Item, TableSchema
+from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
+from hangup.aws.values import Item
 from hangup.core.connection import Connection, DurationMs, EpochMs, RecordedTime
-from hangup.core.limits import MAX_CLOCK_LEAD_MS
-from hangup.core.outcomes import ActivityOutcome
+from hangup.core.guard import Sample
+from hangup.core.limits import MAX_CLOCK_LEAD_MS, MAX_HANDOVERS
+from hangup.core.outcomes import NotRecorded
 from hangup.ports import ScanPage
 from hangup.testing.faults import Faults, aws_call
 
@@ -18,6 +20,21 @@ class Record:
 
     connection: Connection
     claim_expires_ms: EpochMs | None = None
+
+    def is_claimed(self, now_ms: EpochMs) -> bool:
+        """Return whether a claim holds: it expires after ``now_ms``, and within a day."""
+        expires_ms = self.claim_expires_ms
+        return expires_ms is not None and now_ms < expires_ms <= _newest_ms(now_ms)
+
+    def is_candidate(self, cutoff_ms: EpochMs, now_ms: EpochMs) -> bool:
+        """Return whether a sweep's scan returns it."""
+        connection = self.connection
+        if self.is_claimed(now_ms):
+            return False
+        last_ms = connection.last_seen_ms
+        if last_ms is None or (connection.last_activity_ms is None and connection.malformed):
+            return True
+        return not cutoff_ms <= last_ms <= _newest_ms(now_ms)
 
 
 class InMemoryConnections:
@@ -34,6 +51,8 @@ class InMemoryConnections:
         schema: TableSchema = DEFAULT_SCHEMA,
     ) -> None:
         self.records: dict[str, Record] = {}
+        self.answered_at_ms: EpochMs | None = None
+        """DynamoDB's time, as its answers tell it; None does not tell it."""
         self._faults = faults or Faults()
         self._page_size = page_size
         self._schema = schema
@@ -44,7 +63,9 @@ class InMemoryConnections:
 
     def put_item(self, item: Item) -> None:
         """Write a record as the table would have it: an item in DynamoDB's JSON."""
-        self.put(self._schema.decode(item))
+        connection = self._schema.decode(item)
+        claim_expires_ms = self._schema.decode_claim(item)
+        self.records[connection.connection_id] = Record(connection, claim_expires_ms)
 
     @aws_call("GetItem")
     def get(self, connection_id: str) -> Connection | None:
@@ -59,22 +80,29 @@ class InMemoryConnections:
         yield from everything
 
     def scan_candidates(
-        self, *, cutoff_ms: EpochMs, segment: int, total_segments: int
+        self, *, cutoff_ms: EpochMs, now_ms: EpochMs, segment: int, total_segments: int
     ) -> Iterator[ScanPage]:
         """Yield the pages of one segment; a record is in the same segment in every scan."""
         ids = [i for i in sorted(self.records) if _hash(i) * total_segments >> 32 == segment]
         for start in range(0, max(len(ids), 1), self._page_size):
             with self._faults.call("Scan", str(segment)):
                 page = [
-                    self.records[i].connection
+                    self.records[i]
                     for i in ids[start : start + self._page_size]
                     if i in self.records
                 ]
             yield ScanPage(
-                candidates=[c for c in page if _is_candidate(c, cutoff_ms)],
+                candidates=[r.connection for r in page if r.is_candidate(cutoff_ms, now_ms)],
                 scanned_count=len(page),
                 is_last=start + self._page_size >= len(ids),
             )
+
+    def sample_records(self, size: int) -> Sample:
+        """Return up to ``size`` records, in an order that depends on their ids alone."""
+        with self._faults.call("Scan", "sample"):
+            ids = sorted(self.records, key=_hash)[:size]
+        records = [self.records[i].connection for i in ids]
+        return Sample(records=records, answered_at_ms=self.answered_at_ms)
 
     @aws_call("UpdateItem")
     def claim(self, connection: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs) -> bool:
@@ -83,54 +111,67 @@ class InMemoryConnections:
         if record is None or connection.last_seen_ms is None:
             return False
         now = record.connection
-        active_since = (
-            now.last_seen_ms is None
-            or now.last_seen_ms > connection.last_seen_ms
-            or (now.last_activity_ms is None) != (connection.last_activity_ms is None)
-            or RecordedTime.LAST_ACTIVITY in now.malformed
-        )
         noticed_since = now.is_noticed and not connection.is_noticed
-        claimed = record.claim_expires_ms is not None and record.claim_expires_ms > now_ms
-        if active_since or noticed_since or claimed:
+        was_active = _was_active_since(connection, now, connection.last_seen_ms)
+        handed_over_since = now.handovers > connection.handovers
+        if was_active or noticed_since or handed_over_since or record.is_claimed(now_ms):
             return False
         record.claim_expires_ms = claim_expires_ms
+        record.connection = replace(now, handovers=min(connection.handovers + 1, MAX_HANDOVERS))
         return True
 
     @aws_call("UpdateItem")
-    def release(self, connection: Connection, *, noticed_at_ms: EpochMs | None) -> None:
+    def release(
+        self, connection: Connection, *, noticed_at_ms: EpochMs | None, is_handed_over: bool
+    ) -> None:
         """Give the claim back."""
         record = self.records.get(connection.connection_id)
         if record is not None:
             record.claim_expires_ms = None
-            if noticed_at_ms is not None:
-                record.connection = replace(record.connection, noticed_at_ms=noticed_at_ms)
+            record.connection = replace(
+                record.connection,
+                handovers=min(connection.handovers + is_handed_over, MAX_HANDOVERS),
+                noticed_at_ms=noticed_at_ms or record.connection.noticed_at_ms,
+            )
 
     @aws_call("UpdateItem")
-    def start_clock(self, connection_id: str, *, now_ms: EpochMs) -> bool:
-        """Start the clock of a record without times."""
-        record = self.records.get(connection_id)
-        if record is None or record.connection.malformed or record.connection.last_seen_ms:
+    def record_gateway_activity(
+        self, connection: Connection, *, active_ms: EpochMs, now_ms: EpochMs
+    ) -> bool:
+        """Note when API Gateway last saw the connection active."""
+        record = self.records.get(connection.connection_id)
+        if record is None:
             return False
-        record.connection = replace(record.connection, last_activity_ms=now_ms)
+        now = record.connection
+        noted_ms = now.gateway_active_ms
+        is_noted = noted_ms is not None and active_ms <= noted_ms <= _newest_ms(now_ms)
+        if is_noted or _was_active_since(connection, now, connection.recorded_ms):
+            return False
+        record.connection = replace(now, gateway_active_ms=active_ms)
         return True
 
     @aws_call("UpdateItem")
     def record_activity(
         self, connection_id: str, *, now_ms: EpochMs, resolution_ms: DurationMs
-    ) -> ActivityOutcome:
+    ) -> Connection | NotRecorded:
         """Move the last activity forward."""
         record = self.records.get(connection_id)
         if record is None:
-            return ActivityOutcome.NO_RECORD
-        last_ms = record.connection.last_activity_ms
-        newest_ms = now_ms + MAX_CLOCK_LEAD_MS
-        if last_ms is not None and now_ms - max(resolution_ms, 1) < last_ms <= newest_ms:
-            return ActivityOutcome.ALREADY_RECORDED
-        malformed = set(record.connection.malformed) - {RecordedTime.LAST_ACTIVITY}
-        record.connection = replace(
-            record.connection, last_activity_ms=now_ms, malformed=tuple(malformed)
+            return NotRecorded.NO_RECORD
+        before = record.connection
+        last_ms = before.last_activity_ms
+        oldest_ms = now_ms - max(resolution_ms, 1)
+        if last_ms is not None and oldest_ms < last_ms <= _newest_ms(now_ms):
+            return NotRecorded.ALREADY_RECORDED
+        malformed = tuple(
+            invalid
+            for invalid in before.malformed
+            if invalid.time is not RecordedTime.LAST_ACTIVITY
         )
-        return ActivityOutcome.RECORDED
+        record.connection = replace(
+            before, last_activity_ms=now_ms, handovers=0, malformed=malformed
+        )
+        return before
 
 
 def _hash(connection_id: str) -> int:
@@ -138,8 +179,16 @@ def _hash(connection_id: str) -> int:
     return crc32(connection_id.encode("utf-8", "surrogatepass"))
 
 
-def _is_candidate(connection: Connection, cutoff_ms: EpochMs) -> bool:
-    last_ms = connection.last_seen_ms
-    if last_ms is None or (connection.last_activity_ms is None and connection.malformed):
-        return True
-    return not cutoff_ms <= last_ms <= cutoff_ms + MAX_CLOCK_LEAD_MS
+def _newest_ms(now_ms: EpochMs) -> EpochMs:
+    """Return the latest time that is one of ours."""
+    return EpochMs(now_ms + MAX_CLOCK_LEAD_MS)
+
+
+def _was_active_since(seen: Connection, now: Connection, seen_ms: EpochMs | None) -> bool:
+    """Return whether activity was recorded since a connection was seen: after ``seen_ms``."""
+    return (
+        (now.recorded_ms or 0) > (seen_ms or 0)
+        or (now.last_activity_ms is None) != (seen.last_activity_ms is None)
+        or (now.connected_at_ms is None) != (seen.connected_at_ms is None)
+        or any(time is RecordedTime.LAST_ACTIVITY for time, _ in now.malformed)
+    )

@@ -56,21 +56,13 @@ class InMemoryConsistencyStore:
         return self._session(session_id)
 
     @aws_call("UpdateItem")
-    def correct_count(self, session_id: str, *, seen: int, correct: int) -> bool:
-        """Set the listener count if it is still ``seen``."""
-        session = self._sessions.sessions.get(session_id)
-        if session is None or session.listener_count != seen:
-            return False
-        self._sessions.sessions[session_id] = replace(session, listener_count=correct)
-        return True
-
-    @aws_call("UpdateItem")
     def drop_claim(self, connection_id: str, *, seen_ms: EpochMs) -> bool:
         """Remove the claim if it still expires at ``seen_ms``."""
         record = self._connections.records.get(connection_id)
         if record is None or record.claim_expires_ms != seen_ms:
             return False
         record.claim_expires_ms = None
+        record.connection = replace(record.connection, handovers=0)
         return True
 
     def _stored(self, connection_id: str) -> StoredConnection | None:

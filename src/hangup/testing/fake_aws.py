@@ -4,13 +4,13 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
-from hangup.core.connection import Connection, DurationMs
+from hangup.core.connection import Connection, DurationMs, RecordedTime
 from hangup.core.events import GatewayAddress
-from hangup.core.guard import DEFAULT_GUARD
 from hangup.core.pacing import Pace
 from hangup.core.policy import IdlePolicy
 from hangup.core.report import SweepReport
 from hangup.idle.closer import Closer
+from hangup.idle.guard import Confirmer, Watch
 from hangup.idle.pacer import Pacer
 from hangup.idle.sweep import Sweep
 from hangup.testing.close_queue import InMemoryCloseQueue
@@ -53,7 +53,7 @@ class FakeAws:
         self.log = log or RecordingLog()
         self.connections = InMemoryConnections(self.faults, schema=schema)
         self.sessions = InMemorySessions(self.connections, self.faults)
-        self.gateway = InMemoryGateway(self.faults)
+        self.gateway = InMemoryGateway(self.faults, self.clock)
         self.functions = InMemoryFunctions(self.faults)
         self.store = InMemoryConsistencyStore(self.connections, self.sessions, self.faults)
         self.dead_letters = InMemoryDeadLetters(self.faults)
@@ -62,6 +62,7 @@ class FakeAws:
     def add_connection(self, connection_id: str) -> None:
         """Open a socket, and put it on record as an application's ``$connect`` does: now."""
         self.gateway.open(connection_id)
+        self.gateway.active_ms[connection_id] = self.clock.now_ms()
         self.connections.put(
             Connection(connection_id=connection_id, connected_at_ms=self.clock.now_ms())
         )
@@ -91,23 +92,35 @@ class FakeAws:
             "log": self.log,
             "address": _ADDRESS,
             "pacer": Pacer(clock=self.clock, pace=Pace(0)),
+            "confirmer": self.make_confirmer(),
             "metric_roles": frozenset(("speaker", "listener")),
         }
         return Closer(**(fields | overrides))
+
+    def make_confirmer(self, *, counts_both: bool = False) -> Confirmer:
+        """Return what asks this world's API Gateway; ``counts_both`` is whether that is settled."""
+        return Confirmer(gateway=self.gateway, clock=self.clock, counts_both=counts_both)
 
     def make_sweep(self, *, idle_timeout_s: int = 120, **overrides: Any) -> Sweep:  # noqa: ANN401 - fields of Sweep
         """Return a sweep on these fakes, with the construct's defaults and without a pace.
 
         ``idle_timeout_s`` is in seconds, 1 or more. ``overrides`` are the sweep's fields.
         """
+        policy = IdlePolicy(
+            idle_timeout_ms=DurationMs(idle_timeout_s * 1000),
+            activity_resolution_ms=DurationMs(0),
+        )
+        closer = overrides.get("closer") or self.make_closer()
+        policy = overrides.get("policy") or policy
         fields: dict[str, Any] = {
-            "closer": self.make_closer(),
-            "metrics": self.metrics,
-            "policy": IdlePolicy(
-                idle_timeout_ms=DurationMs(idle_timeout_s * 1000),
-                activity_resolution_ms=DurationMs(0),
+            "closer": closer,
+            "watch": Watch(
+                connections=closer.connections, confirmer=closer.confirmer, policy=policy
             ),
-            "guard_policy": DEFAULT_GUARD,
+            "metrics": self.metrics,
+            "policy": policy,
+            "questions": Pacer(clock=self.clock, pace=Pace(0)),
+            "time_names": {time: DEFAULT_SCHEMA.time_name(time) for time in RecordedTime},
             "total_segments": 1,
             "concurrency": Sequential(),
         }

@@ -4,9 +4,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from hangup.core.connection import DurationMs, EpochMs, JsonObject
+from hangup.core.connection import (
+    ConnectionInfo,
+    DurationMs,
+    EpochMs,
+    JsonObject,
+    NoConnection,
+)
+from hangup.core.events import is_connection_id
 from hangup.core.outcomes import CloseOutcome, PostOutcome
 from hangup.core.report import Count, Durations, Metric
+from hangup.errors import BackendError
 from hangup.testing.faults import Faults, aws_call
 
 Item = TypeVar("Item")
@@ -67,9 +75,21 @@ class SequentialTask:
 
 
 class InMemoryGateway:
-    """``Gateway`` over sockets that are only their ids, and what each was sent."""
+    """``Gateway`` over sockets that are only their ids, and what each was sent.
 
-    def __init__(self, faults: Faults | None = None) -> None:
+    ``posts_count`` is whether messages to a client move its last activity: no public source says
+    whether API Gateway's do.
+    """
+
+    def __init__(
+        self,
+        faults: Faults | None = None,
+        clock: FakeClock | None = None,
+        *,
+        posts_count: bool = False,
+    ) -> None:
+        self.clock = clock or FakeClock()
+        self.posts_count = posts_count
         self.open_ids: set[str] = set()
         self.sent: dict[str, list[JsonObject]] = {}
         self.active_ms: dict[str, EpochMs] = {}
@@ -83,25 +103,36 @@ class InMemoryGateway:
     @aws_call("PostToConnection")
     def post_to_connection(self, connection_id: str, message: JsonObject) -> PostOutcome:
         """Deliver a message if the socket is open."""
+        _refuse_unless_an_id(connection_id, "PostToConnection")
         if connection_id not in self.open_ids:
             return PostOutcome.GONE
         self.sent.setdefault(connection_id, []).append(message)
+        if self.posts_count:
+            self.active_ms[connection_id] = self.clock.now_ms()
         return PostOutcome.POSTED
 
     @aws_call("DeleteConnection")
     def delete_connection(self, connection_id: str) -> CloseOutcome:
         """Close the socket if it is open."""
+        _refuse_unless_an_id(connection_id, "DeleteConnection")
         if connection_id not in self.open_ids:
             return CloseOutcome.ALREADY_GONE
         self.open_ids.remove(connection_id)
         return CloseOutcome.CLOSED
 
     @aws_call("GetConnection")
-    def last_active_ms(self, connection_id: str) -> EpochMs | None:
-        """Return the last activity that was set for the connection, None if it is not open."""
+    def get_connection(self, connection_id: str) -> ConnectionInfo | NoConnection:
+        """Return the last activity that was set for the connection, if it is open."""
         if connection_id not in self.open_ids:
-            return None
-        return self.active_ms.get(connection_id, EpochMs(0))
+            return NoConnection.GONE if is_connection_id(connection_id) else NoConnection.INVALID
+        return ConnectionInfo(last_active_ms=self.active_ms.get(connection_id, EpochMs(0)))
+
+
+def _refuse_unless_an_id(connection_id: str, operation: str) -> None:
+    if not is_connection_id(connection_id):
+        raise BackendError(
+            operation, "BadRequestException", "invalid connectionid", retryable=False
+        )
 
 
 class InMemoryFunctions:

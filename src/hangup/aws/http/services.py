@@ -99,7 +99,9 @@ class DirectDynamoDb(_JsonService):
 
     query = json_operation("Query")
     get_item = json_operation("GetItem")
+    put_item = json_operation("PutItem")
     update_item = json_operation("UpdateItem")
+    delete_item = json_operation("DeleteItem")
     transact_write_items = json_operation("TransactWriteItems")
 
 

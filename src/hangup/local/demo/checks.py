@@ -132,14 +132,15 @@ def _of_tables(engine: Engine, stack: Deployment, seen: Observation) -> Iterator
         active = (session_id, str(Role.SPEAKER)) in remaining
         listeners = remaining.count((session_id, str(Role.LISTENER)))
         yield (
-            f"session {session_id}: {'active' if active else 'ended'}, listenerCount {listeners}",
+            f"session {session_id}: {'active' if active else 'ended'}, {listeners} listeners",
             _settles(partial(_session_is, sessions, session_id, (active, listeners))),
         )
 
 
 def _session_is(sessions: DynamoDbSessions, session_id: str, expected: tuple[bool, int]) -> bool:
     session = sessions.get(session_id)
-    return session is not None and (session.is_active, session.listener_count) == expected
+    listeners = sessions.count_listeners(session_id)
+    return session is not None and (session.is_active, listeners) == expected
 
 
 def _of_metrics(metrics: "Metrics", seen: Observation, *, has_queue: bool) -> Iterator[Check]:

@@ -18,6 +18,7 @@ from typing import IO, Any, Final, Self
 
 from hangup.errors import LocalStackError
 from hangup.local.ministack.aws_client import ROOT, Credentials, aws_client
+from hangup.local.ministack.last_active import LastActive
 
 HOST: Final = "127.0.0.1"
 MAX_START_S: Final = 30.0
@@ -39,10 +40,17 @@ class Engine(contextlib.AbstractContextManager["Engine"]):
     """
 
     def __init__(
-        self, process: "subprocess.Popen[bytes]", *, port: int, run_dir: Path, log_file: Path
+        self,
+        process: "subprocess.Popen[bytes]",
+        *,
+        port: int,
+        run_dir: Path,
+        log_file: Path,
+        state_dir: Path | None = None,
     ) -> None:
         self._process = process
         self._run_dir = run_dir
+        self.state_dir = state_dir
         self.port = port
         self.endpoint = f"http://{HOST}:{port}"
         self.log_file = log_file
@@ -55,14 +63,17 @@ class Engine(contextlib.AbstractContextManager["Engine"]):
         state_dir: Path | None = None,
         enforce_iam: bool = True,
         log_file: Path | None = None,
+        last_active: LastActive = LastActive.CLIENT,
     ) -> Self:
         """Start MiniStack and return once it answers, which takes about two seconds.
 
         ``port`` 0 takes a free one. With ``state_dir`` everything in it is restored at the start
         and saved at the end, also when this process is killed; deploy again after a restart,
         because the port is part of the functions' configuration. ``log_file`` keeps the engine's
-        log, which is otherwise lost. Raise LocalStackError if the port or the state is taken, a
-        file cannot be written or the engine does not answer.
+        log, which is otherwise lost. ``last_active`` says what moves ``lastActiveAt``.
+
+        Raise LocalStackError if the port or the state is taken, a file cannot be written or the
+        engine does not answer.
         """
         with contextlib.ExitStack() as undo:  # also after Ctrl-C: nothing may stay behind
             with _listener(port) as listener, _locked(state_dir) as lock:
@@ -74,12 +85,15 @@ class Engine(contextlib.AbstractContextManager["Engine"]):
                 try:
                     log.parent.mkdir(parents=True, exist_ok=True)
                     with log.open("wb") as output:
-                        process = _spawn(listener, lock, output, run_dir, environment)
+                        arguments = [str(run_dir), str(last_active)]
+                        process = _spawn(listener, lock, output, arguments, environment)
                 except OSError as error:
                     raise LocalStackError(
                         f"The local stack could not be started: {error}"
                     ) from error
-            engine = cls(process, port=bound_port, run_dir=run_dir, log_file=log)
+            engine = cls(
+                process, port=bound_port, run_dir=run_dir, log_file=log, state_dir=state_dir
+            )
             undo.callback(engine.stop)
             answered = comes_true(
                 lambda: not engine.running or answers(bound_port), within_s=MAX_START_S
@@ -219,13 +233,13 @@ def _spawn(
     listener: socket.socket,
     lock: IO[bytes] | None,
     output: IO[bytes],
-    run_dir: Path,
+    arguments: list[str],
     environment: dict[str, str],
 ) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(  # noqa: S603 - our own module
         [
             *(sys.executable, "-P", "-m", "hangup.local.ministack.process"),
-            *(str(listener.fileno()), str(os.getpid()), str(run_dir)),
+            *(str(listener.fileno()), str(os.getpid()), *arguments),
         ],
         stdin=subprocess.PIPE,
         stdout=output,

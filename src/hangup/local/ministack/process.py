@@ -1,9 +1,9 @@
 """The engine's own process: MiniStack under uvicorn on a socket that the parent has bound.
 
 Started by ``engine.py`` as ``python -P -m hangup.local.ministack.process SOCKET_FD PARENT_PID
-RUN_DIR``; its standard input is a pipe that nothing is written to. When the parent closes it, or
-ends in whatever way, the pipe ends and so does this process, with every Lambda worker that it
-started.
+RUN_DIR LAST_ACTIVE``; its standard input is a pipe that nothing is written to. When the parent
+closes it, or ends in whatever way, the pipe ends and so does this process, with every Lambda worker
+that it started.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from hangup.core.limits import MAX_MESSAGE_BYTES
 from hangup.errors import LocalStackError
 from hangup.local.ministack import patches
 from hangup.local.ministack.aws_client import aws_client
+from hangup.local.ministack.last_active import LastActive
 from hangup.local.ministack.patches.alarms import evaluate_alarms
 
 DRAIN_S: Final = 3.0
@@ -42,18 +43,23 @@ logger = logging.getLogger("hangup.local")
 class _Process:
     """This process: which parent started it, and the directory for everything temporary."""
 
-    def __init__(self, parent_pid: int, run_dir: Path) -> None:
+    def __init__(self, parent_pid: int, run_dir: Path, last_active: LastActive) -> None:
         self._parent_pid = parent_pid
         self._run_dir = run_dir
+        self._last_active = last_active
         self._end_workers: Callable[[], None] = lambda: None
 
     async def serve(self, listener: socket.socket) -> None:
         """Run MiniStack until the parent ends or a signal comes, then end the process."""
-        patches.install()
+        patches.install(self._last_active)
         # These import MiniStack, whose release has been checked by now.
         from ministack.app import app  # noqa: PLC0415
 
-        from hangup.local.ministack.patches import orderly_stop, queue_polling  # noqa: PLC0415
+        from hangup.local.ministack.patches import (  # noqa: PLC0415
+            frame_limits,
+            orderly_stop,
+            queue_polling,
+        )
 
         self._end_workers = orderly_stop.end_workers
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -63,8 +69,10 @@ class _Process:
 
         config = uvicorn.Config(
             app,
-            ws="wsproto",
+            ws=frame_limits.FrameLimits,
             ws_max_size=MAX_MESSAGE_BYTES,
+            # Compressed, a frame that is too large would not be seen as such.
+            ws_per_message_deflate=False,
             ws_ping_interval=None,  # API Gateway sends none either
             log_level="warning",
             access_log=False,
@@ -122,8 +130,8 @@ class _Process:
 
 def main() -> None:
     """Run until the parent's pipe ends."""
-    _, socket_fd, parent_pid, run_dir = sys.argv
-    process = _Process(int(parent_pid), Path(run_dir))
+    _, socket_fd, parent_pid, run_dir, last_active = sys.argv
+    process = _Process(int(parent_pid), Path(run_dir), LastActive(last_active))
     try:
         asyncio.run(process.serve(socket.socket(fileno=int(socket_fd))))
     except LocalStackError as error:

@@ -3,27 +3,33 @@
 | On AWS                                             | Patch                  |
 |----------------------------------------------------|------------------------|
 | a WebSocket route's function runs concurrently     | concurrent_routes      |
-| a function's environments are started in time      | bounded_environments   |
+| concurrency is bounded, and above it is throttled  | bounded_environments   |
+| asynchronous invocations wait in a queue           | waiting_invocations    |
 | every invocation counts in AWS/Lambda              | invocation_metrics     |
 | EMF lines in a log become metrics                  | embedded_metrics       |
 | the reason of a failed start is in the log         | failed_starts          |
 | the log of an invocation is whole                  | whole_logs             |
 | a delayed message is delivered when it is due      | queue_polling          |
 | alarms follow their rule                           | alarms                 |
+| $connect and $disconnect are no message's routes   | route_selection        |
+| large and binary frames are refused                | frame_limits           |
+| a malformed connection id is a bad request         | connection_ids         |
+| connectedAt is the same in all of a connection     | connection_times       |
 | GetConnection answers in camelCase and ISO 8601    | connection_form        |
 | a message that is posted before a close arrives    | message_before_close   |
 | $disconnect runs when the service stops            | orderly_stop           |
 
 Each module says what was observed, in which release. No upstream issue is known for any of them.
 ``queue_polling``, ``alarms`` and ``orderly_stop`` also have something to run, which the engine's
-process does. What MiniStack's CloudFormation does not take is changed in the template:
-``hangup.local.ministack.template``.
+process does; it gives ``frame_limits`` to uvicorn. What MiniStack's CloudFormation does not take is
+changed in the template: ``hangup.local.ministack.template``.
 """
 
 import importlib.metadata
 from typing import Final
 
 from hangup.errors import LocalStackError
+from hangup.local.ministack.last_active import LastActive
 
 __all__ = ["MINISTACK_VERSION", "install"]
 
@@ -35,9 +41,10 @@ signatures of these names: run it after a change of the version.
 """
 
 
-def install() -> None:
+def install(last_active: LastActive) -> None:
     """Put every patch in place, in this process.
 
+    ``last_active`` says what moves the ``lastActiveAt`` of a connection.
     Raise LocalStackError if the installed MiniStack is not the one that the patches were made for.
     """
     try:
@@ -53,23 +60,31 @@ def install() -> None:
         bounded_environments,
         concurrent_routes,
         connection_form,
+        connection_ids,
+        connection_times,
         embedded_metrics,
         failed_starts,
         invocation_metrics,
         message_before_close,
         orderly_stop,
+        route_selection,
+        waiting_invocations,
         whole_logs,
     )
 
+    connection_times.install(last_active)
     for patch in (
         bounded_environments,
         concurrent_routes,
         connection_form,
+        connection_ids,
         embedded_metrics,
         failed_starts,
         invocation_metrics,
         message_before_close,
         orderly_stop,
+        route_selection,
+        waiting_invocations,
         whole_logs,
     ):
         patch.install()

@@ -1,0 +1,107 @@
+"""What the guard promises, over simulated fleets: the quick part of ``make guard``."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.model.guard_cases import (
+    A_SUBSET,
+    BEGIN_S,
+    FAULTS,
+    NOTHING,
+    Case,
+    Fault,
+    Setting,
+    Sum,
+    breaker_cases,
+    cases,
+    quick_cases,
+)
+from tests.model.guard_fleet import Habits, Loss
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_guard_keeps_its_promises(fault: Fault) -> None:
+    total = Sum()
+    for case in quick_cases(fault):
+        total.add(case, case.run())
+    assert total.broken == []
+    # Something was there to be judged.
+    assert total.closed > 100
+
+
+@pytest.mark.parametrize("fault", FAULTS[1:], ids=lambda fault: fault.name)
+def test_the_same_fleet_is_cut_where_nobody_is_asked(fault: Fault) -> None:
+    habits = Habits(clients=1_000, period_s=108)
+    case = Case(fault=fault, setting=Setting.A, habits=habits)
+    assert not case.run().tally.cut
+    assert replace(case, asks=False).run().tally.cut
+
+
+def test_a_large_fleet_is_closed_at_its_pace() -> None:
+    case = next(case for case in cases(NOTHING) if case.habits.clients == 100_000)
+    outcome = replace(case, minutes=6).run()
+    assert outcome.tally.closed > 1_000
+    assert outcome.tally.delay_sweeps == 1
+
+
+@pytest.mark.parametrize(
+    ("clients", "period_s", "outages_s", "seeds"),
+    [
+        (100, 30, [(0, 100)], [11, 18, 26, 32]),  # a pause of a quarter of the timeout
+        (40, 108, [(0, 100), (130, 280)], [3, 21]),  # a pause of a tenth
+        (19, 90, [(0, 600), (630, 780)], [31]),  # an outage that goes on after a break
+    ],
+)
+def test_outages_that_one_sign_alone_shows(
+    clients: int, period_s: int, outages_s: list[tuple[int, int]], seeds: list[int]
+) -> None:
+    losses = tuple(Loss(begin_s=BEGIN_S + begin, end_s=BEGIN_S + end) for begin, end in outages_s)
+    fault = Fault(name="hard to see", losses=losses, is_full=True)
+    habits = Habits(clients=clients, period_s=period_s, push_s=10)
+    for seed in seeds:
+        case = Case(fault=fault, setting=Setting.B_BOTH, habits=habits, seed=seed, minutes=26)
+        assert not case.run().tally.cut
+
+
+@pytest.mark.parametrize("setting", [Setting.A, Setting.B])
+def test_nobody_is_cut_because_clients_answer_the_notice(setting: Setting) -> None:
+    habits = Habits(clients=1_000, period_s=60, answers=1)
+    outcome = Case(fault=A_SUBSET, setting=setting, habits=habits).run()
+    assert outcome.tally.closed > 100
+    assert not outcome.tally.cut
+
+
+def test_listeners_are_closed_while_one_client_of_a_hundred_talks() -> None:
+    habits = Habits(
+        clients=100, period_s=108, push_s=10, talkers=0.01, silent_per_minute=0, together=True
+    )
+    outcome = Case(fault=NOTHING, setting=Setting.B_BOTH, habits=habits).run()
+    assert outcome.tally.delay_sweeps_in_peace == 1
+
+
+@pytest.mark.parametrize("period_s", [30, 60, 90, 108])
+def test_clients_that_all_send_at_the_same_second_are_no_outage(period_s: int) -> None:
+    habits = Habits(clients=100, period_s=period_s, push_s=10, together=True)
+    outcome = Case(fault=NOTHING, setting=Setting.B_BOTH, habits=habits).run()
+    assert outcome.tally.delay_sweeps_in_peace == 1
+
+
+@pytest.mark.parametrize("timeout_s", [10, 600])
+def test_other_timeouts_are_kept_through_an_outage(timeout_s: int) -> None:
+    losses = (Loss(begin_s=2_400, end_s=3_000),)
+    fault = Fault(name="none recorded for 10 min", losses=losses, is_full=True)
+    habits = Habits(clients=100, timeout_s=timeout_s, period_s=0.9 * timeout_s, push_s=10)
+    outcome = Case(fault=fault, setting=Setting.B_BOTH, habits=habits, minutes=90).run()
+    assert not outcome.tally.cut
+    assert outcome.tally.closed > 20
+
+
+def test_a_breaker_would_keep_idle_clients_open() -> None:
+    name = "10,000 clients, 30% never recorded"
+    without, with_it = (case.run() for of, case in breaker_cases() if of == name)
+    assert without.tally.delay_sweeps == 1
+    assert not without.unclosed
+    assert with_it.unclosed > 1_000
