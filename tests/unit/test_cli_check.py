@@ -175,7 +175,7 @@ class TestCheck:
     ) -> None:
         Tables(aws, run="earlier")
         assert main(["check", "--json"]) == 1
-        wrong = {"kind": "lost listeners", "what": LOST}
+        wrong = {"kind": "lost listeners", "sessionId": "s1", "what": LOST}
         assert json.loads(capsys.readouterr().out) == {
             "connections": 2,
             "sessions": 1,

@@ -79,6 +79,8 @@ class _Columns:
     def tell(self, event: Tell) -> None:
         """Print what happens."""
         if isinstance(event, Step):
+            if self._scenes:
+                say()
             self._steps.begin(event.words)
             return
         self._steps.end()

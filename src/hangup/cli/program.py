@@ -77,7 +77,7 @@ def run(words: Sequence[str]) -> int:
     except typer.Exit as left:
         raise SystemExit(left.exit_code) from None
     except typer.TyperException as error:
-        _explain(error)
+        _explain(error, words)
         raise SystemExit(error.exit_code) from None
     except HangupError as error:
         missing = _NOT_SET_UP.get(error.code) if isinstance(error, BackendError) else None
@@ -192,11 +192,14 @@ def _program(
     raise typer.Exit
 
 
-def _explain(error: typer.TyperException) -> None:
+def _explain(error: typer.TyperException, words: Sequence[str]) -> None:
     """Print how the command is used, and what is wrong."""
     context: Context | None = getattr(error, "ctx", None)
-    path = context.command_path if context else _NAME
-    if context:
+    if context is None:  # of an option without its value, Typer does not say whose it is
+        path = " ".join((_NAME, *(word for word in words[:1] if word in _COMMANDS)))
+        write_aside((f"Usage: {path} [OPTIONS]", "bold"))
+    else:
+        path = context.command_path
         write_aside((context.get_usage(), "bold"))
     write_aside((f"{path}:", "bold red"), f" {error.format_message()}")
     write_aside(f"Try: {path} --help")
