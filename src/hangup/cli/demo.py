@@ -108,20 +108,18 @@ class _Columns:
         self._steps.end()
         for check in verdict.checks:
             self._say_check(check)
-        kept = sum(holds for _, holds in verdict.checks)
         say()
-        for number, who, what in (
+        clients = (
             (verdict.silent, "silent", "notified, closed and cleaned up"),
             (verdict.notified, "of the session that ended", "notified and closed"),
             (verdict.talking, "talking", "still connected and answered"),
-        ):
-            if verdict.holds:
-                say((f"{number:>4}", "bold"), f"  {who:<26} {what}")
-        say(
-            (f"{kept:>4}", "bold"),
-            f"  of {len(verdict.checks)} checks hold; {verdict.sweeps} sweeps, in"
-            f" {verdict.seconds:.0f} s",
         )
+        if verdict.holds:
+            for number, who, what in clients:
+                _say_number(number, f"{who:<26} {what}")
+        kept = sum(holds for _, holds in verdict.checks)
+        ran = f"{verdict.sweeps} sweeps, in {verdict.seconds:.0f} s"
+        _say_number(kept, f"of {len(verdict.checks)} checks hold; {ran}")
         say()
         for line in textwrap.wrap(str(verdict), width()):
             say((line, "bold green" if verdict.holds else "bold red"))
@@ -133,3 +131,10 @@ class _Columns:
         say((f"  {mark:<4}", "green" if kept else "bold red"), f" {first}")
         for line in rest:
             say(f"       {line}")
+
+
+def _say_number(number: int, of_what: str) -> None:
+    first, *rest = textwrap.wrap(of_what, width() - 6)
+    say((f"{number:>4}", "bold"), f"  {first}")
+    for line in rest:
+        say(f"      {line}")

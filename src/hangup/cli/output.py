@@ -28,6 +28,7 @@ WIDTH: Final = 80
 """No line that is laid out here is longer, however wide the terminal is."""
 
 _TICK: Final = "✔"
+_COERCED: Final = "C.UTF-8"
 
 
 def say(*parts: Part) -> None:
@@ -137,15 +138,17 @@ def tick() -> str:
 def _shows(symbol: str, stream: TextIO) -> bool:
     """Return whether a terminal shows a symbol, as far as its encoding and the locale tell.
 
-    In the locale C Python writes UTF-8 all the same, and sets LC_CTYPE for it (PEP 538 and 540).
+    In the locale C Python writes UTF-8 all the same, and sets LC_CTYPE to C.UTF-8 (PEP 538), which
+    says nothing about the terminal.
     """
     try:
         symbol.encode(stream.encoding or "ascii")
     except (LookupError, UnicodeEncodeError):
         return False
-    names = ["LC_ALL", "LANG"] if sys.flags.utf8_mode else ["LC_ALL", "LC_CTYPE", "LANG"]
-    locale = next(filter(None, map(os.environ.get, names)), "C")
-    return "utf" in locale.lower()
+    names = [os.environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG")]
+    if names[1] == _COERCED:
+        names[1] = None
+    return "utf" in next(filter(None, names), "C").lower()
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
