@@ -272,6 +272,19 @@ class TestToken:
         now_ms = EpochMs(time.time_ns() // 1_000_000)
         authorise_join(out.strip(), request, secret=JOIN_SECRET, now_ms=now_ms)
 
+    def test_prints_json_alone(
+        self, stack: CloudFormation, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main([*TOKEN, "--expires-in", "60", "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        result = json.loads(out)
+        now_ms = EpochMs(time.time_ns() // 1_000_000)
+        assert (result["sessionId"], result["role"]) == ("s1", "listener")
+        assert now_ms < result["expiresAt"] * 1000 <= now_ms + 60_000
+        request = JoinRequest(session_id="s1", role=Role.LISTENER)
+        authorise_join(result["token"], request, secret=JOIN_SECRET, now_ms=now_ms)
+
     def test_mints_none_for_a_session_that_nobody_could_join(
         self, stack: CloudFormation, capsys: pytest.CaptureFixture[str]
     ) -> None:

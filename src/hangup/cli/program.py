@@ -59,6 +59,12 @@ _NOT_SET_UP: Final = {
 }
 """What to do where botocore lacks what it needs to call AWS, by the names of its errors."""
 
+_EXTRAS: Final = {
+    **dict.fromkeys(("boto3", "ministack", "uvicorn", "websockets", "wsproto"), "local"),
+    "jwt": "sessions",
+}
+"""The extra that a module comes with, where a command needs more than the command line does."""
+
 
 def run(words: Sequence[str]) -> int:
     """Run what is typed after the program's name; return the exit status of the command.
@@ -79,6 +85,12 @@ def run(words: Sequence[str]) -> int:
     except typer.TyperException as error:
         _explain(error, words)
         raise SystemExit(error.exit_code) from None
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        say_aside(f"this needs {error.name}: pip install 'hangup[{extra}]'")
+        return 1
     except HangupError as error:
         missing = _NOT_SET_UP.get(error.code) if isinstance(error, BackendError) else None
         instead = "or add --local for the stack that `hangup up` runs"
