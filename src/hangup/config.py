@@ -1,7 +1,7 @@
 """The settings of each function: one table of environment variables, read here and nowhere else.
 
 ``VARIABLES`` is the table. The environment is parsed by it, ``hangup.cdk`` checks its arguments by
-it, and ``make docs`` prints it into the README. A missing or malformed variable raises
+it, and ``make docs`` prints it into the docs. A missing or malformed variable raises
 ``ConfigurationError`` with its name, what it must be, and what it holds.
 """
 
@@ -259,11 +259,11 @@ VARIABLES: Final[tuple[Variable[Any], ...]] = (
     _JOIN_SECRET_ARN,
     LOG_LEVEL,
 )
-"""Every variable that Hangup reads, in the order of the README."""
+"""Every variable that Hangup reads, in the order of the docs."""
 
 
 def as_markdown() -> str:
-    """Return the table as the README has it: a row of ``VARIABLES`` a line."""
+    """Return the table as the docs have it: a row of ``VARIABLES`` a line."""
     lines = ["| Variable | Read by | Default | Must be | What |", "|---|---|---|---|---|"]
     for one in VARIABLES:
         default = {"": "required", None: "none"}.get(one.default, f"`{one.default}`")

@@ -18,7 +18,7 @@ _DESCRIPTION = """\
 Show what a fleet of WebSocket connections costs a month, how long a sweep of it
 takes, how late closes are in both topologies, and which AWS quota it meets
 first. It calls nobody and needs no credentials: everything follows from the
-options, the list prices, and the assumptions in docs/planning.md.
+options, the list prices, and the assumptions in docs/explanation/planning.md.
 """
 
 _EPILOG = """\

@@ -11,7 +11,7 @@
 5. A sample of connections that are not idle shows whether this is our table at all. If API Gateway
    knows most of them not, it is another stage's, and nothing is closed.
 
-``docs/guard.md`` has the simulation that chose the numbers here.
+``docs/explanation/guard.md`` has the simulation that chose the numbers here.
 """
 
 from collections.abc import Sequence
