@@ -1,8 +1,7 @@
 """Record a run of ``hangup demo`` as the README's picture: ``make pictures``.
 
-The picture has the lines that the demo printed, in their order and unchanged. Left out are sweeps
-that closed nobody, and what the clients say while they are well. It needs no font or script from
-elsewhere.
+The picture has the lines that the demo printed, in their order and unchanged, but for the sweeps
+that closed nobody. It needs no font or script from elsewhere.
 """
 
 import os
@@ -22,7 +21,7 @@ __all__ = ["PICTURE", "draw", "shown"]
 _ROOT: Final = Path(__file__).parents[1]
 PICTURE: Final = _ROOT / "docs" / "demo.svg"
 
-_WIDTH: Final = 100
+_MIN_WIDTH: Final = 80
 _QUIET: Final = re.compile(r"sweep checks \d+ connections: .* 0 closed")
 _NOT_COLOURS: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-ln-z]")
 """Terminal sequences but those that end with m: cursor movements, for example."""
@@ -66,11 +65,12 @@ def shown(lines: Iterable[str]) -> list[str]:
 
 def draw(lines: Iterable[str]) -> str:
     """Return an SVG of a terminal that shows these lines."""
+    texts = [Text("$ make demo", style="bold"), *map(Text.from_ansi, lines)]
+    width = max(_MIN_WIDTH, *(text.cell_len for text in texts))
     with Path(os.devnull).open("w") as nowhere:
-        console = Console(record=True, width=_WIDTH, file=nowhere, force_terminal=True)
-        console.print(Text("$ make demo", style="bold"))
-        for line in lines:
-            console.print(Text.from_ansi(line), soft_wrap=False)
+        console = Console(record=True, width=width, file=nowhere, force_terminal=True)
+        for text in texts:
+            console.print(text)
         return console.export_svg(
             title="make demo", theme=MONOKAI, code_format=_FORMAT, unique_id="demo"
         )
@@ -78,7 +78,7 @@ def draw(lines: Iterable[str]) -> str:
 
 def main() -> None:
     """Run the demo and write the picture, if every check of the demo passed."""
-    colours = {"FORCE_COLOR": "1", "TTY_INTERACTIVE": "0", "COLUMNS": str(_WIDTH)}
+    colours = {"FORCE_COLOR": "1", "TTY_INTERACTIVE": "0", "COLUMNS": str(_MIN_WIDTH)}
     demo = subprocess.run(
         [sys.executable, "-m", "hangup.cli", "demo"],
         env={**os.environ, **colours},

@@ -139,7 +139,8 @@ def build() -> None:
     write_environment(_ROOT / "docs" / "reference" / "environment.md")
     lay_out(_ROOT, _ROOT / "build" / "docs")
     result = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"],
+        # Not with --quiet: it would hide the warnings that --strict counts.
+        [sys.executable, "-m", "mkdocs", "build", "--strict"],
         cwd=_ROOT,
         # What it says is in docs/decisions/0002-mkdocs-material.md.
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},

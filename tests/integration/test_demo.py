@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.documents import picture_lines
+
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc"),
@@ -136,6 +138,10 @@ def test_prints_what_the_docs_say_and_leaves_nothing_behind() -> None:
     assert set(verdict(short)) <= set(verdict(lines))
     assert {masked(line) for line in [*promised, *short]} <= {masked(line) for line in lines}
     assert lines[-1] == promised[-1] == short[-1]
+    prompt, *pictured = picture_lines((ROOT / "docs" / "demo.svg").read_text())
+    assert prompt == "$ make demo"
+    assert {masked(line) for line in pictured} <= {masked(line) for line in lines}
+    assert verdict(pictured) == verdict(lines)
     assert engine.remains() == []
 
 

@@ -1,10 +1,11 @@
 """The project's documents, and the tables in them."""
 
+import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["DOCUMENTS", "README", "ROOT", "page", "prose", "table"]
+__all__ = ["DOCUMENTS", "README", "ROOT", "page", "picture_lines", "prose", "table"]
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -37,3 +38,13 @@ def prose(document: str) -> Sequence[str]:
     text = re.sub(r"`[^`\n]+`", "`code`", text)
     text = re.sub(r"\n(?=[ \t]*(?:[-|#>]|\d+\.) )", "\n\n", text)
     return [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
+
+
+def picture_lines(svg: str) -> Sequence[str]:
+    """Return the lines of text in a terminal's picture, from top to bottom."""
+    rows: dict[float, list[str]] = {}
+    for y, text in re.findall(
+        r'<text class="[^"]*" x="[\d.]+" y="([\d.]+)"[^>]*>(.*?)</text>', svg
+    ):
+        rows.setdefault(float(y), []).append(html.unescape(text).replace("\xa0", " "))
+    return ["".join(parts).rstrip() for _, parts in sorted(rows.items())]

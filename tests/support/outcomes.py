@@ -1,7 +1,7 @@
 """What each operation does under each fault: as documented, and as seen.
 
-The table in docs/explanation/reliability.md is what the tests expect. ``HANGUP_UPDATE_DOCS=1`` has a
-whole run of the matrix write it.
+The table in docs/explanation/reliability.md is what the tests expect. A whole run of the matrix
+writes it with ``HANGUP_UPDATE_DOCS=1``.
 """
 
 import os
