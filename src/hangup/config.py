@@ -139,7 +139,7 @@ CLOSES_PER_SECOND: Final = Variable(
     WholeNumber(at_least=0, at_most=1_000),
     200,
     "timeout, close",
-    "closes a second of all functions together; 0 is no limit",
+    "closes a second of all functions together; 0 means unlimited",
 )
 _PACE_SHARED_BY: Final = Variable(
     "PACE_SHARED_BY",
@@ -161,8 +161,8 @@ LAST_ACTIVE_COUNTS: Final = Variable(
     Text("unsettled, client or both", "|".join(LastActiveCounts)),
     str(LastActiveCounts.UNSETTLED),
     "timeout, close",
-    "`both`: every route records, so the record decides; `unsettled` or `client`: who is active by"
-    " API Gateway's account is left",
+    "`both`: every route records, so the record decides; `unsettled` or `client`: a connection"
+    " that is active by API Gateway's account stays open",
 )
 MODE: Final = Variable(
     "MODE",

@@ -34,8 +34,7 @@ HARD: dict[str, tuple[str, list[str], list[str]]] = {
         ["none of them waits", "none of which failed"],
     ),
     "is none, is no <noun>: write 'is not a ...'": (
-        r"(?<!there )(?<!There )\b(?:is|are) (?:none|no)\b"
-        r"(?! (?:longer|more|need|better|worse|later|fewer|other)\b)",
+        r"(?<!there )(?<!There )\b(?:is|are) (?:none|no)\b(?! (?:longer|more|need|better|later)\b)",
         [
             "A refused message is no activity",
             "a bill that nobody can check is none",
