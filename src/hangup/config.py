@@ -281,7 +281,7 @@ class _Settings:
 
     @classmethod
     def from_env(cls, env: Environment = os.environ) -> Self:
-        """Read the variables; raise ``ConfigurationError`` for the first that will not do."""
+        """Read the variables; raise ``ConfigurationError`` for the first that is invalid."""
         return cls(env)
 
 

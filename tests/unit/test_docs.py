@@ -1,6 +1,7 @@
 """The documentation says what the code does."""
 
 import ast
+import dataclasses
 import inspect
 import json
 import math
@@ -14,6 +15,7 @@ import pytest
 
 from hangup import config
 from hangup.aws.gateway import gateway_address
+from hangup.aws.schema import TableSchema
 from hangup.core import events
 from hangup.core import messages as notices
 from hangup.core.bounds import WholeNumber
@@ -442,3 +444,10 @@ def test_the_readme_has_the_subtotals_of_the_bill() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 170
+
+
+def test_the_fields_of_a_table_are_those_of_the_schema() -> None:
+    documented = {
+        code(field)[0]: code(name)[0] for field, name in table("Field", page("reference/python"))
+    }
+    assert documented == dataclasses.asdict(TableSchema())

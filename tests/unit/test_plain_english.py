@@ -3,6 +3,7 @@
 Each pattern is a construction that a reader stumbled over, and what to write instead.
 """
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,3 +103,22 @@ def test_finds_what_is_hard_and_lets_plain_sentences_pass(name: str) -> None:
 def test_documents_are_in_plain_english(document: Path) -> None:
     hard = [one for part in prose(document.read_text()) for one in found_in(part)]
     assert hard == []
+
+
+SOURCES = [
+    file
+    for file in sorted((ROOT / "src").rglob("*.py"))
+    # Its texts are those of the command line's own parser.
+    if file.parent.name != "cli"
+]
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_docstrings_and_messages_are_in_plain_english(file: Path) -> None:
+    texts = (
+        node.value
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
+    )
+    parts = (part for text in texts for part in prose(text.replace("``", "`")))
+    assert [one for part in parts for one in found_in(part)] == []
