@@ -6,7 +6,7 @@ BIN    := .venv/bin
 # What has to be covered, line and branch, and the tests that do it. They run apart and in one process:
 # tracing the rest would only take longer, and pytest-cov traces twice in each process of pytest-xdist.
 COVERED := hangup.core hangup.idle hangup.sessions hangup.handlers
-COVERING := $(patsubst %,tests/unit/test_%.py,activity activity_recorder bounds check close_handler events guard invariants \
+COVERING := $(patsubst %,tests/unit/test_%.py,activity activity_recorder bounds check close_handler events guard hand_over invariants \
   lifecycle mass_close messages pacing policy precise_sweep recording_health redrive repair report requests scheduled_close several_rules testing texts timeout_handler tokens)
 NO_NETWORK = { echo "hangup: could not install from requirements/$(1).txt; pip's last lines above say why (it needs a Python package index, once)." >&2; exit 1; }
 
