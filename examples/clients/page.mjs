@@ -1,0 +1,25 @@
+import { getUrl } from "./address.mjs";
+import { stayConnected } from "./plain.mjs";
+import { Retry } from "./retry.mjs";
+
+export let socket; // send with this one; the next connection has another
+export const retry = new Retry(getUrl);
+
+stayConnected(retry, {
+  onOpen: (opened) => {
+    socket = opened;
+  },
+  onMessage: (message) => {
+    document.dispatchEvent(new CustomEvent(message.type, { detail: message }));
+  },
+});
+addEventListener("online", () => retry.wake());
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) retry.wake();
+});
+
+export function leave() {
+  retry.over = true;
+  socket?.close();
+  retry.wake(); // it may be in a pause
+}
