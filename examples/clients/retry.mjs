@@ -15,8 +15,9 @@ export class Retry {
 
   /** Wait, except for the first time, and return a fresh address, or null. Never rejects. */
   async url() {
-    for (;;) {
+    while (!this.over) {
       await this.#pause();
+      if (this.over) break;
       try {
         const url = await this.getUrl();
         if (url === null) this.over = true;
@@ -25,6 +26,7 @@ export class Retry {
         // No token: this machine or the server is offline. Wait longer, and ask again.
       }
     }
+    return null;
   }
 
   /** Look at each message: the close code is 1000 in every case, only the message tells. */

@@ -1,4 +1,4 @@
-# ruff: noqa: INP001 - a file to copy
+# ruff: noqa: INP001, PLR0913 - a file to copy, with a parameter for each time
 """Stay connected to a WebSocket API whose idle connections are closed."""
 
 import asyncio
@@ -20,29 +20,33 @@ async def stay_connected(
     on_message: Callable[[dict[str, Any]], None],
     *,
     beat_s: float = 25,
+    patience_s: float = 10,
     first_s: float = 1,
     most_s: float = 60,
 ) -> None:
     """Connect, and connect again after each close; return after ``sessionEnded``.
 
     ``get_url`` returns an address with a fresh token; what it raises, but for ``OSError``, ends
-    this as well. A pause is at most ``first_s`` seconds, then twice as long after each attempt,
-    up to ``most_s``. Raises ``InvalidStatus`` for a refusal in ``FINAL``.
+    this as well. A heartbeat is sent at least every ``beat_s`` seconds, and answered: if nothing
+    comes for ``patience_s`` seconds more, the link is given up. A pause is at most ``first_s``
+    seconds, then twice as long after each attempt, up to ``most_s``. Raises ``InvalidStatus`` for
+    a refusal in ``FINAL``.
     """
     attempts = 0
     while True:
         try:
             # No keepalive frames of the protocol: they do not reach a function.
-            async with connect(await get_url(), ping_interval=None) as socket:
+            # A lost link does not answer a close either: wait for a second only.
+            async with connect(await get_url(), ping_interval=None, close_timeout=1) as socket:
                 beats = asyncio.create_task(_send_heartbeats(socket, beat_s))
                 try:
-                    # Ends without an exception at the code 1000.
-                    async for text in socket:
-                        message = json.loads(text)
+                    while True:
+                        async with asyncio.timeout(beat_s + patience_s):
+                            message = json.loads(await socket.recv())
                         on_message(message)
-                        if message["type"] == "sessionEnded":
+                        if message.get("type") == "sessionEnded":
                             return
-                        if message["type"] == "heartbeatAck":
+                        if message.get("type") == "heartbeatAck":
                             attempts = 0
                 finally:
                     beats.cancel()
@@ -50,7 +54,7 @@ async def stay_connected(
             if refusal.response.status_code in FINAL:
                 raise
         except (OSError, InvalidHandshake, ConnectionClosed):
-            pass  # offline, or the link is lost
+            pass  # offline (OSError, and a timeout is one), or the connection is closed
         # Full jitter: any time from none to the longest, at the cap too.
         longest_s = min(most_s, first_s * 2 ** min(attempts, 16))
         await asyncio.sleep(random.uniform(0, longest_s))  # noqa: S311 - no secret

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
@@ -41,7 +42,8 @@ RECIPES = [*PACKAGES, "plain"]
 NEVER_MS = "2000000000"
 """So long between heartbeats that none comes while a test runs. A timer takes no more than this."""
 WITHOUT_CHANGE = (400, 403, 404)
-AGAIN = (401, 409, 429, 500, 503)
+AGAIN = (401, 409, 429, 500, 502, 503)
+REFUSALS = "Status of the reference application"
 
 
 @pytest.fixture(scope="module")
@@ -369,12 +371,17 @@ def test_recipes_stay_away_if_there_is_no_address_any_more(packages: Path, name:
 
 
 def test_a_page_looks_at_its_link_when_it_wakes_and_leaves_when_it_wants(packages: Path) -> None:
+    connections = 0
+
     async def wake(connection: ServerConnection) -> None:
+        nonlocal connections
+        connections += 1
         # By themselves three heartbeats would take longer than the test waits.
         for event in ("becomesVisible", "comesOnline", "becomesVisible"):
             await connection.send(json.dumps({"type": event}))
             assert json.loads(await connection.recv()) == {"action": "heartbeat"}
-        await connection.send('{"type": "leave"}')
+        last = "goesToTheBackForwardCacheAndReturns" if connections == 1 else "leave"
+        await connection.send(json.dumps({"type": last}))
         await connection.wait_closed()
 
     async def play() -> None:
@@ -384,8 +391,52 @@ def test_a_page_looks_at_its_link_when_it_wakes_and_leaves_when_it_wants(package
                 origin = f"http://localhost:{addresses.port}"
                 async with node_client(packages, "in_page.mjs", origin) as client:
                     await client.wait_ended()
-                    assert len(client.of("dial")) == 1
-                assert [request.path for request in addresses.requests] == ["/address"]
+                    assert len(client.of("dial")) == 2
+                assert [request.path for request in addresses.requests] == ["/address"] * 2
+
+    asyncio.run(play())
+
+
+def test_a_page_that_is_left_while_its_server_is_offline_asks_no_more(packages: Path) -> None:
+    async def play() -> None:
+        with serving() as addresses:
+            addresses.answer = lambda _request: answer(503)
+            origin = f"http://localhost:{addresses.port}"
+            async with node_client(packages, "in_page.mjs", origin) as client:
+                await client.wait_ended()
+                assert client.events == []
+            assert len(addresses.requests) == 1
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("name", [*RECIPES, "python"])
+def test_recipes_go_on_after_a_message_that_is_not_of_hangup(packages: Path, name: str) -> None:
+    async def err(connection: ServerConnection) -> None:
+        # What API Gateway itself sends if a function fails.
+        failure = {"message": "Internal server error", "connectionId": "c", "requestId": "r"}
+        await connection.send(json.dumps(failure))
+        await connection.send('{"type": "sessionEnded"}')
+        await connection.close()
+
+    async def play() -> None:
+        async with serving_at(err) as url:
+            if name == "python":
+                received: list[Any] = []
+
+                async def get_url() -> str:
+                    return url
+
+                await asyncio.wait_for(python_recipe()(get_url, received.append), 30)
+                assert len(received) == 2
+                return
+            with serving() as addresses:
+                addresses.answer = lambda _request: answer(200, url)
+                endpoint = f"http://localhost:{addresses.port}/"
+                async with node_client(packages, "recipe.mjs", name, endpoint) as client:
+                    await client.wait_ended()
+                    assert len(client.of("message")) == 2
+                    assert client.of("dial") == [url]
 
     asyncio.run(play())
 
@@ -467,6 +518,85 @@ def test_a_link_on_which_nothing_comes_is_given_up(packages: Path, *, opens: boo
                 ) as client:
                     await client.wait_for("dial", 2)
                     assert bool(client.of("open")) == opens
+
+    asyncio.run(play())
+
+
+def test_the_recipe_for_python_gives_up_such_a_link_likewise() -> None:
+    connections = 0
+
+    async def say_nothing(connection: ServerConnection) -> None:
+        nonlocal connections
+        connections += 1
+        async for _message in connection:
+            pass
+
+    async def play() -> None:
+        async with serving_at(say_nothing) as url:
+
+            async def get_url() -> str:
+                return url
+
+            staying = asyncio.create_task(
+                python_recipe()(
+                    get_url, lambda _message: None, beat_s=0.1, patience_s=0.3, first_s=0.01
+                )
+            )
+            try:
+                await eventually(lambda: connections >= 2)
+            finally:
+                staying.cancel()
+                await asyncio.wait([staying])
+
+    asyncio.run(play())
+
+
+def refused_addresses(stack: Stack, session_id: str) -> dict[int, str]:
+    """Return an address for each refusal of the reference application, by its status."""
+
+    def url(asked_for: str, role: Role, token: str) -> str:
+        base = stack.deployed.web_socket_url
+        return join_url(base, session_id=asked_for, role=role, token=token)
+
+    def token(of: str, role: Role = Role.LISTENER) -> str:
+        return mint_join_token(
+            session_id=of,
+            role=role,
+            secret=stack.secret,
+            now_ms=clock.now_ms(),
+            lifetime_ms=DurationMs(3_600_000),
+        )
+
+    unknown = uuid4().hex
+    return {
+        400: f"{stack.deployed.web_socket_url}?role=listener&token={token(session_id)}",
+        401: url(session_id, Role.LISTENER, f"{token(session_id)}x"),
+        403: url(session_id, Role.LISTENER, token(unknown)),
+        404: url(unknown, Role.LISTENER, token(unknown)),
+        409: url(session_id, Role.SPEAKER, token(session_id, Role.SPEAKER)),
+    }
+
+
+def test_each_refusal_of_the_stack_is_1006_to_a_browser_and_a_status_to_python(
+    stack: Stack, packages: Path
+) -> None:
+    documented_statuses = {
+        int(status) for row in table(REFUSALS, GUIDE) for status in row[0].split(", ")
+    }
+    assert documented_statuses == {*WITHOUT_CHANGE, *AGAIN}
+
+    async def play() -> None:
+        async with stack.session(listeners=0) as (speaker, _):
+            refused = refused_addresses(stack, speaker.session_id)
+            assert documented_statuses - set(refused) == {429, 500, 502, 503}
+            for status, url in refused.items():
+                async with node_client(packages, "say.mjs", url, "text", "100") as browser:
+                    await browser.wait_ended()
+                    assert not browser.of("open")
+                    assert browser.events[-1] == {"close": 1006, "reason": ""}
+                with pytest.raises(InvalidStatus) as refusal:
+                    await connect(url)
+                assert refusal.value.response.status_code == status
 
     asyncio.run(play())
 

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Mapping
@@ -23,7 +24,12 @@ _DRIVERS = Path(__file__).parent / "clients"
 
 _BUILD = ROOT / "build" / "clients"
 _WAIT_S = 30.0
-_INSTALL_S = 120.0
+_INSTALL_S = 300.0
+_NO_NETWORK = re.compile(
+    r"\bcode (EAI_AGAIN|ENOTFOUND|ENETUNREACH|EHOSTUNREACH|ECONNREFUSED|ECONNRESET|ETIMEDOUT"
+    r"|ERR_SOCKET_TIMEOUT|EIDLETIMEOUT)\b"
+)
+"""How npm says that its registry cannot be reached. Any other error is one of the lock."""
 
 
 def _node_and_npm() -> tuple[Path, Path]:
@@ -42,7 +48,8 @@ def _node_and_npm() -> tuple[Path, Path]:
 def install_packages() -> Path:
     """Install what the lock pins, once; lay recipes and drivers beside it; return the folder.
 
-    npm asks its registry only if the lock, the settings or Node.js have changed since.
+    npm asks its registry only if the lock, the settings or Node.js have changed since. Skip the
+    test if the registry cannot be reached; fail if npm cannot install for any other reason.
     """
     node, npm = _node_and_npm()
     _BUILD.mkdir(parents=True, exist_ok=True)
@@ -62,6 +69,8 @@ def install_packages() -> Path:
             text=True,
             check=False,
         )
+        if unreachable := _NO_NETWORK.search(ended.stderr):
+            pytest.skip(f"npm cannot reach its registry, needed once for 7 MB: {unreachable[1]}")
         assert ended.returncode == 0, f"npm ci in {_BUILD}: {ended.stderr}"
         stamp.write_text(digest.hexdigest())
     return _BUILD

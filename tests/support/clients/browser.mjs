@@ -12,6 +12,10 @@ export const say = (event) => process.stdout.write(`${JSON.stringify(event)}\n`)
 const HAPPENS = {
   comesOnline: () => page.dispatchEvent(new Event("online")),
   becomesVisible: () => document.dispatchEvent(new Event("visibilitychange")),
+  goesToTheBackForwardCacheAndReturns: () => {
+    page.dispatchEvent(new Event("pagehide"));
+    page.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true }));
+  },
 };
 
 globalThis.WebSocket = class extends WebSocket {
