@@ -198,8 +198,8 @@ def _install(name: str, state: State, lock: int) -> None:
         download, on_disk = MEGABYTES[name]
         about = "about" if len(missing) == len(entries) else "at most"
         _say(
-            f"Downloading what requirements/{name}.txt pins: {about} {download} MB, {on_disk} MB "
-            "once installed ..."
+            f"Downloading what requirements/{name}.txt pins: {about} {download} MB"
+            f" ({on_disk} MB once installed) ..."
         )
         _run(
             [*pip, "download", *quiet, *locked, "-d", str(WHEELS), "-r", str(todo)],
@@ -333,9 +333,9 @@ def _remove(path: Path) -> None:
 def _run(command: "list[str]", lock: int, *, what: str) -> None:
     """Run a step; raise CannotInstallError with its last words if it fails.
 
-    The lock is its standard input, because its own children inherit that too. Its warnings are
-    shown at once. Its errors are kept for the sentence: after Ctrl-C a step complains as well, and
-    nobody needs to read that.
+    The lock is its standard input, because its own children inherit that too. That it tries an
+    index again is shown at once, for that may take a minute. Its errors are kept for the sentence:
+    after Ctrl-C a step complains as well, and nobody needs to read that.
     """
     errors = []
     with subprocess.Popen(  # noqa: S603 - our own words and paths
@@ -344,7 +344,7 @@ def _run(command: "list[str]", lock: int, *, what: str) -> None:
         try:
             for raw in step.stderr or ():
                 line = raw.decode(errors="replace").strip()
-                if line.startswith("WARNING: "):
+                if line.startswith("WARNING: Retrying"):
                     sys.stderr.write(f"{line}\n")
                 elif line:
                     errors.append(line)
