@@ -48,7 +48,9 @@ def main() -> None:
         sys.exit(f"hangup: {error}")
     except KeyboardInterrupt:
         sys.stderr.write("hangup: stopped before everything was written; run make synth again\n")
-        sys.exit(_INTERRUPTED)
+        sys.stderr.flush()
+        # Not sys.exit: CDK's runtime has had the Ctrl-C too, and complains on the way out.
+        os._exit(_INTERRUPTED)
 
 
 def _refresh() -> None:
