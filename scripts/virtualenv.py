@@ -226,10 +226,22 @@ def _install(name: str, state: State, lock: int) -> None:
         lock,
         what="Could not install Hangup from this folder",
     )
+    _point_at_source()
     _remove(WHEELS)
     state["sets"][name] = _digest(_lock_of(name))
     state["project"] = _digest("pyproject.toml")
     _ended(state)
+
+
+def _point_at_source() -> None:
+    """Let ``hangup.pth`` hold nothing but ASCII.
+
+    Python reads such files in the locale's encoding, and does not start if that is ASCII (LC_ALL=C)
+    and the path of this folder has other letters. A relative path has none of them.
+    """
+    if not str(ROOT).isascii():
+        for file in VENV.glob("lib/python*/site-packages/hangup.pth"):
+            file.write_text(os.path.relpath(str(ROOT / "src"), str(file.parent)) + "\n")
 
 
 def _entries(name: str) -> "list[tuple[str, str, str]]":
