@@ -228,11 +228,13 @@ class TestResult:
 
     def test_as_json(self) -> None:
         tried = [RepairResult(LostListeners("s2")), RepairResult(self.LOST, "denied")]
-        lost = {"kind": "lost listeners", "what": str(self.LOST)}
+        lost = {"kind": "lost listeners", "sessionId": "s1", "what": str(self.LOST)}
         assert findings_as_json(self.VIOLATED, tried) == {
             "connections": 1,
             "sessions": 2,
             "violations": [lost],
-            "repaired": [{"kind": "lost listeners", "what": str(LostListeners("s2"))}],
+            "repaired": [
+                {"kind": "lost listeners", "sessionId": "s2", "what": str(LostListeners("s2"))}
+            ],
             "notRepaired": [lost | {"why": "denied"}],
         }

@@ -142,6 +142,10 @@ class TestJson:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["--heartbeat", "120"], "hangup: --heartbeat and --idle-timeout: a heartbeat"),
+        (["--activity-resolution", "120"], "--activity-resolution and --idle-timeout: a"),
+        (["--lifetime", "60"], "--lifetime and --idle-timeout: a"),
+        (["--precise", "--sweep-interval", "120"], "--precise and --sweep-interval: precise"),
         (["--heartbeat", "120"], "the idle timeout of 120 s must be longer"),
         (["--activity-resolution", "120"], "must be below the idle timeout"),
         (["--lifetime", "60"], "a lifetime of 60 s"),
@@ -186,4 +190,4 @@ def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFix
     with pytest.raises(SystemExit) as left:
         main(["plan", *arguments])
     assert left.value.code == 2
-    assert capsys.readouterr().err.startswith("usage: hangup plan")
+    assert capsys.readouterr().err.startswith("Usage: hangup plan")

@@ -73,7 +73,7 @@ class Loop:
         finally:
             for task in tasks:
                 task.end()
-        return [task.wait() for task in tasks]
+        return [task.result() for task in tasks]
 
     def start(self, function: Callable[[], None], /) -> "_Task[None]":
         """Start a call, and let it run until it has to wait. Wait for its end in any case."""
@@ -94,6 +94,10 @@ class _Task(Generic[Result]):
     def wait(self) -> Result:
         """Return what the call returns, once it has ended. Raises what it raised."""
         self.end()
+        return self.result()
+
+    def result(self) -> Result:
+        """Return what the call returned, which has ended. Raises what it raised."""
         if self._error is not None:
             raise self._error
         return self._result
