@@ -22,7 +22,7 @@ from typing import Any
 
 from tests.support.documents import ROOT
 
-MODULES = 2_000
+MODULES = 1_000
 """So many that the install of a package can be met in the middle."""
 
 WITHIN_S = 60.0
