@@ -20,6 +20,7 @@ from tests.support.documents import ROOT
 pytestmark = pytest.mark.slow
 
 SCRIPT = runpy.run_path(str(ROOT / "scripts" / "virtualenv.py"))
+DOWNLOADING = "Downloading what requirements/local.txt pins: about {} MB ({} MB once installed) ..."
 STATED: dict[str, tuple[int, int]] = SCRIPT["MEGABYTES"]
 
 
@@ -73,8 +74,7 @@ def test_the_first_time_it_says_each_step_and_the_size_beforehand(clone: Clone) 
     fetched, on_disk = STATED["local"]
     assert made.stdout.splitlines() == [
         f"Making .venv (Python {version}) ...",
-        f"Downloading what requirements/local.txt pins: about {fetched} MB"
-        f" ({on_disk} MB once installed) ...",
+        DOWNLOADING.format(fetched, on_disk),
         "Installing it into .venv ...",
         "Installing Hangup from this folder ...",
     ]
