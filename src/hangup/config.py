@@ -1,7 +1,7 @@
 """The settings of each function: one table of environment variables, read here and nowhere else.
 
 ``VARIABLES`` is the table. The environment is parsed by it, ``hangup.cdk`` checks its arguments by
-it, and ``make docs`` prints it into the README. A missing or malformed variable raises
+it, and ``make docs`` prints it into the docs. A missing or malformed variable raises
 ``ConfigurationError`` with its name, what it must be, and what it holds.
 """
 
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from hangup.core.bounds import WholeNumber
 from hangup.core.connection import DurationMs
 from hangup.core.guard import LastActiveCounts
+from hangup.core.hand_over import HandOver
 from hangup.core.limits import MAX_CLOSERS, MAX_CONNECTION_S, MAX_SCAN_SEGMENTS
 from hangup.core.pacing import Pace
 from hangup.core.policy import IdlePolicy
@@ -139,7 +140,7 @@ CLOSES_PER_SECOND: Final = Variable(
     WholeNumber(at_least=0, at_most=1_000),
     200,
     "timeout, close",
-    "closes a second of all functions together; 0 is no limit",
+    "closes a second of all functions together; 0 means unlimited",
 )
 _PACE_SHARED_BY: Final = Variable(
     "PACE_SHARED_BY",
@@ -161,8 +162,8 @@ LAST_ACTIVE_COUNTS: Final = Variable(
     Text("unsettled, client or both", "|".join(LastActiveCounts)),
     str(LastActiveCounts.UNSETTLED),
     "timeout, close",
-    "`both`: every route records, so the record decides; `unsettled` or `client`: who is active by"
-    " API Gateway's account is left",
+    "`both`: every route records, so the record decides; `unsettled` or `client`: a connection"
+    " that is active by API Gateway's account stays open",
 )
 MODE: Final = Variable(
     "MODE",
@@ -170,6 +171,14 @@ MODE: Final = Variable(
     "close",
     "timeout, close",
     "`observe`: decide and report, write and close nothing",
+)
+HAND_OVER: Final = Variable(
+    "HAND_OVER",
+    Text("always, if_left, delete or never", "|".join(HandOver)),
+    str(HandOver.ALWAYS),
+    "timeout, close",
+    "what becomes of a closed connection's record: the disconnect handler is called; is called"
+    " where the record is still there a minute later; the record is deleted; it is left",
 )
 METRIC_ROLES: Final = Variable(
     "METRIC_ROLES",
@@ -249,6 +258,7 @@ VARIABLES: Final[tuple[Variable[Any], ...]] = (
     _CLOSE_QUEUE_URL,
     LAST_ACTIVE_COUNTS,
     MODE,
+    HAND_OVER,
     METRIC_ROLES,
     METRICS_NAMESPACE,
     HEARTBEAT_ACK,
@@ -259,11 +269,11 @@ VARIABLES: Final[tuple[Variable[Any], ...]] = (
     _JOIN_SECRET_ARN,
     LOG_LEVEL,
 )
-"""Every variable that Hangup reads, in the order of the README."""
+"""Every variable that Hangup reads, in the order of the docs."""
 
 
 def as_markdown() -> str:
-    """Return the table as the README has it: a row of ``VARIABLES`` a line."""
+    """Return the table as the docs have it: a row of ``VARIABLES`` a line."""
     lines = ["| Variable | Read by | Default | Must be | What |", "|---|---|---|---|---|"]
     for one in VARIABLES:
         default = {"": "required", None: "none"}.get(one.default, f"`{one.default}`")
@@ -281,7 +291,7 @@ class _Settings:
 
     @classmethod
     def from_env(cls, env: Environment = os.environ) -> Self:
-        """Read the variables; raise ``ConfigurationError`` for the first that will not do."""
+        """Read the variables; raise ``ConfigurationError`` for the first that is invalid."""
         return cls(env)
 
 
@@ -292,7 +302,10 @@ class CloserSettings(_Settings):
         super().__init__(env)
         LOG_LEVEL.read(env)
         self.endpoint: Final = API_GATEWAY_ENDPOINT.read(env)
-        self.disconnect_function: Final = _DISCONNECT_HANDLER_FUNCTION.read(env)
+        self.hand_over: Final = HandOver(HAND_OVER.read(env))
+        self.disconnect_function: Final = (
+            _DISCONNECT_HANDLER_FUNCTION.read(env) if self.hand_over.calls_handler else None
+        )
         self.pace: Final = Pace(CLOSES_PER_SECOND.read(env), shared_by=_PACE_SHARED_BY.read(env))
         self.counts_both: Final = LAST_ACTIVE_COUNTS.read(env) == LastActiveCounts.BOTH
         self.acts: Final = MODE.read(env) == "close"

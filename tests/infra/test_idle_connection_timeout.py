@@ -14,6 +14,7 @@ from aws_cdk import aws_sns as sns
 
 from hangup.cdk import HangupStack
 from hangup.cdk.bundle import build_lambda_zip, content_hash
+from hangup.core.hand_over import HandOver
 from tests.support.existing_stack import (
     FUNCTION_ARN,
     TABLE_ARN,
@@ -75,6 +76,26 @@ def test_allows_itself_only_what_it_was_given(existing: Resources) -> None:
         f"{stage}GET/@connections/*": {"execute-api:ManageConnections"},
         FUNCTION_ARN: {"lambda:InvokeFunction"},
     }
+
+
+@pytest.mark.parametrize("precise", [False, True])
+@pytest.mark.parametrize("rule", HandOver)
+def test_has_what_its_rule_of_handing_over_needs(
+    rule: HandOver, precise: bool, lambda_zip: Path
+) -> None:
+    stack = existing_stack()
+    handler = {} if rule.calls_handler else {"disconnect_handler": None}
+    add_timeout(stack, lambda_zip, hand_over=str(rule), precise=precise, **handler)
+    template = synthesised(stack)
+    closing = "close_handler" if precise else "timeout_handler"
+    environment = template.function(closing)["Environment"]["Variables"]
+    assert environment.get("HAND_OVER", "always") == rule
+    assert ("DISCONNECT_HANDLER_FUNCTION" in environment) == rule.calls_handler
+    grants = template.grants(closing)
+    assert (FUNCTION_ARN in grants) == rule.calls_handler
+    assert ("dynamodb:DeleteItem" in grants[TABLE_ARN]) == (rule is HandOver.DELETE)
+    if precise:
+        assert "dynamodb:DeleteItem" not in template.grants("timeout_handler")[TABLE_ARN]
 
 
 def test_takes_every_option(lambda_zip: Path) -> None:
@@ -252,6 +273,19 @@ def test_says_what_to_do_when_a_sweep_was_held(existing: Resources) -> None:
             (
                 "log_level must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL or a token,"
                 " not 'TRACE'."
+            ),
+        ),
+        (
+            "hand_over",
+            "sometimes",
+            "hand_over must be always, if_left, delete or never, not 'sometimes'.",
+        ),
+        (
+            "hand_over",
+            "delete",
+            (
+                "disconnect_handler would never be called with hand_over='delete': leave it out, or"
+                " choose always or if_left."
             ),
         ),
         (

@@ -8,7 +8,7 @@ import pytest
 from hangup.cli.app import main
 from tests.support.documents import DOCUMENTS, ROOT, table
 
-PAGE = ROOT / "docs" / "commands.md"
+PAGE = ROOT / "docs" / "reference" / "command-line.md"
 SECTIONS = dict(re.findall(r"(?ms)^## hangup (\w+)\n(.*?)(?=^## |\Z)", PAGE.read_text()))
 
 # A command and what follows it: to the end of its line, its code span, its cell or its shell

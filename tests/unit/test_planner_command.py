@@ -9,7 +9,7 @@ import pytest
 
 from hangup.cli.app import main
 from tests.support.cloudformation_stub import assert_one_sentence
-from tests.support.documents import README, ROOT
+from tests.support.documents import README, page
 
 
 @pytest.fixture(autouse=True)
@@ -61,13 +61,13 @@ class TestText:
         out = printed(capsys, *crowd)
         assert "20 sweeps in parallel cannot read and close everything" in out
         assert "Take inline" in out
-        assert "833 messages a second are more than the 167" in out
+        assert "833 messages a second are more than the 160" in out
         assert "inline falls behind: closes come later and later" in out
         assert "precise falls behind: closes come later and later" in out
 
     def test_recommends_a_topology_and_says_why(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = printed(capsys, "--connections", "1000000")
-        assert "Take precise (precise=True, shards=1): the median close comes 37 s earlier" in out
+        assert "Take precise (precise=True, shards=1): the median close comes 38 s earlier" in out
         assert "Take inline (precise=False, shards=1): precise needs an idle timeout" in printed(
             capsys, "--idle-timeout", "74"
         )
@@ -96,9 +96,14 @@ class TestText:
         assert "saves no write unit" in capsys.readouterr().out
 
 
-def test_the_readme_shows_what_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    block = README.split("$ hangup plan ", 1)[1].split("```", 1)[0]
-    arguments, *shown = block.splitlines()
+def test_the_page_shows_what_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    found = re.search(
+        r"```console\n\$ hangup plan ([^\n]*)\n(\.\.\.\n.*?)```",
+        page("explanation/planning"),
+        re.DOTALL,
+    )
+    assert found is not None
+    arguments, shown = found[1], found[2].splitlines()
     main(["plan", *arguments.split()])
     printed = capsys.readouterr().out.splitlines()
     assert [line for line in shown if line != "..." and line not in printed] == []
@@ -108,7 +113,7 @@ def test_every_option_in_the_documentation_exists(capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit):
         main(["plan", "--help"])
     known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
-    documented = (ROOT / "docs" / "planning.md").read_text() + README
+    documented = page("explanation/planning") + page("explanation/costs") + README
     for rest in re.findall(r"hangup plan([^\n`]*)", documented):
         assert set(re.findall(r"--[a-z-]+", rest)) <= known
 
@@ -136,7 +141,7 @@ class TestJson:
             for quota in plan["quotas"]
             if quota["name"] == "messages to close functions"
         )
-        assert source == "7 functions at once at most, limited by pace"
+        assert source == "9 functions at once at most, limited by pace"
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,12 @@ from hangup.aws.schema import DEFAULT_SCHEMA
 from hangup.config import (
     API_GATEWAY_ENDPOINT,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
+    HAND_OVER,
     METRIC_ROLES,
     Accepted,
 )
 from hangup.core.bounds import WholeNumber
+from hangup.core.hand_over import HandOver
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.texts import Unfit
 from hangup.core.timing import LOOK_AHEAD_S
@@ -79,6 +81,21 @@ def check_seconds(idle_timeout: object, activity_resolution: object, *, precise:
         raise ValueError(
             "activity_resolution_seconds must be a whole number from 0 to below the idle timeout"
             f" ({longest}) or a token, not {_shown(activity_resolution)}."
+        )
+
+
+def check_hand_over(rule: object, disconnect_handler: object) -> None:
+    """Refuse a rule that there is not, and a handler that does not fit the rule."""
+    check("hand_over", rule, HAND_OVER.accepted)
+    hand_over = HandOver(str(rule))
+    if not hand_over.calls_handler and disconnect_handler is not None:
+        raise ValueError(
+            f"disconnect_handler would never be called with hand_over={hand_over.value!r}: leave it"
+            " out, or choose always or if_left."
+        )
+    if hand_over.calls_handler:
+        check_construct(
+            "disconnect_handler", disconnect_handler, "aws_lambda.IFunction", "function_arn"
         )
 
 

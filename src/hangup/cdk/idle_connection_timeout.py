@@ -8,6 +8,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -20,6 +21,7 @@ from hangup.cdk.arguments import (
     check_api,
     check_construct,
     check_flag,
+    check_hand_over,
     check_metric_roles,
     check_place_of_table,
     check_seconds,
@@ -35,11 +37,13 @@ from hangup.config import (
     CLOSES_PER_SECOND,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
     DEFAULT_METRIC_ROLES,
+    HAND_OVER,
     LAST_ACTIVE_COUNTS,
     LOG_LEVEL,
     MODE,
 )
 from hangup.core.bounds import WholeNumber
+from hangup.core.hand_over import HandOver
 from hangup.core.limits import MAX_RULE_TARGETS, MAX_SHARDS
 from hangup.core.timing import FUNCTION_TIMEOUT_S
 
@@ -64,9 +68,10 @@ _UNCONFIRMED_ADVICE = (
     " which error it was."
 )
 _UNREADABLE_ADVICE = (
-    "Their times are no epoch milliseconds, so these records are left alone for ever. The log says"
-    " which attribute and what it looks like: seconds, for example. Have the function that writes"
-    " it write milliseconds, then correct or delete these records."
+    "Their timestamps are invalid (expected epoch milliseconds), so these records are skipped and"
+    " their connections stay open. The log says which attribute and what it looks like: seconds,"
+    " for example. Have the function that writes it write milliseconds, then correct or delete"
+    " these records."
 )
 _HANDOVERS_ADVICE = (
     "The disconnect handler was called for these connections before, and their records are still"
@@ -87,13 +92,19 @@ class IdleConnectionTimeout(Construct):
     string, with no sort key), ``connectedAt`` and, after the first message, ``lastActivityTime``,
     both in epoch milliseconds.
 
+    - ``disconnect_handler``: the function that cleans up, called with API Gateway's ``$disconnect``
+      event. Needed where ``hand_over`` calls it, refused where it does not.
+    - ``hand_over``: what becomes of the record after a close. ``always``: the disconnect handler is
+      called, and API Gateway's own event calls it once more. ``if_left``: it is called only where
+      the record is still there a minute later, so a handler whose second call shows is called once.
+      ``delete``: the record is deleted. ``never``: it is left.
     - ``idle_timeout_seconds``: 1 to 7,200, or a token such as a CloudFormation parameter. A
       connection is closed when it has been silent for longer.
     - ``activity_resolution_seconds``: the ``ACTIVITY_RESOLUTION_SECONDS`` of the functions that
       record activity; below the timeout, or a token. The sweep waits that much longer.
     - ``log_level``: the lowest level of log lines: DEBUG, INFO, WARNING, ERROR, CRITICAL, or a
       token.
-    - ``closes_per_second``: 0 to 1,000, for all functions together; 0 is no limit. API Gateway
+    - ``closes_per_second``: 0 to 1,000, for all functions together; 0 means unlimited. API Gateway
       accepts 500 new connections a second, from clients that come back. With ``precise`` it also
       decides how many functions close at once (``core.pacing``).
     - ``precise``: close a connection at its deadline instead of up to a minute after it. Sweeps
@@ -138,7 +149,8 @@ class IdleConnectionTimeout(Construct):
         api: apigatewayv2.IWebSocketApi,
         stage: apigatewayv2.IWebSocketStage,
         connections_table: dynamodb.ITable,
-        disconnect_handler: lambda_.IFunction,
+        disconnect_handler: lambda_.IFunction | None = None,
+        hand_over: str = HAND_OVER.default,
         idle_timeout_seconds: int | str = CONNECTION_IDLE_TIMEOUT_SECONDS.default,
         activity_resolution_seconds: int | str = ACTIVITY_RESOLUTION_SECONDS.default,
         log_level: str = LOG_LEVEL.default,
@@ -182,9 +194,7 @@ class IdleConnectionTimeout(Construct):
             check_construct(
                 "connections_table_key", connections_table_key, "aws_kms.IKey", "key_arn"
             )
-        check_construct(
-            "disconnect_handler", disconnect_handler, "aws_lambda.IFunction", "function_arn"
-        )
+        check_hand_over(hand_over, disconnect_handler)
         self.metrics_namespace = namespace_of(self, deployment)
         refuse_a_second(self, self.metrics_namespace, connections_table)
         table_key = connections_table_key or connections_table.encryption_key
@@ -195,19 +205,22 @@ class IdleConnectionTimeout(Construct):
             "LOG_LEVEL": log_level,
             "API_GATEWAY_ENDPOINT": management_endpoint or stage_endpoint(api, stage),
             "CONNECTIONS_TABLE": connections_table.table_name,
-            "DISCONNECT_HANDLER_FUNCTION": disconnect_handler.function_arn,
             "LAST_ACTIVE_COUNTS": last_active_counts,
             "METRIC_ROLES": ",".join(metric_roles),
             "METRICS_NAMESPACE": self.metrics_namespace,
             "MODE": mode,
         }
+        if disconnect_handler is not None:
+            common["DISCONNECT_HANDLER_FUNCTION"] = disconnect_handler.function_arn
+        if hand_over != HAND_OVER.default:
+            common["HAND_OVER"] = hand_over
         environment = {
             **common,
             "CLOSES_PER_SECOND": str(closes_per_second),
             "CONNECTION_IDLE_TIMEOUT_SECONDS": as_text(idle_timeout_seconds),
             "ACTIVITY_RESOLUTION_SECONDS": as_text(activity_resolution_seconds),
         }
-        hand_over = allow(["lambda:InvokeFunction"], disconnect_handler.function_arn)
+        hand_over_grants = _hand_over_grants(hand_over, disconnect_handler, connections_table)
         self.scheduled_closes: ScheduledCloses | None = None
         alarms_of_closes: tuple[cloudwatch.Alarm, ...] = ()
         if precise:
@@ -221,7 +234,7 @@ class IdleConnectionTimeout(Construct):
                 grants=[
                     allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], connections_table.table_arn),
                     manage_connections(api, stage, ["POST", "DELETE", "GET"]),
-                    hand_over,
+                    *hand_over_grants,
                 ],
                 table_keys=table_keys,
                 log_retention=log_retention,
@@ -240,7 +253,7 @@ class IdleConnectionTimeout(Construct):
             grants = [
                 allow(["dynamodb:Scan", "dynamodb:UpdateItem"], connections_table.table_arn),
                 manage_connections(api, stage, ["POST", "DELETE", "GET"]),
-                hand_over,
+                *hand_over_grants,
             ]
         if shards > 1:
             environment["PACE_SHARED_BY"] = str(shards)
@@ -370,3 +383,13 @@ class IdleConnectionTimeout(Construct):
             statistic=statistic,
             period=MINUTE,
         )
+
+
+def _hand_over_grants(
+    rule: str, disconnect_handler: lambda_.IFunction | None, table: dynamodb.ITable
+) -> list[iam.PolicyStatement]:
+    if disconnect_handler is not None:
+        return [allow(["lambda:InvokeFunction"], disconnect_handler.function_arn)]
+    if rule == HandOver.DELETE:
+        return [allow(["dynamodb:DeleteItem"], table.table_arn)]
+    return []

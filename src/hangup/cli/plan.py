@@ -134,7 +134,7 @@ def plan(  # noqa: PLR0913 - the command's options
     It also shows how long a sweep takes, how late closes are in both
     topologies, and which AWS quota is met first. It calls nobody and needs no
     credentials: everything follows from the options, the list prices, and the
-    assumptions in docs/planning.md.
+    assumptions in docs/explanation/planning.md.
     """
     with waiting("Working out the plan"):
         try:

@@ -29,7 +29,7 @@ class Fleet:
     ``idle_share`` of all connections (0 to 1) end by falling silent and being closed, the others
     leave by themselves; each lasts ``lifetime_s`` on average. With ``precise`` sweeps queue what
     will be idle soon, and close functions close it. The two times in milliseconds are assumptions
-    about AWS and are no options: a test on another machine sets its own.
+    about AWS and not options: a test on another machine sets its own.
 
     Raises ``FleetContradiction`` where the values contradict each other or a limit of AWS.
     """

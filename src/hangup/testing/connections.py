@@ -62,7 +62,7 @@ class InMemoryConnections:
         self.records[connection.connection_id] = Record(connection)
 
     def put_item(self, item: Item) -> None:
-        """Write a record as the table would have it: an item in DynamoDB's JSON."""
+        """Write a record as it is in the table: an item in DynamoDB's JSON."""
         connection = self._schema.decode(item)
         claim_expires_ms = self._schema.decode_claim(item)
         self.records[connection.connection_id] = Record(connection, claim_expires_ms)
@@ -133,6 +133,17 @@ class InMemoryConnections:
                 handovers=min(connection.handovers + is_handed_over, MAX_HANDOVERS),
                 noticed_at_ms=noticed_at_ms or record.connection.noticed_at_ms,
             )
+
+    @aws_call("DeleteItem")
+    def delete_claimed(self, connection: Connection, *, claim_expires_ms: EpochMs) -> bool:
+        """Delete the record if it is under this claim, and as it was seen."""
+        record = self.records.get(connection.connection_id)
+        if record is None or record.claim_expires_ms != claim_expires_ms:
+            return False
+        if _was_active_since(connection, record.connection, connection.last_seen_ms):
+            return False
+        del self.records[connection.connection_id]
+        return True
 
     @aws_call("UpdateItem")
     def record_gateway_activity(

@@ -21,7 +21,7 @@ def to_json(value: object) -> bytes:
 def from_json(body: bytes) -> Any:  # noqa: ANN401 - JSON
     """Return the value in some JSON.
 
-    Raises ``ValueError`` if it is none, ``RecursionError`` if it is nested too deeply.
+    Raises ``ValueError`` if it is not one, ``RecursionError`` if it is nested too deeply.
     """
     import orjson  # noqa: PLC0415 - likewise
 

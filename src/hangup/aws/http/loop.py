@@ -132,7 +132,7 @@ def perform(transfer: "Curl") -> None:
 
 
 def sleep(duration_s: float) -> None:
-    """Return after about so many seconds."""
+    """Return after about this many seconds."""
     if _thread.calls is None:
         time.sleep(duration_s)
     else:
@@ -241,7 +241,7 @@ class _Calls:
         runner.switch(call)
 
     def make_room(self, in_flight: int) -> None:
-        """Let calls go on until another may begin, where so many may be under way."""
+        """Let calls go on until another may begin, if ``in_flight`` may be under way."""
         # Whenever the starter runs, all that have begun and are not done wait.
         while (
             len(self._waiting) + len(self._ready) >= in_flight or len(self._fresh) >= _FIRST_WAITS
@@ -280,7 +280,7 @@ class _Calls:
             self._starter.switch()
 
     def sleep(self, duration_s: float) -> None:
-        """Return after so many seconds."""
+        """Return after this many seconds."""
         until_s = time.monotonic() + duration_s
         runner = self._current()
         if runner is self._starter:
