@@ -56,6 +56,7 @@ def test_ctrl_c_at_each_stage_is_one_sentence_and_the_next_make_goes_on(clone: C
     clone.assert_whole()
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
 def test_a_pip_that_outlives_its_make_is_waited_for(clone: Clone) -> None:
     with clone.making() as first:
         until(lambda: STAGES["install"](clone))
