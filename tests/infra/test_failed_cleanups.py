@@ -38,7 +38,7 @@ def test_keeps_cleanups_that_failed_for_good_in_a_queue(resources: Resources) ->
 def test_alarms_while_a_failed_cleanup_waits(resources: Resources) -> None:
     (queue_id,) = resources.of_type("AWS::SQS::Queue")
     alarm = resources.alarm("ApproximateNumberOfMessagesVisible")
-    assert alarm["AlarmDescription"].endswith("run: hangup redrive")
+    assert "then run: hangup redrive. Runbook: " in alarm["AlarmDescription"]
     assert alarm == {
         "AlarmDescription": alarm["AlarmDescription"],
         "Namespace": "AWS/SQS",

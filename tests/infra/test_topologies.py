@@ -112,7 +112,7 @@ class TestPrecise:
         }
 
     @pytest.mark.parametrize(
-        ("closes_per_second", "functions"), [(50, 4), (600, 6), (1_000, 7), (0, 16)]
+        ("closes_per_second", "functions"), [(50, 4), (600, 6), (1_000, 9), (0, 16)]
     )
     def test_has_as_many_close_functions_as_the_pace_asks_for(
         self, lambda_zip: Path, closes_per_second: int, functions: int

@@ -375,8 +375,8 @@ class TableSchema:
         """
         condition = f"{_as_seen(connection)} AND #claim_expires_at = :claim"
         values = {":claim": number(claim_expires_ms)}
-        if connection.last_seen_ms is not None:
-            values[":seen"] = number(connection.last_seen_ms)
+        if (recorded_ms := connection.recorded_ms) is not None:
+            values[":seen"] = number(recorded_ms)
         return {
             "Key": self.key(connection.connection_id),
             "ConditionExpression": condition,

@@ -105,7 +105,7 @@ class HangupStack(cdk.Stack):
             description=(
                 "Critical: cleanups failed in all retries and wait in the queue of the output"
                 " FailedCleanupsQueueUrl. Read the disconnect function's log, fix the cause, then"
-                " run: hangup redrive"
+                " run: hangup redrive."
             ),
         )
         connect, message, disconnect = self._handlers()
