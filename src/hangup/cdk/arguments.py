@@ -34,6 +34,14 @@ def as_text(seconds: float | str) -> str:
     return cdk.Token.as_string(seconds) if cdk.Token.is_unresolved(seconds) else str(seconds)
 
 
+def in_seconds(value: int | str | cdk.Duration) -> int | str:
+    """Return a ``cdk.Duration`` in seconds, and anything else as it is, to be checked."""
+    if not isinstance(value, cdk.Duration):
+        return value
+    seconds = value.to_seconds()
+    return cdk.Token.as_string(seconds) if value.is_unresolved() else int(seconds)
+
+
 def check(name: str, value: object, allowed: Accepted[object], *, or_token: bool = False) -> None:
     """Refuse what the variable behind an argument may not be; with ``or_token``, a token passes."""
     if not allowed.accepts(value) and not (or_token and cdk.Token.is_unresolved(value)):
@@ -41,12 +49,13 @@ def check(name: str, value: object, allowed: Accepted[object], *, or_token: bool
         raise ValueError(f"{name} must be {kind}, not {_shown(value)}.")
 
 
-def check_flag(name: str, value: object) -> None:
+def check_flags(**flags: object) -> None:
     """Refuse all but True and False: the text "no" would count as true."""
-    if not isinstance(value, bool):
-        raise ValueError(  # noqa: TRY004 - one kind of error for all arguments
-            f"{name} must be True or False, not {_shown(value)}."
-        )
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise ValueError(  # noqa: TRY004 - one kind of error for all arguments
+                f"{name} must be True or False, not {_shown(value)}."
+            )
 
 
 def check_metric_roles(value: object) -> None:
