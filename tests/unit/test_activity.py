@@ -159,7 +159,7 @@ def test_tries_no_second_time_where_the_time_is_short(
     assert logged(capsys) == [("ERROR", "activity not recorded")]
 
 
-@pytest.mark.parametrize("left_out", ["pycurl", "orjson"])
+@pytest.mark.parametrize("left_out", ["pycurl", "greenlet"])
 def test_records_without_libcurl_too(
     aws: AwsStub, monkeypatch: pytest.MonkeyPatch, left_out: str
 ) -> None:
