@@ -1,8 +1,9 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check guard soak bench bench-quick format docs synth lock clean
+.PHONY: help demo up test check guard soak bench bench-quick format docs synth dist lock clean
 
 PYTHON ?= python3
 BIN    := .venv/bin
+DIST   := dist
 # What has to be covered, line and branch, and the tests that do it. They run apart and in one process:
 # tracing the rest would only take longer, and pytest-cov traces twice in each process of pytest-xdist.
 COVERED := hangup.core hangup.idle hangup.sessions hangup.handlers
@@ -54,12 +55,20 @@ docs: .venv/.dev ## Write the README's table of environment variables
 synth: .venv/.dev ## Build the Lambda zip, synthesise the template and refresh the copy in the package
 	$(BIN)/python infra/app.py
 
+# The same sources give the same bytes: the files in the archives have the time of the commit. The wheel
+# is built from the sdist, so both are complete.
+dist: .venv/.dev ## Build the wheel and the sdist in dist/, reproducibly, and check them
+	@rm -f "$(DIST)"/hangup-*
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 315532800)} \
+	  $(BIN)/uv build -q --offline --no-build-isolation --python $(BIN)/python --out-dir "$(DIST)"
+	@$(BIN)/twine check --strict "$(DIST)"/*.whl "$(DIST)"/*.tar.gz
+
 lock: .venv/.dev ## Pin requirements/*.txt again from requirements/*.in
 	cd requirements && for set in dev local lambda; do ../$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $$([ $$set = dev ] || echo -c dev.txt) $$set.in -o $$set.txt; done
 
 clean: ## Remove what was built and installed here (not .hangup, the state of `make up`)
-	rm -rf .venv build cdk.out .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist cdk.out .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hangup: needs Python 3.11 or newer, and $(PYTHON) is %d.%d; run: make $(MAKECMDGOALS) PYTHON=python3.11" % sys.version_info[:2])'
