@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check guard soak bench bench-quick format docs synth dist lock clean
+.PHONY: help demo up test check guard soak bench bench-quick format docs docs-serve pictures synth dist lock clean
 
 PYTHON ?= python3
 BIN    := .venv/bin
@@ -20,7 +20,7 @@ demo: .venv/.local ## Watch idle connections being closed, on this machine, and 
 up: .venv/.local ## Run the stack on this machine until Ctrl-C (120 s timeout, a sweep a minute)
 	@$(BIN)/hangup up
 
-check: .venv/.dev ## Lint, types, layers, unit and property tests (three quarters of a minute)
+check: .venv/.dev ## Lint, types, layers, unit and property tests (~45 s)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -37,7 +37,7 @@ soak: .venv/.dev ## 2 x 50,000 schedules of the model, then 500 real clients for
 	HANGUP_SCHEDULES=50000 $(BIN)/python -m pytest tests/model/test_model.py -k "in_memory or queue"
 	HANGUP_SOAK_CLIENTS=500 HANGUP_SOAK_SECONDS=300 $(BIN)/python -m pytest tests/soak -s
 
-guard: .venv/.dev ## Simulate the guard over fleets of up to 100,000 clients, and write the tables of docs/guard.md
+guard: .venv/.dev ## Simulate the guard over fleets of up to 100,000 clients, and write the tables of docs/explanation/guard.md
 	$(BIN)/python -m tests.model.guard_table
 
 bench: .venv/.dev ## Measure against the naive way (half an hour); one row: make bench ROWS=zip_mb
@@ -49,8 +49,14 @@ bench-quick: .venv/.dev ## Show that the benchmarks work, small and without writ
 format: .venv/.dev ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-docs: .venv/.dev ## Write the README's table of environment variables
-	$(BIN)/python docs/readme.py
+docs: .venv/.docs ## Build the docs site in build/site; a broken link or a missing page fails
+	@$(BIN)/python -m docs.site
+
+docs-serve: .venv/.docs ## Build the docs site and show it on loopback until Ctrl-C
+	@$(BIN)/python -m docs.site --serve
+
+pictures: .venv/.dev ## Record a run of the demo as docs/demo.svg
+	@$(BIN)/python -m docs.pictures
 
 synth: .venv/.dev ## Build the Lambda zip, synthesise the template and refresh the copy in the package
 	$(BIN)/python infra/app.py
@@ -64,7 +70,7 @@ dist: .venv/.dev ## Build the wheel and the sdist in dist/, reproducibly, and ch
 	@$(BIN)/twine check --strict "$(DIST)"/*.whl "$(DIST)"/*.tar.gz
 
 lock: .venv/.dev ## Pin requirements/*.txt again from requirements/*.in
-	cd requirements && for set in dev local lambda; do ../$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras \
+	cd requirements && for set in dev docs local lambda; do ../$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $$([ $$set = dev ] || echo -c dev.txt) $$set.in -o $$set.txt; done
 
 clean: ## Remove what was built and installed here (not .hangup, the state of `make up`)

@@ -11,7 +11,7 @@
 | ``machine``  | the CPU limit, and what the numbers were measured on                          |
 | ``trial``    | one measured run: its environment, its limit, its result                      |
 | ``measures`` | what is measured, row by row; ``lateness`` and ``package`` are two of them    |
-| ``results``  | medians, spread, ratios; ``results.json`` and the README's table              |
+| ``results``  | medians, spread, ratios; ``results.json`` and the documented table            |
 
 A benchmark is no test: nothing here asserts a time. But each run is checked for having done its
 work, and ``tests/unit/test_benchmarks.py`` checks the parts.

@@ -22,8 +22,8 @@ from benchmarks.results import (
     printed_table,
     read_results,
     row_of,
-    write_readme,
     write_results,
+    write_table,
 )
 from benchmarks.tables import folder_for_tables
 
@@ -52,7 +52,7 @@ Measure what Hangup costs beside the naive way: the same work, in the same run, 
 
 Everything runs on this machine: AWS is DynamoDB Local (Java) and a stub over TLS, both in processes
 of their own whose CPU does not count. Each run is checked for having done its work. The result is
-printed, and written to benchmarks/results.json and the README's table."""
+printed, and written to benchmarks/results.json and the table of the page about them."""
 
 _ROWS_HELP: Final = "rows:\n" + "\n".join(
     f"  {name:<26}  {kind.what}, {kind.unit}" for name, kind in ROWS.items()
@@ -132,7 +132,7 @@ def _write_down(run: Run, about: Mapping[str, str | int]) -> None:
         machine=about,
         versions=versions(),
     )
-    write_readme(_ROOT / "README.md", results)
+    write_table(_ROOT / "docs" / "explanation" / "benchmarks.md", results)
 
 
 if __name__ == "__main__":

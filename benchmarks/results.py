@@ -1,4 +1,4 @@
-"""What the samples come to: medians, spread, ratios, ``results.json``, and the README's table."""
+"""What the samples come to: medians, spread, ratios, ``results.json``, and the documented table."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,12 +7,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-__all__ = ["README_BEGIN", "README_END", "ROWS", "Row", "RowKind", "readme_table", "row_of"]
+__all__ = ["ROWS", "TABLE_BEGIN", "TABLE_END", "Row", "RowKind", "documented_table", "row_of"]
 
-README_BEGIN: Final = "<!-- benchmarks: written by make bench -->"
+TABLE_BEGIN: Final = "<!-- benchmarks: written by make bench -->"
 _WHOLE_FROM: Final = 100
 """From here on three digits have no decimals."""
-README_END: Final = "<!-- /benchmarks -->"
+TABLE_END: Final = "<!-- /benchmarks -->"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +138,8 @@ def printed_table(rows: Iterable[Row], samples: Mapping[str, Mapping[str, Sequen
     )
 
 
-def readme_table(results: Mapping[str, Any]) -> str:
-    """Return ``results.json`` as the README has it, between its markers."""
+def documented_table(results: Mapping[str, Any]) -> str:
+    """Return ``results.json`` as the page has it, between its markers."""
     machine, versions = results["machine"], results["versions"]
     lines = [
         "| Row | What | Unit | Naive | Hangup | Ratio | Target |",
@@ -194,14 +194,14 @@ def write_results(
     return results
 
 
-def write_readme(readme: Path, results: Mapping[str, Any]) -> None:
-    """Put the table between the README's markers."""
-    text = readme.read_text()
-    before, begin, rest = text.partition(README_BEGIN)
-    _, end, after = rest.partition(README_END)
+def write_table(page: Path, results: Mapping[str, Any]) -> None:
+    """Put the table between the page's markers."""
+    text = page.read_text()
+    before, begin, rest = text.partition(TABLE_BEGIN)
+    _, end, after = rest.partition(TABLE_END)
     if not begin or not end:
-        raise ValueError(f"{readme.name} has no place for the benchmarks' table")
-    readme.write_text(f"{before}{begin}\n{readme_table(results)}\n{end}{after}")
+        raise ValueError(f"{page.name} has no place for the benchmarks' table")
+    page.write_text(f"{before}{begin}\n{documented_table(results)}\n{end}{after}")
 
 
 def _rounded(value: float) -> float:

@@ -1,7 +1,7 @@
 """The settings of each function: one table of environment variables, read here and nowhere else.
 
 ``VARIABLES`` is the table. The environment is parsed by it, ``hangup.cdk`` checks its arguments by
-it, and ``make docs`` prints it into the README. A missing or malformed variable raises
+it, and ``make docs`` prints it into the docs. A missing or malformed variable raises
 ``ConfigurationError`` with its name, what it must be, and what it holds.
 """
 
@@ -139,7 +139,7 @@ CLOSES_PER_SECOND: Final = Variable(
     WholeNumber(at_least=0, at_most=1_000),
     200,
     "timeout, close",
-    "closes a second of all functions together; 0 is no limit",
+    "closes a second of all functions together; 0 means unlimited",
 )
 _PACE_SHARED_BY: Final = Variable(
     "PACE_SHARED_BY",
@@ -161,8 +161,8 @@ LAST_ACTIVE_COUNTS: Final = Variable(
     Text("unsettled, client or both", "|".join(LastActiveCounts)),
     str(LastActiveCounts.UNSETTLED),
     "timeout, close",
-    "`both`: every route records, so the record decides; `unsettled` or `client`: who is active by"
-    " API Gateway's account is left",
+    "`both`: every route records, so the record decides; `unsettled` or `client`: a connection"
+    " that is active by API Gateway's account stays open",
 )
 MODE: Final = Variable(
     "MODE",
@@ -259,11 +259,11 @@ VARIABLES: Final[tuple[Variable[Any], ...]] = (
     _JOIN_SECRET_ARN,
     LOG_LEVEL,
 )
-"""Every variable that Hangup reads, in the order of the README."""
+"""Every variable that Hangup reads, in the order of the docs."""
 
 
 def as_markdown() -> str:
-    """Return the table as the README has it: a row of ``VARIABLES`` a line."""
+    """Return the table as the docs have it: a row of ``VARIABLES`` a line."""
     lines = ["| Variable | Read by | Default | Must be | What |", "|---|---|---|---|---|"]
     for one in VARIABLES:
         default = {"": "required", None: "none"}.get(one.default, f"`{one.default}`")
@@ -281,7 +281,7 @@ class _Settings:
 
     @classmethod
     def from_env(cls, env: Environment = os.environ) -> Self:
-        """Read the variables; raise ``ConfigurationError`` for the first that will not do."""
+        """Read the variables; raise ``ConfigurationError`` for the first that is invalid."""
         return cls(env)
 
 

@@ -116,7 +116,7 @@ class ConnectionsRepository(Protocol):
         A candidate was last seen before ``cutoff_ms`` (exclusive), on record and by API Gateway; or
         was connected before that and not seen since; or has no time; or its deciding time is not a
         number, or more than a day in the future. A record under a claim that holds at ``now_ms`` is
-        none.
+        left out.
         """
         ...
 
@@ -150,8 +150,8 @@ class ConnectionsRepository(Protocol):
     ) -> bool:
         """Note when API Gateway last saw the connection active; never move that back.
 
-        This is no recorded activity. Return False, having written nothing, if activity was recorded
-        after ``connection`` was read, or if the record is gone.
+        This does not count as recorded activity. Return False, having written nothing, if activity
+        was recorded after ``connection`` was read, or if the record is gone.
         """
         ...
 
@@ -178,7 +178,7 @@ class CloseQueue(Protocol):
         ...
 
     def postpone(self, receipt: str, *, delay_s: int) -> None:
-        """Let a message that was received be delivered again, after so many seconds (0 to 900)."""
+        """Let a received message be delivered again, after this many seconds (0 to 900)."""
         ...
 
 

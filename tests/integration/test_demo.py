@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.documents import picture_lines
+
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc"),
@@ -104,11 +106,13 @@ def _read(pid: int, name: str) -> str:
         return ""
 
 
-def in_readme(command: str) -> list[str]:
-    """Return what the README says that a command prints, without what it leaves out."""
-    readme = (ROOT / "README.md").read_text()
-    block = re.search(rf"```console\n\$ {re.escape(command)}\n(.*?)```", readme, re.DOTALL)
-    assert block is not None, f"the README shows no output of {command}"
+def documented(command: str, document: str) -> list[str]:
+    """Return what a document says that a command prints, without what it leaves out."""
+    text = (ROOT / document).read_text()
+    block = re.search(
+        rf"```console\n(?:\$ [^\n]*\n)?\$ {re.escape(command)}\n(.*?)```", text, re.DOTALL
+    )
+    assert block is not None, f"{document} shows no output of {command}"
     return [line.rstrip() for line in block.group(1).splitlines() if line.strip(" .")]
 
 
@@ -122,16 +126,22 @@ def verdict(lines: list[str]) -> list[str]:
 
 
 @pytest.mark.lateness
-def test_prints_what_the_readme_says_and_leaves_nothing_behind() -> None:
+def test_prints_what_the_docs_say_and_leaves_nothing_behind() -> None:
     with hangup("demo") as demo:
         engine = engine_of(demo)
         output, errors = demo.communicate(timeout=120)
     assert (demo.returncode, errors) == (0, ""), output
     lines = output.splitlines()
-    promised = in_readme("make demo")
+    promised = documented("make demo", "docs/get-started.md")
+    short = documented("make demo", "README.md")
     assert verdict(lines) == verdict(promised)
-    assert {masked(line) for line in promised} <= {masked(line) for line in lines}
-    assert lines[-1] == promised[-1]
+    assert set(verdict(short)) <= set(verdict(lines))
+    assert {masked(line) for line in [*promised, *short]} <= {masked(line) for line in lines}
+    assert lines[-1] == promised[-1] == short[-1]
+    prompt, *pictured = picture_lines((ROOT / "docs" / "demo.svg").read_text())
+    assert prompt == "$ make demo"
+    assert {masked(line) for line in pictured} <= {masked(line) for line in lines}
+    assert verdict(pictured) == verdict(lines)
     assert engine.remains() == []
 
 
@@ -144,9 +154,9 @@ def test_with_a_queue_the_silent_are_hung_up_on_to_the_second() -> None:
     judged = verdict(output.splitlines())
     assert "  ok    metric CloseLateness has 3 values" in judged
     # All that is promised without a queue, but for how the sweeps count.
-    assert {masked(line) for line in verdict(in_readme("make demo"))[:-1]} <= {
-        masked(line) for line in judged
-    }
+    assert {
+        masked(line) for line in verdict(documented("make demo", "docs/get-started.md"))[:-1]
+    } <= {masked(line) for line in judged}
     assert engine.remains() == []
 
 

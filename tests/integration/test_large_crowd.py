@@ -1,6 +1,6 @@
 """A crowd of sockets that are closed in one sweep, and what that takes of the machine.
 
-``HANGUP_CROWD_CLIENTS`` makes it larger: docs/local.md has the figures of 2,000.
+``HANGUP_CROWD_CLIENTS`` makes it larger: docs/guides/local.md has the figures of 2,000.
 """
 
 import asyncio
@@ -137,6 +137,6 @@ def test_crowd_that_is_closed_in_one_sweep_settles_and_nobody_else_is_cut(
     with watched(stack.engine) as peak:
         figures = asyncio.run(play_and_leave(peak))
     with capsys.disabled():
-        print(f"\n{figures}")  # noqa: T201 - for docs/local.md
+        print(f"\n{figures}")  # noqa: T201 - for docs/guides/local.md
     assert peak.workers <= MAX_OF_ALL
     assert peak.mb < MAX_MB

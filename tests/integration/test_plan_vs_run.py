@@ -190,8 +190,9 @@ def test_close_functions_take_as_many_messages_as_planned(closes_per_second: int
     fleet = Fleet(closes_per_second=closes_per_second, precise=True)
     queue = simulate_queue(fleet, estimate_sweep(fleet))
     aws, clock = FakeAws(), SystemClock()
-    # Claim, notice, delete and hand-over; the look at the record comes beside the batch's turn.
-    aws.faults.before = lambda *_: time.sleep(CLOSE_LATENCY_MS / 4 / 1000)
+    # The question, claim, notice, delete and hand-over; the look at the record comes beside the
+    # batch's turn.
+    aws.faults.before = lambda *_: time.sleep(CLOSE_LATENCY_MS / 5 / 1000)
     pace = Pace(closes_per_second, shared_by=queue.functions)
     with ThreadPoolExecutor(MAX_QUEUE_BATCH) as threads:
         function = ScheduledCloser(

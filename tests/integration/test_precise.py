@@ -135,8 +135,8 @@ def test_a_message_that_cannot_be_read_ends_in_the_queue_of_failed_closes_and_st
     sqs: SQSClient = stack.engine.client("sqs")
     deployed = stack.deployed
     ghost = ScheduledClose(
-        silence_ms=DurationMs(120_000),
-        judged_at_ms=EpochMs(1_700_000_000_000),
+        silence_ms=DurationMs(IDLE_TIMEOUT_S * 1000),
+        judged_at_ms=EpochMs(now_ms()),
         connection=Connection(
             connection_id="0123456789abcdef",
             role=Role.LISTENER,
@@ -182,8 +182,8 @@ def test_a_message_that_comes_early_is_given_back_until_its_deadline(stack: Stac
             assert seen.last_seen_ms is not None
             deadline_ms = EpochMs(seen.last_seen_ms + IDLE_TIMEOUT_S * 1000)
             due = ScheduledClose(
-                silence_ms=DurationMs(120_000),
-                judged_at_ms=EpochMs(1_700_000_000_000),
+                silence_ms=DurationMs(IDLE_TIMEOUT_S * 1000),
+                judged_at_ms=EpochMs(now_ms()),
                 connection=seen,
                 deadline_ms=deadline_ms,
                 correlation_id="by-hand",

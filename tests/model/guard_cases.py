@@ -33,7 +33,7 @@ class Setting(Enum):
 
     A = "A, unsettled"
     B = "B, unsettled"
-    A_BOTH = "A, told `both`"
+    A_BOTH = "A, set to `both`"
     B_BOTH = "B, `both`"
 
     @property

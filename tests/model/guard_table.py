@@ -1,4 +1,4 @@
-"""``make guard``: simulate all, and write what it came to into ``docs/guard.md``."""
+"""``make guard``: simulate all, and write what it came to into ``docs/explanation/guard.md``."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ from tests.model.guard_cases import (
     other_fleets,
 )
 
-_DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "guard.md"
+_DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "explanation" / "guard.md"
 _HEAD: Final = (
     "cut, 19 clients and more | cut, 1 and 5 | idle, closed | idle, left | longest delay |"
     " in sweeps, outside outages | most questions in a sweep | sweeps held |"
@@ -92,7 +92,9 @@ def _write(name: str, table: str) -> None:
     before, found, rest = text.partition(begin)
     _, ends, after = rest.partition(end)
     if not found or not ends:
-        raise SystemExit(f"hangup: docs/guard.md has lost the markers of the table {name}")
+        raise SystemExit(
+            f"hangup: docs/explanation/guard.md has lost the markers of the table {name}"
+        )
     _DOCUMENT.write_text(f"{before}{begin}{table}{end}{after}")
 
 

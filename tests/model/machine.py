@@ -96,8 +96,11 @@ class ConnectionsMachine(RuleBasedStateMachine):
         self.speaker_of_s1_leaves()
         self.world.join("s1", Role.SPEAKER)
 
-    @initialize(listeners=st.integers(0, 2))
-    def begin_with_a_session(self, listeners: int) -> None:
+    @initialize(listeners=st.integers(0, 2), strangers=st.booleans())
+    def begin_with_a_session(self, listeners: int, strangers: bool) -> None:
+        if strangers:
+            self.world.put_stranger("room#lobby", None)
+            self.world.put_stranger("user#7", self.world.clock.ms - 3_600_000)
         self.world.join("s1", Role.SPEAKER)
         for _ in range(listeners):
             self.world.join("s1", Role.LISTENER)
@@ -141,6 +144,12 @@ class ConnectionsMachine(RuleBasedStateMachine):
         if connection_id is not None:
             meanwhile: dict[int | str, Any] = {0: lambda: self.act(action, other)} if action else {}
             self.world.talk(connection_id, Script(faults=faults, skew_ms=skew, meanwhile=meanwhile))
+
+    @rule(position=positions)
+    def ask_to_disconnect(self, position: int) -> None:
+        connection_id = self.client(position)
+        if connection_id is not None:
+            self.world.ask_to_disconnect(connection_id)
 
     @rule(position=positions, announced=st.booleans())
     def vanish(self, position: int, announced: bool) -> None:

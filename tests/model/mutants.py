@@ -1,12 +1,17 @@
 """Broken rules, one each: the model test has teeth only if it catches every one of them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
+from unittest.mock import patch
 
+from hangup.core import events
 from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.events import parse_disconnect
 from hangup.core.guard import Seen
 from hangup.core.outcomes import CloseResult, NotRecorded, PostOutcome
+from hangup.errors import InvalidRequest
 from hangup.idle.closer import Closer
 from hangup.idle.guard import Answer, Confirmer
 from hangup.sessions.lifecycle import Cleanup, join
@@ -15,7 +20,7 @@ from hangup.testing import Faults, InMemoryConnections, InMemorySessions
 from hangup.testing.faults import aws_call
 from tests.model.machine import ConnectionsMachine
 from tests.model.stores import InMemoryStores, Stores
-from tests.model.world import World
+from tests.model.world import CALM, Script, World
 
 
 class NoClaim(InMemoryConnections):
@@ -199,6 +204,21 @@ class OldAnswers(Confirmer):
 _KNOWN: dict[tuple[int, str], Answer] = {}
 
 
+def disconnect_by_route(event: Any) -> str:
+    """Take every event of the route for a disconnect, whoever caused it."""
+    if event["requestContext"]["routeKey"] != "$disconnect":
+        raise InvalidRequest(400, "another route")
+    return str(event["requestContext"]["connectionId"])
+
+
+class AnyIdIsOne(World):
+    """Take every item of the table for a connection."""
+
+    def sweep(self, script: Script = CALM) -> None:
+        with patch.object(events, "_CONNECTION_ID", re.compile(".+")):
+            super().sweep(script)
+
+
 class _Mutant(ConnectionsMachine):
     connections = InMemoryConnections
     sessions = InMemorySessions
@@ -206,6 +226,8 @@ class _Mutant(ConnectionsMachine):
     cleanup = Cleanup
     confirmer = Confirmer
     join_session: Any = staticmethod(join)
+    parse_disconnect: Any = staticmethod(parse_disconnect)
+    world_class = World
 
     def make_stores(self, faults: Faults) -> Stores:
         stores = InMemoryStores(faults)
@@ -214,9 +236,11 @@ class _Mutant(ConnectionsMachine):
         return stores
 
     def make_world(self) -> World:
-        world = super().make_world()
+        faults = Faults()
+        world = self.world_class(self.make_stores(faults), faults)
         world.closer, world.cleanup, world.confirmer = self.closer, self.cleanup, self.confirmer
         world.join_session = self.join_session
+        world.parse_disconnect = self.parse_disconnect
         return world
 
 
@@ -236,6 +260,8 @@ _BROKEN: dict[str, dict[str, Any]] = {
     "active closed while unsettled": {"closer": ActiveClosedWhileUnsettled},
     "own writes taken for recording": {"connections": OwnWritesLookRecorded},
     "old answers": {"confirmer": OldAnswers},
+    "no event type": {"parse_disconnect": staticmethod(disconnect_by_route)},
+    "ids of any form": {"world_class": AnyIdIsOne},
 }
 
 MUTANTS: dict[str, type[ConnectionsMachine]] = {

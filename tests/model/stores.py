@@ -9,6 +9,7 @@ from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.retries import Calls, Deadline
 from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA
 from hangup.aws.sessions import DynamoDbSessions
+from hangup.core.connection import Connection, EpochMs
 from hangup.errors import BackendError
 from hangup.ports import ConnectionsRepository
 from hangup.sessions.model import Session
@@ -17,6 +18,8 @@ from hangup.testing import FakeClock, Faults, InMemoryConnections, InMemorySessi
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+    from hangup.aws.values import Values
 
 _OPERATIONS = {
     "get_item": "GetItem",
@@ -42,6 +45,14 @@ class Stores(Protocol):
 
     def list_in_index(self, connection_id: str, *, listed: bool) -> None: ...
 
+    def put_stranger(self, item_id: str, connected_ms: int | None) -> None:
+        """Write an item that is no connection, by its id, with or without a time."""
+        ...
+
+    def item(self, item_id: str) -> object:
+        """Return everything that an item has, to be compared; None if there is none."""
+        ...
+
 
 class InMemoryStores:
     """The public fakes."""
@@ -56,6 +67,14 @@ class InMemoryStores:
     def list_in_index(self, connection_id: str, *, listed: bool) -> None:
         change = self.sessions.unlisted.discard if listed else self.sessions.unlisted.add
         change(connection_id)
+
+    def put_stranger(self, item_id: str, connected_ms: int | None) -> None:
+        time = None if connected_ms is None else EpochMs(connected_ms)
+        self.connections.put(Connection(connection_id=item_id, connected_at_ms=time))
+
+    def item(self, item_id: str) -> object:
+        record = self.connections.records.get(item_id)
+        return None if record is None else (record.connection, record.claim_expires_ms)
 
 
 class DynamoDbStores:
@@ -86,6 +105,19 @@ class DynamoDbStores:
 
     def list_in_index(self, connection_id: str, *, listed: bool) -> None:
         """Do nothing: the index of these engines does not lag."""
+
+    def put_stranger(self, item_id: str, connected_ms: int | None) -> None:
+        key: Values = {"connectionId": {"S": item_id}, "topic": {"S": "precious"}}
+        time: Values = {} if connected_ms is None else {"connectedAt": {"N": str(connected_ms)}}
+        self._client.put_item(TableName=self._connections_table, Item={**key, **time})
+
+    def item(self, item_id: str) -> object:
+        answer = self._client.get_item(
+            TableName=self._connections_table,
+            Key={"connectionId": {"S": item_id}},
+            ConsistentRead=True,
+        )
+        return answer.get("Item")
 
     def clear(self) -> None:
         """Remove every item of both tables."""

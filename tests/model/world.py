@@ -23,6 +23,7 @@ from hangup.core.connection import (
     NoConnection,
     RecordedTime,
 )
+from hangup.core.events import parse_disconnect
 from hangup.core.guard import RecordingHealth, Seen, seen_of
 from hangup.core.outcomes import CloseOutcome
 from hangup.core.pacing import Pace
@@ -130,6 +131,7 @@ class World:
     cleanup = Cleanup
     confirmer = Confirmer
     join_session = staticmethod(join)
+    parse_disconnect = staticmethod(parse_disconnect)
     close_queue: InMemoryCloseQueue | None = None
     """Where sweeps send what falls due; None where they close by themselves."""
 
@@ -158,6 +160,8 @@ class World:
         self.index_lags: dict[str, int] = {}
         """How many calls pass until the index lists a listener."""
         self.recording = True
+        self.strangers: dict[str, object] = {}
+        """Items of the table that are no connections, as they were written."""
         self._next_id = 0
         faults.after = self._after_call
 
@@ -230,6 +234,33 @@ class World:
             self.gateway.open_ids.remove(connection_id)
             if announced:
                 self.disconnects.append(connection_id)
+
+    def ask_to_disconnect(self, connection_id: str) -> None:
+        """Let a client select the route ``$disconnect`` by a message."""
+        if connection_id not in self.gateway.open_ids or connection_id not in self.on_record:
+            return
+        context = {
+            "connectionId": connection_id,
+            "routeKey": "$disconnect",
+            "eventType": "MESSAGE",
+        }
+        with self.acting(CALM):
+            leaving_id = self.parse_disconnect({"requestContext": context})
+            self.cleanup_with(self.clock).disconnect(leaving_id)
+        self.check()
+        if connection_id not in self.on_record:
+            raise Violation(f"I2: {connection_id} was cleaned up, and its socket is open")
+
+    def put_stranger(self, item_id: str, connected_ms: int | None) -> None:
+        """Write an item that is no connection into the table."""
+        with self.unobserved():
+            self.stores.put_stranger(item_id, connected_ms)
+            self.strangers[item_id] = self.stores.item(item_id)
+
+    def records(self) -> list[Connection]:
+        """Return the records of connections, and leave out what is none."""
+        everything = self.stores.connections.scan_all_connections()
+        return [record for record in everything if record.connection_id not in self.strangers]
 
     # What the functions do.
 
@@ -410,8 +441,11 @@ class World:
     def check(self) -> None:
         """Raise ``Violation`` if something does not hold at this very moment."""
         with self.unobserved():
-            records = list(self.stores.connections.scan_all_connections())
+            records = self.records()
             sessions = self.stores.all_sessions()
+            strangers = {item_id: self.stores.item(item_id) for item_id in self.strangers}
+        if strangers != self.strangers:
+            raise Violation(f"I7: {self.strangers} were changed to {strangers}")
         on_record = {record.connection_id for record in records}
         self.removed |= self.on_record - on_record
         for record in records:
@@ -444,7 +478,7 @@ class World:
         """Return the listeners of this run that are on record and that the index lists."""
         listeners = {
             record.connection_id: record.session_id or ""
-            for record in self.stores.connections.scan_all_connections()
+            for record in self.records()
             if record.session_run == run
         }
         sessions = set(listeners.values())
@@ -502,7 +536,7 @@ class World:
         for minute in range(MINUTES_TO_SETTLE):
             self.fault_free_minute(talking=True)
             with self.unobserved():
-                everybody = list(self.stores.connections.scan_all_connections())
+                everybody = self.records()
                 sessions = self.stores.all_sessions()
             records = {record.connection_id for record in everybody}
             # After crashes in a row a hand-over waits for longer.

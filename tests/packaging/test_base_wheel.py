@@ -48,18 +48,38 @@ CROWD = [f"{number:03}=" for number in range(50)]
 @pytest.fixture(scope="module")
 def virtualenv(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty virtualenv into which the wheel alone was installed, without an extra."""
-    folder = tmp_path_factory.mktemp("base") / "venv"
-    uv("venv", folder)
-    # The versions that are tested here; any within the bounds would do.
-    lock = ROOT / "requirements" / "dev.txt"
-    uv("pip", "install", "--python", python_of(folder), "--constraint", lock, wheel)
-    return folder
+    return virtualenv_with(str(wheel), tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")
-def installed(virtualenv: Path) -> list[Distribution]:
+def with_cli(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty virtualenv into which the wheel was installed with the command line."""
+    return virtualenv_with(f"{wheel}[cli]", tmp_path_factory.mktemp("cli"))
+
+
+def virtualenv_with(wheel: str, folder: Path) -> Path:
+    virtualenv = folder / "venv"
+    uv("venv", virtualenv)
+    # The versions that are tested here; any within the bounds would do.
+    lock = ROOT / "requirements" / "dev.txt"
+    uv("pip", "install", "--python", python_of(virtualenv), "--constraint", lock, wheel)
+    return virtualenv
+
+
+def installed_in(virtualenv: Path) -> list[Distribution]:
     (packages,) = virtualenv.glob("lib/python*/site-packages")
     return [*distributions(path=[str(packages)])]
+
+
+def hangup(virtualenv: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command that the wheel installs."""
+    return subprocess.run(
+        [virtualenv / "bin" / "hangup", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
 
 def run(virtualenv: Path, *parts: str, event: object = None) -> str:
@@ -83,8 +103,8 @@ def idle(connection_id: str) -> dict[str, object]:
     }
 
 
-def test_brings_botocore_and_powertools_and_what_they_need(installed: list[Distribution]) -> None:
-    assert {one.name.lower().replace("_", "-") for one in installed} == {
+def test_brings_botocore_and_powertools_and_what_they_need(virtualenv: Path) -> None:
+    assert {one.name.lower().replace("_", "-") for one in installed_in(virtualenv)} == {
         "hangup",
         "aws-lambda-powertools",
         "botocore",
@@ -96,8 +116,9 @@ def test_brings_botocore_and_powertools_and_what_they_need(installed: list[Distr
     }
 
 
-def test_brings_no_machine_code(installed: list[Distribution]) -> None:
-    for one in installed:
+@pytest.mark.parametrize("which", ["virtualenv", "with_cli"])
+def test_brings_no_machine_code(request: pytest.FixtureRequest, which: str) -> None:
+    for one in installed_in(request.getfixturevalue(which)):
         about = one.read_text("WHEEL") or ""
         tags = [line for line in about.splitlines() if line.startswith("Tag:")]
         assert tags, one.name
@@ -179,3 +200,32 @@ os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     answer = run(virtualenv, script, DECORATE, event=recorded("message"))
     assert answer == "handled"
     assert aws.log == []
+
+
+@pytest.mark.parametrize("words", [(), ("demo",), ("plan",), ("--help",), ("--version",)])
+def test_the_command_without_its_extra_says_which_to_install(
+    virtualenv: Path, words: tuple[str, ...]
+) -> None:
+    result = hangup(virtualenv, *words)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.endswith(": pip install 'hangup[cli]'\n")
+
+
+@pytest.mark.parametrize("words", [("demo",), ("up",), ("check", "--local")])
+def test_the_command_without_the_local_stack_says_which_to_install(
+    with_cli: Path, words: tuple[str, ...]
+) -> None:
+    result = hangup(with_cli, *words)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.endswith(": pip install 'hangup[local]'\n")
+
+
+def test_the_command_plans_and_mints_tokens_with_its_extra_alone(with_cli: Path) -> None:
+    assert hangup(with_cli, "--version").stdout.startswith("hangup ")
+    planned = hangup(with_cli, "plan", "--connections", "1000", "--json")
+    assert planned.returncode == 0, planned.stderr
+    assert json.loads(planned.stdout)
+    explained = hangup(with_cli, "token", "--help")
+    assert explained.returncode == 0, explained.stderr

@@ -145,7 +145,7 @@ def test_nobody_who_talks_is_closed_and_everybody_silent_is(
 
     asyncio.run(play())
     with capsys.disabled():
-        print(f"\n{figures}")  # noqa: T201 - for docs/reliability.md
+        print(f"\n{figures}")  # noqa: T201 - for docs/explanation/reliability.md
     share = figures.counts["calls failed"] / figures.counts["calls"]
     assert share == pytest.approx(FAILING_SHARE, abs=0.03)
     # Flat: the last third against the second, the first being for warming up.

@@ -1,6 +1,7 @@
 """CloudFormation on loopback, for the command line: one stack, with outputs."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from urllib.parse import parse_qs
 
@@ -29,6 +30,24 @@ class CloudFormation:
         self.asked: list[str] = []
         self.happens: Callable[[], object] = bool
         """What happens while the question is being answered."""
+        self._asked, self._go = threading.Event(), threading.Event()
+
+    def hold(self) -> None:
+        """Keep everybody waiting who asks, until ``let_go``."""
+
+        def wait() -> None:
+            self._asked.set()
+            self._go.wait(60)
+
+        self.happens = wait
+
+    def let_go(self) -> None:
+        """Answer those who wait."""
+        self._go.set()
+
+    def wait_until_asked(self) -> None:
+        """Return once somebody waits."""
+        assert self._asked.wait(60)
 
     def answer(self, body: bytes) -> tuple[int, str]:
         name = parse_qs(body.decode())["StackName"][0]

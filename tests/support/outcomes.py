@@ -1,7 +1,7 @@
 """What each operation does under each fault: as documented, and as seen.
 
-The table in docs/reliability.md is what the tests expect. ``HANGUP_UPDATE_DOCS=1`` has a whole run
-of the matrix write it.
+The table in docs/explanation/reliability.md is what the tests expect. A whole run of the matrix
+writes it with ``HANGUP_UPDATE_DOCS=1``.
 """
 
 import os
@@ -26,7 +26,7 @@ __all__ = [
     "service_rule",
 ]
 
-DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "reliability.md"
+DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "explanation" / "reliability.md"
 BEGIN: Final = "<!-- written by tests/faults -->\n"
 END: Final = "<!-- end -->\n"
 

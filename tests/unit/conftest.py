@@ -60,7 +60,8 @@ def stack(
 
 @pytest.fixture
 def signals_as_before() -> Iterator[None]:
-    """Undo what a command does with SIGTERM."""
-    before = signal.getsignal(signal.SIGTERM)
+    """Undo what a command does with SIGTERM, and with SIGINT once it was interrupted."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

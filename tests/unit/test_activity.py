@@ -12,7 +12,7 @@ import pytest
 from hangup.errors import ConfigurationError
 from hangup.handlers.tracks_activity import tracks_activity
 from tests.support.aws_stub import AwsStub
-from tests.support.documents import README
+from tests.support.documents import page
 from tests.support.idle_world import Context
 from tests.support.recorded import CONNECTION_ID, recorded
 
@@ -60,10 +60,10 @@ def test_calls_the_handler_if_the_activity_is_not_recorded(
     assert logged(capsys) == [("ERROR", "activity not recorded")]
 
 
-def test_the_metric_filter_of_the_readme_finds_what_was_not_recorded(
+def test_the_documented_metric_filter_finds_what_was_not_recorded(
     aws: AwsStub, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (message,) = re.findall(r'`\{ \$\.message = "([^"]+)" \}`', README)
+    (message,) = re.findall(r'`\{ \$\.message = "([^"]+)" \}`', page("guides/existing-stack"))
     aws.fail("UpdateItem", status=400, code="AccessDeniedException")
     handler(recorded("message"), "me")
     assert logged(capsys) == [("ERROR", message)]
@@ -124,9 +124,9 @@ def test_a_log_level_that_there_is_not_breaks_neither_the_import_nor_the_handler
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_needs_none_of_what_the_readme_says_to_leave_out(aws: AwsStub) -> None:
+def test_needs_none_of_what_the_docs_say_to_leave_out(aws: AwsStub) -> None:
     left_out = ("pycurl", "curl", "greenlet", "orjson", "jwt")
-    assert all(f"`{name}`" in README for name in left_out)
+    assert all(f"`{name}`" in page("guides/existing-stack") for name in left_out)
     record = (
         f"import sys; sys.modules.update(dict.fromkeys({left_out}));"
         "from hangup.handlers.tracks_activity import tracks_activity;"

@@ -43,8 +43,10 @@ ELSEWHERE: Final = {
     },
     # Members of queries, join tokens and messages; log lines.
     "sessions/": {"sessionId", "role", "targetLanguage"},
-    # A query.
-    "cli/": {"sessionId", "role"},
+    # Members of what `hangup check --json` prints.
+    "sessions/check.py": {"connectionId", "speakerConnectionId"},
+    # Queries, and members of what `hangup token --json` prints.
+    "cli/": {"sessionId", "role", "expiresAt"},
     # API Gateway's answers, queries, messages and fields of log lines.
     "local/": {"connectionId", "connectedAt", "sessionId", "role"},
 }

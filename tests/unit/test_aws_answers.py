@@ -267,7 +267,7 @@ class TestConnection:
         self, aws: AwsStub, value: object
     ) -> None:
         aws.answer("GetConnection", {**self.COMPLETE, "lastActiveAt": value})
-        with pytest.raises(ServiceError, match="lastActiveAt is no time") as error:
+        with pytest.raises(ServiceError, match="lastActiveAt is not a time") as error:
             DirectManagementApi(url=aws.management_endpoint).get_connection(ConnectionId="c1=")
         assert error.value.code == "MalformedAnswer"
         assert error.value.is_retryable

@@ -15,10 +15,11 @@ from benchmarks.endpoints import Endpoints, WorkNotDoneError
 from benchmarks.machine import CPU_SHARE, cpu_limit
 from benchmarks.measures import QUICK, Run
 from benchmarks.records import Idle, connection_id, record, record_of_table, timeout_s
-from benchmarks.results import ROWS, Row, printed_table, readme_table, row_of, write_results
+from benchmarks.results import ROWS, Row, documented_table, printed_table, row_of, write_results
 from benchmarks.stub import PAGE_RECORDS, Ledger, TooMuchAskedError
 from benchmarks.trial import Side, sweep
 from hangup.aws.schema import DEFAULT_SCHEMA
+from tests.support.documents import page
 
 pytestmark = pytest.mark.slow
 
@@ -300,19 +301,19 @@ def test_rows_that_are_not_measured_again_stay(tmp_path: Path) -> None:
     assert everything["samples"]["zip_mb"]["hangup"] == [6]
 
 
-def test_the_table_goes_between_the_readmes_markers(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{results.README_BEGIN}\nold\n{results.README_END}\nafter\n")
+def test_the_table_goes_between_its_markers(tmp_path: Path) -> None:
+    file = tmp_path / "page.md"
+    file.write_text(f"before\n{results.TABLE_BEGIN}\nold\n{results.TABLE_END}\nafter\n")
     found = written(tmp_path / "results.json", "zip_mb", 5)
-    results.write_readme(readme, found)
-    text = readme.read_text()
+    results.write_table(file, found)
+    text = file.read_text()
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
-    assert readme_table(found) in text
+    assert documented_table(found) in text
     assert "old" not in text
-    readme.write_text("no place")
-    with pytest.raises(ValueError, match=r"README\.md has no place"):
-        results.write_readme(readme, found)
+    file.write_text("no place")
+    with pytest.raises(ValueError, match=r"page\.md has no place"):
+        results.write_table(file, found)
 
 
 def test_the_printed_table_has_the_spread() -> None:
@@ -324,10 +325,10 @@ def test_the_printed_table_has_the_spread() -> None:
     assert "0.4 - 0.6" in text
 
 
-def test_the_readme_has_what_was_measured() -> None:
+def test_the_page_has_what_was_measured() -> None:
     measured = json.loads((ROOT / "benchmarks" / "results.json").read_text())
-    readme = (ROOT / "README.md").read_text()
-    assert f"{results.README_BEGIN}\n{readme_table(measured)}\n{results.README_END}" in readme
+    text = page("explanation/benchmarks")
+    assert f"{results.TABLE_BEGIN}\n{documented_table(measured)}\n{results.TABLE_END}" in text
 
 
 def test_results_are_the_medians_of_their_samples() -> None:

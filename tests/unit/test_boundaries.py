@@ -47,6 +47,14 @@ def test_only_the_command_line_prints(file: Path) -> None:
         assert prints == []
 
 
+@pytest.mark.parametrize("file", SOURCES, ids=name_of)
+def test_only_the_command_line_sees_typer_and_rich(file: Path) -> None:
+    """They are an extra that nothing else needs."""
+    if not name_of(file).startswith("src/hangup/cli/"):
+        packages = {module.partition(".")[0] for module in imports(file)}
+        assert not packages & {"rich", "shellingham", "typer"}
+
+
 @pytest.mark.parametrize("file", TESTS, ids=name_of)
 def test_no_test_imports_a_test(file: Path) -> None:
     shared = ("tests.support",)

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from hangup.core.connection import Connection
+from hangup.core.connection import Connection, RecordedTime
 from hangup.errors import BackendError
 from hangup.sessions.check import PAUSE_MS, CheckReport, findings_as_json, in_words
-from hangup.sessions.invariants import Ghost, LostListeners, Violation
+from hangup.sessions.invariants import Ghost, LostListeners, UnreadableTime, Violation
 from hangup.sessions.model import Role, has_ended
 from hangup.sessions.repair import RepairResult
 from hangup.testing import START_MS
@@ -36,6 +36,18 @@ class TestEveryViolation:
         report = world.check.find()
         assert report.violations == (violation,)
         assert "s1" in str(violation) or "l1" in str(violation)
+
+    def test_names_in_json_whom_it_concerns(
+        self, world: World, violate: Callable[[World], Violation]
+    ) -> None:
+        violation = violate(world)
+        found = findings_as_json(world.check.find(), ())["violations"]
+        assert isinstance(found, list)
+        (fields,) = found
+        assert (fields.pop("kind"), fields.pop("what")) == (violation.kind, str(violation))
+        assert {"s1", "l1"} & set(fields.values())
+        # Whoever it is, the sentence says the same.
+        assert all(str(value) in str(violation) for name, value in fields.items() if "Id" in name)
 
     def test_is_repaired(self, world: World, violate: Callable[[World], Violation]) -> None:
         violate(world)
@@ -228,11 +240,26 @@ class TestResult:
 
     def test_as_json(self) -> None:
         tried = [RepairResult(LostListeners("s2")), RepairResult(self.LOST, "denied")]
-        lost = {"kind": "lost listeners", "what": str(self.LOST)}
+        lost = {"kind": "lost listeners", "sessionId": "s1", "what": str(self.LOST)}
         assert findings_as_json(self.VIOLATED, tried) == {
             "connections": 1,
             "sessions": 2,
             "violations": [lost],
-            "repaired": [{"kind": "lost listeners", "what": str(LostListeners("s2"))}],
+            "repaired": [
+                {"kind": "lost listeners", "sessionId": "s2", "what": str(LostListeners("s2"))}
+            ],
             "notRepaired": [lost | {"why": "denied"}],
         }
+
+    def test_an_unreadable_time_in_json(self) -> None:
+        seconds = UnreadableTime("c1", RecordedTime.LAST_ACTIVITY, "1700000000")
+        report = CheckReport(connections=1, sessions=0, violations=(seconds,))
+        assert findings_as_json(report, ())["violations"] == [
+            {
+                "kind": "unreadable time",
+                "connectionId": "c1",
+                "time": RecordedTime.LAST_ACTIVITY.value,
+                "value": "1700000000",
+                "what": str(seconds),
+            }
+        ]

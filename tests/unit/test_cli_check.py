@@ -34,6 +34,7 @@ SESSION = {
     "speakerConnectionId": {"S": "speaker"},
     "startedAt": {"N": str(NOW_MS)},
 }
+CHECKED = "Checked 25 connections and 1 session"
 LOST = "session s1 has listeners on record, but the run that they joined has ended"
 
 
@@ -69,6 +70,16 @@ class Tables:
     def delete(self, _call: Call) -> dict[str, Any]:
         self.items["the-ConnectionsTable"].pop()
         return {}
+
+
+def several_kinds(aws: AwsStub) -> None:
+    """Let 25 listeners be gone, and a speaker without a record."""
+    tables = Tables(aws)
+    tables.items["the-ConnectionsTable"] = [
+        connection(f"c{number}", "listener") | {"sessionRun": {"S": "speaker"}}
+        for number in range(25)
+    ]
+    aws.fail("GetConnection", status=410, code="GoneException")
 
 
 class TestCheck:
@@ -175,7 +186,7 @@ class TestCheck:
     ) -> None:
         Tables(aws, run="earlier")
         assert main(["check", "--json"]) == 1
-        wrong = {"kind": "lost listeners", "what": LOST}
+        wrong = {"kind": "lost listeners", "sessionId": "s1", "what": LOST}
         assert json.loads(capsys.readouterr().out) == {
             "connections": 2,
             "sessions": 1,
@@ -188,6 +199,61 @@ class TestCheck:
         result = json.loads(capsys.readouterr().out)
         assert (result["violations"], result["repaired"]) == ([], [wrong])
         assert "AccessDenied" in result["notRepaired"][0]["why"]
+
+    def test_prints_the_first_of_each_kind_and_how_many_there_are(
+        self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        several_kinds(aws)
+        assert main(["check"]) == 1
+        lines = capsys.readouterr().out.splitlines()
+        kinds = [line.partition(":")[0] for line in lines]
+        assert kinds.count("ghost") == 11
+        assert kinds.count("orphaned session") == 1
+        assert "ghost: ... and 15 more; --all or --json lists all" in lines
+        assert lines[-3:] == [
+            "     25  ghost",
+            "      1  orphaned session",
+            f"{CHECKED}: 26 violations. To repair, run: hangup check --fix",
+        ]
+
+    @pytest.mark.parametrize("option", ["--all", "--json"])
+    def test_prints_every_one_when_told_to(
+        self,
+        stack: CloudFormation,
+        aws: AwsStub,
+        capsys: pytest.CaptureFixture[str],
+        option: str,
+    ) -> None:
+        several_kinds(aws)
+        assert main(["check", option]) == 1
+        out = capsys.readouterr().out
+        assert [f"connection c{number} is gone" in out for number in range(25)] == [True] * 25
+        assert "more" not in out
+
+    def test_limits_what_is_not_repaired_too(
+        self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        several_kinds(aws)
+        aws.fail("DeleteItem", status=400, code="AccessDeniedException")
+        assert main(["check", "--fix"]) == 1
+        lines = capsys.readouterr().out.splitlines()
+        assert sum(line.startswith("not repaired: connection c") for line in lines) <= 10
+        assert any(line.startswith("not repaired: ... and ") for line in lines)
+
+    def test_json_has_fields_for_each_kind(
+        self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        several_kinds(aws)
+        assert main(["check", "--json"]) == 1
+        violations = json.loads(capsys.readouterr().out)["violations"]
+        ghost = next(one for one in violations if one["kind"] == "ghost")
+        assert (ghost["connectionId"], ghost["sessionId"], ghost["role"]) == (
+            "c0",
+            "s1",
+            "listener",
+        )
+        (orphan,) = (one for one in violations if one["kind"] == "orphaned session")
+        assert (orphan["sessionId"], orphan["speakerConnectionId"]) == ("s1", "speaker")
 
     def test_what_cannot_be_read_is_one_sentence(
         self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
@@ -269,3 +335,21 @@ class TestRedrive:
             "1 would be replayed.",
         ]
         assert aws.calls("Invoke") == aws.calls("DeleteMessage") == []
+
+    def test_prints_json_alone(
+        self, stack: CloudFormation, aws: AwsStub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        letters = [
+            dead_letter("m1", json.dumps({"requestPayload": EVENT})),
+            dead_letter("m2", "a secret"),
+        ]
+        aws.answer("ReceiveMessage", {"Messages": letters}, {})
+        assert main(["redrive", "--json"]) == 1
+        out, err = capsys.readouterr()
+        assert err == ""
+        assert json.loads(out) == {
+            "dryRun": False,
+            "replayed": 1,
+            "connectionIds": ["c1="],
+            "left": [{"messageId": "m2", "why": "the message is not JSON"}],
+        }

@@ -1,6 +1,7 @@
 """The documentation says what the code does."""
 
 import ast
+import dataclasses
 import inspect
 import json
 import math
@@ -14,6 +15,7 @@ import pytest
 
 from hangup import config
 from hangup.aws.gateway import gateway_address
+from hangup.aws.schema import TableSchema
 from hangup.core import events
 from hangup.core import messages as notices
 from hangup.core.bounds import WholeNumber
@@ -30,7 +32,7 @@ from hangup.errors import ConfigurationError
 from hangup.local.deploy import packaged_template
 from hangup.sessions import messages
 from hangup.sessions.model import Role
-from tests.support.documents import DOCUMENTS, README, ROOT, table
+from tests.support.documents import DOCUMENTS, README, ROOT, page, table
 from tests.support.templates import Resources
 
 CONSTRUCT = ROOT / "src" / "hangup" / "cdk" / "idle_connection_timeout.py"
@@ -72,18 +74,19 @@ def code(cell: str) -> list[str]:
 
 
 def json_objects() -> Iterator[dict[str, Any]]:
-    """Yield every JSON object in the README's ``json`` blocks."""
+    """Yield every JSON object in the documents' ``json`` blocks."""
     decoder = json.JSONDecoder()
-    for block in re.findall(r"```json\n(.*?)```", README, re.DOTALL):
-        rest = block.strip()
-        while rest:
-            value, end = decoder.raw_decode(rest)
-            yield value
-            rest = rest[end:].strip()
+    for document in DOCUMENTS:
+        for block in re.findall(r"```json\n(.*?)```", document.read_text(), re.DOTALL):
+            rest = block.strip()
+            while rest:
+                value, end = decoder.raw_decode(rest)
+                yield value
+                rest = rest[end:].strip()
 
 
-def documented_message(kind: str) -> dict[str, Any]:
-    return next(value for value in json_objects() if value.get("type") == kind)
+def documented_messages(kind: str) -> list[dict[str, Any]]:
+    return [value for value in json_objects() if value.get("type") == kind]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -102,7 +105,7 @@ def test_every_make_target_is_in_contributing() -> None:
 def test_the_layers_are_those_of_the_build() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = settings["tool"]["importlinter"]["contracts"]
-    assert f"Contracts: {len(contracts)} kept, 0 broken." in README
+    assert f"Contracts: {len(contracts)} kept, 0 broken." in page("get-started")
     (layers,) = (c for c in contracts if c["type"] == "layers")
     rows = table("Layer", (ROOT / "CONTRIBUTING.md").read_text())
     assert [" | ".join(code(row[0])) for row in rows] == layers["layers"]
@@ -131,7 +134,9 @@ def test_uses_the_words_of_the_project(document: Path) -> None:
 
 
 def test_the_table_of_variables_is_the_one_of_the_code() -> None:
-    _, _, rest = README.partition("<!-- configuration: written by make docs -->\n")
+    _, _, rest = page("reference/environment").partition(
+        "<!-- configuration: written by make docs -->\n"
+    )
     assert rest.partition("\n<!-- /configuration -->")[0] == config.as_markdown()
 
 
@@ -163,9 +168,10 @@ def test_variables_are_optional_where_the_table_has_a_default(function: str) -> 
 
 
 def row_of(variable: config.Variable[Any]) -> str:
-    """Return the variable's line in the README."""
+    """Return the variable's line in its table."""
     start = f"| `{variable.name}` | {variable.read_by} |"
-    return next(line for line in README.splitlines() if line.startswith(start))
+    lines = page("reference/environment").splitlines()
+    return next(line for line in lines if line.startswith(start))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +192,7 @@ def test_defaults_and_bounds_are_those_of_the_code(variable: config.Variable[int
 
 
 def default_of(node: ast.expr | None) -> str:
-    """Return the default that an argument of the construct has, as the README writes it."""
+    """Return the default that an argument of the construct has, as the page writes it."""
     match node:
         case None:
             return "required"
@@ -211,7 +217,9 @@ def test_every_argument_of_the_construct_is_documented_with_its_default() -> Non
         )
     }
     documented = {
-        name: default.strip("`") for names, default, _ in table("Argument") for name in code(names)
+        name: default.strip("`")
+        for names, default, _ in table("Argument", page("reference/construct"))
+        for name in code(names)
     }
     assert documented == defaults
 
@@ -224,7 +232,10 @@ def test_the_messages_are_those_that_clients_get() -> None:
         messages.message_ack(now_ms=NOW_MS),
     ]
     for message in sent:
-        assert documented_message(str(message["type"])) == message
+        documented = documented_messages(str(message["type"]))
+        assert documented
+        assert all(one == message for one in documented)
+    assert "connectionTimeout" in README
 
 
 def test_the_hand_over_is_the_event_that_the_disconnect_handler_gets() -> None:
@@ -272,9 +283,10 @@ def test_the_metrics_are_those_that_a_sweep_emits() -> None:
         values["hold"] = "why" if flag else None
         metrics = report(**{**values, "closes": closes}).metrics()
         emitted |= {metric.name: set(metric.dimensions) for metric in metrics}
-    documented = {code(name)[0]: set(code(dimensions)) for name, dimensions, _ in table("Metric")}
+    rows = table("Metric", page("operate/metrics"))
+    documented = {code(name)[0]: set(code(dimensions)) for name, dimensions, _ in rows}
     assert documented == emitted
-    (meaning,) = (row[2] for row in table("Metric") if row[0] == "`ConnectionTimeout`")
+    (meaning,) = (row[2] for row in rows if row[0] == "`ConnectionTimeout`")
     roles = {*config.DEFAULT_METRIC_ROLES, events.NO_ROLE, OTHER_ROLE}
     assert {*roles, *map(str, TimeoutReason)} == set(code(meaning)) - {"METRIC_ROLES"}
 
@@ -282,7 +294,7 @@ def test_the_metrics_are_those_that_a_sweep_emits() -> None:
 def documented_alarms(*, precise: bool) -> set[tuple[str, int, int, str]]:
     """Return metric, bound, minutes and severity of the rows about a bound that is passed."""
     found = set()
-    for name, rings, severity in table("Alarm"):
+    for name, rings, severity in table("Alarm", page("operate/alarms")):
         above = re.search(r"`(\w+)` > (\d+) .*?(?:in a|for (\d+)) minute", rings)
         if above and (precise or "`precise`" not in name):
             metric, bound, minutes = above.groups()
@@ -306,18 +318,18 @@ def test_the_alarms_are_those_of_the_template(*, precise: bool) -> None:
     }
     assert {alarm["Period"] for alarm in alarms} == {60}
     (silence,) = (a for a in alarms if a["ComparisonOperator"] == "LessThanThreshold")
-    rings = " ".join(row[1] for row in table("Alarm"))
+    rings = " ".join(row[1] for row in table("Alarm", page("operate/alarms")))
     assert f"no `{silence['MetricName']}` for {silence['EvaluationPeriods']} minutes" in rings
 
 
 def test_each_row_about_alarms_stands_for_one_or_for_one_of_each_function() -> None:
-    rows = [row[0] for row in table("Alarm")]
+    rows = [row[0] for row in table("Alarm", page("operate/alarms"))]
     for precise, functions in ((False, 4), (True, 5)):
         template = packaged_template(precise=precise)
         alarms = Resources(template=template).of_type("AWS::CloudWatch::Alarm")
         those = [name for name in rows if precise or "`precise`" not in name]
         assert len(alarms) == len(those) - 1 + functions
-    assert "13 alarms" in (ROOT / "docs" / "deploy.md").read_text()
+    assert "13 alarms" in page("guides/deploy")
 
 
 def granted(function: str, *, precise: bool) -> set[str]:
@@ -343,7 +355,7 @@ def test_the_grants_of_a_precise_stack_are_those_of_its_template(function: str) 
 
 
 def test_the_outputs_are_those_of_the_template() -> None:
-    deploy = (ROOT / "docs" / "deploy.md").read_text()
+    deploy = page("guides/deploy")
     outputs, _, rest = deploy.split("Outputs:", 1)[1].partition("\n\n")
     inline, precise = packaged_template()["Outputs"], packaged_template(precise=True)["Outputs"]
     assert set(code(outputs)) == set(inline)
@@ -357,18 +369,18 @@ def test_a_precise_stack_adds_the_alarms_that_are_documented() -> None:
         return len(Resources(template=template).of_type("AWS::CloudWatch::Alarm"))
 
     assert alarms(precise=True) - alarms(precise=False) == 4
-    assert "four alarms" in (ROOT / "docs" / "deploy.md").read_text()
+    assert "four alarms" in page("guides/deploy")
 
 
 def test_the_look_ahead_is_the_one_that_is_documented() -> None:
-    text = (ROOT / "docs" / "topologies.md").read_text()
+    text = page("explanation/topologies")
     assert f"A sweep looks {LOOK_AHEAD_S} seconds ahead" in text
     assert f"**A timeout of {LOOK_AHEAD_S} seconds or more.**" in text
     assert f"`timeout - {LOOK_AHEAD_S}` seconds**, {120 - LOOK_AHEAD_S} at the default" in text
 
 
 def cost(connections: int) -> dict[str, float]:
-    """Return dollars a month, line by line, from the prices that the README states."""
+    """Return dollars a month, line by line, from the prices that the page of the costs states."""
     per_million, heartbeats, sweeps, gb_second = 1e-6, connections * 86_400, 43_200, 0.0000133334
     messages_sent = 2 * heartbeats
     scan_units = 16 * math.ceil(connections / 16 * 300 / 4096) / 2
@@ -410,7 +422,32 @@ def cost(connections: int) -> dict[str, float]:
 
 def test_the_costs_add_up() -> None:
     columns = [cost(connections) for connections in (1_000, 10_000, 100_000, 1_000_000)]
-    documented = {row[0]: [cell.strip("*") for cell in row[1:]] for row in table("Connections")}
+    rows = table("Connections", page("explanation/costs"))
+    documented = {row[0]: [cell.strip("*") for cell in row[1:]] for row in rows}
     assert documented == {
         line: [f"{column[line]:,.2f}" for column in columns] for line in columns[0]
     }
+
+
+def test_the_readme_has_the_subtotals_of_the_bill() -> None:
+    costs = page("explanation/costs")
+    whole = {
+        row[0].strip("*"): [cell.strip("*") for cell in row[1:]]
+        for row in table("Connections", costs)
+    }
+    (precise,) = re.findall(r"`precise=True` adds ([$0-9., and]+) a month", costs)
+    whole["`precise=True` adds"] = re.findall(r"\$([\d.]+)", precise)
+    short = {row[0]: row[1:] for row in table("Connections", README)}
+    assert len(short) == 4
+    assert {line: whole[line] for line in short} == short
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 170
+
+
+def test_the_fields_of_a_table_are_those_of_the_schema() -> None:
+    documented = {
+        code(field)[0]: code(name)[0] for field, name in table("Field", page("reference/python"))
+    }
+    assert documented == dataclasses.asdict(TableSchema())

@@ -8,7 +8,7 @@ import pytest
 from hangup.cli.app import main
 from tests.support.documents import DOCUMENTS, ROOT, table
 
-PAGE = ROOT / "docs" / "commands.md"
+PAGE = ROOT / "docs" / "reference" / "command-line.md"
 SECTIONS = dict(re.findall(r"(?ms)^## hangup (\w+)\n(.*?)(?=^## |\Z)", PAGE.read_text()))
 
 # A command and what follows it: to the end of its line, its code span, its cell or its shell
@@ -27,8 +27,9 @@ def options_in(text: str) -> set[str]:
 
 
 def options_of(capsys: pytest.CaptureFixture[str], command: str) -> set[str]:
-    """Return the options of a command: its usage, which comes first, names every one."""
-    return options_in(help_of(capsys, command).split("\n\n")[0])
+    """Return the options of a command: each begins a line of its help."""
+    found = re.findall(r"^ {2}(--[a-z-]+)", help_of(capsys, command), re.MULTILINE)
+    return set(found) - {"--help"}
 
 
 def test_every_command_has_a_section(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from hangup.cli.app import main
 from tests.support.cloudformation_stub import assert_one_sentence
-from tests.support.documents import README, ROOT
+from tests.support.documents import README, page
 
 
 @pytest.fixture(autouse=True)
@@ -96,9 +96,14 @@ class TestText:
         assert "saves no write unit" in capsys.readouterr().out
 
 
-def test_the_readme_shows_what_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    block = README.split("$ hangup plan ", 1)[1].split("```", 1)[0]
-    arguments, *shown = block.splitlines()
+def test_the_page_shows_what_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    found = re.search(
+        r"```console\n\$ hangup plan ([^\n]*)\n(\.\.\.\n.*?)```",
+        page("explanation/planning"),
+        re.DOTALL,
+    )
+    assert found is not None
+    arguments, shown = found[1], found[2].splitlines()
     main(["plan", *arguments.split()])
     printed = capsys.readouterr().out.splitlines()
     assert [line for line in shown if line != "..." and line not in printed] == []
@@ -108,7 +113,7 @@ def test_every_option_in_the_documentation_exists(capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit):
         main(["plan", "--help"])
     known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
-    documented = (ROOT / "docs" / "planning.md").read_text() + README
+    documented = page("explanation/planning") + page("explanation/costs") + README
     for rest in re.findall(r"hangup plan([^\n`]*)", documented):
         assert set(re.findall(r"--[a-z-]+", rest)) <= known
 
@@ -142,6 +147,10 @@ class TestJson:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["--heartbeat", "120"], "hangup: --heartbeat and --idle-timeout: a heartbeat"),
+        (["--activity-resolution", "120"], "--activity-resolution and --idle-timeout: a"),
+        (["--lifetime", "60"], "--lifetime and --idle-timeout: a"),
+        (["--precise", "--sweep-interval", "120"], "--precise and --sweep-interval: precise"),
         (["--heartbeat", "120"], "the idle timeout of 120 s must be longer"),
         (["--activity-resolution", "120"], "must be below the idle timeout"),
         (["--lifetime", "60"], "a lifetime of 60 s"),
@@ -186,4 +195,4 @@ def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFix
     with pytest.raises(SystemExit) as left:
         main(["plan", *arguments])
     assert left.value.code == 2
-    assert capsys.readouterr().err.startswith("usage: hangup plan")
+    assert capsys.readouterr().err.startswith("Usage: hangup plan")

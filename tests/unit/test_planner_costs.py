@@ -1,4 +1,4 @@
-"""The planner's bill: against the README's table, and against sums made by hand."""
+"""The planner's bill: against the documented table, and against sums made by hand."""
 
 import re
 from dataclasses import replace
@@ -24,11 +24,13 @@ from hangup.planner.fleet import Fleet
 from hangup.planner.model import estimate_sweep
 from hangup.planner.plan import make_plan
 from hangup.planner.prices import list_prices
-from tests.support.documents import README, ROOT, table
+from tests.support.documents import page, table
 
 PRICES = list_prices()
 COLUMNS = (1_000, 10_000, 100_000, 1_000_000)
-README_FLEET = Fleet(heartbeat_s=30, record_bytes=300, lifetime_s=7_200, idle_share=0.1)
+COSTS, ALTERNATIVES = page("explanation/costs"), page("explanation/alternatives")
+
+DOCUMENTED_FLEET = Fleet(heartbeat_s=30, record_bytes=300, lifetime_s=7_200, idle_share=0.1)
 LINES = {
     "heartbeats and their answers": "heartbeats and their answers",
     "closes, with notice and cleanup": "closes, with notice and cleanup",
@@ -44,8 +46,8 @@ LINES = {
 }
 
 
-def readme(line: str) -> list[float]:
-    (row,) = (row for row in table("Connections") if row[0].strip("*") == line)
+def documented(line: str) -> list[float]:
+    (row,) = (row for row in table("Connections", COSTS) if row[0].strip("*") == line)
     return [float(cell.strip("*").replace(",", "")) for cell in row[1:]]
 
 
@@ -58,24 +60,26 @@ def planned(fleet: Fleet) -> dict[str, float]:
 
 
 def of_size(connections: int) -> Fleet:
-    return replace(README_FLEET, connections=connections)
+    return replace(DOCUMENTED_FLEET, connections=connections)
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_the_readme_has_the_planners_numbers(line: str) -> None:
+def test_the_page_has_the_planners_numbers(line: str) -> None:
     ours = [planned(of_size(connections))[LINES[line]] for connections in COLUMNS]
-    assert [round(usd, 2) for usd in ours] == readme(line)
+    assert [round(usd, 2) for usd in ours] == documented(line)
 
 
 @pytest.mark.parametrize("group", [Group.THERE, Group.COMING_AND_GOING])
-def test_the_readme_has_the_planners_subtotals(group: Group) -> None:
+def test_the_page_has_the_planners_subtotals(group: Group) -> None:
     bills = [items_of(of_size(connections)) for connections in COLUMNS]
-    assert [round(subtotal_usd(items, group), 2) for items in bills] == readme(group)
+    assert [round(subtotal_usd(items, group), 2) for items in bills] == documented(group)
 
 
-def test_the_readmes_upper_bound_of_the_sweep_function_is_the_planners() -> None:
+def test_the_documented_upper_bound_of_the_sweep_function_is_the_planners() -> None:
     bound = MONTH_S / 60 * lambda_usd(PRICES.usd, FUNCTION_TIMEOUT_S)
-    assert {round(bound, 2)} == set(readme("sweep: function, if it ran all 60 s of every minute"))
+    assert {round(bound, 2)} == set(
+        documented("sweep: function, if it ran all 60 s of every minute")
+    )
     for connections in COLUMNS:
         assert 0 < planned(of_size(connections))["sweep: function"] < bound
 
@@ -87,16 +91,16 @@ def test_the_readmes_upper_bound_of_the_sweep_function_is_the_planners() -> None
         ("messages_above_a_billion", r"\(\$([\d.]+) above a billion messages\)"),
     ],
 )
-def test_the_readmes_price_of_a_close_is_the_planners(price: str, pattern: str) -> None:
+def test_the_documented_price_of_a_close_is_the_planners(price: str, pattern: str) -> None:
     prices = PRICES.usd
-    each = close_usd(README_FLEET, prices, notice_usd=prices[price])
-    stated = re.search(pattern, README)
+    each = close_usd(DOCUMENTED_FLEET, prices, notice_usd=prices[price])
+    stated = re.search(pattern, COSTS)
     assert stated is not None
     assert round(each * 1e6, 2) == float(stated[1])
 
 
-def test_the_readmes_price_table_is_the_planners() -> None:
-    cells = " | ".join(" | ".join(row) for row in table("Price"))
+def test_the_documented_price_table_is_the_planners() -> None:
+    cells = " | ".join(" | ".join(row) for row in table("Price", COSTS))
     prices = PRICES.usd
     first, above = prices["messages_first_billion"] * 1e6, prices["messages_above_a_billion"] * 1e6
     written, read = prices["dynamodb_writes"] * 1e6, prices["dynamodb_reads"] * 1e6
@@ -111,27 +115,27 @@ def test_the_readmes_price_table_is_the_planners() -> None:
         assert part in cells
 
 
-def test_the_readmes_price_of_precise_is_the_planners() -> None:
-    stated = re.search(r"`precise=True` adds ([$0-9., and]+) a month", README)
+def test_the_documented_price_of_precise_is_the_planners() -> None:
+    stated = re.search(r"`precise=True` adds ([$0-9., and]+) a month", COSTS)
     assert stated is not None
     plans = [make_plan(of_size(connections), PRICES).topologies.values() for connections in COLUMNS]
     more = [precise.added_usd - inline.added_usd for inline, precise in plans]
     assert re.findall(r"\$([\d.]+)", stated[1]) == [f"{usd:.2f}" for usd in more]
-    assert f"${PRICES.usd['queue_requests'] * 1e6:.2f} per million" in README
+    assert f"${PRICES.usd['queue_requests'] * 1e6:.2f} per million" in COSTS
 
 
-def test_the_readmes_other_ways_are_the_planners() -> None:
+def test_the_documented_other_ways_are_the_planners() -> None:
     usd = planned(of_size(1_000_000))
-    assert f"${2 * usd['activity writes']:,.0f} a month" in README
-    assert f"a ${usd['sweep: reading the table']:,.0f} scan" in README
-    assert f"{1_000_000 * MONTH_S / 120 / 1e9:.1f} billion a month" in README
+    assert f"${2 * usd['activity writes']:,.0f} a month" in ALTERNATIVES
+    assert f"a ${usd['sweep: reading the table']:,.0f} scan" in ALTERNATIVES
+    assert f"{1_000_000 * MONTH_S / 120 / 1e9:.1f} billion a month" in ALTERNATIVES
 
 
 @pytest.mark.parametrize(("column", "connections"), [(1, 100_000), (2, 1_000_000)])
 def test_the_table_of_alternatives_is_a_sum_of_the_planners_prices(
     column: int, connections: int
 ) -> None:
-    document = (ROOT / "docs" / "alternatives.md").read_text()
+    document = ALTERNATIVES
     stated = {row[0]: float(row[column].replace(",", "")) for row in table("Way", document)}
     fleet, prices = of_size(connections), PRICES.usd
     usd = planned(fleet)
@@ -159,30 +163,30 @@ def test_messages_get_cheaper_above_a_billion() -> None:
 
 
 def test_a_heartbeat_and_its_answer_are_two_messages() -> None:
-    assert items_of(README_FLEET)[0].quantity == 2 * README_FLEET.connections * MONTH_S / 30
+    assert items_of(DOCUMENTED_FLEET)[0].quantity == 2 * DOCUMENTED_FLEET.connections * MONTH_S / 30
 
 
 def test_a_record_above_a_kilobyte_doubles_the_activity_writes() -> None:
-    one = planned(replace(README_FLEET, record_bytes=1_024))["activity writes"]
-    assert planned(replace(README_FLEET, record_bytes=1_025))["activity writes"] == 2 * one
+    one = planned(replace(DOCUMENTED_FLEET, record_bytes=1_024))["activity writes"]
+    assert planned(replace(DOCUMENTED_FLEET, record_bytes=1_025))["activity writes"] == 2 * one
 
 
 def test_a_resolution_saves_no_write() -> None:
     # A write whose condition is false is charged like one that takes effect.
-    coalesced = planned(replace(README_FLEET, activity_resolution_s=60))
-    assert coalesced["activity writes"] == planned(README_FLEET)["activity writes"]
+    coalesced = planned(replace(DOCUMENTED_FLEET, activity_resolution_s=60))
+    assert coalesced["activity writes"] == planned(DOCUMENTED_FLEET)["activity writes"]
 
 
 def test_nobody_silent_costs_no_close() -> None:
-    assert planned(replace(README_FLEET, idle_share=0))["closes, with notice and cleanup"] == 0
+    assert planned(replace(DOCUMENTED_FLEET, idle_share=0))["closes, with notice and cleanup"] == 0
 
 
 def test_fewer_sweeps_cost_less_and_more_invocations_more() -> None:
     def usd(fleet: Fleet, shards: int) -> float:
-        sweep = replace(estimate_sweep(README_FLEET), shards=shards, found=0.0)
+        sweep = replace(estimate_sweep(DOCUMENTED_FLEET), shards=shards, found=0.0)
         items = costs(fleet, sweep, None, PRICES.usd)
         return next(item.usd for item in items if item.name == "sweep: function")
 
-    one = usd(README_FLEET, 1)
-    assert usd(replace(README_FLEET, sweep_interval_s=300), 1) == pytest.approx(one / 5)
-    assert usd(README_FLEET, 3) == pytest.approx(3 * one)
+    one = usd(DOCUMENTED_FLEET, 1)
+    assert usd(replace(DOCUMENTED_FLEET, sweep_interval_s=300), 1) == pytest.approx(one / 5)
+    assert usd(DOCUMENTED_FLEET, 3) == pytest.approx(3 * one)

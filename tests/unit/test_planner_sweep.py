@@ -129,7 +129,7 @@ class TestLateness:
         assert 60 < found["max"] <= 60 + sweep.duration_s
         assert found["p50"] == pytest.approx(30 + sweep.scan_s + act_s / 2, abs=1)
 
-    def test_the_readmes_bound_holds_for_a_small_table(self) -> None:
+    def test_the_documented_bound_holds_for_a_small_table(self) -> None:
         fleet = Fleet(connections=1_000)
         assert fleet.idle_timeout_s + late(fleet)["max"] < 181
 

@@ -11,7 +11,7 @@ from hangup.aws.schema import TableSchema
 from hangup.core.connection import DurationMs
 from hangup.handlers.tracks_activity import tracks_activity
 from hangup.testing import START_MS, FakeAws
-from tests.support.documents import README
+from tests.support.documents import page
 from tests.support.recorded import CONNECTION_ID, recorded
 
 
@@ -20,11 +20,13 @@ def handler(_event: object, _context: object) -> str:
     return "handled"
 
 
-def test_the_readme_s_example_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    (example,) = re.findall(r"```python\n(from hangup\.testing.*?)```", README, re.DOTALL)
+def test_the_documented_example_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = re.findall(
+        r"```python\n(from hangup\.testing.*?)```", page("guides/testing"), re.DOTALL
+    )
     monkeypatch.setitem(sys.modules, "routes", routes)
     names: dict[str, Any] = {}
-    exec(example, names)  # noqa: S102 - our own README
+    exec(example, names)  # noqa: S102 - our own page
     names["test_a_silent_client_is_closed"]()
 
 

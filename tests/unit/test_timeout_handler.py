@@ -446,7 +446,7 @@ class TestCheckAndCloseIdleConnections:
         assert world.functions.events == []
         lines = [line for line in world.log.lines if line[0] == "warning"]
         assert len(lines) == 3
-        assert lines[0][1] == "ignored records that are no connections"
+        assert lines[0][1] == "ignored records that are not connections"
         assert sorted(lines[0][2]["connectionIds"]) == ["room#hall", "room#lobby"]  # type: ignore[call-overload]
 
     def test_starts_clocks_only_while_there_is_time(self, world: World) -> None:

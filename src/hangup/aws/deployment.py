@@ -82,7 +82,7 @@ def stack_outputs(cloudformation: "CloudFormationClient | None", stack_name: str
 def deployed_stack(stack_name: str) -> DeployedStack:
     """Return the reference stack on AWS, with the caller's credentials.
 
-    Raises ``BackendError`` if the stack cannot be described or is no reference stack.
+    Raises ``BackendError`` if the stack cannot be described or is not a reference stack.
     """
     return DeployedStack.of(stack_outputs(None, stack_name), client)
 
@@ -90,8 +90,8 @@ def deployed_stack(stack_name: str) -> DeployedStack:
 def deployed_join_secret(stack_name: str) -> str:
     """Return the join secret of the reference stack, with the caller's AWS credentials.
 
-    Raises ``BackendError`` if the stack cannot be described, is no reference stack, or its secret
-    cannot be read.
+    Raises ``BackendError`` if the stack cannot be described, is not a reference stack, or its
+    secret cannot be read.
     """
     arn = stack_outputs(None, stack_name)["JoinSecretArn"]
     return SecretsManagerSecret(client("secretsmanager"), calls, arn).value(clock.now_ms())

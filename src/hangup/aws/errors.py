@@ -5,7 +5,7 @@ client makes the call, adapters and retries see these two: see ``in_our_terms``.
 
 Tried again, with backoff, is what was throttled, overloaded or out of reach, and what conflicted
 with another writer of the same item. What is not allowed, not found or not valid is raised at once.
-``GoneException`` and a condition that does not hold are no errors but outcomes: the adapters that
+``GoneException`` and a condition that does not hold are outcomes, not errors: the adapters that
 expect them say so. A code that neither set has is tried again with a 5xx or 429. What was signed at
 another time is signed and tried again once: the function may have been frozen since.
 """
@@ -152,7 +152,7 @@ class Table(NamedTuple):
 def cancellation_codes(error: CallError) -> list[str]:
     """Return why each item of a transaction failed (``"None"`` where it did not), in order.
 
-    The list is empty if the error is no cancellation.
+    The list is empty if the error is not a cancellation.
     """
     return [reason.get("Code", "None") for reason in error.members.get("CancellationReasons", [])]
 

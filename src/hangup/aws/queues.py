@@ -118,7 +118,7 @@ class SqsCloseQueue:
         return None
 
     def postpone(self, receipt: str, *, delay_s: int) -> None:
-        """Let a message that was received be delivered again, after so many seconds."""
+        """Let a message that was received be delivered again, after this many seconds."""
         self._calls(
             "ChangeMessageVisibility",
             lambda: self._client.change_message_visibility(

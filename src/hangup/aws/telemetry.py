@@ -18,8 +18,8 @@ _CALLER: Final = 3
 """Frames from Powertools to who logs: that is the ``location`` of a line, not this file."""
 
 _MAX_VALUES: Final = 100
-"""A document has at most so many values of a metric (CloudWatch user guide, embedded metric format
-specification)."""
+"""A document has at most this many values of a metric (CloudWatch user guide, embedded metric
+format specification)."""
 
 # ASCII only: readers that know Unicode take U+0085 and U+2028 for the end of a line.
 _AS_JSON: Final = partial(json.dumps, separators=(",", ":"), default=str)

@@ -66,8 +66,14 @@ def time_in(item: Item, name: str) -> EpochMs | None:
     value = item.get(name)
     if value is None:
         return None
+    text = value.get("N", "")
     try:
-        ms = Decimal(value["N"]).to_integral_value(rounding=ROUND_CEILING)
-    except (KeyError, InvalidOperation):
+        # Mostly digits alone, which cost a third as an int.
+        ms = (
+            int(text)
+            if text.isdecimal()
+            else Decimal(text).to_integral_value(rounding=ROUND_CEILING)
+        )
+    except InvalidOperation:
         return None
     return EpochMs(int(ms)) if MIN_PLAUSIBLE_EPOCH_MS <= ms < MAX_PLAUSIBLE_EPOCH_MS else None

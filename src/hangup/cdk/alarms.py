@@ -18,7 +18,7 @@ def alarm_above(  # noqa: PLR0913 - constructs take keywords, as CDK's own do
     minutes: int = 1,
     without_data: cloudwatch.TreatMissingData = cloudwatch.TreatMissingData.NOT_BREACHING,
 ) -> cloudwatch.Alarm:
-    """Return an alarm that rings when ``metric`` is above ``bound`` for so many minutes in a row.
+    """Return an alarm that rings when ``metric`` is above ``bound`` for ``minutes`` in a row.
 
     By default a minute without data is one without trouble: nothing was invoked, or nothing waits.
     """

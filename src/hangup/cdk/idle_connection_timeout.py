@@ -64,9 +64,10 @@ _UNCONFIRMED_ADVICE = (
     " which error it was."
 )
 _UNREADABLE_ADVICE = (
-    "Their times are no epoch milliseconds, so these records are left alone for ever. The log says"
-    " which attribute and what it looks like: seconds, for example. Have the function that writes"
-    " it write milliseconds, then correct or delete these records."
+    "Their timestamps are invalid (expected epoch milliseconds), so these records are skipped and"
+    " their connections stay open. The log says which attribute and what it looks like: seconds,"
+    " for example. Have the function that writes it write milliseconds, then correct or delete"
+    " these records."
 )
 _HANDOVERS_ADVICE = (
     "The disconnect handler was called for these connections before, and their records are still"
@@ -93,7 +94,7 @@ class IdleConnectionTimeout(Construct):
       record activity; below the timeout, or a token. The sweep waits that much longer.
     - ``log_level``: the lowest level of log lines: DEBUG, INFO, WARNING, ERROR, CRITICAL, or a
       token.
-    - ``closes_per_second``: 0 to 1,000, for all functions together; 0 is no limit. API Gateway
+    - ``closes_per_second``: 0 to 1,000, for all functions together; 0 means unlimited. API Gateway
       accepts 500 new connections a second, from clients that come back. With ``precise`` it also
       decides how many functions close at once (``core.pacing``).
     - ``precise``: close a connection at its deadline instead of up to a minute after it. Sweeps

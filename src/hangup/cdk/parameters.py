@@ -101,7 +101,7 @@ class StackParameters:
         )
 
     def reserve_if_wanted(self, function: lambda_.Function, executions: int) -> None:
-        """Reserve so many concurrent executions where ``ReserveConcurrency`` is true."""
+        """Reserve this many concurrent executions where ``ReserveConcurrency`` is true."""
         resource = function.node.default_child
         assert isinstance(resource, lambda_.CfnFunction)  # noqa: S101 - what this construct makes
         resource.reserved_concurrent_executions = cdk.Token.as_number(

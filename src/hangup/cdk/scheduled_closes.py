@@ -36,8 +36,8 @@ class ScheduledCloses(Construct):
     """The delay queue, the function behind it, the queue of failed closes, and three alarms.
 
     - ``environment``: what the close handler reads, without the queue's URL and the pace.
-    - ``closes_per_second``: 0 to 1,000, 0 is no limit. It decides how many functions close at once
-      (``core.pacing``).
+    - ``closes_per_second``: 0 to 1,000, 0 means unlimited. It decides how many functions close
+      at once (``core.pacing``).
     - ``grants``: what the close handler may do besides receiving messages.
     - ``table_keys``: those of ``HandlerFunction``.
     """

@@ -1,105 +1,174 @@
 """``hangup plan``."""
 
-import argparse
-import json
-import re
-from collections.abc import Callable
 from dataclasses import asdict, fields
+from typing import Annotated, Any, Final
 
-from hangup.cli.options import whole_number
-from hangup.cli.output import say
+import typer
+
+from hangup.cli.options import AsJson, decimal_number, whole_number
+from hangup.cli.output import say, say_json, waiting
 from hangup.core.limits import MAX_CONNECTION_S
+from hangup.errors import ConfigurationError
 from hangup.planner.assumptions import MAX_CONNECTIONS, MAX_RECORD_BYTES
-from hangup.planner.fleet import Fleet
+from hangup.planner.fleet import Fleet, FleetContradiction
 from hangup.planner.plan import as_text, make_plan
 from hangup.planner.prices import list_prices
 
-_DESCRIPTION = """\
-Show what a fleet of WebSocket connections costs a month, how long a sweep of it
-takes, how late closes are in both topologies, and which AWS quota it meets
-first. It calls nobody and needs no credentials: everything follows from the
-options, the list prices, and the assumptions in docs/planning.md.
-"""
+EXAMPLES: Final = (
+    "hangup plan --connections 1000000",
+    "hangup plan --connections 50000 --heartbeat 20 --idle-share 0.02",
+    "hangup plan --connections 1000000 --json",
+)
+STATUS: Final = ("the plan is printed", "the values contradict each other")
 
-_EPILOG = """\
-examples:
-  hangup plan --connections 1000000
-  hangup plan --connections 50000 --heartbeat 20 --idle-timeout 60 --idle-share 0.02
-  hangup plan --connections 1000000 --json | jq .topologies.inline.late_s
-"""
+_FLEET: Final = "The fleet"
+_SETTINGS: Final = "How it is swept"
+_DEFAULT: Final[dict[str, Any]] = {field.name: field.default for field in fields(Fleet)}
 
 
-def _number(low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", text) or not low <= float(text) <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
-        return float(text)
+def plan(  # noqa: PLR0913 - the command's options
+    *,
+    connections: Annotated[
+        int,
+        typer.Option(
+            "--connections",
+            metavar="N",
+            parser=whole_number(1, MAX_CONNECTIONS),
+            help="Open at any time.",
+            rich_help_panel=_FLEET,
+        ),
+    ] = _DEFAULT["connections"],
+    heartbeat_s: Annotated[
+        float,
+        typer.Option(
+            "--heartbeat",
+            metavar="SECONDS",
+            parser=decimal_number(0.1, MAX_CONNECTION_S),
+            help="Between two messages of a client; shorter than the idle timeout.",
+            rich_help_panel=_FLEET,
+        ),
+    ] = _DEFAULT["heartbeat_s"],
+    lifetime_s: Annotated[
+        int,
+        typer.Option(
+            "--lifetime",
+            metavar="SECONDS",
+            parser=whole_number(1, MAX_CONNECTION_S),
+            help="How long a connection lasts on average.",
+            rich_help_panel=_FLEET,
+        ),
+    ] = _DEFAULT["lifetime_s"],
+    idle_share: Annotated[
+        float,
+        typer.Option(
+            "--idle-share",
+            metavar="SHARE",
+            parser=decimal_number(0, 1),
+            help="Share of the connections that end by falling silent; the others leave by"
+            " themselves.",
+            rich_help_panel=_FLEET,
+        ),
+    ] = _DEFAULT["idle_share"],
+    record_bytes: Annotated[
+        int,
+        typer.Option(
+            "--record-bytes",
+            metavar="N",
+            parser=whole_number(1, MAX_RECORD_BYTES),
+            help="Size of a connection's record.",
+            rich_help_panel=_FLEET,
+        ),
+    ] = _DEFAULT["record_bytes"],
+    idle_timeout_s: Annotated[
+        int,
+        typer.Option(
+            "--idle-timeout",
+            metavar="SECONDS",
+            parser=whole_number(1, MAX_CONNECTION_S),
+            help="As CONNECTION_IDLE_TIMEOUT_SECONDS.",
+            rich_help_panel=_SETTINGS,
+        ),
+    ] = _DEFAULT["idle_timeout_s"],
+    sweep_interval_s: Annotated[
+        int,
+        typer.Option(
+            "--sweep-interval",
+            metavar="SECONDS",
+            parser=whole_number(60, MAX_CONNECTION_S, step=60),
+            help="Whole minutes, as in an EventBridge rate().",
+            rich_help_panel=_SETTINGS,
+        ),
+    ] = _DEFAULT["sweep_interval_s"],
+    activity_resolution_s: Annotated[
+        int,
+        typer.Option(
+            "--activity-resolution",
+            metavar="SECONDS",
+            parser=whole_number(0, MAX_CONNECTION_S),
+            help="As ACTIVITY_RESOLUTION_SECONDS.",
+            rich_help_panel=_SETTINGS,
+        ),
+    ] = _DEFAULT["activity_resolution_s"],
+    closes_per_second: Annotated[
+        int,
+        typer.Option(
+            "--closes-per-second",
+            metavar="N",
+            parser=whole_number(0, 1000),
+            help="As CLOSES_PER_SECOND; 0 is no limit.",
+            rich_help_panel=_SETTINGS,
+        ),
+    ] = _DEFAULT["closes_per_second"],
+    precise: Annotated[
+        bool,
+        typer.Option(
+            "--precise",
+            help="Plan for precise=True: sweeps queue connections, close functions close them.",
+            rich_help_panel=_SETTINGS,
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Show what a fleet of WebSocket connections costs a month.
 
-    return parse
-
-
-_OPTIONS: dict[str, tuple[Callable[[str], float], str, str]] = {
-    "connections": (whole_number(1, MAX_CONNECTIONS), "N", "open at any time"),
-    "heartbeat_s": (
-        _number(0.1, MAX_CONNECTION_S),
-        "SECONDS",
-        "between two messages of a client; shorter than the idle timeout",
-    ),
-    "lifetime_s": (
-        whole_number(1, MAX_CONNECTION_S),
-        "SECONDS",
-        "how long a connection lasts on average",
-    ),
-    "idle_share": (
-        _number(0, 1),
-        "SHARE",
-        "share of the connections that end by falling silent; the others leave by themselves",
-    ),
-    "record_bytes": (whole_number(1, MAX_RECORD_BYTES), "N", "size of a connection's record"),
-    "idle_timeout_s": (
-        whole_number(1, MAX_CONNECTION_S),
-        "SECONDS",
-        "as CONNECTION_IDLE_TIMEOUT_SECONDS",
-    ),
-    "sweep_interval_s": (
-        whole_number(60, MAX_CONNECTION_S, step=60),
-        "SECONDS",
-        "whole minutes, as in an EventBridge rate()",
-    ),
-    "activity_resolution_s": (
-        whole_number(0, MAX_CONNECTION_S),
-        "SECONDS",
-        "as ACTIVITY_RESOLUTION_SECONDS",
-    ),
-    "closes_per_second": (whole_number(0, 1000), "N", "as CLOSES_PER_SECOND; 0 is no limit"),
-}
-"""Parser, unit and help of the options, by field of ``Fleet``; an option's name has no unit."""
-
-
-def add_to(parser: argparse.ArgumentParser) -> None:
-    """Describe the command to its parser."""
-    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
-    default = {field.name: field.default for field in fields(Fleet)}
-    for name, (parse, unit, about) in _OPTIONS.items():
-        parser.add_argument(
-            f"--{name.removesuffix('_s').replace('_', '-')}",
-            dest=name,
-            type=parse,
-            metavar=unit,
-            default=default[name],
-            help=f"{about} (default: {default[name]})",
-        )
-    parser.add_argument(
-        "--precise",
-        action="store_true",
-        help="plan for precise=True: sweeps queue connections, close functions close them",
-    )
-    parser.add_argument("--json", action="store_true", help="print the plan as one JSON object")
-    parser.set_defaults(run=_run)
-
-
-def _run(options: argparse.Namespace) -> int:
-    values = {name: getattr(options, name) for name in (*_OPTIONS, "precise")}
-    plan = make_plan(Fleet(**values), list_prices())
-    say(json.dumps(asdict(plan), indent=2) if options.json else as_text(plan))
+    It also shows how long a sweep takes, how late closes are in both
+    topologies, and which AWS quota is met first. It calls nobody and needs no
+    credentials: everything follows from the options, the list prices, and the
+    assumptions in docs/explanation/planning.md.
+    """
+    with waiting("Working out the plan"):
+        try:
+            fleet = Fleet(
+                connections=connections,
+                heartbeat_s=heartbeat_s,
+                lifetime_s=lifetime_s,
+                idle_share=idle_share,
+                record_bytes=record_bytes,
+                idle_timeout_s=idle_timeout_s,
+                sweep_interval_s=sweep_interval_s,
+                activity_resolution_s=activity_resolution_s,
+                closes_per_second=closes_per_second,
+                precise=precise,
+            )
+        except FleetContradiction as error:
+            options = " and ".join(map(_option, error.fields))
+            raise ConfigurationError(f"{options}: {error}") from error
+        made = make_plan(fleet, list_prices())
+    if as_json:
+        say_json(asdict(made))
+    else:
+        for line in as_text(made).splitlines():
+            say((line, _style(line)))
     return 0
+
+
+def _option(field: str) -> str:
+    """Return the option of a field of ``Fleet``: its name, without the unit."""
+    return f"--{field.removesuffix('_s').replace('_', '-')}"
+
+
+def _style(line: str) -> str:
+    first = line.partition(" ")[0]
+    if first.strip(",").isupper() and len(first) > 1:
+        return "bold"
+    return "bold green" if first == "Take" else ""

@@ -1,39 +1,57 @@
 """``hangup redrive``."""
 
-import argparse
-from typing import Final
+from typing import Annotated, Final
 
-from hangup.cli.options import add_stack, stack_of
-from hangup.cli.output import say
+import typer
+
+from hangup.cli.options import AsJson
+from hangup.cli.output import say, say_json, waiting
+from hangup.cli.stacks import EndpointUrl, Local, Profile, Region, Stack, Where
 from hangup.ops.wiring import redrive_of
 
-_DESCRIPTION: Final = """\
-Replay the cleanups that Lambda gave up after its last attempt: invoke the
-disconnect function again with each event in the queue of failed cleanups. An
-event leaves the queue once Lambda has accepted it. Repair the cause first.
-
-exit status: 0 if all were replayed, 1 if any is left in the queue
-"""
-_EXAMPLES: Final = """\
-examples:
-  hangup redrive --dry-run
-  hangup redrive --stack My-Hangup
-"""
+EXAMPLES: Final = ("hangup redrive --dry-run", "hangup redrive --stack My-Hangup")
+STATUS: Final = ("all were replayed", "some are left in the queue, or it cannot be read")
 
 
-def add_to(parser: argparse.ArgumentParser) -> None:
-    """Describe the command to its parser."""
-    parser.description, parser.epilog = _DESCRIPTION, _EXAMPLES
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be replayed, and change nothing"
+def redrive(  # noqa: PLR0913 - the command's options
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be replayed, and change nothing.")
+    ] = False,
+    stack: Stack = None,
+    local: Local = False,
+    profile: Profile = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Replay the cleanups that Lambda gave up after its last attempt.
+
+    The disconnect function is invoked again with each event in the queue of
+    failed cleanups. An event leaves the queue once Lambda has accepted it.
+    Repair the cause first.
+    """
+    where = Where(
+        stack=stack, local=local, profile=profile, region=region, endpoint_url=endpoint_url
     )
-    add_stack(parser)
-    parser.set_defaults(run=_run)
-
-
-def _run(options: argparse.Namespace) -> int:
-    report = redrive_of(stack_of(options), say=say).replay(dry_run=options.dry_run)
-    verb = "would be replayed" if options.dry_run else "replayed"
-    left = f", {len(report.left)} left in the queue" if report.left else ""
-    say(f"{report.replayed} {verb}{left}.")
+    with where.deployed() as found, waiting("Reading the queue of failed cleanups"):
+        lines = _nothing if as_json else say
+        report = redrive_of(found, say=lines).replay(dry_run=dry_run)
+    if as_json:
+        say_json(
+            {
+                "dryRun": dry_run,
+                "replayed": report.replayed,
+                "connectionIds": report.connection_ids,
+                "left": [{"messageId": one, "why": why} for one, why in report.left.items()],
+            }
+        )
+    else:
+        verb = "would be replayed" if dry_run else "replayed"
+        left = f", {len(report.left)} left in the queue" if report.left else ""
+        say((f"{report.replayed} {verb}{left}.", "bold yellow" if report.left else "bold"))
     return 1 if report.left else 0
+
+
+def _nothing(_line: str) -> None:
+    """Say nothing: the result has it."""

@@ -1,56 +1,73 @@
 """``hangup token``."""
 
-import argparse
-from typing import Final
+from typing import Annotated, Final
+
+import typer
 
 from hangup.aws.runtime import clock
-from hangup.cli.options import add_stack, join_secret_of, whole_number
-from hangup.cli.output import say
+from hangup.cli.options import AsJson, whole_number
+from hangup.cli.output import say, say_json
+from hangup.cli.stacks import EndpointUrl, Local, Profile, Region, Stack, Where
 from hangup.core.connection import DurationMs
+from hangup.errors import ConfigurationError
 from hangup.sessions.model import Role
-from hangup.sessions.requests import parse_join
+from hangup.sessions.requests import SESSION_ID
 from hangup.sessions.tokens import mint_join_token
 
-_DESCRIPTION: Final = """\
-Print a join token. Whoever has it may join one session in one role until it
-expires, so treat it as a password. It is signed with the join secret of a
-deployed stack, which is read with your AWS credentials, or with --local.
-"""
-_EXAMPLES: Final = """\
-examples:
-  hangup token --session demo --role speaker
-  hangup token --local --session demo --role listener --expires-in 600
-"""
+EXAMPLES: Final = (
+    "hangup token --session demo --role speaker",
+    "hangup token --local --session demo --role listener --expires-in 600",
+)
+STATUS: Final = ("the token is printed", "the stack or its secret cannot be read")
+
 _MAX_LIFETIME_S: Final = 604_800
 
 
-def add_to(parser: argparse.ArgumentParser) -> None:
-    """Describe the command to its parser."""
-    parser.description, parser.epilog = _DESCRIPTION, _EXAMPLES
-    parser.add_argument("--session", required=True, metavar="ID", help="id of the session")
-    parser.add_argument(
-        "--role", required=True, choices=tuple(map(str, Role)), help="role in the session"
-    )
-    parser.add_argument(
-        "--expires-in",
-        type=whole_number(1, _MAX_LIFETIME_S),
-        default=3_600,
-        metavar="SECONDS",
-        help="how long the token can be used to join, at most a week (default: 3600)",
-    )
-    add_stack(parser)
-    parser.set_defaults(run=_run)
+def token(  # noqa: PLR0913 - the command's options
+    *,
+    session: Annotated[
+        str,
+        typer.Option("--session", metavar="ID", help="Id of the session."),
+    ],
+    role: Annotated[Role, typer.Option("--role", help="Role in the session.")],
+    expires_in: Annotated[
+        int,
+        typer.Option(
+            "--expires-in",
+            metavar="SECONDS",
+            parser=whole_number(1, _MAX_LIFETIME_S),
+            help="How long the token can be used to join, at most a week.",
+        ),
+    ] = 3_600,
+    stack: Stack = None,
+    local: Local = False,
+    profile: Profile = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Print a join token.
 
-
-def _run(options: argparse.Namespace) -> int:
+    Whoever has it may join one session in one role until it expires, so treat
+    it as a password. It is signed with the join secret of a deployed stack,
+    which is read with your AWS credentials, or with --local.
+    """
     # The connect handler's own rule: no token for a session that nobody could join.
-    parse_join({"sessionId": options.session, "role": options.role})
-    token = mint_join_token(
-        session_id=options.session,
-        role=Role(options.role),
-        secret=join_secret_of(options),
-        now_ms=clock.now_ms(),
-        lifetime_ms=DurationMs(options.expires_in * 1000),
+    if not SESSION_ID.accepts(session):
+        raise ConfigurationError(f"--session must be {SESSION_ID}")
+    where = Where(
+        stack=stack, local=local, profile=profile, region=region, endpoint_url=endpoint_url
     )
-    say(token)
+    secret, now_ms = where.join_secret(), clock.now_ms()
+    lifetime_ms = DurationMs(expires_in * 1000)
+    minted = mint_join_token(
+        session_id=session, role=role, secret=secret, now_ms=now_ms, lifetime_ms=lifetime_ms
+    )
+    if as_json:
+        expires_at = (now_ms + lifetime_ms) // 1000
+        say_json(
+            {"token": minted, "sessionId": session, "role": str(role), "expiresAt": expires_at}
+        )
+    else:
+        say(minted)
     return 0

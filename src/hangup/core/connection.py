@@ -33,7 +33,7 @@ class RecordedTime(Enum):
 
 
 class InvalidTime(NamedTuple):
-    """A time of a record that is none: which, and the start of what the record holds."""
+    """An invalid time of a record: which one, and the start of what the record holds."""
 
     time: RecordedTime
     value: str

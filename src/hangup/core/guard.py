@@ -11,7 +11,7 @@
 5. A sample of connections that are not idle shows whether this is our table at all. If API Gateway
    knows most of them not, it is another stage's, and nothing is closed.
 
-``docs/guard.md`` has the simulation that chose the numbers here.
+``docs/explanation/guard.md`` has the simulation that chose the numbers here.
 """
 
 from collections.abc import Sequence
@@ -65,12 +65,12 @@ _TOGETHER: Final = 20
 """Where three quarters were recorded within a twentieth of the timeout, all speak together."""
 
 _OVERDUE_PERCENT: Final = 2
-"""Of those on record, so many that are overdue make a short pause a sign: one of up to 50. About
-one percent is, where one in a hundred falls silent each minute."""
+"""If this share of those on record is overdue, a short pause is a sign: one of up to 50. About one
+percent is overdue where one in a hundred falls silent each minute."""
 
 _MISSING_PERCENT, _MIN_MISSING = 15, 3
-"""So many that are missing at once did not all fall silent by chance. After an outage so many are
-still missing for 0.85 of the time between two messages."""
+"""If this many are missing at once, they did not all fall silent by chance. After an outage this
+many are still missing for 0.85 of the time between two messages."""
 
 _LONGEST_LIFE_MS: Final = DurationMs(MAX_CONNECTION_S * 1000 + 600_000)
 """No connection lives longer: two hours, and ten minutes for clocks and for a late record."""
@@ -208,7 +208,10 @@ def _memory_ms(policy: IdlePolicy) -> DurationMs:
 
 
 def _recorded_ms(records: Sequence[Connection]) -> Sequence[EpochMs]:
-    """Return the times of recorded activity. A connect is none: it may be written all the same."""
+    """Return the times of recorded activity. A connect does not count.
+
+    It may be written while the recording of activity is broken.
+    """
     return [
         record.last_activity_ms
         for record in records

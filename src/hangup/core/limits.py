@@ -31,7 +31,7 @@ MAX_RULE_TARGETS: Final = 5
 MAX_SHARDS: Final = 20
 """Most sweeps side by side. A bound of our own: four rules full of targets. An account's default
 quota of new connections (500 a second, each for two hours at most) makes 3.6 million live ones, far
-from what so many sweeps can read."""
+from what that many sweeps can read."""
 
 MAX_CONNECTION_ID_LENGTH: Final = 128
 """Longest connection id accepted, characters. API Gateway's are 13 to 16 characters of base64

@@ -6,7 +6,7 @@
    asked and had seen the client later, that time counts.
 4. A record without any time is asked about: see ``idle.sweep``.
 5. A record whose deciding time is malformed, or more than a day in the future, is left alone. So is
-   one whose id is not of API Gateway's form: it is no connection.
+   one whose id is not of API Gateway's form: it is not a connection.
 
 Rule 2 stands in three more places: the scan's filter (``aws.schema``), the question to API Gateway
 (``core.guard``) and the wait of a scheduled close (``core.scheduled_close``). Change all; tests

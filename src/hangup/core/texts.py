@@ -19,7 +19,7 @@ class Text:
         return isinstance(value, str) and bool(re.fullmatch(self._pattern, value, re.ASCII))
 
     def parse(self, text: str) -> str:
-        """Return the text; raise ``ValueError`` if it is none of them."""
+        """Return the text; raise ``ValueError`` if it is not one of them."""
         if not self.accepts(text):
             raise ValueError(text)
         return text

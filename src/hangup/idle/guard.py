@@ -60,7 +60,7 @@ class Confirmer:
 
     @property
     def is_refused(self) -> bool:
-        """Whether so many questions in a row were refused that the grant must be missing."""
+        """Whether enough questions in a row were refused that the grant must be missing."""
         return self._refusals >= MAX_REFUSALS
 
     def ask(self, connection: Connection, *, silence_ms: DurationMs) -> Answer:

@@ -2,7 +2,7 @@
 
 1. Up to four readers read a segment each. When a batch is full, they stop.
 2. One reader goes on while the caller works on that batch. Waiting for DynamoDB costs no CPU time,
-   so many closes can run meanwhile.
+   and many closes can run meanwhile.
 3. If a page cannot be read, the rest of its segment is skipped. The other segments are read by one
    reader fewer: too many readers make a shortage of capacity worse.
 4. No page is read when there is too little time to close what it may contain.

@@ -38,7 +38,7 @@ from hangup.idle.scheduled import schedule
 from hangup.ports import CloseQueue, Concurrency, Metrics
 
 _MAX_UNKNOWN: Final = 100
-"""Records without a time whose connection API Gateway does not know. After so many a sweep asks
+"""Records without a time whose connection API Gateway does not know. After this many a sweep asks
 about no more of them: they are probably no connections at all."""
 
 _REFUSED: Final = (
@@ -228,7 +228,7 @@ class _Run:
     def _questions(self, connections: Sequence[Connection]) -> Iterator[Connection]:
         """Wait for the pace of questions, then yield the next connection without a time.
 
-        Begin elsewhere each minute, so that those that are none hide no connection for ever.
+        Begin elsewhere each minute, so that records that are not connections hide no connection.
         """
         start = self.now_ms // ROTATION_MS * _MAX_UNKNOWN % max(1, len(connections))
         for connection in (*connections[start:], *connections[:start]):
@@ -339,7 +339,7 @@ class _Run:
             log.error("clocks not started", count=count, error=str(self.error))
         if self.ignored_ids:
             log.warning(
-                "ignored records that are no connections",
+                "ignored records that are not connections",
                 count=self.counts["ignored"],
                 connectionIds=self.ignored_ids,
             )

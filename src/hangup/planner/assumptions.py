@@ -45,7 +45,7 @@ VCPU_SHARE: Final = 256 / 1_769
 """Of one vCPU, at 256 MB. Lambda developer guide: 1,769 MB have one."""
 
 HEARTBEAT_S: Final = 0.015
-"""Billed duration of the heartbeat function. Assumed; the README's cost table has the same."""
+"""Billed duration of the heartbeat function. Assumed; docs/explanation/costs.md has the same."""
 
 HEARTBEAT_LOG_BYTES: Final = 265
 """Log of one heartbeat at ``INFO``: Lambda's own three lines, since the handler's is at ``DEBUG``.
@@ -53,7 +53,7 @@ Counted in the form that the Lambda developer guide shows, for 256 MB, line ends
 bytes, END 52, REPORT 142. The handler's line would add some 255, measured."""
 
 CLEANUP_S: Final = 0.05
-"""Billed duration of the connect and of the disconnect function. Assumed, as in the README."""
+"""Billed duration of the connect and of the disconnect function. Assumed, as in the docs."""
 
 CLEANUP_LOG_BYTES: Final = 520
 """Log of one join or cleanup at ``INFO``: the handler's line, measured, and Lambda's own three."""

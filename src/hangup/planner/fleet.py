@@ -14,6 +14,14 @@ from hangup.errors import ConfigurationError
 from hangup.planner.assumptions import CLOSE_CPU_MS, PAGE_LATENCY_MS, WRITE_UNIT_BYTES
 
 
+class FleetContradiction(ConfigurationError):
+    """Two values of a fleet contradict each other; ``fields`` are their names."""
+
+    def __init__(self, why: str, fields: tuple[str, ...]) -> None:
+        super().__init__(why)
+        self.fields = fields
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
     """A steady number of connections: those that leave are replaced.
@@ -21,9 +29,9 @@ class Fleet:
     ``idle_share`` of all connections (0 to 1) end by falling silent and being closed, the others
     leave by themselves; each lasts ``lifetime_s`` on average. With ``precise`` sweeps queue what
     will be idle soon, and close functions close it. The two times in milliseconds are assumptions
-    about AWS and are no options: a test on another machine sets its own.
+    about AWS and not options: a test on another machine sets its own.
 
-    Raises ``ConfigurationError`` where the values contradict each other or a limit of AWS.
+    Raises ``FleetContradiction`` where the values contradict each other or a limit of AWS.
     """
 
     connections: int = 100_000
@@ -43,26 +51,30 @@ class Fleet:
         """Refuse what contradicts itself."""
         timeout = f"the idle timeout of {self.idle_timeout_s:g} s"
         interval = f"every {SWEEP_INTERVAL_S} s, not every {self.sweep_interval_s:g} s"
-        for wrong, why in (
+        for wrong, fields, why in (
             (
                 self.heartbeat_s >= self.idle_timeout_s,
+                ("heartbeat_s", "idle_timeout_s"),
                 f"a heartbeat every {self.heartbeat_s:g} s closes all: {timeout} must be longer",
             ),
             (
                 self.activity_resolution_s >= self.idle_timeout_s,
+                ("activity_resolution_s", "idle_timeout_s"),
                 f"a resolution of {self.activity_resolution_s:g} s must be below {timeout}",
             ),
             (
                 self.lifetime_s < self.idle_timeout_s,
+                ("lifetime_s", "idle_timeout_s"),
                 f"a lifetime of {self.lifetime_s:g} s must be at least {timeout}",
             ),
             (
                 self.precise and self.sweep_interval_s > SWEEP_INTERVAL_S,
+                ("precise", "sweep_interval_s"),
                 f"precise sweeps look {LOOK_AHEAD_S} s ahead: they must come {interval}",
             ),
         ):
             if wrong:
-                raise ConfigurationError(why)
+                raise FleetContradiction(why, fields)
 
     @property
     def heartbeats_per_second(self) -> float:

@@ -113,7 +113,7 @@ def estimate_sweep(fleet: Fleet) -> Sweep:
 
 
 def sweep_of(fleet: Fleet, shards: int) -> Sweep:
-    """Return an average sweep of this fleet in so many shards, whether it has the time or not."""
+    """Return an average sweep of this fleet in this many shards, whether it has the time or not."""
     parts = shards * SCAN_SEGMENTS.default
     pages = parts * max(1, math.ceil(fleet.table_bytes / parts / PAGE_BYTES))
     page_cpu_ms = PAGE_CPU_MS / VCPU_SHARE

@@ -242,7 +242,10 @@ def in_words(
 
 
 def findings_as_json(report: CheckReport, tried: Sequence[RepairResult]) -> dict[str, object]:
-    """Return the same and every violation as a JSON object."""
+    """Return the same and every violation as a JSON object.
+
+    A violation has its ``kind``, the ids that it concerns, and ``what`` is wrong in words.
+    """
     return {
         "connections": report.connections,
         "sessions": report.sessions,
@@ -256,8 +259,29 @@ def findings_as_json(report: CheckReport, tried: Sequence[RepairResult]) -> dict
     }
 
 
-def _as_json(violation: Violation) -> dict[str, str]:
-    return {"kind": str(violation.kind), "what": str(violation)}
+def _as_json(violation: Violation) -> dict[str, object]:
+    fields: dict[str, object]
+    match violation:
+        case Ghost(connection):
+            fields = {
+                "connectionId": connection.connection_id,
+                "sessionId": connection.session_id,
+                "role": connection.role,
+            }
+        case ExpiredClaim(connection_id, claim_expires_ms):
+            fields = {"connectionId": connection_id, "claimExpiresMs": claim_expires_ms}
+        case OrphanedSession(session):
+            fields = {
+                "sessionId": session.session_id,
+                "speakerConnectionId": session.speaker_connection_id,
+            }
+        case LostListeners(session_id) | UnreadableSession(session_id):
+            fields = {"sessionId": session_id}
+        case UnreadableTime(connection_id, time, value):
+            fields = {"connectionId": connection_id, "time": time.value, "value": value}
+        case unexpected:
+            assert_never(unexpected)
+    return {"kind": str(violation.kind), **fields, "what": str(violation)}
 
 
 def _count(number: int, thing: str) -> str:

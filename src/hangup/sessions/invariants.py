@@ -93,7 +93,7 @@ class OrphanedSession:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableTime:
-    """A record whose deciding time is none. No sweep closes its connection."""
+    """A record whose deciding time is invalid. No sweep closes its connection."""
 
     connection_id: str
     time: RecordedTime

@@ -19,9 +19,13 @@ from hangup.sessions.ports import DeadLetter, DeadLetters
 
 @dataclass(slots=True)
 class RedriveReport:
-    """How many messages were replayed, and why each other message is left, by message id."""
+    """How many messages were replayed, and why each other message is left, by message id.
+
+    ``connection_ids`` are those whose cleanups were replayed, or would have been.
+    """
 
     replayed: int = 0
+    connection_ids: list[str] = field(default_factory=list)
     left: dict[str, str] = field(default_factory=dict)
 
 
@@ -68,6 +72,7 @@ class Redrive:
             self.say(f"left in the queue: message {letter.message_id}: {error}")
             return False
         report.replayed += 1
+        report.connection_ids.append(connection_id)
         if dry_run:
             self.say(f"would replay: the cleanup of connection {connection_id}")
             return False

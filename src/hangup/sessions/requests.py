@@ -7,10 +7,11 @@ from typing import Final, assert_never
 
 from hangup.core.connection import JsonObject
 from hangup.core.limits import MAX_MESSAGE_BYTES
+from hangup.core.texts import Text
 from hangup.errors import InvalidRequest
 from hangup.sessions.model import JoinRequest, Role
 
-_SESSION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+SESSION_ID: Final = Text("1 to 64 letters, digits, '-' or '_'", r"[A-Za-z0-9_-]{1,64}")
 # A practical part of BCP 47: language, then script, region or variant subtags.
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}", re.ASCII)
 
@@ -26,8 +27,8 @@ def parse_join(query: Mapping[str, object] | None) -> JoinRequest:
     """
     query = query or {}
     session_id, language = query.get("sessionId"), query.get("targetLanguage")
-    if not isinstance(session_id, str) or not _SESSION_ID.fullmatch(session_id):
-        raise InvalidRequest(400, "sessionId must be 1 to 64 letters, digits, '-' or '_'")
+    if not isinstance(session_id, str) or not SESSION_ID.accepts(session_id):
+        raise InvalidRequest(400, f"sessionId must be {SESSION_ID}")
     try:
         role = Role(str(query.get("role")))
     except ValueError:

@@ -17,7 +17,7 @@ _ALGORITHM: Final = "HS256"
 _MIN_SECRET_BYTES: Final = 32
 """HS256 keys shorter than its hash are weak. RFC 7518, section 3.2."""
 _LAST_EPOCH_S: Final = 253_402_300_799
-"""The last second of the year 9999. What is later than that is no time, but a mistake."""
+"""The last second of the year 9999. A later time is a mistake."""
 _CLAIMS: Final = ("aud", "exp", "iat", "sessionId", "role")
 
 
@@ -74,7 +74,7 @@ def authorise_join(token: object, request: JoinRequest, *, secret: str, now_ms: 
 
 
 def _seconds(claims: Mapping[str, Any], name: str) -> float:
-    """Return a claim that is a time; raise ``InvalidRequest`` if it is none."""
+    """Return a claim that is a time; raise ``InvalidRequest`` if it is not one."""
     value = claims[name]
     # It may be any JSON value. For Python bool is an int, and what JSON calls NaN is no number.
     if isinstance(value, int | float) and not isinstance(value, bool):

@@ -9,7 +9,7 @@
     assert world.gateway.open_ids == set()
 
 The fakes keep to the same contract suite as the adapters (``tests/contract``), so what holds here
-holds against DynamoDB. They are no stores: everything is lost with the object.
+holds against DynamoDB. They do not store anything: everything is lost with the object.
 """
 
 from hangup.testing.close_queue import InMemoryCloseQueue, Received

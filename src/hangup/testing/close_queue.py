@@ -56,7 +56,7 @@ class InMemoryCloseQueue:
 
     @aws_call("ChangeMessageVisibility")
     def postpone(self, receipt: str, *, delay_s: int) -> None:
-        """Let a message be delivered again, after so many seconds."""
+        """Let a message be delivered again, after this many seconds."""
         for waiting in self._waiting:
             if waiting.receipt == receipt:
                 waiting.visible_ms = EpochMs(self._clock.now_ms() + delay_s * 1000)

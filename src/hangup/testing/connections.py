@@ -62,7 +62,7 @@ class InMemoryConnections:
         self.records[connection.connection_id] = Record(connection)
 
     def put_item(self, item: Item) -> None:
-        """Write a record as the table would have it: an item in DynamoDB's JSON."""
+        """Write a record as it is in the table: an item in DynamoDB's JSON."""
         connection = self._schema.decode(item)
         claim_expires_ms = self._schema.decode_claim(item)
         self.records[connection.connection_id] = Record(connection, claim_expires_ms)

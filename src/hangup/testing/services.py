@@ -25,7 +25,7 @@ START_MS = EpochMs(1_700_000_000_000)
 
 @dataclass(slots=True)
 class FakeClock:
-    """``Clock`` that stands still until it is told, or slept, forward."""
+    """``Clock`` that stands still until a test moves it or sleeps."""
 
     ms: int = START_MS
     uptime_ms: int = 0
@@ -93,7 +93,7 @@ class InMemoryGateway:
         self.open_ids: set[str] = set()
         self.sent: dict[str, list[JsonObject]] = {}
         self.active_ms: dict[str, EpochMs] = {}
-        """By API Gateway's own account; whoever is not in it was never heard of (1970)."""
+        """By API Gateway's own account; a connection that is not in it was never active (1970)."""
         self._faults = faults or Faults()
 
     def open(self, connection_id: str) -> None:

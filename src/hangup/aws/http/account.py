@@ -1,4 +1,4 @@
-"""Who calls AWS, and where: credentials, Region, endpoints and certificates.
+"""The account that calls AWS, and where: credentials, Region, endpoints and certificates.
 
 Lambda puts all of it into the environment, and from there it is read. botocore takes a tenth of a
 second of CPU time to load. It is asked only where it may know more: the environment has no keys

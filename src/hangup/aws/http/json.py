@@ -31,7 +31,7 @@ def to_json(value: object) -> bytes:
 def from_json(body: bytes) -> Any:  # noqa: ANN401 - JSON
     """Return the value in some JSON. A whole number that takes more than 64 bits becomes a float.
 
-    Raises ``ValueError`` if it is none, ``RecursionError`` if it is nested too deeply.
+    Raises ``ValueError`` if it is not one, ``RecursionError`` if it is nested too deeply.
     """
     if not _HAS_ORJSON:
         return _from_json(body)

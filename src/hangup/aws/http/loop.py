@@ -72,7 +72,7 @@ class Loop:
         finally:
             for task in tasks:
                 task.end()
-        return [task.wait() for task in tasks]
+        return [task.result() for task in tasks]
 
     def start(self, function: Callable[[], None], /) -> "_Task[None]":
         """Start a call, and let it run until it has to wait. Wait for its end in any case."""
@@ -93,6 +93,10 @@ class _Task(Generic[Result]):
     def wait(self) -> Result:
         """Return what the call returns, once it has ended. Raises what it raised."""
         self.end()
+        return self.result()
+
+    def result(self) -> Result:
+        """Return what the call returned, which has ended. Raises what it raised."""
         if self._error is not None:
             raise self._error
         return self._result
@@ -127,7 +131,7 @@ def perform(transfer: "Curl") -> None:
 
 
 def sleep(duration_s: float) -> None:
-    """Return after about so many seconds."""
+    """Return after about this many seconds."""
     if _thread.calls is None:
         threads.sleep(duration_s)
     else:
@@ -236,7 +240,7 @@ class _Calls:
         runner.switch(call)
 
     def make_room(self, in_flight: int) -> None:
-        """Let calls go on until another may begin, where so many may be under way."""
+        """Let calls go on until another may begin, if ``in_flight`` may be under way."""
         # Whenever the starter runs, all that have begun and are not done wait.
         while (
             len(self._waiting) + len(self._ready) >= in_flight or len(self._fresh) >= _FIRST_WAITS
@@ -275,7 +279,7 @@ class _Calls:
             self._starter.switch()
 
     def sleep(self, duration_s: float) -> None:
-        """Return after so many seconds."""
+        """Return after this many seconds."""
         until_s = time.monotonic() + duration_s
         runner = self._current()
         if runner is self._starter:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hangup.aws.http.answer import Answer, Headers, Transport
 
 _FIRST_ERROR: Final = 300
-"""A redirection is none of an API's answers."""
+"""An API never answers with a redirection."""
 
 _MALFORMED: Final = "MalformedAnswer"
 """The code of a success that is not the service's: a proxy's own page, say."""
@@ -63,7 +63,7 @@ def json_operation(name: str) -> Callable[..., Any]:
 
 
 class _JsonService(_Service):
-    """A service that is told the operation in a header, and takes and answers JSON."""
+    """A service that gets the operation in a header, and takes and answers JSON."""
 
     _TARGET: ClassVar[str]
     """Its name there, with the version of its API."""
@@ -152,7 +152,7 @@ class DirectManagementApi(_Service):
         members = _content(answer)
         last_active = _time(members.get("lastActiveAt"))
         if last_active is None and members.get("lastActiveAt") is not None:
-            raise ServiceError(_MALFORMED, "lastActiveAt is no time", status=answer.status)
+            raise ServiceError(_MALFORMED, "lastActiveAt is not a time", status=answer.status)
         found = {
             "LastActiveAt": last_active,
             "ConnectedAt": _time(members.get("connectedAt")),
@@ -206,12 +206,12 @@ def _content(answer: "Answer") -> Any:  # noqa: ANN401 - JSON
     _expect_success(answer)
     members = _members(answer.body)
     if members is None:
-        raise ServiceError(_MALFORMED, "the answer is no JSON object", status=answer.status)
+        raise ServiceError(_MALFORMED, "the answer is not a JSON object", status=answer.status)
     return members
 
 
 def _time(value: object) -> datetime | None:
-    """Return a time in ISO 8601 with its zone, None if the value is none."""
+    """Return a time in ISO 8601 with its zone, None if there is no value."""
     try:
         time = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
@@ -220,7 +220,7 @@ def _time(value: object) -> datetime | None:
 
 
 def _identity(value: object) -> Mapping[str, str] | None:
-    """Return the texts of ``identity`` by botocore's names, None if the value is none."""
+    """Return the texts of ``identity`` by botocore's names, None if there is no value."""
     if not isinstance(value, dict):
         return None
     texts = {name: value.get(wire) for name, wire in _IDENTITY}
@@ -245,7 +245,7 @@ def _expect_success(answer: "Answer") -> None:
 
 
 def _members(body: bytes) -> Mapping[str, Any] | None:
-    """Return the members of a JSON object, None if it is none."""
+    """Return the members of a JSON object, None if it is something else."""
     try:
         members = from_json(body)
     except (ValueError, RecursionError):

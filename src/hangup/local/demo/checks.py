@@ -11,15 +11,13 @@ from hangup.aws.runtime import calls
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.core.connection import TimeoutReason
 from hangup.local.demo.clients import Client
+from hangup.local.demo.story import Check
 from hangup.local.deploy import Deployment
 from hangup.local.ministack.engine import Engine, comes_true
 from hangup.sessions.model import Role
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
-
-Check = tuple[str, bool]
-"""One promise, in words, and whether it was kept."""
 
 IDLE_TIMEOUT_S: Final = 4
 

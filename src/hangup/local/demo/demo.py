@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from hangup.errors import LocalStackError
-from hangup.local.demo.checks import IDLE_TIMEOUT_S, Check, Observation, check_demo
+from hangup.local.demo.checks import IDLE_TIMEOUT_S, Observation, check_demo
 from hangup.local.demo.clients import Client
+from hangup.local.demo.story import Check, Scene, Step, Tell, Verdict
 from hangup.local.deploy import Deployment, deploy, packaged_template
 from hangup.local.ministack.engine import Engine
 from hangup.sessions.model import Role
@@ -23,17 +24,16 @@ _SWEEP_EVERY_S: Final = 1.0
 _MAX_SWEEPS: Final = 20
 """Enough for the slowest machine; the demo goes on as soon as everybody silent is closed."""
 
-Say = Callable[[str], None]
 
-
-def run_demo(say: Say, *, precise: bool = False) -> bool:
-    """Run the demo, reported line by line to ``say``; return whether everything was as promised.
+def run_demo(tell: Callable[[Tell], None], *, precise: bool = False) -> Verdict:
+    """Run the demo, told to ``tell`` while it happens; return whether all was as promised.
 
     ``precise`` is that of ``HangupStack``: the sweeps queue what falls due, and the queue closes.
     """
-    say("Starting an AWS emulator on this machine (loopback only) ...")
+    started = time.monotonic()
+    tell(Step("Starting an AWS emulator on this machine (loopback only)"))
     with Engine.start() as engine:
-        say(f"Deploying the stack with an idle timeout of {IDLE_TIMEOUT_S} s ...")
+        tell(Step(f"Deploying the stack with an idle timeout of {IDLE_TIMEOUT_S} s"))
         stack = deploy(
             engine,
             parameters={"IdleTimeoutSeconds": str(IDLE_TIMEOUT_S)},
@@ -41,26 +41,26 @@ def run_demo(say: Say, *, precise: bool = False) -> bool:
         )
         # The demo invokes the sweep itself, once a second, so that nobody waits for a minute.
         engine.client("events").disable_rule(Name=stack.outputs["SweepRule"])
-        checks = asyncio.run(_Demo(engine, stack, say).perform())
-    for text, holds in checks:
-        say(f"  {'ok  ' if holds else 'FAIL'}  {text}")
-    all_hold = all(holds for _, holds in checks)
-    say("")
-    say(
-        "Everything is as promised: the silent clients were closed, and nobody else."
-        if all_hold
-        else "Not everything is as promised: see FAIL above."
+        checks, seen = asyncio.run(_Demo(engine, stack, tell).perform())
+    return Verdict(
+        checks=checks,
+        silent=len(seen.silent),
+        notified=len(seen.notified),
+        talking=len(seen.talking),
+        sweeps=len(seen.sweeps),
+        seconds=time.monotonic() - started,
+        idle_timeout_s=IDLE_TIMEOUT_S,
+        precise=precise,
     )
-    return all_hold
 
 
 class _Demo:
-    """The running stack, the clients, and how to say what happens."""
+    """The running stack, the clients, and how to tell what happens."""
 
-    def __init__(self, engine: Engine, stack: Deployment, say: Say) -> None:
+    def __init__(self, engine: Engine, stack: Deployment, tell: Callable[[Tell], None]) -> None:
         self._engine = engine
         self._stack = stack
-        self._say = say
+        self._tell = tell
         self._started = time.monotonic()
         self._seen = Observation(
             talking=[
@@ -79,7 +79,7 @@ class _Demo:
             ],
         )
 
-    async def perform(self) -> list[Check]:
+    async def perform(self) -> tuple[list[Check], Observation]:
         """Play the demo, and check it while the clients that should be there still are."""
         seen, outputs = self._seen, self._stack.outputs
         clients = [*seen.talking, *seen.silent, *seen.notified]
@@ -91,17 +91,21 @@ class _Demo:
                 client.on_event = self._report
                 await client.join(self._stack.web_socket_url, secret=secret)
                 client.talk()
-                self._narrate(f"{_named(client)} joins and sends {client.action}s, one a second.")
+                self._narrate(
+                    f"joins and sends {client.action}s, one a second.",
+                    f"joins, sends {client.action}s, one a second",
+                    client,
+                )
             await asyncio.sleep(_TALK_S)
             for client in seen.silent:
                 await client.fall_silent()
-                self._narrate(f"{_named(client)} falls silent.")
+                self._narrate("falls silent.", "falls silent", client)
             await self._sweep_until_closed()
             seen.answered = [c for c in clients if c.is_open and await c.is_answered()]
-            self._say("")
-            self._say("Checking clients, tables and metrics ...")
+            self._tell(Step("Checking clients, tables and metrics"))
             # In a thread: the clients that talk go on talking meanwhile.
-            return await asyncio.to_thread(check_demo, self._engine, self._stack, seen)
+            checks = await asyncio.to_thread(check_demo, self._engine, self._stack, seen)
+            return checks, seen
         finally:
             for client in clients:
                 client.on_event = lambda _client, _event: None
@@ -118,12 +122,15 @@ class _Demo:
                 )
             counts = await asyncio.to_thread(self._sweep)
             seen.sweeps.append(counts)
-            found = (
-                f"{counts['idle']} idle for more than {IDLE_TIMEOUT_S} s, {counts['closed']} closed"
-            )
+            idle, closed = f"{counts['idle']} idle", f"{counts['closed']} closed"
+            found = f"{idle} for more than {IDLE_TIMEOUT_S} s, {closed}"
+            briefly = f"{idle} over {IDLE_TIMEOUT_S} s, {closed}"
             if "CloseQueueUrl" in self._stack.outputs:
-                found = f"{counts['queued']} queued until their deadline"
-            self._narrate(f"A sweep checks {counts['checked']} connections: {found}.")
+                found = briefly = f"{counts['queued']} queued until their deadline"
+            checked = counts["checked"]
+            self._narrate(
+                f"A sweep checks {checked} connections: {found}.", f"{checked} checked, {briefly}"
+            )
             await asyncio.sleep(_SWEEP_EVERY_S)
 
     def _sweep(self) -> Mapping[str, Any]:
@@ -136,24 +143,25 @@ class _Demo:
             raise LocalStackError(f"The sweep failed: {counts.get('errorMessage', counts)}")
         return counts
 
-    def _narrate(self, text: str) -> None:
-        """Say something with the time since the start in front."""
-        self._say(f"{time.monotonic() - self._started:6.1f} s  {text}")
+    def _narrate(self, what: str, brief: str, client: Client | None = None) -> None:
+        """Tell something with the time since the start."""
+        at_s = time.monotonic() - self._started
+        who = (client.name, str(client.role), client.session_id) if client else None
+        self._tell(Scene(at_s=at_s, who=who, what=what, brief=brief))
 
     def _report(self, client: Client, event: str) -> None:
-        """Say what happens to a client."""
+        """Tell what happens to a client."""
         if event == "connectionTimeout":
             notice = client.messages(event)[-1]
-            what = f"is notified: {notice['message']} (silent for {notice['idleSeconds']} s)."
+            silent = f"(silent for {notice['idleSeconds']} s)"
+            what, brief = f"is notified: {notice['message']} {silent}.", f"is notified {silent}"
         elif event == "sessionEnded":
             what = "is notified that the session has ended."
+            brief = "is notified: the session has ended"
         elif event == "closed":
             is_silent = client.silent_since_ms is not None
             what = "is closed for inactivity." if is_silent else "is closed: the session has ended."
+            brief = what.removesuffix(".")
         else:
             return
-        self._narrate(f"{_named(client)} {what}")
-
-
-def _named(client: Client) -> str:
-    return f"{client.name} ({client.role} in {client.session_id})"
+        self._narrate(what, brief, client)

@@ -11,7 +11,7 @@
 | the log of an invocation is whole                  | whole_logs             |
 | a delayed message is delivered when it is due      | queue_polling          |
 | alarms follow their rule                           | alarms                 |
-| $connect and $disconnect are no message's routes   | route_selection        |
+| $connect and $disconnect are not routes of messages   | route_selection        |
 | large and binary frames are refused                | frame_limits           |
 | a malformed connection id is a bad request         | connection_ids         |
 | connectedAt is the same in all of a connection     | connection_times       |

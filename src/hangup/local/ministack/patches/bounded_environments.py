@@ -45,7 +45,7 @@ _MESSAGE: Final = "Rate Exceeded."
 
 
 class Turns:
-    """Who may run: the oldest call whose function, and which itself, is within the bounds.
+    """The call that may run next: the oldest within its function's bound and the bound of all.
 
     A call of a function that has its share does not hold up one of another function.
     """

@@ -1,0 +1,187 @@
+"""Which deployed stack a command is about, and who asks AWS about it."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Final, TypeVar
+from urllib.parse import urlsplit
+
+import typer
+
+from hangup.aws import clients
+from hangup.aws.deployment import DeployedStack, deployed_join_secret, deployed_stack
+from hangup.cli.options import STATE_DIR, need_local_stack
+from hangup.cli.output import waiting
+
+_STACK: Final = "Hangup"
+_WHICH: Final = "Which stack"
+_WHO: Final = "How AWS is asked"
+_ENDPOINTS: Final = "AWS_ENDPOINT_URL"
+
+Found = TypeVar("Found")
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, say
+        valid = False
+    if not valid:
+        raise typer.BadParameter(f"{text!r} is not an http or https URL")
+    return text
+
+
+Stack = Annotated[
+    str | None,
+    typer.Option(
+        "--stack",
+        metavar="NAME",
+        help=f"Name of the CloudFormation stack on AWS (default: {_STACK}).",
+        rich_help_panel=_WHICH,
+    ),
+]
+Local = Annotated[
+    bool,
+    typer.Option(
+        "--local", help="The stack that `hangup up` runs in this folder.", rich_help_panel=_WHICH
+    ),
+]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help="Profile of the AWS configuration, as AWS_PROFILE.",
+        rich_help_panel=_WHO,
+    ),
+]
+Region = Annotated[
+    str | None,
+    typer.Option(
+        "--region",
+        metavar="NAME",
+        help="AWS Region, as AWS_DEFAULT_REGION.",
+        rich_help_panel=_WHO,
+    ),
+]
+EndpointUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint-url",
+        metavar="URL",
+        parser=_url,
+        help="Where to reach AWS's services, as AWS_ENDPOINT_URL. Connections are managed at the"
+        " stack's own ManagementEndpoint.",
+        rich_help_panel=_WHO,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """What these options say. Raises ``typer.BadParameter`` where they contradict each other."""
+
+    stack: str | None
+    local: bool
+    profile: str | None
+    region: str | None
+    endpoint_url: str | None
+
+    def __post_init__(self) -> None:
+        """Refuse what is about AWS together with the local stack."""
+        if self.local and self._about_aws:
+            raise typer.BadParameter(
+                f"it excludes {self._about_aws[0]}, which is about a stack on AWS",
+                param_hint="'--local'",
+            )
+
+    @property
+    def _about_aws(self) -> list[str]:
+        """The options about AWS that were given, with their values."""
+        given = {
+            "--stack": self.stack,
+            "--profile": self.profile,
+            "--region": self.region,
+            "--endpoint-url": self.endpoint_url,
+        }
+        return [
+            word for name, value in given.items() if value is not None for word in (name, value)
+        ]
+
+    @property
+    def again(self) -> list[str]:
+        """The options that lead to the same stack again."""
+        return ["--local"] if self.local else self._about_aws
+
+    @contextmanager
+    def deployed(self) -> Iterator[DeployedStack]:
+        """Yield the stack; everything that is asked within the block is asked as the options say.
+
+        Raises ``BackendError`` or ``LocalStackError`` if there is no such reference stack.
+        """
+        with self._account():
+            yield self._find(on_aws=deployed_stack, here=_local_stack)
+
+    def join_secret(self) -> str:
+        """Return the stack's join secret; raise as ``deployed`` does."""
+        with self._account():
+            return self._find(on_aws=deployed_join_secret, here=_local_join_secret)
+
+    def _find(self, *, on_aws: Callable[[str], Found], here: Callable[[], Found]) -> Found:
+        if self.local:
+            need_local_stack()
+        with waiting("Looking for the stack"):
+            return here() if self.local else on_aws(self.stack or _STACK)
+
+    @contextmanager
+    def _account(self) -> Iterator[None]:
+        """Let the options decide, until the end of the block, who asks AWS and where.
+
+        This is the one place: they become the environment variables of the same meaning, from which
+        both botocore and ``aws.http.account`` read who asks.
+        """
+        changes: dict[str, str | None] = {}
+        if self.profile is not None:
+            changes |= {"AWS_PROFILE": self.profile, "AWS_DEFAULT_PROFILE": None}
+        if self.region is not None:
+            changes |= {"AWS_DEFAULT_REGION": self.region, "AWS_REGION": self.region}
+        if self.endpoint_url is not None:
+            # What is set for one service, or says that nothing is set, would win otherwise.
+            changes |= {name: None for name in os.environ if name.startswith(f"{_ENDPOINTS}_")}
+            changes |= {_ENDPOINTS: self.endpoint_url, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": None}
+        if not changes:
+            yield
+            return
+        before = {name: os.environ.get(name) for name in changes}
+        _set(changes)
+        clients.session.cache_clear()
+        if self.profile is not None:
+            # Said to the session as well: keys in the environment win over the variable alone.
+            clients.session().set_config_variable("profile", self.profile)
+        try:
+            yield
+        finally:
+            _set(before)
+            clients.session.cache_clear()
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _local_stack() -> DeployedStack:
+    from hangup.local.up import local_stack  # noqa: PLC0415 - its parts are an extra
+
+    return local_stack(STATE_DIR)
+
+
+def _local_join_secret() -> str:
+    from hangup.local.up import local_join_secret  # noqa: PLC0415 - its parts are an extra
+
+    return local_join_secret(STATE_DIR)
