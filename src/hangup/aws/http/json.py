@@ -17,7 +17,7 @@ _as_text: Final = partial(json.dumps, separators=(",", ":"), allow_nan=False)
 
 
 def to_json(value: object) -> bytes:
-    """Return a value as JSON, in UTF-8 and without spaces. What is no number becomes null."""
+    """Return a value as JSON, in UTF-8 and without spaces. NaN and infinities become null."""
     if not _HAS_ORJSON:
         return _to_json(value)
     import orjson  # noqa: PLC0415 - not before it is needed

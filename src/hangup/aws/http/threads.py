@@ -107,7 +107,7 @@ def others_go_on() -> Iterator[None]:
 
 
 def sleep(duration_s: float) -> None:
-    """Return after about so many seconds."""
+    """Return after about ``duration_s`` seconds."""
     with others_go_on():
         time.sleep(duration_s)
 
