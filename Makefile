@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check guard soak bench bench-quick format docs docs-serve pictures synth dist lock clean
+.PHONY: help demo up test check guard soak bench bench-quick format docs docs-serve pictures synth dist lock clean FORCE
 
 PYTHON ?= python3
 BIN    := .venv/bin
@@ -7,9 +7,8 @@ DIST   := dist
 # What has to be covered, line and branch, and the tests that do it. They run apart and in one process:
 # tracing the rest would only take longer, and pytest-cov traces twice in each process of pytest-xdist.
 COVERED := hangup.core hangup.idle hangup.sessions hangup.handlers
-COVERING := $(patsubst %,tests/unit/test_%.py,activity activity_recorder bounds check close_handler events guard invariants \
+COVERING := $(patsubst %,tests/unit/test_%.py,activity activity_recorder bounds check close_handler events guard hand_over invariants \
   lifecycle mass_close messages pacing policy precise_sweep recording_health redrive repair report requests scheduled_close several_rules testing texts timeout_handler tokens)
-NO_NETWORK = { echo "hangup: could not install from requirements/$(1).txt; pip's last lines above say why (it needs a Python package index, once)." >&2; exit 1; }
 
 help: ## List what make can do here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -58,7 +57,7 @@ docs-serve: .venv/.docs ## Build the docs site and show it on loopback until Ctr
 pictures: .venv/.dev ## Record a run of the demo as docs/demo.svg
 	@$(BIN)/python -m docs.pictures
 
-synth: .venv/.dev ## Build the Lambda zip, synthesise the template and refresh the copy in the package
+synth: .venv/.cdk ## Build the Lambda zip, synthesise the template and refresh the copy in the package
 	$(BIN)/python infra/app.py
 
 # The same sources give the same bytes: the files in the archives have the time of the commit. The wheel
@@ -70,18 +69,16 @@ dist: .venv/.dev ## Build the wheel and the sdist in dist/, reproducibly, and ch
 	@$(BIN)/twine check --strict "$(DIST)"/*.whl "$(DIST)"/*.tar.gz
 
 lock: .venv/.dev ## Pin requirements/*.txt again from requirements/*.in
-	cd requirements && for set in dev docs local lambda; do ../$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras \
+	cd requirements && for set in dev docs local cdk lambda; do ../$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $$([ $$set = dev ] || echo -c dev.txt) $$set.in -o $$set.txt; done
 
 clean: ## Remove what was built and installed here (not .hangup, the state of `make up`)
 	rm -rf .venv build dist cdk.out .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hangup: needs Python 3.11 or newer, and $(PYTHON) is %d.%d; run: make $(MAKECMDGOALS) PYTHON=python3.11" % sys.version_info[:2])'
-	@$(PYTHON) -m venv .venv
+# Always asked: only the script knows whether .venv is whole, was moved or has lost its Python.
+.venv/.%: FORCE
+	@command -v "$(PYTHON)" > /dev/null || { echo "hangup: there is no $(PYTHON): install Python 3.11 or newer, or name one: PYTHON=python3.13" >&2; exit 1; }
+	@"$(PYTHON)" scripts/virtualenv.py $* $(if $(filter-out file,$(origin PYTHON)),--with-this-python)
 
-.venv/.%: requirements/%.txt .venv/bin/python pyproject.toml
-	@echo "Installing what requirements/$*.txt pins into .venv ..."
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: -r $< || $(call NO_NETWORK,$*)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-index --no-deps --no-build-isolation -e . || $(call NO_NETWORK,$*)
-	@touch $@
+FORCE:
+

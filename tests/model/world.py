@@ -25,6 +25,7 @@ from hangup.core.connection import (
 )
 from hangup.core.events import parse_disconnect
 from hangup.core.guard import RecordingHealth, Seen, seen_of
+from hangup.core.hand_over import HandOver
 from hangup.core.outcomes import CloseOutcome
 from hangup.core.pacing import Pace
 from hangup.core.policy import Close, IdlePolicy, decide
@@ -132,6 +133,7 @@ class World:
     confirmer = Confirmer
     join_session = staticmethod(join)
     parse_disconnect = staticmethod(parse_disconnect)
+    hand_over = HandOver.ALWAYS
     close_queue: InMemoryCloseQueue | None = None
     """Where sweeps send what falls due; None where they close by themselves."""
 
@@ -307,6 +309,7 @@ class World:
             claim_ms=CLAIM_MS,
             pacer=Pacer(clock=clock, pace=Pace(200)),
             metric_roles=frozenset(Role),
+            hand_over=self.hand_over,
         )
 
     def disconnect(self, position: int, *, again: bool = False, script: Script = CALM) -> None:

@@ -35,6 +35,7 @@ def pinned_in(name: str) -> dict[str, str]:
     [
         ("lambda.txt", ("fast", "sessions")),
         ("local.txt", ("local",)),
+        ("cdk.txt", ("cdk", "fast", "sessions")),
         ("dev.txt", ("all",)),
     ],
 )

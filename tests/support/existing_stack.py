@@ -15,6 +15,7 @@ from tests.support.templates import Resources
 
 TABLE_ARN = "arn:aws:dynamodb:eu-west-1:111122223333:table/chat"
 FUNCTION_ARN = "arn:aws:lambda:eu-west-1:111122223333:function:hang-up"
+KEY_ARN = "arn:aws:kms:eu-west-1:111122223333:key/0d1e2f30-4a5b-6c7d-8e9f-0a1b2c3d4e5f"
 TOPIC_ARN = "arn:aws:sns:eu-west-1:111122223333:alarms"
 
 

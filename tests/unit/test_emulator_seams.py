@@ -56,6 +56,10 @@ SEAMS = {
     "services.apigateway._ws_request_context": (
         "api_id, route_key, stage, connection_id, event_type, request_id, source_ip, headers"
     ),
+    "services.apigateway._invoke_ws_lambda": (
+        "api_id, account_id, region, route, stage, connection_id, event_type, message_id, "
+        "body_text, source_ip, headers, query_params, kwargs"
+    ),
     "services.apigateway.run_reentrant": "fn, args, thread_name",
     "services.apigateway.handle_websocket": "scope, receive, send, api_id, path_override",
 }

@@ -61,13 +61,13 @@ class TestText:
         out = printed(capsys, *crowd)
         assert "20 sweeps in parallel cannot read and close everything" in out
         assert "Take inline" in out
-        assert "833 messages a second are more than the 167" in out
+        assert "833 messages a second are more than the 160" in out
         assert "inline falls behind: closes come later and later" in out
         assert "precise falls behind: closes come later and later" in out
 
     def test_recommends_a_topology_and_says_why(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = printed(capsys, "--connections", "1000000")
-        assert "Take precise (precise=True, shards=1): the median close comes 37 s earlier" in out
+        assert "Take precise (precise=True, shards=1): the median close comes 38 s earlier" in out
         assert "Take inline (precise=False, shards=1): precise needs an idle timeout" in printed(
             capsys, "--idle-timeout", "74"
         )
@@ -141,7 +141,7 @@ class TestJson:
             for quota in plan["quotas"]
             if quota["name"] == "messages to close functions"
         )
-        assert source == "7 functions at once at most, limited by pace"
+        assert source == "9 functions at once at most, limited by pace"
 
 
 @pytest.mark.parametrize(

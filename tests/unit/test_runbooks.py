@@ -31,7 +31,19 @@ def alarms(*, precise: bool) -> Mapping[str, Mapping[str, Any]]:
     }
 
 
-ALARMS = {**alarms(precise=True), **alarms(precise=False)}
+ALARMS = {
+    **alarms(precise=True),
+    **alarms(precise=False),
+    # Of IdleConnectionTimeout.track, which the reference stack does not call: its handlers fail
+    # where they cannot record.
+    "NotRecorded": {
+        "EvaluationPeriods": 1,
+        "MetricName": "ActivityNotRecorded",
+        "Threshold": 0,
+        "ComparisonOperator": "GreaterThanThreshold",
+        "AlarmDescription": "Critical: ",
+    },
+}
 
 
 def page_of(alarm: str) -> str:
@@ -68,7 +80,9 @@ def test_says_when_it_rings(alarm: str) -> None:
         assert (f"for {minutes} minutes" if minutes > 1 else "in a minute") in rings
     described = re.match(r"(Warning|Critical): ", properties["AlarmDescription"])
     assert severity == (described[1].lower() if described else "none")
-    assert ("with `precise`" in of) == (alarm not in alarms(precise=False))
+    assert ("with `precise`" in of) == (
+        alarm in set(alarms(precise=True)) - set(alarms(precise=False))
+    )
 
 
 @pytest.mark.parametrize("name", RUNBOOKS)

@@ -88,6 +88,11 @@ class DynamoDbConnections:
             )
         )
 
+    def delete_claimed(self, connection: Connection, *, claim_expires_ms: EpochMs) -> bool:
+        """Delete the record of a connection that was claimed; return whether it was there."""
+        deletion = self._schema.deletion(connection, claim_expires_ms=claim_expires_ms)
+        return self._table.delete(deletion).is_written
+
     def record_gateway_activity(
         self, connection: Connection, *, active_ms: EpochMs, now_ms: EpochMs
     ) -> bool:

@@ -368,6 +368,22 @@ class TableSchema:
             "ExpressionAttributeNames": names_in(self, _EXISTS),
         }
 
+    def deletion(self, connection: Connection, *, claim_expires_ms: EpochMs) -> Request:
+        """Return the deletion of the record of a connection as it was seen, and under this claim.
+
+        Refused if the record is gone, if the client became active since, or under another claim.
+        """
+        condition = f"{_as_seen(connection)} AND #claim_expires_at = :claim"
+        values = {":claim": number(claim_expires_ms)}
+        if connection.last_seen_ms is not None:
+            values[":seen"] = number(connection.last_seen_ms)
+        return {
+            "Key": self.key(connection.connection_id),
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": names_in(self, condition),
+            "ExpressionAttributeValues": values,
+        }
+
     def _update(
         self, connection_id: str, update: str, condition: str, values: Values | None = None
     ) -> Request:

@@ -15,10 +15,12 @@ from hangup.aws.schema import DEFAULT_SCHEMA
 from hangup.config import (
     API_GATEWAY_ENDPOINT,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
+    HAND_OVER,
     METRIC_ROLES,
     Accepted,
 )
 from hangup.core.bounds import WholeNumber
+from hangup.core.hand_over import HandOver
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.texts import Unfit
 from hangup.core.timing import LOOK_AHEAD_S
@@ -32,6 +34,14 @@ def as_text(seconds: float | str) -> str:
     return cdk.Token.as_string(seconds) if cdk.Token.is_unresolved(seconds) else str(seconds)
 
 
+def in_seconds(value: int | str | cdk.Duration) -> int | str:
+    """Return a ``cdk.Duration`` in seconds, and anything else as it is, to be checked."""
+    if not isinstance(value, cdk.Duration):
+        return value
+    seconds = value.to_seconds()
+    return cdk.Token.as_string(seconds) if value.is_unresolved() else int(seconds)
+
+
 def check(name: str, value: object, allowed: Accepted[object], *, or_token: bool = False) -> None:
     """Refuse what the variable behind an argument may not be; with ``or_token``, a token passes."""
     if not allowed.accepts(value) and not (or_token and cdk.Token.is_unresolved(value)):
@@ -39,12 +49,13 @@ def check(name: str, value: object, allowed: Accepted[object], *, or_token: bool
         raise ValueError(f"{name} must be {kind}, not {_shown(value)}.")
 
 
-def check_flag(name: str, value: object) -> None:
+def check_flags(**flags: object) -> None:
     """Refuse all but True and False: the text "no" would count as true."""
-    if not isinstance(value, bool):
-        raise ValueError(  # noqa: TRY004 - one kind of error for all arguments
-            f"{name} must be True or False, not {_shown(value)}."
-        )
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise ValueError(  # noqa: TRY004 - one kind of error for all arguments
+                f"{name} must be True or False, not {_shown(value)}."
+            )
 
 
 def check_metric_roles(value: object) -> None:
@@ -79,6 +90,21 @@ def check_seconds(idle_timeout: object, activity_resolution: object, *, precise:
         raise ValueError(
             "activity_resolution_seconds must be a whole number from 0 to below the idle timeout"
             f" ({longest}) or a token, not {_shown(activity_resolution)}."
+        )
+
+
+def check_hand_over(rule: object, disconnect_handler: object) -> None:
+    """Refuse a rule that there is not, and a handler that does not fit the rule."""
+    check("hand_over", rule, HAND_OVER.accepted)
+    hand_over = HandOver(str(rule))
+    if not hand_over.calls_handler and disconnect_handler is not None:
+        raise ValueError(
+            f"disconnect_handler would never be called with hand_over={hand_over.value!r}: leave it"
+            " out, or choose always or if_left."
+        )
+    if hand_over.calls_handler:
+        check_construct(
+            "disconnect_handler", disconnect_handler, "aws_lambda.IFunction", "function_arn"
         )
 
 

@@ -29,6 +29,7 @@ from modulefinder import ModuleFinder
 from pathlib import Path
 
 from hangup.errors import BuildError
+from hangup.ops.folders import make_ignored_folder
 
 LOCK = Path(__file__).with_name("lambda.txt")
 
@@ -119,6 +120,7 @@ _MAGIC_NUMBER_BYTES = 4
 def build_lambda_zip(build_dir: Path | None = None, *, architecture: str = "arm64") -> Path:
     """Build the zip for ``architecture`` in ``build_dir`` (default: ``build``, here).
 
+    git sees nothing of that folder, unless it is there already and holds something else.
     ``architecture`` is one of ``PLATFORMS``. Return the zip's path. Warn if there is no interpreter
     to compile the bytecode: the zip works without it. Raise BuildError for another architecture, if
     uv cannot install what the lock pins, and if that does not compile.
@@ -126,6 +128,7 @@ def build_lambda_zip(build_dir: Path | None = None, *, architecture: str = "arm6
     if architecture not in PLATFORMS:
         raise BuildError(f"Lambda runs on {' and '.join(PLATFORMS)}, not on {architecture}.")
     build_dir = build_dir or Path.cwd() / "build"
+    make_ignored_folder(build_dir)
     dependencies = _install_dependencies(build_dir, architecture)
     files = {path: file for path, file in _files(dependencies) if _is_kept(path)}
     files |= _handler_modules() | {"pycurl.libs/LICENCES.txt": _LIBRARIES}
@@ -190,7 +193,6 @@ def _install_dependencies(build_dir: Path, architecture: str) -> Path:
     installed = build_dir / f"lambda-dependencies-{architecture}-{key}"
     if installed.is_dir():
         return installed
-    build_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="unfinished-", dir=build_dir) as folder:
         unfinished = Path(folder, "installed")
         result = _run([*_UV, "pip", "install", *options, f"--target={unfinished}", f"-r{LOCK}"])

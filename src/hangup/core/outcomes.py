@@ -60,9 +60,14 @@ class CloseResult:
 
 @dataclass(slots=True, kw_only=True)
 class CloseCounter:
-    """Counts what closes come to. ``metric_roles`` are the roles that metrics name."""
+    """Counts what closes come to.
+
+    ``metric_roles`` are the roles that metrics name. ``counts_repeats`` is whether a record that is
+    still there after its hand-over counts.
+    """
 
     metric_roles: frozenset[str]
+    counts_repeats: bool = True
     _statuses: Counter[CloseStatus] = field(default_factory=Counter)
     _ids: dict[CloseStatus, list[str]] = field(default_factory=dict)
     _errors: dict[CloseStatus, BackendError] = field(default_factory=dict)
@@ -87,7 +92,7 @@ class CloseCounter:
             self._lateness_ms.append(DurationMs(max(0, result.closed_at_ms - deadline_ms)))
         elif result.status in _HANDED_OVER:
             # Handed over before, it was counted then.
-            self._repeated += connection.handovers >= _SLOW_HANDOVERS
+            self._repeated += self.counts_repeats and connection.handovers >= _SLOW_HANDOVERS
             reason = None if connection.handovers else TimeoutReason.GONE
         if reason is not None:
             role = metric_role(connection.role, named=self.metric_roles)

@@ -18,11 +18,11 @@ _FEWEST_FUNCTIONS: Final = 4
 """Two would do for 200 closes a second; of more, a slow batch keeps fewer waiting."""
 
 _MOST_FUNCTIONS: Final = 16
-"""For a rate without a limit: some 1,600 closes a second, far above the 500 that may come back."""
+"""For a rate without a limit: some 1,300 closes a second, far above the 500 that may come back."""
 
-_CLOSES_OF_ONE: Final = 145
-"""Closes a second that the CPU of one function of 256 MB is enough for, at 1 ms of a whole CPU each
-(``hangup.planner.assumptions.CLOSE_CPU_MS``)."""
+_CLOSES_OF_ONE: Final = 120
+"""Closes a second that the CPU of one function of 256 MB is enough for, at 1.2 ms of a whole CPU
+each (``hangup.planner.assumptions.CLOSE_CPU_MS``)."""
 
 _KEPT_PERCENT: Final = 94
 """Of the rate, whatever the rounding of the shares: for each from 1 to 1,000 some number in these
@@ -66,7 +66,7 @@ def close_functions(per_second: int) -> int:
     """Return how many functions behind the queue close at once: 4 to 16; 16 for no limit (0).
 
     ``per_second`` is 0 to 1,000.
-    About one for each 145 closes a second. Each takes its share of the pace, in whole milliseconds
+    About one for each 120 closes a second. Each takes its share of the pace, in whole milliseconds
     rounded up, so some more where that would cost more than 6 % of the rate: 600 a second are 10 ms
     for each of six, and only 555 by 9 ms for each of five.
     """

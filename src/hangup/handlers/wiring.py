@@ -14,13 +14,14 @@ from hangup.ports import Log
 
 def closer_of(settings: CloserSettings, *, log: Log) -> Closer:
     """Return the closer of this process, with its own pace."""
+    function = settings.disconnect_function
     gateway = ManagementApiGateway(DirectManagementApi(url=settings.endpoint), calls)
     return Closer(
         connections=DynamoDbConnections(DirectDynamoDb(), calls, settings.connections_table),
         gateway=gateway,
-        functions=LambdaFunctions(
-            DirectLambda(), calls, disconnect_function=settings.disconnect_function
-        ),
+        functions=LambdaFunctions(DirectLambda(), calls, disconnect_function=function)
+        if function
+        else None,
         clock=clock,
         log=log,
         address=gateway_address(settings.endpoint),
@@ -28,4 +29,5 @@ def closer_of(settings: CloserSettings, *, log: Log) -> Closer:
         confirmer=Confirmer(gateway=gateway, clock=clock, counts_both=settings.counts_both),
         metric_roles=settings.metric_roles,
         acts=settings.acts,
+        hand_over=settings.hand_over,
     )

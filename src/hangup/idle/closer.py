@@ -8,8 +8,9 @@
    conditions of a claim are in ``aws.schema``.
 4. If the notice fails, log it and go on.
 5. If the close fails, release the claim. The next sweep tries again, without a second notice.
-6. If the hand-over fails, keep the record. The next sweep hands over. A record that is still there
-   after its hand-over is handed over again, each time after twice as long.
+6. Hand over by the deployment's rule: see ``core.hand_over``. If that fails, keep the record. The
+   next sweep hands over. A record that is still there after its hand-over is handed over again,
+   each time after twice as long.
 7. If the claim cannot be released, it expires by itself. That delays the close by one sweep, and
    may cost a second notice. It happens shortly before an invocation ends, when no call may start.
 8. If the question, the notice or the close finds the connection gone, hand it over all the same.
@@ -21,6 +22,7 @@ from typing import Final, Literal, assert_never
 from hangup.core.connection import Connection, ConnectionInfo, DurationMs, EpochMs
 from hangup.core.events import GatewayAddress, disconnect_event
 from hangup.core.guard import Seen
+from hangup.core.hand_over import HandOver
 from hangup.core.messages import connection_timeout
 from hangup.core.outcomes import CloseCounter, CloseOutcome, CloseResult, PostOutcome
 from hangup.core.report import CloseStatus
@@ -63,12 +65,13 @@ class Closer:
 
     ``claim_ms`` is how long a claim holds: as long as the longest invocation. After that no
     function can be acting on it. ``metric_roles`` are the roles that metrics name. With ``acts``
-    False it asks and reports, and neither writes nor closes.
+    False it asks and reports, and neither writes nor closes. ``functions`` may be None where
+    ``hand_over`` calls no handler.
     """
 
     connections: ConnectionsRepository
     gateway: Gateway
-    functions: Functions
+    functions: Functions | None
     clock: Clock
     log: Log
     address: GatewayAddress
@@ -77,10 +80,13 @@ class Closer:
     metric_roles: frozenset[str]
     claim_ms: DurationMs = CLAIM_MS
     acts: bool = True
+    hand_over: HandOver = HandOver.ALWAYS
 
     def counter(self) -> CloseCounter:
         """Return an empty counter of results."""
-        return CloseCounter(metric_roles=self.metric_roles)
+        # Nobody is asked to remove the record, so that it is still there says nothing.
+        counts_repeats = self.hand_over is not HandOver.NEVER
+        return CloseCounter(metric_roles=self.metric_roles, counts_repeats=counts_repeats)
 
     def close_idle_connection(
         self, connection: Connection, terms: Terms, *, correlation_id: str
@@ -104,10 +110,11 @@ class Closer:
             return CloseResult(status=CloseStatus.WOULD_CLOSE)
         now_ms = self.clock.now_ms()
         claim_ms = min(self.claim_ms << connection.handovers, LONGEST_CLAIM_MS)
+        claim_expires_ms = EpochMs(now_ms + claim_ms)
         try:
             # Claim before closing: closing first would cut off a client that has just spoken.
             claimed = self.connections.claim(
-                connection, now_ms=now_ms, claim_expires_ms=EpochMs(now_ms + claim_ms)
+                connection, now_ms=now_ms, claim_expires_ms=claim_expires_ms
             )
         except BackendError as error:
             self.log.error("claim failed", connectionId=connection.connection_id, error=str(error))
@@ -118,7 +125,7 @@ class Closer:
             # The claim took long. Who is not recorded may have spoken meanwhile.
             self._release(connection, noticed_at_ms=None, is_handed_over=False)
             return CloseResult(status=CloseStatus.UNCONFIRMED)
-        return self._close_claimed(connection, answer, now_ms, correlation_id)
+        return self._close_claimed(connection, answer, now_ms, claim_expires_ms, correlation_id)
 
     def _reason_to_leave(
         self, connection: Connection, answer: Answer, terms: Terms
@@ -170,7 +177,12 @@ class Closer:
         return CloseResult(status=CloseStatus.ACTIVE if is_noted else CloseStatus.CLAIM_LOST)
 
     def _close_claimed(
-        self, connection: Connection, answer: Answer, now_ms: EpochMs, correlation_id: str
+        self,
+        connection: Connection,
+        answer: Answer,
+        now_ms: EpochMs,
+        claim_expires_ms: EpochMs,
+        correlation_id: str,
     ) -> CloseResult:
         connection_id = connection.connection_id
         is_gone = answer.seen is Seen.GONE
@@ -195,9 +207,7 @@ class Closer:
             )
         closed_at_ms = self.clock.now_ms() if closed is CloseOutcome.CLOSED else None
         try:
-            self.trigger_disconnect_handler(
-                connection, answer.info, now_ms=now_ms, correlation_id=correlation_id
-            )
+            self._hand_over(connection, answer, now_ms, claim_expires_ms, correlation_id)
         except BackendError as error:
             self.log.error("hand-over failed", connectionId=connection_id, error=str(error))
             if not connection.handovers:
@@ -210,6 +220,33 @@ class Closer:
             )
         status = CloseStatus.CLOSED if closed is CloseOutcome.CLOSED else CloseStatus.ALREADY_GONE
         return CloseResult(status=status, closed_at_ms=closed_at_ms, notice_failed=notice_failed)
+
+    def _hand_over(
+        self,
+        connection: Connection,
+        answer: Answer,
+        now_ms: EpochMs,
+        claim_expires_ms: EpochMs,
+        correlation_id: str,
+    ) -> None:
+        """Do what the deployment's rule says. Raises ``BackendError``."""
+        match self.hand_over:
+            case HandOver.ALWAYS:
+                is_due = True
+            case HandOver.IF_LEFT:
+                # Claimed before: API Gateway's own event had its time.
+                is_due = connection.handovers > 0
+            case HandOver.DELETE:
+                is_due = False
+                self.connections.delete_claimed(connection, claim_expires_ms=claim_expires_ms)
+            case HandOver.NEVER:
+                is_due = False
+            case unexpected:
+                assert_never(unexpected)
+        if is_due:
+            self.trigger_disconnect_handler(
+                connection, answer.info, now_ms=now_ms, correlation_id=correlation_id
+            )
 
     def send_timeout_message(
         self, connection: Connection, *, now_ms: EpochMs
@@ -240,6 +277,7 @@ class Closer:
         correlation_id: str,
     ) -> None:
         """Hand the cleanup over to the disconnect handler. Raises ``BackendError``."""
+        assert self.functions is not None  # noqa: S101 - a rule that calls it comes with it
         self.functions.invoke_disconnect_handler(
             disconnect_event(
                 connection, info, self.address, now_ms=now_ms, correlation_id=correlation_id

@@ -24,6 +24,7 @@ from hangup.local.log_tail import LogTail
 from hangup.local.ministack.aws_client import aws_client
 from hangup.local.ministack.engine import HOST, Engine, answers
 from hangup.local.ministack.last_active import LastActive
+from hangup.local.only_run import only_run
 from hangup.sessions.model import Role
 from hangup.sessions.tokens import mint_join_token
 
@@ -66,9 +67,36 @@ def run_up(  # noqa: PLR0913 - the command's options
     moves the ``lastActiveAt`` of a connection. Without ``port`` it is that
     of the last run, or 4566, or a free one if that is taken. The state is kept in ``state_dir``.
     ``program`` and ``python`` are what one types here to call the command line and this
-    interpreter, quoted for a shell. Raise ``LocalStackError`` if the stack cannot start or ends by
-    itself, and let ``KeyboardInterrupt`` through once everything is stopped and saved.
+    interpreter, quoted for a shell. Raise ``LocalStackError`` if the stack cannot start, ends by
+    itself or runs from ``state_dir`` already, and let ``KeyboardInterrupt`` through once everything
+    is stopped and saved.
     """
+    with only_run(state_dir) as note_address:
+        _run(
+            say,
+            note_address,
+            port=port,
+            idle_timeout_s=idle_timeout_s,
+            precise=precise,
+            last_active=last_active,
+            state_dir=state_dir,
+            program=program,
+            python=python,
+        )
+
+
+def _run(  # noqa: PLR0913 - likewise
+    say: Callable[[str], None],
+    note_address: Callable[[str], None],
+    *,
+    port: int | None,
+    idle_timeout_s: int,
+    precise: bool,
+    last_active: LastActive,
+    state_dir: Path,
+    program: str,
+    python: str,
+) -> None:
     last_run = _read_last_run(state_dir)
     if port is None:
         port = last_run.port if last_run else _PREFERRED_PORT
@@ -78,6 +106,7 @@ def run_up(  # noqa: PLR0913 - the command's options
     with Engine.start(
         port=port, state_dir=state_dir / "state", log_file=log_file, last_active=last_active
     ) as engine:
+        note_address(engine.endpoint)
         say("Deploying the stack ...")
         stack = deploy(
             engine,
@@ -98,15 +127,10 @@ def run_up(  # noqa: PLR0913 - the command's options
         say(_how_to_connect(stack, secret, program=program, python=python))
         log_tail = LogTail(engine, stack)
         while engine.running:
-            try:
-                for line in log_tail.new_lines():
-                    say(line)
-            except (BotoCoreError, ClientError):
-                # The usual reason is the end of the engine, which the error below explains better.
-                if engine.running:
-                    raise
+            for line in log_tail.new_lines():
+                say(line)
             time.sleep(_LOOK_EVERY_S)
-        raise LocalStackError(f"The local stack has ended. Its log:\n{engine.log_tail()}")
+        raise engine.ended_by_itself()
 
 
 def local_join_secret(state_dir: Path) -> str:

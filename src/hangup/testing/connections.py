@@ -134,6 +134,17 @@ class InMemoryConnections:
                 noticed_at_ms=noticed_at_ms or record.connection.noticed_at_ms,
             )
 
+    @aws_call("DeleteItem")
+    def delete_claimed(self, connection: Connection, *, claim_expires_ms: EpochMs) -> bool:
+        """Delete the record if it is under this claim, and as it was seen."""
+        record = self.records.get(connection.connection_id)
+        if record is None or record.claim_expires_ms != claim_expires_ms:
+            return False
+        if _was_active_since(connection, record.connection, connection.last_seen_ms):
+            return False
+        del self.records[connection.connection_id]
+        return True
+
     @aws_call("UpdateItem")
     def record_gateway_activity(
         self, connection: Connection, *, active_ms: EpochMs, now_ms: EpochMs

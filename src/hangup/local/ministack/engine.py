@@ -98,6 +98,8 @@ class Engine(contextlib.AbstractContextManager["Engine"]):
             answered = comes_true(
                 lambda: not engine.running or answers(bound_port), within_s=MAX_START_S
             )
+            if not engine.running and engine._killed_by():
+                raise engine.ended_by_itself()
             if not (answered and engine.running):
                 what = f"answer within {MAX_START_S:.0f} s" if engine.running else "start"
                 raise LocalStackError(
@@ -106,8 +108,39 @@ class Engine(contextlib.AbstractContextManager["Engine"]):
             undo.pop_all()
         return engine
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Stop; raise LocalStackError if what failed in the block did so because it had ended."""
+        if isinstance(error, Exception) and self._has_ended_by_itself():
+            ended = self.ended_by_itself()
+            self.stop()
+            raise ended from error
         self.stop()
+
+    def _has_ended_by_itself(self) -> bool:
+        if self._process.returncode is not None:
+            return False
+        # The system closes the sockets of a killed process a moment before it counts as ended.
+        return not answers(self.port) and comes_true(lambda: not self.running, within_s=POLL_S * 20)
+
+    def ended_by_itself(self) -> LocalStackError:
+        """Return the error for an engine that has ended, and was not stopped."""
+        by = self._killed_by()
+        if by is None:
+            return LocalStackError(
+                f"The local stack has ended by itself. Its log:\n{self.log_tail()}"
+            )
+        # Its log says nothing about that.
+        return LocalStackError(
+            f"The local stack's process {self._process.pid} was killed ({by}) by something else on "
+            "this machine; start it again."
+        )
+
+    def _killed_by(self) -> str | None:
+        """Return the name of the signal that ended the process, None if it ended by itself."""
+        status = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if status is None or status.si_code == os.CLD_EXITED:
+            return None
+        return signal.Signals(status.si_status).name
 
     @property
     def running(self) -> bool:

@@ -17,6 +17,7 @@
 | connectedAt is the same in all of a connection     | connection_times       |
 | GetConnection answers in camelCase and ISO 8601    | connection_form        |
 | a message that is posted before a close arrives    | message_before_close   |
+| a refused join has the status of the function      | refused_joins          |
 | $disconnect runs when the service stops            | orderly_stop           |
 
 Each module says what was observed, in which release. No upstream issue is known for any of them.
@@ -67,6 +68,7 @@ def install(last_active: LastActive) -> None:
         invocation_metrics,
         message_before_close,
         orderly_stop,
+        refused_joins,
         route_selection,
         waiting_invocations,
         whole_logs,
@@ -83,6 +85,7 @@ def install(last_active: LastActive) -> None:
         invocation_metrics,
         message_before_close,
         orderly_stop,
+        refused_joins,
         route_selection,
         waiting_invocations,
         whole_logs,

@@ -1,0 +1,118 @@
+"""The alarms on what sweeps report, and what each of them advises."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from aws_cdk import aws_cloudwatch as cloudwatch
+from constructs import Construct
+
+from hangup.cdk.alarms import MINUTE, alarm_above, with_runbook
+
+_SILENT_MINUTES = 5
+
+_HELD_ADVICE = (
+    'The log line "sweep held" has the reason. If activity is not recorded, look at the functions'
+    " that record it; if the table is that of another stage, look at connections_table and stage."
+    " If the connections are really idle, invoke the sweep's function with"
+    ' {"overrideGuard": true}.'
+)
+_UNRECORDED_ADVICE = (
+    "API Gateway saw these connections active, and their records do not: they were left open. Is"
+    " there a route without the recorder? Decorate its function with tracks_activity. Does a"
+    " function lack a grant: dynamodb:UpdateItem, or the key of the table? If every route records,"
+    " messages to clients count in API Gateway's lastActiveAt: last_active_counts='both' settles"
+    " that (LastActiveCounts of the reference stack)."
+)
+_UNCONFIRMED_ADVICE = (
+    "API Gateway did not say whether these connections are active, so they were left open. Is"
+    " execute-api:ManageConnections granted for GET, and is the account throttled? The log says"
+    " which error it was."
+)
+_UNREADABLE_ADVICE = (
+    "Their timestamps are invalid (expected epoch milliseconds), so these records are skipped and"
+    " their connections stay open. The log says which attribute and what it looks like: seconds,"
+    " for example. Have the function that writes it write milliseconds, then correct or delete"
+    " these records."
+)
+_HANDOVERS_ADVICE = (
+    "The disconnect handler was called for these connections before, and their records are still"
+    " there. It fails, or it does not remove the record: read its log."
+)
+
+
+class CountAlarm(NamedTuple):
+    """Rings while more than ``bound`` of a metric are counted a minute, ``minutes`` in a row."""
+
+    construct_id: str
+    metric_name: str
+    severity: str
+    bound: int = 0
+    minutes: int = 1
+    advice: str = ""
+
+    def add_to(self, scope: Construct, namespace: str) -> cloudwatch.Alarm:
+        """Return the alarm on the metric of a deployment."""
+        time = "in a minute" if self.minutes == 1 else f"for {self.minutes} minutes"
+        said = f"{self.severity}: {self.metric_name} is above {self.bound} {time}. {self.advice}"
+        return alarm_above(
+            scope,
+            self.construct_id,
+            # Without a sweep there is no data. That has an alarm of its own.
+            _metric(namespace, self.metric_name, cloudwatch.Stats.SUM),
+            description=said.rstrip(),
+            bound=self.bound,
+            minutes=self.minutes,
+        )
+
+
+CLOSES_FAIL: Final = CountAlarm("ClosesFail", "CloseFailures", "Critical")
+"""With ``precise``. A close that fails inline fails the sweep, which has an alarm."""
+
+_ALARMS: Final = (
+    CountAlarm("ManyIdle", "IdleConnectionsDetected", "Warning", bound=10),
+    CountAlarm("ManyClosed", "ConnectionsClosed", "Critical", bound=50),
+    CountAlarm("Held", "SweepsHeld", "Critical", advice=_HELD_ADVICE),
+    CountAlarm("Unrecorded", "ActivityUnrecorded", "Critical", advice=_UNRECORDED_ADVICE),
+    # A single call may fail for a moment. What is refused is refused every minute.
+    CountAlarm(
+        "Unconfirmed",
+        "ConnectionsUnconfirmed",
+        "Warning",
+        minutes=3,
+        advice=_UNCONFIRMED_ADVICE,
+    ),
+    CountAlarm("Unreadable", "RecordsUnreadable", "Warning", advice=_UNREADABLE_ADVICE),
+    CountAlarm("HandedOverAgain", "HandoversRepeated", "Critical", advice=_HANDOVERS_ADVICE),
+)
+
+
+def alarms_of_sweeps(
+    scope: Construct, namespace: str, *, shards: int
+) -> Sequence[cloudwatch.Alarm]:
+    """Return the alarms on a deployment whose sweeps are ``shards`` a minute."""
+    alarms = [alarm.add_to(scope, namespace) for alarm in _ALARMS]
+    return (*alarms, _no_sweep(scope, namespace, shards))
+
+
+def _no_sweep(scope: Construct, namespace: str, shards: int) -> cloudwatch.Alarm:
+    which = "No sweep" if shards == 1 else f"The sweep of one of the {shards} shards never"
+    said = f"{which} finished in {_SILENT_MINUTES} minutes: idle connections stay open."
+    return cloudwatch.Alarm(
+        scope,
+        "NoSweep",
+        alarm_description=with_runbook(said, "NoSweep"),
+        # Every sweep emits this metric, 0 included, so its samples count the sweeps. A late
+        # sweep counts in the minute after, but never for this many minutes in a row.
+        metric=_metric(namespace, "ConnectionsChecked", cloudwatch.Stats.SAMPLE_COUNT),
+        threshold=shards,
+        comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+        evaluation_periods=_SILENT_MINUTES,
+        datapoints_to_alarm=_SILENT_MINUTES,
+        treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
+    )
+
+
+def _metric(namespace: str, name: str, statistic: str) -> cloudwatch.Metric:
+    return cloudwatch.Metric(
+        namespace=namespace, metric_name=name, statistic=statistic, period=MINUTE
+    )
