@@ -1,8 +1,9 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check guard soak bench bench-quick format docs docs-serve pictures synth lock clean FORCE
+.PHONY: help demo up test check guard soak bench bench-quick format docs docs-serve pictures synth dist lock clean FORCE
 
 PYTHON ?= python3
 BIN    := .venv/bin
+DIST   := dist
 # What has to be covered, line and branch, and the tests that do it. They run apart and in one process:
 # tracing the rest would only take longer, and pytest-cov traces twice in each process of pytest-xdist.
 COVERED := hangup.core hangup.idle hangup.sessions hangup.handlers
@@ -59,12 +60,20 @@ pictures: .venv/.dev ## Record a run of the demo as docs/demo.svg
 synth: .venv/.cdk ## Build the Lambda zip, synthesise the template and refresh the copy in the package
 	$(BIN)/python infra/app.py
 
+# The same sources give the same bytes: the files in the archives have the time of the commit. The wheel
+# is built from the sdist, so both are complete.
+dist: .venv/.dev ## Build the wheel and the sdist in dist/, reproducibly, and check them
+	@rm -f "$(DIST)"/hangup-*
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 315532800)} \
+	  $(BIN)/uv build -q --offline --no-build-isolation --python $(BIN)/python --out-dir "$(DIST)"
+	@$(BIN)/twine check --strict "$(DIST)"/*.whl "$(DIST)"/*.tar.gz
+
 lock: .venv/.dev ## Pin requirements/*.txt again from requirements/*.in
 	cd requirements && for set in dev docs local cdk lambda; do ../$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $$([ $$set = dev ] || echo -c dev.txt) $$set.in -o $$set.txt; done
 
 clean: ## Remove what was built and installed here (not .hangup, the state of `make up`)
-	rm -rf .venv build cdk.out .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist cdk.out .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # Always asked: only the script knows whether .venv is whole, was moved or has lost its Python.
 .venv/.%: FORCE

@@ -6,6 +6,7 @@ HangupError
 ├── BackendError         AWS answered with an error that nobody expected; says whether to retry
 ├── SweepFailed          a sweep ended with failures; the sweep after it tries those again
 ├── BuildError           the infrastructure cannot be built on this machine; says what is missing
+├── MissingExtraError    an extra is not installed; an ImportError that says which
 ├── CleanupIncomplete    a session ended and some of its listeners could not be closed yet
 └── LocalStackError      the stack on this machine could not be started, deployed or reached
 
@@ -62,3 +63,10 @@ class LocalStackError(HangupError):
 
 class BuildError(HangupError):
     """The infrastructure cannot be built on this machine; the text says what is missing."""
+
+
+class MissingExtraError(HangupError, ImportError):
+    """What was imported needs an extra that is not installed; the text says how to install it."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an extra of Hangup: pip install 'hangup[{extra}]'")

@@ -234,7 +234,7 @@ def test_holds_no_more_of_the_dependencies_than_their_code(names: list[str]) -> 
         "urllib3",
     }
     for name in names:
-        assert not name.endswith((".pyi", "/", "py.typed", "RECORD"))
+        assert not name.endswith((".pyi", "/", "py.typed", "RECORD", "WHEEL", "top_level.txt"))
         assert not {"tests", "examples"} & set(name.split("/"))
 
 
@@ -269,6 +269,35 @@ def test_says_which_packages_it_holds_to_those_who_scan_it(names: list[str]) -> 
         "pyjwt",
         "aws_lambda_powertools",
     } <= metadata
+
+
+def test_holds_the_licence_of_each_package(names: list[str]) -> None:
+    packages = {name.partition("/")[0] for name in names if name.endswith(".dist-info/METADATA")}
+    pinned = re.findall(r"^([\w.-]+)==([\w.]+)", LOCK.read_text(), flags=re.MULTILINE)
+    assert {package.lower() for package in packages} == {
+        f"{name.replace('-', '_')}-{version}.dist-info" for name, version in pinned
+    }
+    for package in packages:
+        files = [name.rpartition("/")[2] for name in names if name.startswith(f"{package}/")]
+        assert [name for name in files if name.startswith(("LICENSE", "COPYING"))], package
+    assert [name for name in names if re.fullmatch(r"botocore-[\d.]+\.dist-info/NOTICE", name)]
+
+
+def test_names_the_licence_of_each_library_that_comes_with_libcurl(architecture_zip: Path) -> None:
+    with zipfile.ZipFile(architecture_zip) as archive:
+        libraries = {
+            re.split("[-.]", name.rpartition("/")[2])[0]
+            for name in archive.namelist()
+            if name.startswith("pycurl.libs/") and ".so" in name
+        }
+        told = archive.read("pycurl.libs/LICENCES.txt").decode()
+    listed = [
+        file for row in re.findall(r"^  files  (.+)$", told, re.MULTILINE) for file in row.split()
+    ]
+    assert sorted(listed) == sorted(libraries)
+    _, *projects = told.split("\n\n")
+    for project in projects:
+        assert re.fullmatch(r".+: .+\n  files  lib.+\n  text   https://.+\n?", project), project
 
 
 def test_gives_every_entry_one_time_and_one_mode_in_one_order(lambda_zip: Path) -> None:

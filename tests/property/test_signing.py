@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 from unittest.mock import patch
 from urllib.parse import quote
 
@@ -10,11 +11,12 @@ import botocore.auth
 import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hangup.aws.http.account import Keys
-from hangup.aws.http.transport import Transport
+from hangup.aws.http.botocore_transport import BotocoreTransport
+from hangup.aws.http.transport import CurlTransport
 from tests.support.http_server import Request, Server, serving
 
 SERVICE, REGION = "execute-api", "eu-central-1"
@@ -91,7 +93,7 @@ def by_botocore(request: Request, headers: list[tuple[str, str]], its: Keys) -> 
     return str(again.headers["Authorization"])
 
 
-@given(
+any_requests = given(
     base=bases,
     path=paths,
     headers=headers,
@@ -99,8 +101,23 @@ def by_botocore(request: Request, headers: list[tuple[str, str]], its: Keys) -> 
     method=st.sampled_from(["GET", "POST", "DELETE"]),
     several=st.lists(keys, min_size=1, max_size=2),
 )
-def test_signs_as_botocore_does(
+
+
+@any_requests
+def test_signs_as_botocore_does(server: Server, **request: Any) -> None:
+    check_signature(server, CurlTransport, **request)
+
+
+@any_requests
+@settings(max_examples=20)
+def test_botocore_sends_what_it_signed(server: Server, **request: Any) -> None:
+    check_signature(server, BotocoreTransport, **request)
+
+
+def check_signature(
     server: Server,
+    make: type[CurlTransport | BotocoreTransport],
+    *,
     base: str,
     path: str,
     headers: list[tuple[str, str]],
@@ -110,7 +127,7 @@ def test_signs_as_botocore_does(
 ) -> None:
     server.requests.clear()
     at_hand = iter([*several, *several])
-    transport = Transport(
+    transport = make(
         f"http://localhost:{server.port}{base}",
         service=SERVICE,
         region=REGION,

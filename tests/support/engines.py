@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hangup.aws.http.account import Keys
+from hangup.aws.http.answer import Transport
+from hangup.aws.http.choice import transport_class
 from hangup.aws.http.services import DirectDynamoDb
-from hangup.aws.http.transport import Transport
 from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, SessionSchema
 from hangup.local.ministack.aws_client import REGION, ROOT, aws_client
 from hangup.local.ministack.engine import Engine
@@ -93,8 +94,8 @@ def direct_to(client: "DynamoDBClient") -> DirectDynamoDb:
 
 
 def transport_to(url: str, *, service: str) -> Transport:
-    """Return the sweep's own transport to a service of an engine."""
-    return Transport(
+    """Return the sweep's own transport, as it is where this runs, to a service of an engine."""
+    return transport_class()(
         url,
         service=service,
         region=REGION,

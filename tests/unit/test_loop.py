@@ -11,7 +11,7 @@ import pycurl
 import pytest
 from greenlet import getcurrent, greenlet
 
-from hangup.aws.http import loop
+from hangup.aws.http import loop, threads
 from hangup.aws.http.loop import Loop, perform, sleep
 from tests.support.http_server import OK, Request, Server, serving
 
@@ -59,7 +59,8 @@ class Answerer:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> StandingClock:
     clock = StandingClock()
-    monkeypatch.setattr(loop, "time", clock)
+    for module in (loop, threads):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 

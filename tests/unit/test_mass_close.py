@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from hangup.aws.http.loop import Loop, sleep
+from hangup.aws.http.threads import Threads
 from hangup.aws.runtime import SystemClock
 from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.pacing import Pace
@@ -220,7 +221,7 @@ def speak(world: World, connection_id: str) -> None:
     record.connection = replace(record.connection, last_activity_ms=world.clock.now_ms())
 
 
-@pytest.mark.parametrize("concurrency", [Sequential(), Loop(8)])
+@pytest.mark.parametrize("concurrency", [Sequential(), Loop(8), Threads(8)])
 def test_a_scan_that_fails_while_a_batch_is_closed_costs_none_that_was_found(
     world: World, concurrency: Concurrency
 ) -> None:
@@ -376,7 +377,9 @@ def test_without_the_time_to_ask_the_sweep_is_incomplete_and_not_held(
 
 
 # One thing after the other, no batch is read beside the closes of another.
-@pytest.mark.parametrize(("concurrency", "at_least"), [(Sequential(), 2_000), (Loop(8), 2_001)])
+@pytest.mark.parametrize(
+    ("concurrency", "at_least"), [(Sequential(), 2_000), (Loop(8), 2_001), (Threads(8), 2_000)]
+)
 def test_a_sweep_of_many_that_runs_out_of_time_is_not_held(
     world: World, concurrency: Concurrency, at_least: int
 ) -> None:
@@ -390,7 +393,7 @@ def test_a_sweep_of_many_that_runs_out_of_time_is_not_held(
     assert at_least <= report.closes.closed < 3_000
 
 
-@pytest.mark.parametrize("concurrent_map", [ThreadPoolExecutor(8).map, Loop(8).map])
+@pytest.mark.parametrize("concurrent_map", [ThreadPoolExecutor(8).map, Loop(8).map, Threads(8).map])
 def test_eight_at_once_keep_one_pace(concurrent_map: ConcurrentMap) -> None:
     clock = SystemClock()
     pacer = Pacer(clock=clock, pace=Pace(250))

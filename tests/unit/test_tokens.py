@@ -3,13 +3,16 @@
 import base64
 import json
 import math
+import runpy
+import sys
 from typing import Any
 
 import jwt
 import pytest
 
 from hangup.core.connection import DurationMs, EpochMs
-from hangup.errors import ConfigurationError, InvalidRequest
+from hangup.errors import ConfigurationError, InvalidRequest, MissingExtraError
+from hangup.sessions import tokens
 from hangup.sessions.model import JoinRequest, Role
 from hangup.sessions.tokens import AUDIENCE, authorise_join, mint_join_token
 
@@ -203,3 +206,9 @@ def test_will_not_work_with_a_weak_secret() -> None:
 
 def test_a_refusal_does_not_repeat_the_token() -> None:
     assert "abc" not in str(refusal("abc.abc.abc"))
+
+
+def test_without_its_extra_says_which_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jwt", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'hangup\[sessions\]'"):
+        runpy.run_path(tokens.__file__)

@@ -1,4 +1,4 @@
-"""The sweep's own transport, over real sockets: signatures, connections, time-outs, TLS."""
+"""Both transports, over real sockets: signatures, connections, time-outs, TLS."""
 
 import re
 import socket
@@ -22,10 +22,13 @@ from botocore.credentials import Credentials
 from botocore.httpsession import get_cert_path
 
 from hangup.aws.errors import UnansweredError
-from hangup.aws.http import transport as module
+from hangup.aws.http import botocore_transport, transport
 from hangup.aws.http.account import Keys
+from hangup.aws.http.answer import Answer, Transport
+from hangup.aws.http.botocore_transport import BotocoreTransport
 from hangup.aws.http.loop import Loop
-from hangup.aws.http.transport import Answer, Transport
+from hangup.aws.http.threads import Threads
+from hangup.aws.http.transport import CurlTransport
 from tests.support.http_server import OK, Request, Server, serving
 
 KEYS = Keys("AKIDEXAMPLE", "a-secret", "a-session-token=+/")
@@ -38,38 +41,49 @@ def server() -> Iterator[Server]:
 
 
 class InterleavedTransport:
-    """A transport whose every request is one of several calls on its thread."""
+    """A transport whose every request is one of several calls at a time."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     def send(self, *arguments: Any, **further: Any) -> Answer:
-        (answer,) = Loop(2).map(lambda _: self._transport.send(*arguments, **further), [None])
+        (answer,) = at_once(2).map(lambda _: self._transport.send(*arguments, **further), [None])
         return answer
 
 
-INTERLEAVED = [False]
-"""Whether the tests' requests are interleaved, or each waits for its answer on a thread alone."""
+WAYS = ["libcurl", "libcurl, interleaved", "botocore", "botocore, interleaved"]
+"""Who sends the tests' requests, and whether each waits for its answer alone."""
+_way = [WAYS[0]]
 
 
-@pytest.fixture(autouse=True, params=[False, True], ids=["on a thread", "interleaved"])
-def way(request: pytest.FixtureRequest) -> None:
-    INTERLEAVED[:] = [request.param]
+@pytest.fixture(autouse=True, params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    _way[:] = [request.param]
+    return str(request.param)
 
 
-def transport(
-    server: Server, *, keys: Keys = KEYS, ca_file: str = ""
-) -> Transport | InterleavedTransport:
+def at_once(in_flight: int) -> Loop | Threads:
+    return Loop(in_flight) if "libcurl" in _way[0] else Threads(in_flight)
+
+
+def transport_to(server: Server, *, keys: Keys = KEYS, ca_file: str = "") -> Transport:
     made = plain_transport(server, keys=lambda: keys, ca_file=ca_file)
-    return InterleavedTransport(made) if INTERLEAVED[0] else made
+    return InterleavedTransport(made) if "interleaved" in _way[0] else made
 
 
 def plain_transport(
     server: Server, *, keys: Callable[[], Keys] = lambda: KEYS, ca_file: str = ""
 ) -> Transport:
-    return Transport(
+    make = CurlTransport if "libcurl" in _way[0] else BotocoreTransport
+    return make(
         server.url, service="execute-api", region="eu-central-1", keys=keys, ca_file=ca_file
     )
+
+
+def set_time_outs(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> None:
+    for name, value in seconds.items():
+        for module in (transport, botocore_transport):
+            monkeypatch.setattr(module, name, value)
 
 
 def signature_by_botocore(request: Request, server: Server, keys: Keys) -> str:
@@ -99,6 +113,13 @@ def no_answer(code: str, match: str | None = None) -> Iterator[None]:
     assert error.value.code == code
 
 
+def receive_whole(peer: socket.socket) -> None:
+    """Read a request whose body is ``{}``. Its head may come first."""
+    received = b""
+    while not received.endswith(b"{}"):
+        received += peer.recv(65_536)
+
+
 def lead_through(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", proxy)
     monkeypatch.delenv("no_proxy", raising=False)
@@ -118,7 +139,7 @@ class TestSignature:
     def test_is_botocores(
         self, server: Server, method: str, path: str, body: bytes, keys: Keys
     ) -> None:
-        sent = transport(server, keys=keys).send(
+        sent = transport_to(server, keys=keys).send(
             method, path, headers=("X-Amz-Invocation-Type: Event",), body=body
         )
         assert (sent.status, sent.body) == (200, b"{}")
@@ -153,14 +174,14 @@ class TestSignature:
         server.answer = lambda _request: (
             b"HTTP/1.1 401 -\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n"
         )
-        ours = transport(server)
+        ours = transport_to(server)
         assert ours.send("POST", "/@connections/c1", body=b"{}").status == 401
         assert len(server.requests) == 1
 
 
 class TestConnections:
     def test_one_serves_request_after_request(self, server: Server) -> None:
-        ours = transport(server)
+        ours = transport_to(server)
         for _ in range(20):
             ours.send("POST", "/@connections/c1", body=b"{}")
         assert (server.connections, len(server.requests)) == (1, 20)
@@ -176,7 +197,7 @@ class TestConnections:
             )
 
         server.answer = echo
-        ours = transport(server)
+        ours = transport_to(server)
         paths = [f"/@connections/{number}" for number in range(300)]
         with ThreadPoolExecutor(8) as threads:
             answers = list(threads.map(lambda path: ours.send("DELETE", path).body, paths))
@@ -194,27 +215,27 @@ class TestConnections:
         server.answer = answer
         ours = plain_transport(server)
         paths = [f"/@connections/{number}" for number in range(80)]
-        answers = Loop(8).map(lambda path: ours.send("DELETE", path).body, paths)
+        answers = at_once(8).map(lambda path: ours.send("DELETE", path).body, paths)
         assert answers == [f"/prod{path}".encode() for path in paths]
         assert server.connections == 8
 
     def test_one_that_the_server_closed_is_not_used_again(self, server: Server) -> None:
         server.answer = lambda _request: OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-        ours = transport(server)
+        ours = transport_to(server)
         for _ in range(3):
             assert ours.send("DELETE", "/@connections/c1").status == 200
         assert server.connections == 3
 
     def test_one_that_rested_for_long_is_not_used_again(
-        self, server: Server, monkeypatch: pytest.MonkeyPatch
+        self, server: Server, monkeypatch: pytest.MonkeyPatch, way: str
     ) -> None:
-        monkeypatch.setattr(module, "REST_S", 1)
-        ours = transport(server)
+        set_time_outs(monkeypatch, REST_S=1)
+        ours = transport_to(server)
         ours.send("DELETE", "/@connections/c1")
         time.sleep(0.1)
         ours.send("DELETE", "/@connections/c1")
         assert server.connections == 1
-        time.sleep(2.1)  # libcurl counts whole seconds
+        time.sleep(2.1 if "libcurl" in way else 1.1)  # libcurl counts whole seconds
         ours.send("DELETE", "/@connections/c1")
         assert server.connections == 2
 
@@ -235,7 +256,7 @@ class TestConnections:
         def notify(number: int) -> int:
             return ours.send("POST", f"/@connections/{number}", body=b"{}").status
 
-        assert Loop(16).map(notify, range(16)) == [200] * 16
+        assert at_once(16).map(notify, range(16)) == [200] * 16
         assert server.connections == 16
         # Whoever is asked on one of these connections hangs up, without an answer.
         server.answer = lambda _request: OK
@@ -247,12 +268,12 @@ class TestConnections:
                 monkeypatch.setattr(time, "time", lambda now_s=began_s + passed_s: now_s)
                 if others_go_on:
                     elsewhere.send("DELETE", "/@connections/c1")
-        assert Loop(16).map(notify, range(32)) == [200] * 32
+        assert at_once(16).map(notify, range(32)) == [200] * 32
 
     def test_one_that_the_server_closed_unasked_costs_no_message_twice(
         self, server: Server
     ) -> None:
-        ours = transport(server)
+        ours = transport_to(server)
         ours.send("POST", "/@connections/c1", body=b"{}")
         server.answer = lambda _request: b""
         server.hangs_up = True
@@ -267,14 +288,14 @@ class TestConnections:
         def answer_once_and_leave() -> None:
             peer, _address = listener.accept()
             with peer:
-                peer.recv(65_536)
+                receive_whole(peer)
                 peer.sendall(OK)
-                peer.recv(65_536)
+                receive_whole(peer)
                 listener.close()
 
         thread = threading.Thread(target=answer_once_and_leave)
         thread.start()
-        ours = transport(Server(port=port))
+        ours = transport_to(Server(port=port))
         ours.send("POST", "/@connections/c1", body=b"{}")
         with no_answer("ConnectionClosedError"):
             ours.send("POST", "/@connections/c1", body=b"{}")
@@ -284,7 +305,7 @@ class TestConnections:
         server.answer = lambda _request: (
             b"HTTP/1.1 410 Gone\r\nx-amzn-ErrorType: GoneException\r\nContent-Length: 0\r\n\r\n"
         )
-        answer = transport(server).send("DELETE", "/@connections/c1")
+        answer = transport_to(server).send("DELETE", "/@connections/c1")
         assert (answer.status, answer.body) == (410, b"")
         assert answer.header("x-amzn-errortype") == "GoneException"
         assert answer.header("x-amzn-requestid") == ""
@@ -294,7 +315,7 @@ class TestConnections:
     ) -> None:
         lead_through(f"http://localhost:{server.port}", monkeypatch)
         elsewhere = Server(port=1)
-        transport(elsewhere).send("DELETE", "/@connections/c1")
+        transport_to(elsewhere).send("DELETE", "/@connections/c1")
         assert [request.path for request in server.requests] == [f"{elsewhere.url}/@connections/c1"]
 
     @pytest.mark.parametrize(
@@ -305,7 +326,7 @@ class TestConnections:
     ) -> None:
         lead_through(proxy, monkeypatch)
         with pytest.raises(UnansweredError) as error:
-            transport(Server(port=1)).send("DELETE", "/@connections/c1")
+            transport_to(Server(port=1)).send("DELETE", "/@connections/c1")
         assert "s3c" not in "".join(traceback.format_exception(error.value))
         assert "proxy" in str(error.value)
 
@@ -313,7 +334,7 @@ class TestConnections:
 class TestNoAnswer:
     def test_no_error_tells_the_keys(self) -> None:
         with pytest.raises(UnansweredError) as error:
-            transport(Server(port=1)).send("POST", "/@connections/c1", body=b"{}")
+            transport_to(Server(port=1)).send("POST", "/@connections/c1", body=b"{}")
         said = "".join(traceback.format_exception(error.value))
         assert not any(key and key in said for key in KEYS)
 
@@ -321,16 +342,17 @@ class TestNoAnswer:
         with socket.create_server(("127.0.0.1", 0)) as stopped:
             nowhere = Server(port=stopped.getsockname()[1])
         with no_answer("EndpointConnectionError", match=f"localhost:{nowhere.port}"):
-            transport(nowhere).send("DELETE", "/@connections/c1")
+            transport_to(nowhere).send("DELETE", "/@connections/c1")
 
     def test_no_connection_in_time_is_told_from_no_answer_in_time(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, monkeypatch: pytest.MonkeyPatch, way: str
     ) -> None:
-        monkeypatch.setattr(module, "CONNECT_S", 0.2)
+        set_time_outs(monkeypatch, CONNECT_S=0.2)
         with socket.create_server(("127.0.0.1", 0)) as mute:  # it never begins to talk TLS
             there = Server(port=mute.getsockname()[1], scheme="https")
-            ours = transport(there, ca_file=str(get_cert_path(verify=True)))
-            with no_answer("ConnectTimeoutError"):
+            ours = transport_to(there, ca_file=str(get_cert_path(verify=True)))
+            # botocore takes TLS for a part of the request: what it cannot tell, it does not claim.
+            with no_answer("ConnectTimeoutError" if "libcurl" in way else "ReadTimeoutError"):
                 ours.send("POST", "/@connections/c1", body=b"{}")
 
     @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])
@@ -338,7 +360,7 @@ class TestNoAnswer:
         server.answer = lambda _request: answer
         server.hangs_up = True
         with no_answer("ConnectionClosedError"):
-            transport(server).send("DELETE", "/@connections/c1")
+            transport_to(server).send("DELETE", "/@connections/c1")
         assert len(server.requests) == 1
 
     def test_the_server_says_nothing_in_time_and_the_next_request_is_served(
@@ -350,14 +372,13 @@ class TestNoAnswer:
             released.wait(10)
             return OK
 
-        monkeypatch.setattr(module, "CONNECT_S", 0.1)
-        monkeypatch.setattr(module, "READ_S", 0.2)
+        set_time_outs(monkeypatch, CONNECT_S=0.1, READ_S=0.2)
         server.answer = late
-        ours = transport(server)
+        ours = transport_to(server)
         with no_answer("ReadTimeoutError"):
             ours.send("DELETE", "/@connections/c1")
         released.set()
-        monkeypatch.setattr(module, "READ_S", 3)
+        set_time_outs(monkeypatch, READ_S=3)
         assert ours.send("DELETE", "/@connections/c2").status == 200
         assert server.connections == 2
 
@@ -371,8 +392,7 @@ class TestNoAnswer:
                 released.wait(10)
             return OK
 
-        monkeypatch.setattr(module, "CONNECT_S", 1.0)
-        monkeypatch.setattr(module, "READ_S", 0.2)
+        set_time_outs(monkeypatch, CONNECT_S=1.0, READ_S=0.2)
         server.answer = answer
         ours = plain_transport(server)
         done: list[str] = []
@@ -382,7 +402,7 @@ class TestNoAnswer:
                 ours.send("DELETE", f"/@connections/{name}")
             done.append(name)
 
-        Loop(2).map(send, ["silent", *map(str, range(20))])
+        at_once(2).map(send, ["silent", *map(str, range(20))])
         released.set()
         assert done == [*map(str, range(20)), "silent"]
 
@@ -408,14 +428,14 @@ class TestTls:
         self, authority: trustme.CA, tmp_path: Path
     ) -> None:
         for server in self.serving(authority, "localhost"):
-            ours = transport(server, ca_file=self.file_of(authority, tmp_path))
+            ours = transport_to(server, ca_file=self.file_of(authority, tmp_path))
             for _ in range(3):
                 assert ours.send("POST", "/@connections/c1", body=b"{}").body == b"{}"
             assert server.connections == 1
 
     def test_one_of_another_authority_is_not(self, authority: trustme.CA, tmp_path: Path) -> None:
         for server in self.serving(authority, "localhost"):
-            ours = transport(server, ca_file=self.file_of(trustme.CA(), tmp_path))
+            ours = transport_to(server, ca_file=self.file_of(trustme.CA(), tmp_path))
             with no_answer("SSLError", match="certificate"):
                 ours.send("DELETE", "/@connections/c1")
             assert server.requests == []
@@ -429,12 +449,12 @@ class TestTls:
             file.write_text(content)
         for server in self.serving(authority, "localhost"):
             with no_answer("SSLError"):
-                transport(server, ca_file=str(file)).send("DELETE", "/@connections/c1")
+                transport_to(server, ca_file=str(file)).send("DELETE", "/@connections/c1")
             assert server.connections == 0
 
     def test_nor_one_for_another_host(self, authority: trustme.CA, tmp_path: Path) -> None:
         for server in self.serving(authority, "elsewhere.example"):
-            ours = transport(server, ca_file=self.file_of(authority, tmp_path))
-            with no_answer("SSLError", match="certificate"):
+            ours = transport_to(server, ca_file=self.file_of(authority, tmp_path))
+            with no_answer("SSLError", match="certificate|hostname"):
                 ours.send("DELETE", "/@connections/c1")
             assert server.requests == []

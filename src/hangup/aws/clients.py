@@ -1,7 +1,7 @@
 """botocore clients with bounded patience and no retries of their own (``retries`` has those).
 
-They are for the command line, and for a decorated function that has no libcurl. The project's own
-functions use ``http.services``, and of this module the session, where the environment has no keys.
+They are for the command line. The functions use ``http.services``, and of this module the session,
+where the environment has no keys.
 """
 
 from datetime import datetime

@@ -4,9 +4,13 @@
 ``HangupStack`` is the whole reference application.
 """
 
-from hangup.cdk.node import choose_node
-from hangup.errors import BuildError
+from importlib.util import find_spec
 
+from hangup.cdk.node import choose_node
+from hangup.errors import BuildError, MissingExtraError
+
+if find_spec("aws_cdk") is None:
+    raise MissingExtraError("hangup.cdk", "cdk")
 choose_node()
 
 # CDK starts Node.js when it is imported, so these must come after the choice.

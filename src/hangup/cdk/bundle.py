@@ -59,6 +59,12 @@ _NO_INTERPRETER = (
     f" `uv python install {PYTHON}`, or put python{PYTHON} on the PATH, and build again."
 )
 
+# Packages that are older than the ``licenses`` folder (PEP 639) have them beside their metadata.
+_LICENCES = ("licenses/*", "LICEN[CS]E*", "COPYING*", "NOTICE*", "AUTHORS*")
+
+# What pycurl's wheel does not say: whose libraries it brings, under which licences.
+_LIBRARIES = Path(__file__).with_name("libraries.txt")
+
 # The first pattern that matches a file's path decides; ``*`` crosses folders.
 _KEPT, _LEFT_OUT = True, False
 _RULES: tuple[tuple[str, bool], ...] = (
@@ -66,8 +72,9 @@ _RULES: tuple[tuple[str, bool], ...] = (
     # uv's own, and the bytecode of this machine's Python where uv is set to write it.
     (".lock", _LEFT_OUT),
     ("*__pycache__/*", _LEFT_OUT),
-    # The package's name, version and licence, which vulnerability scanners look for.
+    # The package's name and version, which vulnerability scanners look for, and its licence.
     ("*.dist-info/METADATA", _KEPT),
+    *((f"*.dist-info/{name}", _KEPT) for name in _LICENCES),
     ("*.dist-info/*", _LEFT_OUT),
     ("*/py.typed", _LEFT_OUT),
     ("*.pyi", _LEFT_OUT),
@@ -124,7 +131,7 @@ def build_lambda_zip(build_dir: Path | None = None, *, architecture: str = "arm6
     make_ignored_folder(build_dir)
     dependencies = _install_dependencies(build_dir, architecture)
     files = {path: file for path, file in _files(dependencies) if _is_kept(path)}
-    files |= _handler_modules()
+    files |= _handler_modules() | {"pycurl.libs/LICENCES.txt": _LIBRARIES}
     # In another folder until it is complete: an interrupted build must not look finished.
     with tempfile.TemporaryDirectory(prefix="unfinished-", dir=build_dir) as folder:
         unpacked, unfinished = Path(folder, "unpacked"), Path(folder, "zip")

@@ -36,6 +36,10 @@ CONNECT_S: Final = 1
 READ_S: Final = 3
 """Time-outs of a socket. A page of a scan, the slowest call, takes DynamoDB well below a second."""
 
+REST_S: Final = 5
+"""A connection that rested for longer is not used again. Servers close what rests, and a function
+that was frozen in between does not hear of it; a sweep's calls follow one another much faster."""
+
 ATTEMPT_MS: Final = DurationMs((CONNECT_S + READ_S) * 1000)
 """The longest that one attempt of a call takes."""
 

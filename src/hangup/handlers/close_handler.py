@@ -6,7 +6,7 @@ delivered again (``ReportBatchItemFailures``), so that one that fails takes no o
 
 from functools import cache
 
-from hangup.aws.http.loop import Loop
+from hangup.aws.http.choice import concurrency
 from hangup.aws.http.services import DirectSqs
 from hangup.aws.queues import SqsCloseQueue
 from hangup.aws.runtime import Invocation, calls, clock, deadline
@@ -55,5 +55,5 @@ def _scheduled_closer() -> ScheduledCloser:
         closer=closer_of(settings, log=_log),
         queue=SqsCloseQueue(DirectSqs(), calls, clock, settings.close_queue_url),
         metrics=EmfMetrics(settings.metrics_namespace),
-        concurrent_map=Loop(MAX_QUEUE_BATCH).map,
+        concurrent_map=concurrency(MAX_QUEUE_BATCH).map,
     )

@@ -8,7 +8,7 @@ from typing import Final
 
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.gateway import ManagementApiGateway
-from hangup.aws.http.loop import Loop
+from hangup.aws.http.choice import concurrency
 from hangup.aws.http.services import DirectDynamoDb, DirectManagementApi
 from hangup.aws.runtime import Invocation, calls, clock
 from hangup.aws.sessions import DynamoDbSessions
@@ -60,5 +60,5 @@ def _cleanup() -> Cleanup:
         gateway=ManagementApiGateway(DirectManagementApi(url=settings.endpoint), calls),
         clock=clock,
         log=_log,
-        concurrent_map=Loop(_LISTENERS_AT_ONCE).map,
+        concurrent_map=concurrency(_LISTENERS_AT_ONCE).map,
     )

@@ -9,7 +9,7 @@ to the next sweep.
 
 from functools import cache
 
-from hangup.aws.http.loop import Loop
+from hangup.aws.http.choice import concurrency
 from hangup.aws.http.services import DirectSqs
 from hangup.aws.queues import SqsCloseQueue
 from hangup.aws.runtime import Invocation, calls, clock, deadline
@@ -92,6 +92,6 @@ def _sweep() -> Sweep:
         questions=Pacer(clock=clock, pace=pace_of_questions(settings.pace)),
         time_names={time: DEFAULT_SCHEMA.time_name(time) for time in RecordedTime},
         total_segments=settings.total_segments,
-        concurrency=Loop(CLOSES_IN_FLIGHT),
+        concurrency=concurrency(CLOSES_IN_FLIGHT),
         close_queue=SqsCloseQueue(DirectSqs(), calls, clock, queue_url) if queue_url else None,
     )

@@ -14,14 +14,12 @@ installed, else through botocore.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, wraps
-from importlib.util import find_spec
-from typing import Final, NamedTuple, TypeVar, cast
+from typing import Final, NamedTuple, TypeVar
 
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.http.services import DirectDynamoDb
 from hangup.aws.retries import Calls
 from hangup.aws.runtime import clock, deadline
-from hangup.aws.table import DynamoDb
 from hangup.aws.telemetry import StructuredLog
 from hangup.config import ActivitySettings
 from hangup.core.connection import DurationMs
@@ -103,14 +101,5 @@ def _recorder() -> Recorder:
     # Lambda's default time limit is 3 s, less than the margins of our own functions. And a client
     # whose activity is not recorded is closed, so the first attempt is made all the same.
     calls = Calls(clock, deadline, max_attempts=_ATTEMPTS, always_tries=True)
-    connections = DynamoDbConnections(_client(), calls, settings.connections_table)
+    connections = DynamoDbConnections(DirectDynamoDb(), calls, settings.connections_table)
     return Recorder(connections, clock, settings.resolution_ms)
-
-
-def _client() -> DynamoDb:
-    # A user's function may leave these out: they differ from processor to processor.
-    if find_spec("pycurl") and find_spec("orjson"):
-        return DirectDynamoDb()
-    from hangup.aws.clients import client  # noqa: PLC0415 - slow to load
-
-    return cast("DynamoDb", client("dynamodb"))

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-import jwt
-
 from hangup.core.connection import DurationMs, EpochMs
-from hangup.errors import ConfigurationError, InvalidRequest
+from hangup.errors import ConfigurationError, InvalidRequest, MissingExtraError
 from hangup.sessions.model import JoinRequest, Role
+
+try:
+    import jwt
+except ModuleNotFoundError as error:
+    raise MissingExtraError("hangup.sessions.tokens", "sessions") from error
 
 AUDIENCE: Final = "hangup-join"
 _ALGORITHM: Final = "HS256"

@@ -19,6 +19,9 @@ from itertools import count
 from math import inf
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from hangup.aws.http import threads
+from hangup.core.timing import REST_S
+
 if TYPE_CHECKING:
     from pycurl import Curl
 
@@ -37,10 +40,6 @@ with a connection to each for every call: 140 KB, and a handshake of the CPU tim
 _CONNECTIONS: Final = 256
 """Connections kept: for 64 calls in flight, to four services. By itself libcurl keeps four for each
 transfer that is under way, and where there are few would close what the next needs."""
-
-REST_S: Final = 5
-"""A connection that rested for longer is not used again. Servers close what rests, and a function
-that was frozen in between does not hear of it; a sweep's calls follow one another much faster."""
 
 _LONGEST_REST_S: Final = 1.0
 """Where libcurl has no time-out to mind."""
@@ -134,7 +133,7 @@ def perform(transfer: "Curl") -> None:
 def sleep(duration_s: float) -> None:
     """Return after about this many seconds."""
     if _thread.calls is None:
-        time.sleep(duration_s)
+        threads.sleep(duration_s)
     else:
         _thread.calls.sleep(duration_s)
 

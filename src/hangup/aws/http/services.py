@@ -15,10 +15,11 @@ from urllib.parse import quote
 
 from hangup.aws.errors import ServiceError
 from hangup.aws.http.account import account
+from hangup.aws.http.choice import transport_class
 from hangup.aws.http.json import from_json, to_json
 
 if TYPE_CHECKING:
-    from hangup.aws.http.transport import Answer, Headers, Transport
+    from hangup.aws.http.answer import Answer, Headers, Transport
 
 _FIRST_ERROR: Final = 300
 """An API never answers with a redirection."""
@@ -179,11 +180,8 @@ class DirectLambda(_Service):
 
 def _transport(service: str, url: str | None) -> "Transport":
     """Return a transport to a service, at ``url`` or where the account has it."""
-    # libcurl is loaded where it is needed, and not in functions that make no such call.
-    from hangup.aws.http.transport import Transport  # noqa: PLC0415
-
     ours = account()
-    return Transport(
+    return transport_class()(
         url or ours.url_of(service),
         service=service,
         region=ours.region,

@@ -6,19 +6,17 @@ retries.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 import pycurl
 
 from hangup.aws.errors import UnansweredError
 from hangup.aws.http.account import Keys
-from hangup.aws.http.loop import REST_S, perform
-from hangup.core.timing import CONNECT_S, READ_S
-
-Headers = tuple[str, ...]
-"""Lines of a request's head: ``Name: value``."""
+from hangup.aws.http.answer import Answer, Headers
+from hangup.aws.http.loop import perform
+from hangup.core.timing import CONNECT_S, READ_S, REST_S
 
 _UNREACHED: Final = {
     pycurl.E_COULDNT_CONNECT,
@@ -32,21 +30,7 @@ _UNTRUSTED: Final = {
 }
 
 
-class Answer(NamedTuple):
-    """What a server answered, whatever its status; ``head`` has the lines before the body."""
-
-    status: int
-    head: Sequence[bytes]
-    body: bytes
-
-    def header(self, name: str) -> str:
-        """Return the value of a header, whatever the case of its name; empty if there is none."""
-        prefix = f"{name.lower()}:".encode()
-        found = next((line for line in self.head if line.lower().startswith(prefix)), b"")
-        return found.decode("latin-1").partition(":")[2].strip()
-
-
-class Transport:
+class CurlTransport:
     """Requests to one service, safe to use from several threads.
 
     ``url`` is the service's endpoint, whose path comes before that of each request. ``service`` is
@@ -66,14 +50,10 @@ class Transport:
         self._resting: dict[tuple[str, Headers, bool], list[_Exchange]] = defaultdict(list)
 
     def send(self, method: str, path: str, *, headers: Headers = (), body: bytes = b"") -> Answer:
-        """Send one request, and return its answer.
+        """Send one request, and return its answer: see ``Transport``.
 
-        ``path`` is percent-encoded but for ``@``, and has no query. Raises ``UnansweredError``, by
-        botocore's names: ``SSLError``, ``EndpointConnectionError``, ``ConnectTimeoutError``; and
-        ``ConnectionClosedError`` or ``ReadTimeoutError`` if the request may have taken effect.
-        Besides, it raises what ``keys`` does.
-        One without a body may be sent again by libcurl itself, where a connection that rested turns
-        out to be closed; one with a body never is.
+        Besides, it raises what ``keys`` does. One without a body may be sent again by libcurl
+        itself, where a connection that rested turns out to be closed.
         """
         keys = self._keys()
         kind = (method, headers, bool(body))
