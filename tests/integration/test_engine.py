@@ -130,7 +130,12 @@ def test_end_of_the_parent_ends_everything(sent: signal.Signals, tmp_path: Path)
     assert (tmp_path / "services" / "dynamodb.json").exists()
 
 
-def test_crash_of_the_engine_is_seen_and_leaves_no_workers() -> None:
+@pytest.mark.parametrize("has_waitid", [True, False], ids=["linux", "macos before 3.13"])
+def test_crash_of_the_engine_is_seen_and_leaves_no_workers(
+    has_waitid: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_waitid:
+        monkeypatch.delattr(os, "waitid")
     with Engine.start(enforce_iam=False) as crashing:
         assert crashing.running
         deployed = deploy(crashing, template=template(), code=code())
@@ -138,6 +143,8 @@ def test_crash_of_the_engine_is_seen_and_leaves_no_workers() -> None:
         until(lambda: len(processes(crashing._run_dir)) == 2)
         os.kill(crashing._process.pid, signal.SIGKILL)
         until(lambda: not crashing.running)
+        killed = str(crashing.ended_by_itself())
+        assert ("was killed (SIGKILL)" in killed) == has_waitid
     # They were killed on the way out, which takes the system a moment.
     until(lambda: not processes(crashing._run_dir), timeout_s=2)
     assert port_is_free(crashing.port)

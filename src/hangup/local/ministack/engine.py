@@ -136,7 +136,12 @@ class Engine(contextlib.AbstractContextManager["Engine"]):
         )
 
     def _killed_by(self) -> str | None:
-        """Return the name of the signal that ended the process, None if it ended by itself."""
+        """Return the name of the signal that ended the process, None if it ended by itself.
+
+        None also where Python cannot say, which is on macOS before 3.13.
+        """
+        if not hasattr(os, "waitid"):
+            return None
         status = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if status is None or status.si_code == os.CLD_EXITED:
             return None
@@ -285,6 +290,14 @@ def _spawn(
 
 def _has_ended(pid: int) -> bool:
     """Return whether our child has ended, without collecting it."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13
+        listed = subprocess.run(  # noqa: S603 - a number
+            ["ps", "-o", "stat=", "-p", str(pid)],  # noqa: S607 - wherever it is
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return listed.stdout.strip()[:1] in {"", "Z"}
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
