@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import re
+import runpy
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -451,3 +452,14 @@ def test_the_fields_of_a_table_are_those_of_the_schema() -> None:
         code(field)[0]: code(name)[0] for field, name in table("Field", page("reference/python"))
     }
     assert documented == dataclasses.asdict(TableSchema())
+
+
+def test_the_stated_sizes_are_those_that_the_installation_states() -> None:
+    stated = runpy.run_path(str(ROOT / "scripts" / "virtualenv.py"))["MEGABYTES"]
+    rows = table("Command", page("get-started"))
+    assert [
+        tuple(int(cell.split(" MB")[0]) for cell in (download, on_disk))
+        for _, download, on_disk in rows
+    ] == list(stated.values())
+    download, on_disk = stated["local"]
+    assert f"first `make demo` downloads {download} MB and takes {on_disk} MB in" in README
