@@ -17,9 +17,11 @@ __all__ = ["HANGUP", "Screen", "on_terminal", "plain_environment", "without_esca
 
 HANGUP = [sys.executable, "-m", "hangup.cli"]
 
-# The terminal must be that of the session: only then Ctrl-C, typed there, is an interruption.
+# The terminal must be that of the session: only then Ctrl-C, typed there, is an interruption. Whoever
+# runs the tests in the background of a shell has SIGINT ignored, and so would the program.
 _AS_CONTROLLING_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """
