@@ -17,8 +17,8 @@ __all__ = ["HANGUP", "Screen", "on_terminal", "plain_environment", "without_esca
 
 HANGUP = [sys.executable, "-m", "hangup.cli"]
 
-# The terminal must be that of the session: only then Ctrl-C, typed there, is an interruption. A shell
-# that runs the tests in the background has SIGINT ignored, and the program would leave it so.
+# The terminal must be that of the session: only then Ctrl-C, typed there, is an interruption. A
+# shell that runs the tests in the background has SIGINT ignored: the program would leave it so.
 _AS_CONTROLLING_TERMINAL = """
 import fcntl, os, signal, sys, termios
 signal.signal(signal.SIGINT, signal.SIG_DFL)
