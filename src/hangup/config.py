@@ -14,7 +14,12 @@ from hangup.core.bounds import WholeNumber
 from hangup.core.connection import DurationMs
 from hangup.core.guard import LastActiveCounts
 from hangup.core.hand_over import HandOver
-from hangup.core.limits import MAX_CLOSERS, MAX_CONNECTION_S, MAX_SCAN_SEGMENTS
+from hangup.core.limits import (
+    MAX_CLOSERS,
+    MAX_CONNECTION_S,
+    MAX_SCAN_SEGMENTS,
+    MAX_SCHEMA_BYTES,
+)
 from hangup.core.pacing import Pace
 from hangup.core.policy import IdlePolicy
 from hangup.core.report import NAMESPACE
@@ -127,6 +132,14 @@ ACTIVITY_RESOLUTION_SECONDS: Final = Variable(
     0,
     "timeout, message, `tracks_activity`",
     "write a connection's activity at most once in this time; the same in all three",
+)
+TABLE_SCHEMA: Final[Variable[str | None]] = Variable(
+    "TABLE_SCHEMA",
+    Text(f"JSON of up to {MAX_SCHEMA_BYTES} bytes", rf"(?s:.{{1,{MAX_SCHEMA_BYTES}}})"),
+    None,
+    "timeout, close, `tracks_activity`",
+    "what the attributes of the connections table mean, where that is not the reference"
+    " application's: `TableSchema.as_json()`",
 )
 SCAN_SEGMENTS: Final = Variable(
     "SCAN_SEGMENTS",
@@ -251,6 +264,7 @@ LOG_LEVEL: Final = Variable(
 VARIABLES: Final[tuple[Variable[Any], ...]] = (
     CONNECTION_IDLE_TIMEOUT_SECONDS,
     ACTIVITY_RESOLUTION_SECONDS,
+    TABLE_SCHEMA,
     SCAN_SEGMENTS,
     CLOSES_PER_SECOND,
     _PACE_SHARED_BY,
@@ -307,6 +321,7 @@ class CloserSettings(_Settings):
             _DISCONNECT_HANDLER_FUNCTION.read(env) if self.hand_over.calls_handler else None
         )
         self.pace: Final = Pace(CLOSES_PER_SECOND.read(env), shared_by=_PACE_SHARED_BY.read(env))
+        self.table_schema: Final = TABLE_SCHEMA.read(env)
         self.counts_both: Final = LAST_ACTIVE_COUNTS.read(env) == LastActiveCounts.BOTH
         self.acts: Final = MODE.read(env) == "close"
         self.metric_roles: Final = frozenset(METRIC_ROLES.read(env).split(","))
@@ -352,6 +367,14 @@ class ActivitySettings(_Settings):
         self.resolution_ms: Final = _milliseconds(ACTIVITY_RESOLUTION_SECONDS.read(env))
 
 
+class TrackingSettings(ActivitySettings):
+    """What recording activity needs in somebody else's function."""
+
+    def __init__(self, env: Environment) -> None:
+        super().__init__(env)
+        self.table_schema: Final = TABLE_SCHEMA.read(env)
+
+
 class MessageSettings(ActivitySettings):
     """What the message handler needs."""
 
@@ -371,17 +394,6 @@ class DisconnectSettings(_Settings):
         LOG_LEVEL.read(env)
         self.sessions_table: Final = _SESSIONS_TABLE.read(env)
         self.endpoint: Final = API_GATEWAY_ENDPOINT.read(env)
-
-
-def log_level_to_start_with(env: Environment = os.environ) -> str | None:
-    """Return INFO where the environment names no level that there is, None where it does.
-
-    Loggers are made when a module is imported, and a wrong level must not break that: the settings
-    of a handler refuse it by name when it is called, and a decorated function goes on.
-    """
-    # Powertools, which makes the loggers, reads these two in this order.
-    level = env.get("POWERTOOLS_LOG_LEVEL") or env.get("LOG_LEVEL") or "INFO"
-    return None if LOG_LEVEL.accepted.accepts(level) else "INFO"
 
 
 def _milliseconds(seconds: int) -> DurationMs:

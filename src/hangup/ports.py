@@ -27,12 +27,14 @@ from hangup.errors import BackendError
 class ScanPage:
     """One page of a sweep's scan: the candidates in it, and how many records DynamoDB read.
 
-    ``is_last`` is whether its segment has no more pages.
+    ``is_last`` is whether its segment has no more pages. ``others`` counts what came with the
+    candidates and names no connection.
     """
 
     candidates: Sequence[Connection]
     scanned_count: int
     is_last: bool
+    others: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +104,13 @@ class ConnectionsRepository(Protocol):
 
     def get(self, connection_id: str) -> Connection | None:
         """Return the record as last written (a consistent read), ``None`` if there is none."""
+        ...
+
+    def reread(self, connection: Connection) -> Connection | None:
+        """Return a record that was read before as last written, by its own key (consistent).
+
+        ``None`` if there is none, or it is another connection's by now.
+        """
         ...
 
     def scan_all_connections(self) -> Iterator[Connection]:

@@ -12,7 +12,8 @@ from hangup.core.policy import IdlePolicy
 from hangup.sessions.model import JoinOutcome, Role
 from tests.support.any_items import ANY_POLICY, assert_finds_what_is_not_to_be_kept, many_items
 from tests.support.engines import DYNAMODB_LOCAL
-from tests.support.stores import DynamoDbStore, Item, Store, at_once, item_of
+from tests.support.schemas import Item, item_of, named
+from tests.support.stores import DynamoDbStore, Store, at_once
 
 NOW_MS = EpochMs(1_700_000_000_000)
 CLAIM_MS = 60_000
@@ -706,25 +707,22 @@ class TestAttributesOfOtherTypes:
         self, tables: DynamoDbStore, value: dict[str, object]
     ) -> None:
         names = tables.schema.connections
-        tables.put_items({names.connection_id: {"S": "c1="}, names.last_activity: value})
+        activity = named(names.last_activity)
+        tables.put_items(item_of(TIMELESS, names) | {activity: value})
         assert candidates(tables) == {"c1="}
         record = tables.connections.get("c1=")
         assert record is not None
         assert [invalid.time for invalid in record.malformed] == [RecordedTime.LAST_ACTIVITY]
         assert isinstance(be_active(tables, NOW_MS), Connection)
-        assert tables.item("c1=")[names.last_activity] == {"N": str(NOW_MS)}
+        assert tables.item("c1=")[activity] == {"N": str(NOW_MS)}
 
     @pytest.mark.parametrize("time", ["last_activity", "connected_at"])
     def test_a_fraction_of_a_millisecond_is_rounded_up_and_can_be_claimed(
         self, tables: DynamoDbStore, time: str
     ) -> None:
         names = tables.schema.connections
-        tables.put_items(
-            {
-                names.connection_id: {"S": "c1="},
-                getattr(names, time): {"N": f"{NOW_MS - 300_001}.5"},
-            }
-        )
+        half_ms = {"N": f"{NOW_MS - 300_001}.5"}
+        tables.put_items(item_of(TIMELESS, names) | {getattr(names, time): half_ms})
         record = tables.connections.get("c1=")
         assert record is not None
         assert record.last_seen_ms == NOW_MS - 300_000
@@ -734,7 +732,7 @@ class TestAttributesOfOtherTypes:
     def test_an_activity_after_a_fraction_wins_over_the_claim(self, tables: DynamoDbStore) -> None:
         names = tables.schema.connections
         seen = {"N": f"{NOW_MS - 300_001}.5"}
-        tables.put_items({names.connection_id: {"S": "c1="}, names.last_activity: seen})
+        tables.put_items(item_of(TIMELESS, names) | {named(names.last_activity): seen})
         record = tables.connections.get("c1=")
         assert record is not None
         be_active(tables, NOW_MS - 300_000 + 1)
@@ -756,8 +754,9 @@ class TestAttributesOfOtherTypes:
     ) -> None:
         half = {"S": "\ud83d"}
         names = tables.schema.connections
-        seen = {names.last_activity: {"N": f"{NOW_MS - 300_000}"}, names.session_id: half}
-        tables.put_items({names.connection_id: {"S": connection_id}, "nickname": half, **seen})
+        there = item_of(Connection(connection_id=connection_id), names)
+        seen = {named(names.last_activity): {"N": f"{NOW_MS - 300_000}"}}
+        tables.put_items(there | seen | {named(names.session_id): half, "nickname": half})
         assert candidates(tables) == {connection_id}
         record = tables.connections.get(connection_id)
         assert record is not None
@@ -809,7 +808,7 @@ class TestAttributesOfOtherTypes:
     def test_attributes_of_others_stay(self, tables: DynamoDbStore) -> None:
         names = tables.schema.connections
         others = {"claimedBy": {"S": "somebody"}, names.expires_at: {"N": "1700010800"}}
-        tables.put_items({names.connection_id: {"S": "c1="}, **others})
+        tables.put_items(item_of(TIMELESS, names) | others)
         be_active(tables, NOW_MS)
         assert others.items() <= tables.item("c1=").items()
 

@@ -329,6 +329,8 @@ class TestTables:
             names.last_activity,
             names.expires_at,
             names.target_language,
+            # What says that an item is a connection of this deployment.
+            *(condition.attribute for condition in names.only),
         }
 
     def test_more_listeners_than_fit_one_page_are_all_found(self, tables: DynamoDbStore) -> None:

@@ -279,6 +279,10 @@ class Table:
         client = self._client(connection_id)
         return None if client is None else self._record(client)
 
+    def reread(self, connection: Connection) -> Connection | None:
+        """Return the record of a connection that was read before."""
+        return self.get(connection.connection_id)
+
     def scan_all_connections(self) -> Iterator[Connection]:
         """Yield every record."""
         fleet = self._fleet

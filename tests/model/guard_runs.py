@@ -3,7 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from hangup.core.connection import ConnectionInfo, DurationMs, NoConnection, RecordedTime
+from hangup.core.connection import (
+    ConnectionInfo,
+    DurationMs,
+    NoConnection,
+    RecordedTime,
+    TimeAttribute,
+)
 from hangup.core.events import GatewayAddress
 from hangup.core.guard import LastActiveCounts
 from hangup.core.pacing import Pace, pace_of_questions
@@ -158,7 +164,7 @@ def _sweep_of(run: Run, fleet: Fleet) -> Sweep:
         metrics=quiet,
         policy=policy,
         questions=Pacer(clock=clock, pace=pace_of_questions(_PACE)),
-        time_names={time: time.value for time in RecordedTime},
+        times={time: TimeAttribute(time.value, "epoch ms") for time in RecordedTime},
         total_segments=4,
         concurrency=Sequential(),
     )

@@ -22,6 +22,7 @@ from hangup.core.connection import (
     JsonObject,
     NoConnection,
     RecordedTime,
+    TimeAttribute,
 )
 from hangup.core.events import parse_disconnect
 from hangup.core.guard import RecordingHealth, Seen, seen_of
@@ -282,7 +283,7 @@ class World:
             metrics=RecordingMetrics(),
             policy=POLICY,
             questions=Pacer(clock=clock, pace=Pace(500)),
-            time_names=dict.fromkeys(RecordedTime, "a time"),
+            times=dict.fromkeys(RecordedTime, TimeAttribute("a time", "epoch ms")),
             total_segments=2,
             concurrency=Sequential(),
             close_queue=self.close_queue,

@@ -55,7 +55,14 @@ def test_is_utf8_without_spaces(module: ModuleType) -> None:
     assert module.to_json("\ud83d") == b'"\\ud83d"'
 
 
-@pytest.mark.parametrize("value", [b"bytes", {"a": object()}, {(1, 2): 3}])
+@pytest.mark.parametrize("module", [with_orjson, without_orjson])
+@pytest.mark.parametrize("beside", ["", "\ud800", float("nan")])
+def test_bytes_are_base64_as_aws_has_them(module: ModuleType, beside: object) -> None:
+    written = module.to_json([{"B": b"\x00\xff\x10"}, beside])
+    assert module.from_json(written)[0] == {"B": "AP8Q"}
+
+
+@pytest.mark.parametrize("value", [{"a": object()}, {(1, 2): 3}])
 def test_what_has_no_json_is_refused_alike(value: object) -> None:
     for module in (with_orjson, without_orjson):
         with pytest.raises(TypeError):

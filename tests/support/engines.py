@@ -17,7 +17,7 @@ from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, SessionSchema
 from hangup.local.ministack.aws_client import REGION, ROOT, aws_client
 from hangup.local.ministack.engine import Engine
 from tests.support.dynamodb_local import DynamoDbLocal, Unavailable
-from tests.support.stores import OTHER_SCHEMA, DynamoDbStore, InMemoryStore, Store
+from tests.support.stores import OTHER_SCHEMA, STRANGE_SCHEMA, DynamoDbStore, InMemoryStore, Store
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -39,16 +39,18 @@ REAL = [
         (False, DEFAULT_SESSION_SCHEMA, ""),
         (True, DEFAULT_SESSION_SCHEMA, ""),
         (True, OTHER_SCHEMA, ", other names"),
+        (True, STRANGE_SCHEMA, ", strange key"),
     )
 ]
 """Each engine, with calls through botocore and through the sweep's own transport, which also has
-tables whose attributes are called otherwise."""
+tables whose attributes are called otherwise, or have another key."""
 
 FAKES = [
     pytest.param(DEFAULT_SESSION_SCHEMA, id="fake"),
     pytest.param(OTHER_SCHEMA, id="fake, other names"),
+    pytest.param(STRANGE_SCHEMA, id="fake, strange key"),
 ]
-"""The fake with either kind of names."""
+"""The fake with each kind of table."""
 
 DYNAMODB_LOCAL = [param for param in REAL if str(param.id).startswith("dynamodb-local")]
 """The same without MiniStack, for what that refuses."""

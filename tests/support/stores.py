@@ -3,11 +3,11 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 from importlib.resources import files
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from hangup.aws.conditions import equals
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.consistency import DynamoDbConsistencyStore
 from hangup.aws.http.services import DirectDynamoDb
@@ -21,12 +21,14 @@ from hangup.ports import ConnectionsRepository
 from hangup.sessions.model import Session
 from hangup.sessions.ports import ConsistencyStore, SessionsRepository
 from hangup.testing import FakeAws
+from tests.support.schemas import Item, attributes_of, item_of, table_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 __all__ = [
     "OTHER_SCHEMA",
+    "STRANGE_SCHEMA",
     "DynamoDbStore",
     "InMemoryStore",
     "Item",
@@ -37,7 +39,6 @@ __all__ = [
 ]
 
 Result = TypeVar("Result")
-Item = dict[str, Any]
 
 OTHER_SCHEMA: Final = SessionSchema(
     connections=TableSchema(
@@ -66,6 +67,18 @@ OTHER_SCHEMA: Final = SessionSchema(
     claim_token="token",
 )
 """No name is as in the default schema. Most are words that DynamoDB reserves; one has a dot."""
+
+STRANGE_SCHEMA: Final = SessionSchema(
+    connections=TableSchema(
+        connection_id="pk",
+        id_prefix="CONN#",
+        key_attributes=(("pk", "S"), ("sk", "N")),
+        connected_at="joined",
+        last_activity="seen",
+        only=(equals("sk", 0), equals("a kind", "web"), equals("live", value=True)),
+    )
+)
+"""A table with a key and with conditions of its own."""
 
 _numbers = count(1)
 
@@ -209,29 +222,6 @@ class DynamoDbStore:
 _MAX_BATCH: Final = 25
 
 
-def item_of(connection: Connection, names: TableSchema = DEFAULT_SCHEMA) -> Item:
-    """Return the item of a record of whatever shape, in DynamoDB's JSON."""
-    texts = {
-        names.connection_id: connection.connection_id,
-        names.session_id: connection.session_id,
-        names.role: connection.role,
-        names.session_run: connection.session_run,
-        names.target_language: connection.target_language,
-    }
-    numbers = {
-        names.connected_at: connection.connected_at_ms,
-        names.last_activity: connection.last_activity_ms,
-        names.gateway_active: connection.gateway_active_ms,
-        names.noticed_at: connection.noticed_at_ms,
-        names.handovers: connection.handovers or None,
-    }
-    return (
-        {name: {"S": str(text)} for name, text in texts.items() if text is not None}
-        | {name: {"N": str(number)} for name, number in numbers.items() if number is not None}
-        | {names.time_name(time): {"S": value} for time, value in connection.malformed}
-    )
-
-
 def table_definition(key: str, schema: TableSchema | SessionSchema = DEFAULT_SCHEMA) -> Any:
     """Return the definition of the table with this key in the synthesised template.
 
@@ -245,13 +235,25 @@ def table_definition(key: str, schema: TableSchema | SessionSchema = DEFAULT_SCH
         if resource["Type"] == "AWS::DynamoDB::Table"
         and resource["Properties"]["KeySchema"][0]["AttributeName"] == key
     )
-    names = ("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema")
-    definition = {name: properties[name] for name in names if name in properties}
+    members = ("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema")
+    definition = {name: properties[name] for name in members if name in properties}
     default = type(schema)()
-    renamed = {
-        getattr(default, field.name): getattr(schema, field.name) for field in fields(schema)
+    names = attributes_of(schema)
+    renamed = {name: names[field] for field, name in attributes_of(default).items()}
+    return _with_key(_renamed(definition, renamed), schema)
+
+
+def _with_key(definition: Any, schema: TableSchema | SessionSchema) -> Any:
+    """Return the definition with the key of the schema, where that is more than the id."""
+    if not isinstance(schema, TableSchema) or not schema.key_attributes:
+        return definition
+    other = table_of(schema)
+    there = list(definition["AttributeDefinitions"])
+    others = [one for one in other["AttributeDefinitions"] if one not in there]
+    return definition | {
+        "KeySchema": other["KeySchema"],
+        "AttributeDefinitions": [*there, *others],
     }
-    return _renamed(definition, renamed)
 
 
 def _renamed(value: Any, names: Mapping[Any, Any]) -> Any:

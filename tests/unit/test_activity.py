@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from hangup.aws.conditions import equals
+from hangup.aws.schema import TableSchema
+from hangup.aws.times import TimeUnit
 from hangup.errors import ConfigurationError
 from hangup.handlers.tracks_activity import tracks_activity
 from tests.support.aws_stub import AwsStub
@@ -197,3 +200,30 @@ def test_only_what_the_client_sent_is_activity(
         del event["requestContext"]["eventType"]
     assert handler(event, "me") == "handled for me"
     assert len(aws.calls("UpdateItem")) == recorded_times
+
+
+def test_records_in_the_table_of_a_schema(aws: AwsStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = TableSchema(
+        connection_id="pk",
+        id_prefix="CONN#",
+        key_attributes=(("pk", "S"), ("sk", "S")),
+        last_activity="seen",
+        last_activity_unit=TimeUnit.SECONDS,
+        only=(equals("sk", "META"),),
+    )
+    monkeypatch.setenv("TABLE_SCHEMA", schema.as_json())
+    assert handler(recorded("message"), "me") == "handled for me"
+    (request,) = aws.calls("UpdateItem")
+    assert request["Key"] == {"pk": {"S": f"CONN#{CONNECTION_ID}"}, "sk": {"S": "META"}}
+    assert request["ExpressionAttributeNames"]["#last_activity"] == "seen"
+    assert re.fullmatch(r"[0-9]{10}", request["ExpressionAttributeValues"][":now"]["N"])
+
+
+def test_says_where_no_record_is_found_by_its_id_alone(
+    aws: AwsStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = TableSchema(key_attributes=(("room", "S"), ("connectionId", "S")))
+    monkeypatch.setenv("TABLE_SCHEMA", schema.as_json())
+    with pytest.raises(ConfigurationError, match="the table schema does not say room: record act"):
+        handler(recorded("message"), "me")
+    assert aws.calls("UpdateItem") == []

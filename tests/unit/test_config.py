@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from hangup.aws.gateway import gateway_address
+from hangup.aws.telemetry import log_level_to_start_with
 from hangup.config import (
     ActivitySettings,
     CloseSettings,
@@ -12,7 +13,6 @@ from hangup.config import (
     DisconnectSettings,
     MessageSettings,
     TimeoutSettings,
-    log_level_to_start_with,
 )
 from hangup.core.events import GatewayAddress
 from hangup.core.pacing import Pace

@@ -46,7 +46,7 @@ SETTINGS: Mapping[str, Callable[[Mapping[str, str]], object]] = {
     "connect": config.ConnectSettings.from_env,
     "message": config.MessageSettings.from_env,
     "disconnect": config.DisconnectSettings.from_env,
-    "`tracks_activity`": config.ActivitySettings.from_env,
+    "`tracks_activity`": config.TrackingSettings.from_env,
 }
 REQUIRED = {
     "API_GATEWAY_ENDPOINT": "https://a1b2c3.execute-api.us-east-1.amazonaws.com/prod",
@@ -448,10 +448,21 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_fields_of_a_table_are_those_of_the_schema() -> None:
-    documented = {
-        code(field)[0]: code(name)[0] for field, name in table("Field", page("reference/python"))
+    documented = [
+        field for cells in table("Field", page("reference/tables")) for field in code(cells[0])
+    ]
+    fields = [one for one in dataclasses.fields(TableSchema) if one.init]
+    assert sorted(documented) == sorted(one.name for one in fields)
+    defaults = dict(
+        pair
+        for cells in table("Field", page("reference/tables"))
+        for pair in zip(code(cells[0]), code(cells[1]), strict=False)
+    )
+    names = {one.name: one.default for one in fields if one.name in defaults}
+    del names["key_attributes"]
+    assert {name: str(value) for name, value in names.items()} == {
+        name: defaults[name] for name in names
     }
-    assert documented == dataclasses.asdict(TableSchema())
 
 
 def test_the_stated_sizes_are_those_that_the_installation_states() -> None:
@@ -463,3 +474,16 @@ def test_the_stated_sizes_are_those_that_the_installation_states() -> None:
     ] == list(stated.values())
     download, on_disk = stated["local"]
     assert f"first `make demo` downloads {download} MB and takes {on_disk} MB in" in README
+
+
+def test_the_schemas_on_their_page_are_schemas_and_the_first_is_what_the_code_prints(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = page("reference/tables")
+    blocks = re.findall(r"```json\n(.*?)\n```", text, re.DOTALL)
+    assert len(blocks) >= 8
+    for block in blocks:
+        assert TableSchema.from_json(block).as_json() == block
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(program, {})  # noqa: S102 - the page's own
+    assert capsys.readouterr().out.strip() == blocks[0]

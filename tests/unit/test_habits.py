@@ -113,7 +113,7 @@ def test_names_in_the_recipes_of_contributing_are_in_the_files_that_they_name() 
         ("core/outcomes.py", ["CloseCounter"]),
         ("planner/assumptions.py", ["METRICS"]),
         ("core/connection.py", ["Connection"]),
-        ("aws/schema.py", ["TableSchema", "decode", "_SWEPT"]),
+        ("aws/schema.py", ["TableSchema", "decode", "_READ_BY_SWEEPS"]),
         ("core/events.py", ["client_of", "route_of"]),
         ("ports.py", ["record_activity"]),
     ):

@@ -131,7 +131,9 @@ class TestConsistencyStore:
         assert store.drop_claim("c1", seen_ms=NOW_MS)
         (update,) = aws.calls("UpdateItem")
         assert update["TableName"] == "connections"
-        assert spelled_out(update, "ConditionExpression") == "claimExpiresAt = :seen"
+        assert spelled_out(update, "ConditionExpression") == (
+            "attribute_exists(connectionId) AND claimExpiresAt = :claim"
+        )
         assert (
             spelled_out(update, "UpdateExpression")
             == "REMOVE claimExpiresAt, claimToken, handovers"

@@ -1,10 +1,11 @@
 """The message about a connection that falls due: what it carries, and what is refused."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.connection import Connection, DurationMs, EpochMs, KeyPart
 from hangup.core.limits import MAX_QUEUE_DELAY_S
 from hangup.core.scheduled_close import (
     ScheduledClose,
@@ -133,3 +134,55 @@ def test_leaves_out_an_id_that_no_session_has(label: str, is_kept: bool) -> None
     assert len(message) < 20_000
     parsed = parse_scheduled_close(message).connection
     assert (parsed.session_id is not None, parsed.role is not None) == (is_kept, is_kept)
+
+
+KEYED = replace(
+    DUE,
+    connection=replace(
+        DUE.connection,
+        key=(KeyPart("room", "S", "é\x00"), KeyPart("device", "B", "AP8Q")),
+        recorded_as="2023-11-14T22:13:20Z",
+    ),
+)
+
+
+def test_carries_the_key_of_another_table_and_a_time_as_it_is_written() -> None:
+    read = parse_scheduled_close(as_message(KEYED))
+    assert read == KEYED
+    # Not compared: they say where the record is.
+    assert read.connection.key == KEYED.connection.key
+    assert read.connection.recorded_as == KEYED.connection.recorded_as
+
+
+def test_a_message_about_a_table_that_needs_neither_has_neither() -> None:
+    assert {"key", "recordedAs"}.isdisjoint(json.loads(as_message(DUE)))
+    assert parse_scheduled_close(as_message(DUE)).connection.key == ()
+
+
+def test_the_longest_key_fits_ten_times_into_a_request() -> None:
+    key = (KeyPart("a", "S", "\x00" * 2_048), KeyPart("b", "S", "\x00" * 1_024))
+    longest = replace(DUE, connection=replace(DUE.connection, key=key))
+    assert len(as_message(longest)) < 25_000
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        None,
+        "room",
+        {},
+        [["room"]],
+        [["room", "S", 7]],
+        [["room", "S", ""]],
+        [["room", "X", "r1"]],
+        [["room", "N", "seven"]],
+        [["room", "B", "AP8"]],
+        [["room", "S", "r1", "r2"]],
+        [["a", "S", "1"], ["b", "S", "2"], ["c", "S", "3"]],
+        [7],
+    ],
+)
+def test_refuses_a_key_that_is_none(key: object) -> None:
+    body = json.dumps(json.loads(as_message(DUE)) | {"key": key})
+    with pytest.raises(InvalidRequest, match=r"^key is malformed$"):
+        parse_scheduled_close(body)

@@ -8,10 +8,12 @@ import pytest
 
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
 from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA
+from hangup.aws.table_requests import TableRequests
 from hangup.aws.values import number, string
 from hangup.core.connection import Connection, DurationMs, EpochMs, RecordedTime
 from hangup.core.limits import MAX_HANDOVERS, MIN_PLAUSIBLE_EPOCH_MS
 from hangup.sessions.model import Role, Session
+from tests.support.schemas import SHAPES, item_of
 from tests.support.stores import OTHER_SCHEMA
 
 NOW_MS = EpochMs(1_700_000_000_000)
@@ -177,7 +179,7 @@ def test_a_count_is_a_whole_number_up_to_the_most(value: dict[str, Any], handove
 def test_a_time_can_be_named_as_its_table_does(schema: TableSchema, time: RecordedTime) -> None:
     item: dict[str, Any] = {
         schema.connection_id: {"S": "c1="},
-        schema.time_name(time): {"N": str(NOW_MS)},
+        schema.time_attribute(time).name: {"N": str(NOW_MS)},
     }
     read = schema.decode(item)
     times = {
@@ -216,50 +218,70 @@ def test_writes_texts_and_numbers() -> None:
 SPEAKER = Connection(
     connection_id="c0=", session_id="s1", role=Role.SPEAKER, connected_at_ms=NOW_MS
 )
+DEFAULT_REQUESTS = TableRequests(DEFAULT_SCHEMA)
 TIMELESS = Connection(connection_id="c1=")
 SEEN_BY_GATEWAY = replace(TIMELESS, gateway_active_ms=NOW_MS)
 
 
-def requests_of(connections: TableSchema) -> dict[str, dict[str, Any]]:
-    """Return every request that a schema can say."""
+def requests_of(schema: TableSchema) -> dict[str, dict[str, Any]]:
+    """Return every request about a table of this schema."""
+    connections = TableRequests(schema)
+    listener, speaker = read_back(LISTENER, schema), read_back(SPEAKER, schema)
+    timeless, asked = read_back(TIMELESS, schema), read_back(SEEN_BY_GATEWAY, schema)
     requests: dict[str, dict[str, Any] | None] = {
         "candidates": connections.candidates(NOW_MS, NOW_MS),
         "sample": connections.swept(),
+        "all records": connections.all_records(),
         "records with claims": connections.records_with_claims(),
-        "creation": connections.creation(LISTENER),
-        "removal": connections.removal("c1="),
-        "claim": claim_of(connections, LISTENER),
-        "claim of a silent one": claim_of(connections, SPEAKER),
-        "claim without times": claim_of(connections, SEEN_BY_GATEWAY),
-        "claim of a noticed one": claim_of(connections, noticed(LISTENER)),
-        "claim of a silent, noticed one": claim_of(connections, noticed(SPEAKER)),
-        "claim of a noticed one without times": claim_of(connections, noticed(SEEN_BY_GATEWAY)),
-        "release": connections.release("c1=", noticed_at_ms=None, handovers=1),
-        "release after a notice": connections.release("c1=", noticed_at_ms=NOW_MS, handovers=1),
-        "drop claim": connections.drop_claim("c1=", seen_ms=NOW_MS),
-        "note": note_of(connections, LISTENER),
-        "note of a silent one": note_of(connections, SPEAKER),
-        "note without times": note_of(connections, TIMELESS),
-        "record": recording_of(connections, resolution_ms=0),
-        "record coalesced": recording_of(connections, resolution_ms=10_000),
-        "of session": connections.of_session("s1", Role.LISTENER),
+        "claim": claim_of(connections, listener),
+        "claim of a silent one": claim_of(connections, speaker),
+        "claim without times": claim_of(connections, asked),
+        "claim of a noticed one": claim_of(connections, noticed(listener)),
+        "claim of a silent, noticed one": claim_of(connections, noticed(speaker)),
+        "claim of a noticed one without times": claim_of(connections, noticed(asked)),
+        "release": connections.release(listener, noticed_at_ms=None, handovers=1),
+        "release after a notice": connections.release(listener, noticed_at_ms=NOW_MS, handovers=1),
+        "note": note_of(connections, listener),
+        "note of a silent one": note_of(connections, speaker),
+        "note without times": note_of(connections, timeless),
+        "deletion": deletion_of(connections, listener),
+        "deletion of a silent one": deletion_of(connections, speaker),
+        "deletion without times": deletion_of(connections, asked),
     }
+    if schema.session_id and schema.role:
+        requests["of session"] = connections.of_session("s1", Role.LISTENER)
+    if schema.table_key.follows_from_id:
+        requests["creation"] = connections.creation(LISTENER)
+        requests["removal"] = connections.removal("c1=")
+        requests["drop claim"] = connections.drop_claim("c1=", seen_ms=NOW_MS)
+        if schema.last_activity:
+            requests["record"] = recording_of(connections, resolution_ms=0)
+            requests["record coalesced"] = recording_of(connections, resolution_ms=10_000)
     return {name: request for name, request in requests.items() if request is not None}
+
+
+def read_back(connection: Connection, schema: TableSchema) -> Connection:
+    """Return a connection as it is read from a table that has no other times than the schema's."""
+    return schema.decode(item_of(connection, schema))
+
+
+def deletion_of(schema: TableRequests, connection: Connection) -> dict[str, Any]:
+    return schema.deletion(connection, claim_expires_ms=NOW_MS)
 
 
 def noticed(connection: Connection) -> Connection:
     return replace(connection, noticed_at_ms=EpochMs(NOW_MS + 5))
 
 
-def note_of(schema: TableSchema, connection: Connection) -> dict[str, Any]:
+def note_of(schema: TableRequests, connection: Connection) -> dict[str, Any]:
     return schema.record_gateway_activity(connection, active_ms=NOW_MS, now_ms=NOW_MS)
 
 
-def claim_of(schema: TableSchema, connection: Connection) -> dict[str, Any] | None:
+def claim_of(schema: TableRequests, connection: Connection) -> dict[str, Any] | None:
     return schema.claim(connection, now_ms=NOW_MS, claim_expires_ms=NOW_MS, token=string("t"))
 
 
-def recording_of(schema: TableSchema, *, resolution_ms: int) -> dict[str, Any]:
+def recording_of(schema: TableRequests, *, resolution_ms: int) -> dict[str, Any]:
     return schema.record_activity("c1=", now_ms=NOW_MS, resolution_ms=DurationMs(resolution_ms))
 
 
@@ -274,23 +296,59 @@ def test_expressions_are_the_same_for_every_schema_and_the_names_its_own(operati
     assert expressions_in(theirs) == expressions_in(ours)
     for request in (ours, theirs):
         aliases = re.findall(r"#\w+", expressions_in(request))
-        assert request["ExpressionAttributeNames"].keys() == set(aliases)
-    names = set(ours["ExpressionAttributeNames"].values())
-    assert names.isdisjoint(theirs["ExpressionAttributeNames"].values())
+        assert request.get("ExpressionAttributeNames", {}).keys() == set(aliases)
+    names = set(ours.get("ExpressionAttributeNames", {}).values())
+    assert names.isdisjoint(theirs.get("ExpressionAttributeNames", {}).values())
 
 
-@pytest.mark.parametrize("operation", requests_of(DEFAULT_SCHEMA))
-def test_a_request_has_the_values_that_its_expressions_use_and_no_others(operation: str) -> None:
-    request = requests_of(DEFAULT_SCHEMA)[operation]
-    used = set(re.findall(r":\w+", expressions_in(request)))
+EVERY_REQUEST = {
+    f"{operation} ({shape})": request
+    for shape, schema in {"default": DEFAULT_SCHEMA, **SHAPES}.items()
+    for operation, request in requests_of(schema).items()
+}
+
+
+@pytest.mark.parametrize("operation", EVERY_REQUEST)
+def test_a_request_has_the_names_and_values_that_its_expressions_use_and_no_others(
+    operation: str,
+) -> None:
+    request = EVERY_REQUEST[operation]
+    expressions = expressions_in(request)
     # DynamoDB refuses any other, and an empty set of them.
-    assert request.get("ExpressionAttributeValues", {}).keys() == used
+    values = set(re.findall(r":\w+", expressions))
+    assert request.get("ExpressionAttributeValues", {}).keys() == values
     assert request.get("ExpressionAttributeValues") != {}
+    assert request.get("ExpressionAttributeNames", {}).keys() == set(
+        re.findall(r"#\w+", expressions)
+    )
+    # Nor does it return an attribute twice.
+    projected = re.findall(r"#\w+", request.get("ProjectionExpression", ""))
+    names = [request["ExpressionAttributeNames"][alias] for alias in projected]
+    assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("operation", requests_of(DEFAULT_SCHEMA))
+@pytest.mark.parametrize("operation", EVERY_REQUEST)
+def test_no_expression_has_parentheses_round_parentheses_or_is_too_long(operation: str) -> None:
+    for text in EVERY_REQUEST[operation].values():
+        if isinstance(text, str):
+            assert not has_redundant_parentheses(text)
+            assert len(text.encode()) <= 4_096
+
+
+def has_redundant_parentheses(text: str) -> bool:
+    opened: list[int] = []
+    pairs = set()
+    for place, character in enumerate(text):
+        if character == "(":
+            opened.append(place)
+        elif character == ")":
+            pairs.add((opened.pop(), place))
+    return any((start + 1, end - 1) in pairs for start, end in pairs)
+
+
+@pytest.mark.parametrize("operation", EVERY_REQUEST)
 def test_an_expression_has_aliases_values_and_words_of_dynamodb_alone(operation: str) -> None:
-    expressions = expressions_in(requests_of(DEFAULT_SCHEMA)[operation])
+    expressions = expressions_in(EVERY_REQUEST[operation])
     words = set(re.findall(r"(?<![#:\w])[A-Za-z_]\w*", expressions))
     assert words <= DYNAMODB_WORDS
 
@@ -305,25 +363,28 @@ DYNAMODB_WORDS = {
     "attribute_exists",
     "attribute_not_exists",
     "attribute_type",
+    "begins_with",
+    "contains",
+    "size",
 }
 
 
 def test_a_record_without_any_time_cannot_be_claimed() -> None:
-    assert claim_of(DEFAULT_SCHEMA, TIMELESS) is None
+    assert claim_of(DEFAULT_REQUESTS, TIMELESS) is None
 
 
 def test_a_count_in_a_request_is_never_beyond_the_most() -> None:
     often = replace(LISTENER, handovers=MAX_HANDOVERS)
-    claim = claim_of(DEFAULT_SCHEMA, often)
+    claim = claim_of(DEFAULT_REQUESTS, often)
     assert claim is not None
-    release = DEFAULT_SCHEMA.release("c1=", noticed_at_ms=None, handovers=MAX_HANDOVERS + 1)
+    release = DEFAULT_REQUESTS.release(often, noticed_at_ms=None, handovers=MAX_HANDOVERS + 1)
     for request in (claim, release):
         values = request["ExpressionAttributeValues"]
         assert values[":handovers"] == {"N": str(MAX_HANDOVERS)}
 
 
 def test_the_names_of_a_request_are_made_once() -> None:
-    schema = TableSchema(connection_id="once")
+    schema = TableRequests(TableSchema(connection_id="once"))
     first, again = claim_of(schema, LISTENER), claim_of(schema, LISTENER)
     assert first is not None
     assert again is not None
@@ -331,7 +392,7 @@ def test_the_names_of_a_request_are_made_once() -> None:
 
 
 def test_a_dropped_claim_leaves_neither_token_nor_count() -> None:
-    update = DEFAULT_SCHEMA.drop_claim("c1=", seen_ms=NOW_MS)
+    update = DEFAULT_REQUESTS.drop_claim("c1=", seen_ms=NOW_MS)
     removed = re.findall(r"#\w+", update["UpdateExpression"])
     names = update["ExpressionAttributeNames"]
     assert [names[alias] for alias in removed] == ["claimExpiresAt", "claimToken", "handovers"]

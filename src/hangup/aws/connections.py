@@ -1,20 +1,24 @@
 """The connections table in DynamoDB."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from os import urandom
-from typing import Any
+from typing import Any, Final, Literal
 
 from hangup.aws.retries import Calls
-from hangup.aws.schema import DEFAULT_SCHEMA, Request, TableSchema
+from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
 from hangup.aws.table import DynamoDb, DynamoDbTable
-from hangup.aws.values import Item, string
+from hangup.aws.table_requests import Request, TableRequests
+from hangup.aws.values import Item, Values, string
 from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.events import MONTHS
 from hangup.core.guard import Sample
 from hangup.core.outcomes import NotRecorded
-from hangup.core.timing import SCAN_MARGIN_MS
+from hangup.core.timing import ATTEMPT_MS, SCAN_MARGIN_MS
 from hangup.ports import ScanPage
+
+_MORE_TO_FILTER: Final = 4
+"""How many times as many items a sample reads where some of them are not connections."""
 
 
 class DynamoDbConnections:
@@ -27,48 +31,74 @@ class DynamoDbConnections:
         table: str,
         schema: TableSchema = DEFAULT_SCHEMA,
     ) -> None:
-        self._table = DynamoDbTable(client, calls, table, key=schema.connection_id)
+        self._table = DynamoDbTable(
+            client, calls, table, key=schema.connection_id, whole_key=str(schema.table_key)
+        )
         self._schema = schema
+        self._requests = TableRequests(schema)
 
     def get(self, connection_id: str) -> Connection | None:
         """Return the record as last written, ``None`` if there is none."""
-        item = self._table.get(self._schema.key(connection_id))
-        return None if item is None else self._schema.decode(item)
+        return self._read(self._schema.key(connection_id))
+
+    def reread(self, connection: Connection) -> Connection | None:
+        """Return a record as last written, ``None`` if it is this connection's no more."""
+        now = self._read(self._schema.table_key.of(connection))
+        return now if now and now.connection_id == connection.connection_id else None
+
+    def _read(self, key: Values) -> Connection | None:
+        item = self._table.get(key)
+        if item is None or not self._schema.matches(item):
+            return None
+        return self._schema.decode(item)
 
     def scan_all_connections(self) -> Iterator[Connection]:
         """Yield every record of the table, all pages of it."""
-        for page in self._scan({}):
+        for page in self._scan(self._requests.all_records()):
             yield from page.candidates
 
     def scan_candidates(
         self, *, cutoff_ms: EpochMs, now_ms: EpochMs, segment: int, total_segments: int
     ) -> Iterator[ScanPage]:
-        """Yield the pages of one segment with those records that may be idle."""
-        return self._scan(
-            {
-                "Segment": segment,
-                "TotalSegments": total_segments,
-                **self._schema.candidates(cutoff_ms, now_ms),
-            }
-        )
+        """Yield the pages of one segment with those records that may be idle.
+
+        A partition has no segments: all of it is in the first.
+        """
+        request = self._requests.candidates(cutoff_ms, now_ms)
+        if not self._requests.is_query:
+            request |= {"Segment": segment, "TotalSegments": total_segments}
+        elif segment:
+            return iter([ScanPage(candidates=[], scanned_count=0, is_last=True)])
+        return self._scan(request)
 
     def sample_records(self, size: int) -> Sample:
         """Return up to ``size`` records, from a random place of the table on."""
-        # A start need not exist: DynamoDB goes on from where its hash would be.
-        start = {"ExclusiveStartKey": self._schema.key(urandom(8).hex())}
-        swept = {**self._schema.swept(), "Limit": size}
-        page: Any = next(self._table.pages("Scan", swept | start))
-        items = page["Items"]
-        if len(items) < size:
+        swept = self._requests.swept()
+        is_filtered = "FilterExpression" in swept
+        limit = size * _MORE_TO_FILTER if is_filtered else size
+        swept["Limit"] = limit
+        # A start need not exist: DynamoDB goes on from where its hash would be. That of an index
+        # would have to have the index's key as well.
+        start = {"ExclusiveStartKey": self._schema.table_key.anywhere()}
+        first = swept if self._schema.index else swept | start
+        page: Any = next(self._pages(first))
+        pages = [page]
+        if page["ScannedCount"] < limit and first is not swept:
             # The end of the table. What is read twice counts once.
-            items = (items + next(self._table.pages("Scan", swept))["Items"])[:size]
-        records = {one.connection_id: one for one in map(self._decode, items)}
-        return Sample(records=list(records.values()), answered_at_ms=_date_of(page))
+            pages.append(next(self._pages(swept)))
+        items = [item for one in pages for item in one["Items"]]
+        read = self._decoded(items)
+        records = {(one.connection_id, one.key): one for one in read}
+        return Sample(
+            records=list(records.values())[:size],
+            others=sum(one["ScannedCount"] for one in pages) - len(read) if is_filtered else 0,
+            answered_at_ms=_date_of(page),
+        )
 
     def claim(self, connection: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs) -> bool:
         """Take the claim; return False if the client became active first, or another acts on it."""
         token = string(urandom(16).hex())
-        claim = self._schema.claim(
+        claim = self._requests.claim(
             connection, now_ms=now_ms, claim_expires_ms=claim_expires_ms, token=token
         )
         if claim is None:
@@ -83,21 +113,21 @@ class DynamoDbConnections:
         """Give a claim back, and remember when the notice was sent."""
         handovers = connection.handovers + is_handed_over
         self._table.update(
-            self._schema.release(
-                connection.connection_id, noticed_at_ms=noticed_at_ms, handovers=handovers
-            )
+            self._requests.release(connection, noticed_at_ms=noticed_at_ms, handovers=handovers)
         )
 
     def delete_claimed(self, connection: Connection, *, claim_expires_ms: EpochMs) -> bool:
         """Delete the record of a connection that was claimed; return whether it was there."""
-        deletion = self._schema.deletion(connection, claim_expires_ms=claim_expires_ms)
+        deletion = self._requests.deletion(connection, claim_expires_ms=claim_expires_ms)
         return self._table.delete(deletion).is_written
 
     def record_gateway_activity(
         self, connection: Connection, *, active_ms: EpochMs, now_ms: EpochMs
     ) -> bool:
         """Note when API Gateway last saw the connection active; return whether it was written."""
-        note = self._schema.record_gateway_activity(connection, active_ms=active_ms, now_ms=now_ms)
+        note = self._requests.record_gateway_activity(
+            connection, active_ms=active_ms, now_ms=now_ms
+        )
         return self._table.update(note).is_written
 
     def record_activity(
@@ -105,7 +135,9 @@ class DynamoDbConnections:
     ) -> Connection | NotRecorded:
         """Move the last activity forward to ``now_ms`` if it is at least one resolution old."""
         is_written, before = self._table.update(
-            self._schema.record_activity(connection_id, now_ms=now_ms, resolution_ms=resolution_ms)
+            self._requests.record_activity(
+                connection_id, now_ms=now_ms, resolution_ms=resolution_ms
+            )
         )
         if is_written:
             return self._schema.decode(before)
@@ -113,16 +145,28 @@ class DynamoDbConnections:
 
     def _scan(self, request: Request) -> Iterator[ScanPage]:
         # Not tried again when it is too late for a page: what was found is still to be closed.
-        for page in self._table.pages("Scan", request, repeat_until_ms=SCAN_MARGIN_MS):
+        for page in self._pages(request, repeat_until_ms=SCAN_MARGIN_MS):
+            candidates = self._decoded(page["Items"])
             yield ScanPage(
-                candidates=[self._decode(item) for item in page["Items"]],
+                candidates=candidates,
                 scanned_count=page["ScannedCount"],
                 is_last="LastEvaluatedKey" not in page,
+                others=len(page["Items"]) - len(candidates),
             )
 
-    def _decode(self, item: Item) -> Connection:
+    def _pages(
+        self, request: Request, *, repeat_until_ms: DurationMs = ATTEMPT_MS
+    ) -> Iterator[Any]:
+        operation: Literal["Scan", "Query"] = "Query" if self._requests.is_query else "Scan"
+        return self._table.pages(operation, request, repeat_until_ms=repeat_until_ms)
+
+    def _decoded(self, items: Sequence[Item]) -> list[Connection]:
+        """Return the connections in some items, without those that name none."""
+        schema = self._schema
+        if schema.table_key.is_carried or schema.index:
+            items = [item for item in items if schema.names_id(item)]
         try:
-            return self._schema.decode(item)
+            return [schema.decode(item) for item in items]
         except KeyError:
             raise self._table.spec.has_another_key("Scan") from None
 

@@ -7,9 +7,9 @@ and writes with the credentials of whoever runs the check.
 from collections.abc import Iterator, Sequence
 
 from hangup.aws.retries import Calls
-from hangup.aws.schema import Request
 from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, SessionSchema
 from hangup.aws.table import DynamoDb, DynamoDbTable
+from hangup.aws.table_requests import Request, TableRequests
 from hangup.aws.values import Item
 from hangup.core.connection import EpochMs
 from hangup.sessions.invariants import StoredConnection, UnreadableSession
@@ -29,13 +29,14 @@ class DynamoDbConsistencyStore:
         schema: SessionSchema = DEFAULT_SESSION_SCHEMA,
     ) -> None:
         self._schema = schema
+        self._requests = TableRequests(schema.connections)
         key = schema.connections.connection_id
         self._connections = DynamoDbTable(client, calls, connections_table, key=key)
         self._sessions = DynamoDbTable(client, calls, sessions_table, key=schema.session_id)
 
     def connection_pages(self) -> Iterator[Sequence[StoredConnection]]:
         """Yield every connection record, page by page, up to 1 MB each."""
-        pages = self._scan(self._connections, self._schema.connections.records_with_claims())
+        pages = self._scan(self._connections, self._requests.records_with_claims())
         return ([self._stored(item) for item in page] for page in pages)
 
     def session_pages(self) -> Iterator[Sequence[Session | UnreadableSession]]:
@@ -57,7 +58,7 @@ class DynamoDbConsistencyStore:
 
         Tried again after an answer that was lost, it finds its own work and returns False.
         """
-        update = self._schema.connections.drop_claim(connection_id, seen_ms=seen_ms)
+        update = self._requests.drop_claim(connection_id, seen_ms=seen_ms)
         return self._connections.update(update).is_written
 
     def _scan(self, table: DynamoDbTable, request: Request) -> Iterator[Sequence[Item]]:

@@ -130,10 +130,14 @@ _OTHER_KEY: Final = ("key element does not match", "Missing the key", "mismatch 
 
 
 class Table(NamedTuple):
-    """A table that a call is about. ``key`` is its partition key, a string; it has no sort key."""
+    """A table that a call is about.
+
+    ``key`` is its partition key, a string, without a sort key; else ``whole_key`` describes it.
+    """
 
     name: str
     key: str
+    whole_key: str | None = None
 
     def explain(self, message: str) -> str:
         """Return what DynamoDB said, and of which table: it names none itself."""
@@ -146,7 +150,8 @@ class Table(NamedTuple):
         return BackendError(operation, "OtherKey", self._must_have_its_key(), retryable=False)
 
     def _must_have_its_key(self) -> str:
-        return f"table {self.name} must have the partition key {self.key} (string) and no sort key"
+        key = self.whole_key or f"partition key {self.key} (string) and no sort key"
+        return f"table {self.name} must have the {key}"
 
 
 def cancellation_codes(error: CallError) -> list[str]:

@@ -12,10 +12,11 @@ from typing import Any, Final
 from uuid import uuid4
 
 from hangup.aws.errors import Table, cancellation_codes, in_our_terms
+from hangup.aws.expressions import DROP_CLAIM, IS_UNCLAIMED
 from hangup.aws.retries import CallFailed, Calls
-from hangup.aws.schema import DROP_CLAIM, IS_UNCLAIMED, Request, update_of
 from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, LISTENERS_INDEX, SessionSchema
 from hangup.aws.table import DynamoDb, DynamoDbTable
+from hangup.aws.table_requests import Request, TableRequests, update_of
 from hangup.aws.values import Values, number, string
 from hangup.core.connection import Connection, EpochMs
 from hangup.errors import BackendError
@@ -62,6 +63,7 @@ class DynamoDbSessions:
         self._client = client
         self._calls = calls
         self._schema = schema
+        self._requests = TableRequests(schema.connections)
         key = schema.connections.connection_id
         self._connections = DynamoDbTable(client, calls, connections_table, key=key)
         self._sessions = DynamoDbTable(client, calls, sessions_table, key=schema.session_id)
@@ -91,7 +93,7 @@ class DynamoDbSessions:
 
     def start(self, speaker: Connection) -> JoinOutcome:
         """Write the record and start the session in one transaction."""
-        put = self._connections.part(self._schema.connections.creation(speaker))
+        put = self._connections.part(self._requests.creation(speaker))
         update = self._session_update(
             speaker,
             update=_START,
@@ -122,7 +124,7 @@ class DynamoDbSessions:
     def add(self, listener: Connection) -> Connection:
         """Put the record if its id is new; return the record that has the id."""
         schema = self._schema.connections
-        is_written, taken_by = self._connections.put(schema.creation(listener))
+        is_written, taken_by = self._connections.put(self._requests.creation(listener))
         return listener if is_written else schema.decode(taken_by)
 
     def end(
@@ -153,10 +155,10 @@ class DynamoDbSessions:
 
     def remove(self, connection_id: str) -> bool:
         """Delete the record; return False if there was none."""
-        return self._connections.delete(self._schema.connections.removal(connection_id)).is_written
+        return self._connections.delete(self._requests.removal(connection_id)).is_written
 
     def _listeners(self, session_id: str) -> Request:
-        listeners = self._schema.connections.of_session(session_id, Role.LISTENER)
+        listeners = self._requests.of_session(session_id, Role.LISTENER)
         return {"IndexName": LISTENERS_INDEX, **listeners}
 
     def _session_update(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from hangup.aws.errors import Table
 from hangup.aws.retries import CallFailed, Calls
-from hangup.aws.schema import Request
+from hangup.aws.table_requests import Request
 from hangup.aws.values import Item, Values
 from hangup.core.connection import DurationMs
 from hangup.core.timing import ATTEMPT_MS
@@ -33,12 +33,17 @@ class Write(NamedTuple):
 
 
 class DynamoDbTable:
-    """A table whose partition key is ``key``; ``client`` is used from several threads."""
+    """A table with the partition key ``key``; ``client`` is used from several threads.
 
-    def __init__(self, client: DynamoDb, calls: Calls, name: str, *, key: str) -> None:
+    ``whole_key`` says in words what the key must be, where that is more.
+    """
+
+    def __init__(
+        self, client: DynamoDb, calls: Calls, name: str, *, key: str, whole_key: str | None = None
+    ) -> None:
         self._client = client
         self._calls = calls
-        self.spec = Table(name, key)
+        self.spec = Table(name, key, whole_key)
 
     def get(self, key: Values) -> Item | None:
         """Return an item as last written, ``None`` if there is none."""

@@ -1,7 +1,8 @@
 """Logs and metrics, as structured lines on standard output (CloudWatch reads both there)."""
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Final
@@ -11,7 +12,7 @@ from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import (
     AmazonCloudWatchEMFProvider,
 )
 
-from hangup.config import log_level_to_start_with
+from hangup.config import LOG_LEVEL
 from hangup.core.report import NAMESPACE, Count, Metric
 
 _CALLER: Final = 3
@@ -23,6 +24,17 @@ format specification)."""
 
 # ASCII only: readers that know Unicode take U+0085 and U+2028 for the end of a line.
 _AS_JSON: Final = partial(json.dumps, separators=(",", ":"), default=str)
+
+
+def log_level_to_start_with(env: Mapping[str, str] = os.environ) -> str | None:
+    """Return INFO where the environment names no level that there is, None where it does.
+
+    Loggers are made when a module is imported, and a wrong level must not break that: the settings
+    of a handler refuse it by name when it is called, and a decorated function goes on.
+    """
+    # Powertools, which makes the loggers, reads these two in this order.
+    level = env.get("POWERTOOLS_LOG_LEVEL") or env.get("LOG_LEVEL") or "INFO"
+    return None if LOG_LEVEL.accepted.accepts(level) else "INFO"
 
 
 class StructuredLog:

@@ -1,7 +1,7 @@
 """DynamoDB's values: made for requests, and read from items of any shape."""
 
 from collections.abc import Mapping
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Context, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Final
 
 from hangup.core.connection import EpochMs
@@ -18,6 +18,9 @@ Item = Mapping[str, "AttributeValueTypeDef"]
 
 Values = dict[str, "UniversalAttributeValueTypeDef"]
 """An item, a key, or the values of expressions, as DynamoDB takes them."""
+
+_EXACT: Final = Context(prec=50)
+"""DynamoDB's numbers have up to 38 digits."""
 
 _SHOWN: Final = 40
 """Characters of a malformed time that are kept, to be logged."""
@@ -58,22 +61,31 @@ def count_in(item: Item, name: str) -> int:
     return max(0, min(int(count), MAX_HANDOVERS))
 
 
+def scaled(value: "AttributeValueTypeDef", factor: int) -> int | None:
+    """Return a number times ``factor``, rounded up; None for anything else."""
+    text = value.get("N", "")
+    # Mostly digits alone, which cost a third as an int.
+    if text.isdecimal():
+        return int(text) * factor
+    try:
+        exact = _EXACT.multiply(Decimal(text), factor)
+        return int(exact.to_integral_value(rounding=ROUND_CEILING))
+    except (ArithmeticError, ValueError):
+        return None
+
+
+def epoch_ms(value: int | None, offset_ms: int = 0) -> EpochMs | None:
+    """Return plausible epoch milliseconds, less an offset; None for anything else."""
+    if value is None:
+        return None
+    ms = value - offset_ms
+    return EpochMs(ms) if MIN_PLAUSIBLE_EPOCH_MS <= ms < MAX_PLAUSIBLE_EPOCH_MS else None
+
+
 def time_in(item: Item, name: str) -> EpochMs | None:
     """Return a plausible epoch-millisecond number, ``None`` for anything else and for nothing.
 
     A fraction is rounded up: a connection is never closed a part of a millisecond early.
     """
     value = item.get(name)
-    if value is None:
-        return None
-    text = value.get("N", "")
-    try:
-        # Mostly digits alone, which cost a third as an int.
-        ms = (
-            int(text)
-            if text.isdecimal()
-            else Decimal(text).to_integral_value(rounding=ROUND_CEILING)
-        )
-    except InvalidOperation:
-        return None
-    return EpochMs(int(ms)) if MIN_PLAUSIBLE_EPOCH_MS <= ms < MAX_PLAUSIBLE_EPOCH_MS else None
+    return None if value is None else epoch_ms(scaled(value, 1))

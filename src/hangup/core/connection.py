@@ -1,7 +1,7 @@
 """What the rules talk about: connections, their times, and why they end."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import NamedTuple, NewType, TypeGuard
 
@@ -36,6 +36,21 @@ class InvalidTime(NamedTuple):
     """An invalid time of a record: which one, and the start of what the record holds."""
 
     time: RecordedTime
+    value: str
+
+
+class TimeAttribute(NamedTuple):
+    """What a table calls a time, and in words how it is written there."""
+
+    name: str
+    written_as: str
+
+
+class KeyPart(NamedTuple):
+    """An attribute of an item's key: name, type (S, N or B), and value as a text (B in base64)."""
+
+    name: str
+    kind: str
     value: str
 
 
@@ -74,6 +89,9 @@ class Connection:
     ``gateway_active_ms`` is when API Gateway last saw it active, as a sweep wrote it down where the
     record was behind. ``noticed_at_ms`` is when a sweep that could not finish its close had sent
     the notice. ``handovers`` counts how often its cleanup was asked for.
+    ``key`` is the key of its item, where that is not the id alone, and ``recorded_as`` its last
+    recorded time as it is written, where that is a text. Both are for the table's adapter: they say
+    where the record is, and are not compared.
     """
 
     connection_id: str
@@ -87,6 +105,8 @@ class Connection:
     handovers: int = 0
     target_language: str | None = None
     malformed: tuple[InvalidTime, ...] = ()
+    key: tuple[KeyPart, ...] = field(default=(), compare=False)
+    recorded_as: str | None = field(default=None, compare=False)
 
     @property
     def recorded_ms(self) -> EpochMs | None:

@@ -127,9 +127,13 @@ _ADVICE: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One page of the table, unfiltered, and AWS's time when it was read, None if unknown."""
+    """Some records of the table, idle or not, and AWS's time when they were read, None if unknown.
+
+    ``others`` counts the items that were read with them and are not connections of this deployment.
+    """
 
     records: Sequence[Connection]
+    others: int = 0
     answered_at_ms: EpochMs | None = None
 
 

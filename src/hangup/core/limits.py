@@ -48,5 +48,9 @@ MAX_CLOCK_LEAD_MS: Final = 86_400_000
 """A day. No clock is off by more. A last activity further in the future is in another unit, and
 would keep a connection for ever."""
 
+MAX_SCHEMA_BYTES: Final = 2_048
+"""Longest JSON of a table schema. All variables of a function have 4 KB at most (Lambda developer
+guide, quotas); the others need up to half of that."""
+
 MAX_HANDOVERS: Final = 1_000
 """Counted hand-overs of one record. A bound of our own: an hour apart, they take six weeks."""

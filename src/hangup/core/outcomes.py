@@ -76,8 +76,13 @@ class CloseCounter:
     _repeated: int = 0
     _lateness_ms: list[DurationMs] = field(default_factory=list)
 
-    def add(self, connection: Connection, result: CloseResult, *, deadline_ms: EpochMs) -> None:
-        """Count one close of a connection that had this deadline."""
+    def add(
+        self, connection: Connection, result: CloseResult, *, deadline_ms: EpochMs | None
+    ) -> None:
+        """Count one close of a connection that had this deadline.
+
+        Without one it is a further record of a connection that counts by another record.
+        """
         self._statuses[result.status] += 1
         ids = self._ids.setdefault(result.status, [])
         if len(ids) < IDS_PER_LINE:
@@ -85,6 +90,8 @@ class CloseCounter:
         if result.error is not None:
             self._errors.setdefault(result.status, result.error)
         self._notices_failed += result.notice_failed
+        if deadline_ms is None:
+            return
         reason = None
         if result.closed_at_ms is not None:
             reason = TimeoutReason.IDLE_TIMEOUT

@@ -8,9 +8,9 @@
 5. A record whose deciding time is malformed, or more than a day in the future, is left alone. So is
    one whose id is not of API Gateway's form: it is not a connection.
 
-Rule 2 stands in three more places: the scan's filter (``aws.schema``), the question to API Gateway
-(``core.guard``) and the wait of a scheduled close (``core.scheduled_close``). Change all; tests
-compare them.
+Rule 2 stands in three more places: the scan's filter (``aws.expressions``), the question to API
+Gateway (``core.guard``) and the wait of a scheduled close (``core.scheduled_close``). Change all;
+tests compare them.
 
 The resolution is 0 unless activity writes are coalesced. Then a client may have been active up to
 one resolution after the recorded time, and the deadline allows for it.
@@ -183,3 +183,15 @@ def sort_candidates(
             case unexpected:
                 assert_never(unexpected)
     return result
+
+
+def part_records(
+    found: Sequence[Connection], met: set[str]
+) -> tuple[Sequence[Connection], Sequence[Connection]]:
+    """Part the first record of each connection from further ones; add to the ids that were met."""
+    first: list[Connection] = []
+    others: list[Connection] = []
+    for connection in found:
+        (others if connection.connection_id in met else first).append(connection)
+        met.add(connection.connection_id)
+    return first, others

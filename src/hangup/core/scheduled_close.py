@@ -10,16 +10,24 @@
 """
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Final
 
 from hangup.core.bounds import WholeNumber
-from hangup.core.connection import Connection, DurationMs, EpochMs, is_epoch_ms
+from hangup.core.connection import Connection, DurationMs, EpochMs, KeyPart, is_epoch_ms
 from hangup.core.events import is_connection_id
 from hangup.core.limits import MAX_CONNECTION_S, MAX_HANDOVERS, MAX_QUEUE_DELAY_S
 from hangup.errors import InvalidRequest
 
 _MAX_LABEL_BYTES: Final = 1_024
+_MAX_KEY_PARTS: Final = 2
+_KEY_KINDS: Final = {
+    "S": r"(?s:.+)",
+    "N": r"[-+.0-9eE]{1,140}",
+    "B": r"([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?",
+}
+"""What the value of a key attribute may be, by its type; B is base64."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +65,8 @@ def delay_s(deadline_ms: EpochMs, *, now_ms: EpochMs) -> int:
 def as_message(close: ScheduledClose) -> str:
     """Return the message that carries it: a JSON object, times in epoch milliseconds.
 
-    It has less than 20 KB, so that ten fit in a request: longer labels than sessions and roles
-    have are left out.
+    It has less than 25 KB, so that ten fit in a request: a key has 3 KB at most, and longer labels
+    than sessions and roles have are left out.
     """
     connection = close.connection
     return json.dumps(
@@ -71,6 +79,8 @@ def as_message(close: ScheduledClose) -> str:
             "gatewayActiveAt": connection.gateway_active_ms,
             "noticedAt": connection.noticed_at_ms,
             "handovers": connection.handovers,
+            **({"key": connection.key} if connection.key else {}),
+            **({"recordedAs": connection.recorded_as} if connection.recorded_as else {}),
             "deadline": close.deadline_ms,
             "correlationId": close.correlation_id,
             "silence": close.silence_ms,
@@ -107,6 +117,8 @@ def parse_scheduled_close(body: object) -> ScheduledClose:
         gateway_active_ms=_time(message, "gatewayActiveAt"),
         noticed_at_ms=_time(message, "noticedAt"),
         handovers=handovers,
+        key=_key(message),
+        recorded_as=_label(message, "recordedAs"),
     )
     deadline_ms, judged_at_ms = _time(message, "deadline"), _time(message, "judgedAt")
     if judged_at_ms is None:
@@ -136,6 +148,23 @@ def _label(message: dict[str, object], name: str) -> str | None:
     if label is not None and not isinstance(label, str):
         raise InvalidRequest(400, f"{name} is malformed")
     return label
+
+
+def _key(message: dict[str, object]) -> tuple[KeyPart, ...]:
+    parts = message.get("key", [])
+    if not isinstance(parts, list) or len(parts) > _MAX_KEY_PARTS:
+        raise InvalidRequest(400, "key is malformed")
+    return tuple(_key_part(part) for part in parts)
+
+
+def _key_part(part: object) -> KeyPart:
+    texts = part if isinstance(part, list) else []
+    if len(texts) != len(KeyPart._fields) or not all(isinstance(text, str) for text in texts):
+        raise InvalidRequest(400, "key is malformed")
+    key = KeyPart(*texts)
+    if key.kind not in _KEY_KINDS or not re.fullmatch(_KEY_KINDS[key.kind], key.value):
+        raise InvalidRequest(400, "key is malformed")
+    return key
 
 
 def _object(body: object) -> dict[str, object]:

@@ -10,6 +10,7 @@ from hangup.aws.http.choice import concurrency
 from hangup.aws.http.services import DirectSqs
 from hangup.aws.queues import SqsCloseQueue
 from hangup.aws.runtime import Invocation, calls, clock, deadline
+from hangup.aws.schema import schema_of
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
 from hangup.config import CloseSettings
 from hangup.core.limits import MAX_QUEUE_BATCH
@@ -52,7 +53,7 @@ def _message(record: object) -> Message:
 def _scheduled_closer() -> ScheduledCloser:
     settings = CloseSettings.from_env()
     return ScheduledCloser(
-        closer=closer_of(settings, log=_log),
+        closer=closer_of(settings, schema_of(settings.table_schema), log=_log),
         queue=SqsCloseQueue(DirectSqs(), calls, clock, settings.close_queue_url),
         metrics=EmfMetrics(settings.metrics_namespace),
         concurrent_map=concurrency(MAX_QUEUE_BATCH).map,

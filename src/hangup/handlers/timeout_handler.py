@@ -13,7 +13,7 @@ from hangup.aws.http.choice import concurrency
 from hangup.aws.http.services import DirectSqs
 from hangup.aws.queues import SqsCloseQueue
 from hangup.aws.runtime import Invocation, calls, clock, deadline
-from hangup.aws.schema import DEFAULT_SCHEMA
+from hangup.aws.schema import schema_of
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
 from hangup.config import TimeoutSettings
 from hangup.core.bounds import WholeNumber
@@ -45,10 +45,17 @@ def lambda_handler(event: object, context: Invocation) -> dict[str, object]:
     _log.correlate(correlation_id)
     deadline.start(context.get_remaining_time_in_millis())
     sweep = _sweep()
+    override_guard = _override(event)
+    if override_guard and not sweep.has_one_record_each:
+        raise InvalidRequest(
+            400,
+            "overrideGuard is not for this TABLE_SCHEMA: a connection may have several records,"
+            " and one of them alone does not decide about it",
+        )
     report = sweep.check_and_close_idle_connections(
         time_left_ms=deadline.left_ms,
         correlation_id=correlation_id,
-        override_guard=_override(event),
+        override_guard=override_guard,
         shard=_shard(event, most=MAX_SCAN_SEGMENTS // sweep.total_segments),
     )
     return report.as_json()
@@ -81,7 +88,8 @@ def _sweep() -> Sweep:
     settings = TimeoutSettings.from_env()
     # Who only observes has nothing to queue: what is idle by now is what it reports.
     queue_url = settings.close_queue_url if settings.acts else None
-    closer = closer_of(settings, log=_log)
+    schema = schema_of(settings.table_schema)
+    closer = closer_of(settings, schema, log=_log)
     return Sweep(
         closer=closer,
         watch=Watch(
@@ -90,7 +98,8 @@ def _sweep() -> Sweep:
         metrics=EmfMetrics(settings.metrics_namespace),
         policy=settings.policy,
         questions=Pacer(clock=clock, pace=pace_of_questions(settings.pace)),
-        time_names={time: DEFAULT_SCHEMA.time_name(time) for time in RecordedTime},
+        times={time: schema.time_attribute(time) for time in RecordedTime},
+        has_one_record_each=schema.table_key.follows_from_id,
         total_segments=settings.total_segments,
         concurrency=concurrency(CLOSES_IN_FLIGHT),
         close_queue=SqsCloseQueue(DirectSqs(), calls, clock, queue_url) if queue_url else None,

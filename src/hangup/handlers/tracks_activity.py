@@ -7,8 +7,9 @@
         ...
 
 The function needs ``CONNECTIONS_TABLE`` in its environment and ``dynamodb:UpdateItem`` on that
-table; ``ACTIVITY_RESOLUTION_SECONDS`` is optional. It calls DynamoDB through libcurl where that is
-installed, else through botocore.
+table; ``ACTIVITY_RESOLUTION_SECONDS`` and ``TABLE_SCHEMA`` are optional. With a schema by which no
+record is found by its id alone, it raises ``ConfigurationError``. It calls DynamoDB through libcurl
+where that is installed, else through botocore.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,8 +21,9 @@ from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.http.services import DirectDynamoDb
 from hangup.aws.retries import Calls
 from hangup.aws.runtime import clock, deadline
+from hangup.aws.schema import schema_of
 from hangup.aws.telemetry import StructuredLog
-from hangup.config import ActivitySettings
+from hangup.config import TrackingSettings
 from hangup.core.connection import DurationMs
 from hangup.core.events import client_of
 from hangup.core.outcomes import NotRecorded
@@ -97,9 +99,10 @@ def _record(event: object, context: object) -> None:
 
 @cache
 def _recorder() -> Recorder:
-    settings = ActivitySettings.from_env()
+    settings = TrackingSettings.from_env()
     # Lambda's default time limit is 3 s, less than the margins of our own functions. And a client
     # whose activity is not recorded is closed, so the first attempt is made all the same.
     calls = Calls(clock, deadline, max_attempts=_ATTEMPTS, always_tries=True)
-    connections = DynamoDbConnections(DirectDynamoDb(), calls, settings.connections_table)
+    schema = schema_of(settings.table_schema)
+    connections = DynamoDbConnections(DirectDynamoDb(), calls, settings.connections_table, schema)
     return Recorder(connections, clock, settings.resolution_ms)

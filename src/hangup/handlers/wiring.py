@@ -5,19 +5,28 @@ from hangup.aws.functions import LambdaFunctions
 from hangup.aws.gateway import ManagementApiGateway, gateway_address
 from hangup.aws.http.services import DirectDynamoDb, DirectLambda, DirectManagementApi
 from hangup.aws.runtime import calls, clock
-from hangup.config import CloserSettings
+from hangup.aws.schema import TableSchema
+from hangup.config import LAST_ACTIVE_COUNTS, TABLE_SCHEMA, CloserSettings
+from hangup.errors import ConfigurationError
 from hangup.idle.closer import Closer
 from hangup.idle.guard import Confirmer
 from hangup.idle.pacer import Pacer
 from hangup.ports import Log
 
 
-def closer_of(settings: CloserSettings, *, log: Log) -> Closer:
-    """Return the closer of this process, with its own pace."""
+def closer_of(settings: CloserSettings, schema: TableSchema, *, log: Log) -> Closer:
+    """Return the closer of this process, with its own pace. Raises ``ConfigurationError``."""
+    if settings.counts_both and not schema.table_key.follows_from_id:
+        raise ConfigurationError(
+            f"{LAST_ACTIVE_COUNTS.name} must not be both with this {TABLE_SCHEMA.name}: a"
+            " connection may have several records, and one of them alone does not decide about it"
+        )
     function = settings.disconnect_function
     gateway = ManagementApiGateway(DirectManagementApi(url=settings.endpoint), calls)
     return Closer(
-        connections=DynamoDbConnections(DirectDynamoDb(), calls, settings.connections_table),
+        connections=DynamoDbConnections(
+            DirectDynamoDb(), calls, settings.connections_table, schema
+        ),
         gateway=gateway,
         functions=LambdaFunctions(DirectLambda(), calls, disconnect_function=function)
         if function

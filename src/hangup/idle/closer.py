@@ -5,7 +5,7 @@
 2. The caller takes a turn of the pace before it starts a close. A close that comes to nothing gives
    the turn back.
 3. If the claim is refused, stop: the client has spoken or left, or somebody else is closing. The
-   conditions of a claim are in ``aws.schema``.
+   conditions of a claim are in ``aws.expressions``.
 4. If the notice fails, log it and go on.
 5. If the close fails, release the claim. The next sweep tries again, without a second notice.
 6. Hand over by the deployment's rule: see ``core.hand_over``. If that fails, keep the record. The
@@ -50,13 +50,16 @@ class Terms:
     ``silence_ms`` is how long it may be silent by API Gateway's account: the idle timeout.
     ``recording_is_well`` is whether the record may decide about a connection that is active there,
     where it is settled that the account counts messages to clients; ``is_old`` is whether that was
-    found too long ago. With ``asks`` False, nobody is asked and the record decides.
+    found too long ago. With ``asks`` False, nobody is asked and the record decides. With
+    ``only_gone``, nothing is done unless API Gateway answers that the connection is gone: another
+    record of the same connection was acted on.
     """
 
     silence_ms: DurationMs
     recording_is_well: bool
     is_old: bool = False
     asks: bool = True
+    only_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +137,8 @@ class Closer:
         match answer.seen:
             case Seen.GONE:
                 return None
+            case Seen.QUIET if terms.only_gone:
+                return CloseResult(status=CloseStatus.CLAIM_LOST)
             case Seen.QUIET:
                 # What took long to be answered may be untrue by now.
                 is_good = self.confirmer.is_good(answer)
@@ -304,6 +309,19 @@ _LEFT: Final = {
     CloseStatus.UNCONFIRMED: "left connections that API Gateway did not answer about in time",
     CloseStatus.IGNORED: "ignored records whose id API Gateway calls invalid",
 }
+
+
+_CLOSED: Final = {
+    CloseStatus.CLOSED: "closed idle connections",
+    CloseStatus.ALREADY_GONE: "handed over idle connections that had left",
+}
+
+
+def log_closed(counter: CloseCounter, log: Log) -> None:
+    """Log one line about those that were closed, and one about those that had left."""
+    for status, event in _CLOSED.items():
+        if fields := counter.examples(status):
+            log.info(event, **fields)
 
 
 def log_left(counter: CloseCounter, log: Log) -> None:

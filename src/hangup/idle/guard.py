@@ -95,13 +95,15 @@ class Watch:
     confirmer: Confirmer
     policy: IdlePolicy
     health: RecordingHealth = field(default_factory=RecordingHealth)
+    others: int = 0
+    """Items of the last sample that are not connections of this deployment."""
     _records: Sequence[Connection] = ()
 
     def look(self, now_ms: EpochMs) -> Hold | None:
         """Read a sample; return why nothing may be closed. Raises ``BackendError``."""
-        self._records = ()
+        self._records, self.others = (), 0
         sample = self.connections.sample_records(SAMPLE_SIZE)
-        self._records = sample.records
+        self._records, self.others = sample.records, sample.others
         if is_clock_off(sample, now_ms):
             return Hold.CLOCK
         self.health.watch(sample.records, self.policy, now_ms)

@@ -46,6 +46,8 @@ class Scan:
 
     checked: int = 0
     """Records read so far."""
+    others: int = 0
+    """How many of them name no connection, as far as they came."""
     failed_segments: int = 0
     error: BackendError | None = None
     """The first error: probably the cause of the later ones."""
@@ -128,6 +130,7 @@ class Scan:
         if not page.is_last:
             self._partly_read.append((segment, pages))
         self.checked += page.scanned_count
+        self.others += page.others
         self._gathered += page.candidates
         return True
 

@@ -191,7 +191,7 @@ class ScheduledCloser:
     def _is_over(self, scheduled: ScheduledClose) -> bool:
         """Return whether the claim would surely be lost. Without an answer, the claim decides."""
         try:
-            record = self.closer.connections.get(scheduled.connection.connection_id)
+            record = self.closer.connections.reread(scheduled.connection)
         except BackendError:
             return False
         if record is None:

@@ -11,6 +11,15 @@
    so. The next sweep starts at another segment, so that every segment gets its turn.
 6. Report: metrics first, then one log line, then an error if a backend failed.
 
+Several records may name one connection, in a table whose key is more than the id. Of those that a
+sweep finds idle, the first is acted on: it is claimed, and the client gets one notice. The others
+come after it, and go on only where API Gateway answers that the connection is gone: they are handed
+over, or deleted, as any record of a ghost is. The metrics count one timeout. That
+holds for one sweep, whatever segments they lie in. It does not hold for shards, which are swept at
+the same time, nor for the scheduled closes of two sweeps. There two records may be claimed at once,
+each with a notice; one close then takes effect, and the other finds the connection gone. No sweep
+sees which of the records is the latest, so for such a table API Gateway is always asked.
+
 A record without any time is asked about. If API Gateway knows its connection, the time that it says
 is noted, and counts from then on. If not, the record is ignored: it may be anything.
 """
@@ -18,19 +27,26 @@ is noted, and counts from then on. If not, the record is ignored: it may be anyt
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from hangup.core.connection import Connection, DurationMs, EpochMs, InvalidTime, RecordedTime
+from hangup.core.connection import (
+    Connection,
+    DurationMs,
+    EpochMs,
+    InvalidTime,
+    RecordedTime,
+    TimeAttribute,
+)
 from hangup.core.guard import MAX_REFUSALS, Hold, Seen
-from hangup.core.outcomes import IDS_PER_LINE, CloseCounter
-from hangup.core.policy import IdlePolicy, looks_like, sort_candidates
+from hangup.core.outcomes import IDS_PER_LINE, CloseCounter, CloseResult
+from hangup.core.policy import IdlePolicy, looks_like, part_records, sort_candidates
 from hangup.core.report import CloseStatus, SweepReport
 from hangup.core.scheduled_close import ScheduledClose
 from hangup.core.shards import WHOLE_TABLE, Shard
 from hangup.core.timing import LOOK_AHEAD_MS, ROTATION_MS, STOP_MARGIN_MS
 from hangup.errors import BackendError, SweepFailed
-from hangup.idle.closer import Closer, Terms, log_left
+from hangup.idle.closer import Closer, Terms, log_closed, log_left
 from hangup.idle.guard import Watch
 from hangup.idle.pacer import Pacer
 from hangup.idle.scan import Batch, Scan
@@ -46,11 +62,6 @@ _REFUSED: Final = (
     " execute-api:ManageConnections on GET /@connections/* of this API and stage"
 )
 
-_CLOSED: Final = {
-    CloseStatus.CLOSED: "closed idle connections",
-    CloseStatus.ALREADY_GONE: "handed over idle connections that had left",
-}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
@@ -58,7 +69,8 @@ class Sweep:
 
     ``total_segments`` (at least 1) is the number of segments in which the table, or a shard, is
     read; up to four are read at the same time. ``concurrency`` runs the readers and the closes.
-    ``questions`` paces what API Gateway is asked. ``time_names`` is what the table calls its times.
+    ``questions`` paces what API Gateway is asked. ``times`` is what the table calls its times.
+    ``has_one_record_each`` is whether a connection has one record, so that it may decide alone.
     With a ``close_queue`` the sweep closes nothing itself.
     """
 
@@ -67,10 +79,11 @@ class Sweep:
     metrics: Metrics
     policy: IdlePolicy
     questions: Pacer
-    time_names: Mapping[RecordedTime, str]
+    times: Mapping[RecordedTime, TimeAttribute]
     total_segments: int
     concurrency: Concurrency
     close_queue: CloseQueue | None = None
+    has_one_record_each: bool = True
 
     def check_and_close_idle_connections(
         self,
@@ -127,6 +140,8 @@ class _Run:
     asks: bool
     closes: CloseCounter
     terms: Terms = field(init=False)
+    met: set[str] = field(default_factory=set)
+    """The connections that were acted on: another record of one waits for API Gateway's answer."""
     counts: Counter[str] = field(default_factory=Counter)
     ignored_ids: list[str] = field(default_factory=list)
     unreadable: list[dict[str, str]] = field(default_factory=list)
@@ -177,16 +192,20 @@ class _Run:
         found = sorted_.found
         if self._check_control_group(found, batch) or not found or not self._has_time():
             return
-        self.counts["found"] += len(found)
+        first, others = part_records(found, self.met)
+        self.counts["found"] += len(first)
         if sweep.close_queue is None:
-            list(sweep.concurrency.map(self._close, self._paced(found)))
-        else:
+            self.counts["found"] += len(others)
+            list(sweep.concurrency.map(self._close, self._paced(first)))
+            list(sweep.concurrency.map(self._close_other, self._paced(others)))
+        elif first:
+            # The others are left to the sweeps after this one: by then the connection is closed.
             log.info(
                 "scheduling the closes of connections that are idle or due",
-                count=len(found),
-                connectionIds=[one.connection_id for one in found[:IDS_PER_LINE]],
+                count=len(first),
+                connectionIds=[one.connection_id for one in first[:IDS_PER_LINE]],
             )
-            self._schedule(found, sweep.close_queue)
+            self._schedule(first, sweep.close_queue)
         if sweep.closer.confirmer.is_refused:
             self.checked = batch.checked
 
@@ -198,10 +217,12 @@ class _Run:
     def _skip(self, connection: Connection, invalid: InvalidTime) -> None:
         self.counts["unreadable"] += 1
         if len(self.unreadable) < IDS_PER_LINE:
+            attribute = self.sweep.times[invalid.time]
             self.unreadable.append(
                 {
                     "id": connection.connection_id,
-                    "attribute": self.sweep.time_names[invalid.time],
+                    "attribute": attribute.name,
+                    "expected": attribute.written_as,
                     "value": invalid.value,
                     "looksLike": looks_like(invalid.value),
                 }
@@ -265,6 +286,18 @@ class _Run:
         result = self.sweep.closer.close_idle_connection(
             connection, self.terms, correlation_id=self.correlation_id
         )
+        self._count(connection, result, deadline_ms=deadline_ms)
+
+    def _close_other(self, connection: Connection) -> None:
+        result = self.sweep.closer.close_idle_connection(
+            connection, replace(self.terms, only_gone=True), correlation_id=self.correlation_id
+        )
+        # One connection, one timeout.
+        self._count(connection, result, deadline_ms=None)
+
+    def _count(
+        self, connection: Connection, result: CloseResult, *, deadline_ms: EpochMs | None
+    ) -> None:
         if result.status is not CloseStatus.UNCONFIRMED:
             self.error = self.error or result.error
         self.closes.add(connection, result, deadline_ms=deadline_ms)
@@ -312,7 +345,10 @@ class _Run:
             queue_failures=self.counts["queue_failures"],
             clocks_started=self.counts["clocks_started"],
             unreadable=self.counts["unreadable"],
-            ignored=self.counts["ignored"] + closes.count(CloseStatus.IGNORED),
+            ignored=self.counts["ignored"]
+            + closes.count(CloseStatus.IGNORED)
+            + scan.others
+            + self.sweep.watch.others,
             failed_segments=scan.failed_segments,
             hold=hold,
             has_read_all=not (
@@ -345,13 +381,11 @@ class _Run:
             )
         if self.unreadable:
             log.warning(
-                "skipped records with invalid timestamps (expected epoch ms)",
+                "skipped records with invalid timestamps",
                 count=self.counts["unreadable"],
                 records=self.unreadable,
             )
-        for status, event in _CLOSED.items():
-            if fields := self.closes.examples(status):
-                log.info(event, **fields)
+        log_closed(self.closes, log)
         log_left(self.closes, log)
         if report.hold is not None:
             log.error("sweep held", reason=report.hold, advice=report.hold.advice)

@@ -1,6 +1,7 @@
 """The connections table, in memory."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from zlib import crc32
 
@@ -40,7 +41,9 @@ class Record:
 class InMemoryConnections:
     """``ConnectionsRepository`` in a dictionary; ``page_size`` is records read per scan page.
 
-    ``schema`` says what the attributes of items are called.
+    ``schema`` says what the attributes of items are called, and which items are connections.
+    ``records`` has those by their ids, or by the whole key where the id alone does not say it;
+    ``others`` has the items that are not, by their keys.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class InMemoryConnections:
         schema: TableSchema = DEFAULT_SCHEMA,
     ) -> None:
         self.records: dict[str, Record] = {}
+        self.others: dict[str, Item] = {}
         self.answered_at_ms: EpochMs | None = None
         """DynamoDB's time, as its answers tell it; None does not tell it."""
         self._faults = faults or Faults()
@@ -59,18 +63,32 @@ class InMemoryConnections:
 
     def put(self, connection: Connection) -> None:
         """Write a record as it is, of whatever shape."""
-        self.records[connection.connection_id] = Record(connection)
+        self.records[self._place(connection)] = Record(connection)
 
     def put_item(self, item: Item) -> None:
-        """Write a record as it is in the table: an item in DynamoDB's JSON."""
-        connection = self._schema.decode(item)
-        claim_expires_ms = self._schema.decode_claim(item)
-        self.records[connection.connection_id] = Record(connection, claim_expires_ms)
+        """Write an item as it is in the table, in DynamoDB's JSON."""
+        schema = self._schema
+        key = repr({name: item[name] for name in schema.table_key.names})
+        self.others.pop(key, None)
+        for place, record in list(self.records.items()):
+            if repr(schema.table_key.of(record.connection)) == key:
+                del self.records[place]
+        if not schema.matches(item):
+            self.others[key] = item
+            return
+        connection = schema.decode(item)
+        self.records[self._place(connection)] = Record(connection, schema.decode_claim(item))
 
     @aws_call("GetItem")
     def get(self, connection_id: str) -> Connection | None:
         """Return the record, ``None`` if there is none."""
-        record = self.records.get(connection_id)
+        record = self.records.get(self._place_of_id(connection_id))
+        return None if record is None else record.connection
+
+    @aws_call("GetItem")
+    def reread(self, connection: Connection) -> Connection | None:
+        """Return the record of a connection that was read before, by its key."""
+        record = self._record_of(connection)
         return None if record is None else record.connection
 
     def scan_all_connections(self) -> Iterator[Connection]:
@@ -93,7 +111,7 @@ class InMemoryConnections:
                 ]
             yield ScanPage(
                 candidates=[r.connection for r in page if r.is_candidate(cutoff_ms, now_ms)],
-                scanned_count=len(page),
+                scanned_count=len(page) + (0 if segment or start else len(self._others_read())),
                 is_last=start + self._page_size >= len(ids),
             )
 
@@ -102,12 +120,13 @@ class InMemoryConnections:
         with self._faults.call("Scan", "sample"):
             ids = sorted(self.records, key=_hash)[:size]
         records = [self.records[i].connection for i in ids]
-        return Sample(records=records, answered_at_ms=self.answered_at_ms)
+        others = min(len(self._others_read()), size)
+        return Sample(records=records, others=others, answered_at_ms=self.answered_at_ms)
 
     @aws_call("UpdateItem")
     def claim(self, connection: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs) -> bool:
         """Take the claim unless there was activity or a notice since, or another claim holds."""
-        record = self.records.get(connection.connection_id)
+        record = self._record_of(connection)
         if record is None or connection.last_seen_ms is None:
             return False
         now = record.connection
@@ -125,7 +144,7 @@ class InMemoryConnections:
         self, connection: Connection, *, noticed_at_ms: EpochMs | None, is_handed_over: bool
     ) -> None:
         """Give the claim back."""
-        record = self.records.get(connection.connection_id)
+        record = self._record_of(connection)
         if record is not None:
             record.claim_expires_ms = None
             record.connection = replace(
@@ -137,12 +156,12 @@ class InMemoryConnections:
     @aws_call("DeleteItem")
     def delete_claimed(self, connection: Connection, *, claim_expires_ms: EpochMs) -> bool:
         """Delete the record if it is under this claim, and as it was seen."""
-        record = self.records.get(connection.connection_id)
+        record = self._record_of(connection)
         if record is None or record.claim_expires_ms != claim_expires_ms:
             return False
-        if _was_active_since(connection, record.connection, connection.last_seen_ms):
+        if _was_active_since(connection, record.connection, connection.recorded_ms):
             return False
-        del self.records[connection.connection_id]
+        del self.records[self._place(connection)]
         return True
 
     @aws_call("UpdateItem")
@@ -150,7 +169,7 @@ class InMemoryConnections:
         self, connection: Connection, *, active_ms: EpochMs, now_ms: EpochMs
     ) -> bool:
         """Note when API Gateway last saw the connection active."""
-        record = self.records.get(connection.connection_id)
+        record = self._record_of(connection)
         if record is None:
             return False
         now = record.connection
@@ -166,7 +185,8 @@ class InMemoryConnections:
         self, connection_id: str, *, now_ms: EpochMs, resolution_ms: DurationMs
     ) -> Connection | NotRecorded:
         """Move the last activity forward."""
-        record = self.records.get(connection_id)
+        recorded_ms = self._schema.times.as_recorded(now_ms)
+        record = self.records.get(self._place_of_id(connection_id))
         if record is None:
             return NotRecorded.NO_RECORD
         before = record.connection
@@ -180,9 +200,33 @@ class InMemoryConnections:
             if invalid.time is not RecordedTime.LAST_ACTIVITY
         )
         record.connection = replace(
-            before, last_activity_ms=now_ms, handovers=0, malformed=malformed
+            before,
+            last_activity_ms=recorded_ms,
+            recorded_as=None,
+            handovers=0,
+            malformed=malformed,
         )
         return before
+
+    def _others_read(self) -> Sequence[Item]:
+        """Return the items that are not connections, and are read with them."""
+        partition = self._schema.partition
+        return [one for one in self.others.values() if not partition or partition.holds_for(one)]
+
+    def _place_of_id(self, connection_id: str) -> str:
+        self._schema.key(connection_id)  # as the table does: it raises where that says no key
+        return connection_id
+
+    def _record_of(self, connection: Connection) -> Record | None:
+        """Return a connection's record, unless it is another connection's by now."""
+        record = self.records.get(self._place(connection))
+        is_its = record and record.connection.connection_id == connection.connection_id
+        return record if is_its else None
+
+    def _place(self, connection: Connection) -> str:
+        if self._schema.table_key.follows_from_id:
+            return connection.connection_id
+        return json.dumps([part.value for part in connection.key])
 
 
 def _hash(connection_id: str) -> int:

@@ -36,7 +36,7 @@ _A_MINUTE = DurationMs(60_000)
 class FakeAws:
     """All fakes, wired to one another and to one set of faults.
 
-    ``schema`` says what the items of ``connections.put_item`` are called.
+    ``schema`` is that of the items of ``connections.put_item``.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class FakeAws:
         self.clock = clock or FakeClock()
         self.metrics = metrics or RecordingMetrics()
         self.log = log or RecordingLog()
+        self.schema = schema
         self.connections = InMemoryConnections(self.faults, schema=schema)
         self.sessions = InMemorySessions(self.connections, self.faults)
         self.gateway = InMemoryGateway(self.faults, self.clock)
@@ -120,7 +121,7 @@ class FakeAws:
             "metrics": self.metrics,
             "policy": policy,
             "questions": Pacer(clock=self.clock, pace=Pace(0)),
-            "time_names": {time: DEFAULT_SCHEMA.time_name(time) for time in RecordedTime},
+            "times": {time: self.schema.time_attribute(time) for time in RecordedTime},
             "total_segments": 1,
             "concurrency": Sequential(),
         }

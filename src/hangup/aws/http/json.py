@@ -6,6 +6,7 @@ DynamoDB keeps.
 """
 
 import json
+from base64 import b64encode
 from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final
@@ -13,17 +14,27 @@ from typing import Any, Final
 # Looked up and not imported: it is machine code, as libcurl is.
 _HAS_ORJSON: Final = find_spec("orjson") is not None
 
-_as_text: Final = partial(json.dumps, separators=(",", ":"), allow_nan=False)
+
+def _plain(value: object) -> str:
+    if not isinstance(value, bytes):
+        raise TypeError(f"{type(value).__name__} is not JSON")
+    return b64encode(value).decode()
+
+
+_as_text: Final = partial(json.dumps, separators=(",", ":"), allow_nan=False, default=_plain)
 
 
 def to_json(value: object) -> bytes:
-    """Return a value as JSON, in UTF-8 and without spaces. NaN and infinities become null."""
+    """Return a value as JSON, in UTF-8 and without spaces.
+
+    NaN and infinities become null, and bytes become base64, as AWS writes them.
+    """
     if not _HAS_ORJSON:
         return _to_json(value)
     import orjson  # noqa: PLC0415 - not before it is needed
 
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(value, default=_plain)
     except TypeError:
         return _to_json(value)
 
@@ -47,7 +58,7 @@ def _to_json(value: object) -> bytes:
     try:
         text = _as_text(value, ensure_ascii=False)
     except ValueError:  # there are no such floats in JSON
-        value = json.loads(json.dumps(value), parse_constant=lambda _: None)
+        value = json.loads(json.dumps(value, default=_plain), parse_constant=lambda _: None)
         text = _as_text(value, ensure_ascii=False)
     try:
         return text.encode()
