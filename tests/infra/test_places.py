@@ -237,7 +237,8 @@ class TestDeployment:
         add_timeout(chat, lambda_zip, connections_table=table)
         message = (
             "Chat/IdleTimeout and Shop/IdleTimeout are on the same connections_table: each would"
-            " take the other's connections for gone, or close them. Give each a table of its own."
+            " take the other's connections for gone, or close them. Give each a table of its own,"
+            " or a schema whose conditions (only) tell their connections apart."
         )
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             add_timeout(shop, lambda_zip, connections_table=table)

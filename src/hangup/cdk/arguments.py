@@ -11,7 +11,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_apigatewayv2 as apigatewayv2
 from aws_cdk import aws_dynamodb as dynamodb
 
-from hangup.aws.schema import DEFAULT_SCHEMA
+from hangup.aws.schema import TableSchema
 from hangup.config import (
     API_GATEWAY_ENDPOINT,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
@@ -24,9 +24,6 @@ from hangup.core.hand_over import HandOver
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.texts import Unfit
 from hangup.core.timing import LOOK_AHEAD_S
-
-_KEY = [(DEFAULT_SCHEMA.connection_id, "HASH", "S")]
-"""The table's key: name, part (HASH, RANGE), type (S, N, B). There is no sort key."""
 
 
 def as_text(seconds: float | str) -> str:
@@ -148,8 +145,8 @@ def _check_endpoint(value: object) -> None:
         ) from None
 
 
-def check_table(name: str, value: object) -> None:
-    """Refuse all but a table of CDK with Hangup's key.
+def check_table(name: str, value: object, schema: TableSchema) -> None:
+    """Refuse all but a table of CDK with the key of the schema.
 
     The key of an imported table is unknown here. If it is wrong, the first sweep fails and says so.
     """
@@ -162,16 +159,14 @@ def check_table(name: str, value: object) -> None:
         one["attributeName"]: one["attributeType"]
         for one in resolve(resource.attribute_definitions)
     }
-    key = [
-        (one["attributeName"], one["keyType"], types[one["attributeName"]])
-        for one in resolve(resource.key_schema)
-    ]
-    if key != _KEY:
-        given = ", ".join(f"{attribute} ({part}, {kind})" for attribute, part, kind in key)
-        raise ValueError(
-            f"{name} must have the partition key {DEFAULT_SCHEMA.connection_id} (string)"
-            f" and no sort key, not {given}."
+    elements = resolve(resource.key_schema)
+    key = [(one["attributeName"], types[one["attributeName"]]) for one in elements]
+    if key != schema.table_key.attributes:
+        given = ", ".join(
+            f"{one['attributeName']} ({one['keyType']}, {types[one['attributeName']]})"
+            for one in elements
         )
+        raise ValueError(f"{name} must have the {schema.table_key}, not {given}.")
 
 
 def check_place_of_table(

@@ -7,6 +7,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_dynamodb as dynamodb
 from constructs import Construct
 
+from hangup.aws.schema import TableSchema
 from hangup.config import METRICS_NAMESPACE
 from hangup.core.report import NAMESPACE
 
@@ -36,8 +37,13 @@ def namespace_of(scope: Construct, deployment: str | None) -> str:
     return namespace
 
 
-def refuse_a_second(scope: Construct, namespace: str, table: dynamodb.ITable) -> None:
-    """Raise ValueError if the app has another deployment on this table, or of this name."""
+def refuse_a_second(
+    scope: Construct, namespace: str, table: dynamodb.ITable, schema: TableSchema
+) -> None:
+    """Raise ValueError if the app has another deployment on this table, or of this name.
+
+    Two may be on one table where no item can be a connection by both of their schemas.
+    """
     stack = cdk.Stack.of(scope)
     name = [stack.account, stack.region, namespace]
     if cdk.Token.is_unresolved(namespace):
@@ -46,7 +52,9 @@ def refuse_a_second(scope: Construct, namespace: str, table: dynamodb.ITable) ->
         scope,
         f"table {_identity(table)}",
         "are on the same connections_table: each would take the other's connections for gone, or"
-        " close them. Give each a table of its own",
+        " close them. Give each a table of its own, or a schema whose conditions (only) tell their"
+        " connections apart",
+        schema,
     )
     _refuse_again(
         scope,
@@ -55,12 +63,19 @@ def refuse_a_second(scope: Construct, namespace: str, table: dynamodb.ITable) ->
     )
 
 
-def _refuse_again(scope: Construct, what: str, why: str) -> None:
+def _refuse_again(scope: Construct, what: str, why: str, schema: TableSchema | None = None) -> None:
     app = scope.node.root.node
     for entry in app.metadata:
-        if entry.type == _NOTE and entry.data["what"] == what:
+        if entry.type != _NOTE or entry.data["what"] != what:
+            continue
+        if schema is None or not _are_apart(schema, entry.data["schema"]):
             raise ValueError(f"{entry.data['path']} and {scope.node.path} {why}.")
-    app.add_metadata(_NOTE, {"what": what, "path": scope.node.path})
+    own = schema.as_json() if schema is not None else ""
+    app.add_metadata(_NOTE, {"what": what, "path": scope.node.path, "schema": own})
+
+
+def _are_apart(schema: TableSchema, other: str) -> bool:
+    return schema.selection.excludes(TableSchema.from_json(other).selection)
 
 
 def _identity(table: dynamodb.ITable) -> str:

@@ -14,6 +14,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from hangup.aws.schema import TableSchema
 from hangup.cdk.arguments import (
     as_text,
     check,
@@ -33,6 +34,7 @@ from hangup.cdk.deployments import namespace_of, refuse_a_second
 from hangup.cdk.handler_function import HandlerFunction, allow
 from hangup.cdk.management_api import manage_connections, stage_endpoint
 from hangup.cdk.scheduled_closes import ScheduledCloses
+from hangup.cdk.table_schema import checked, environment_of, read_grants
 from hangup.cdk.timeout_alarms import CLOSES_FAIL, alarms_of_sweeps
 from hangup.cdk.tracking import Recorders
 from hangup.config import (
@@ -62,7 +64,7 @@ class IdleConnectionTimeout(Construct):
     four alarms. It does not change what it is given, so ``api``, ``stage``, ``connections_table``
     and ``disconnect_handler`` may be imported. The table's items need ``connectionId`` (the key, a
     string, with no sort key), ``connectedAt`` and, after the first message, ``lastActivityTime``,
-    both in epoch milliseconds.
+    both in epoch milliseconds; or what ``schema`` says.
 
     - ``disconnect_handler``: the function that cleans up, called with API Gateway's ``$disconnect``
       event. Needed where ``hand_over`` calls it, refused where it does not.
@@ -70,6 +72,8 @@ class IdleConnectionTimeout(Construct):
       called, and API Gateway's own event calls it once more. ``if_left``: it is called only where
       the record is still there a minute later, so a handler whose second call shows is called once.
       ``delete``: the record is deleted. ``never``: it is left.
+    - ``schema``: the ``TableSchema`` of a table that was not made for Hangup. Two deployments may
+      be on one table where their schemas (``only``, ``partition``) select different items.
     - ``idle_timeout_seconds``: 1 to 7,200, a ``cdk.Duration``, or a token such as a CloudFormation
       parameter. A connection is closed when it has been silent for longer.
     - ``activity_resolution_seconds``: the ``ACTIVITY_RESOLUTION_SECONDS`` of the functions that
@@ -113,7 +117,7 @@ class IdleConnectionTimeout(Construct):
 
     Raise ValueError for an argument of another type or out of bounds, for a table with another key
     (that of an imported table is unknown here) or in another Region, and for a second deployment of
-    the app on one table or of one name.
+    the app of one name, or on one table without a schema that tells their connections apart.
     """
 
     def __init__(  # noqa: PLR0913 - constructs take keywords, as CDK's own do
@@ -126,6 +130,7 @@ class IdleConnectionTimeout(Construct):
         connections_table: dynamodb.ITable,
         disconnect_handler: lambda_.IFunction | None = None,
         hand_over: str = HAND_OVER.default,
+        schema: TableSchema | None = None,
         idle_timeout_seconds: int | str | cdk.Duration = CONNECTION_IDLE_TIMEOUT_SECONDS.default,
         activity_resolution_seconds: int | str | cdk.Duration = ACTIVITY_RESOLUTION_SECONDS.default,
         log_level: str = LOG_LEVEL.default,
@@ -164,7 +169,8 @@ class IdleConnectionTimeout(Construct):
         check("shards", shards, WholeNumber(at_least=1, at_most=MAX_SHARDS))
         check_api(api, management_endpoint)
         check_construct("stage", stage, "aws_apigatewayv2.IWebSocketStage", "stage_name")
-        check_table("connections_table", connections_table)
+        schema = checked(schema, last_active_counts)
+        check_table("connections_table", connections_table, schema)
         check_place_of_table(
             "connections_table",
             connections_table,
@@ -177,9 +183,8 @@ class IdleConnectionTimeout(Construct):
             )
         check_hand_over(hand_over, disconnect_handler)
         self.metrics_namespace = namespace_of(self, deployment)
-        refuse_a_second(self, self.metrics_namespace, connections_table)
-        table_key = connections_table_key or connections_table.encryption_key
-        table_keys = [table_key] if table_key is not None else []
+        refuse_a_second(self, self.metrics_namespace, connections_table, schema)
+        table_keys = [k for k in [connections_table_key or connections_table.encryption_key] if k]
         architecture = architecture or lambda_.Architecture.ARM_64
         code = code or lambda_code(architecture)
         common = {
@@ -190,6 +195,7 @@ class IdleConnectionTimeout(Construct):
             "METRIC_ROLES": ",".join(metric_roles),
             "METRICS_NAMESPACE": self.metrics_namespace,
             "MODE": mode,
+            **environment_of(schema),
         }
         if disconnect_handler is not None:
             common["DISCONNECT_HANDLER_FUNCTION"] = disconnect_handler.function_arn
@@ -225,13 +231,13 @@ class IdleConnectionTimeout(Construct):
             environment["CLOSE_QUEUE_URL"] = self.scheduled_closes.queue.queue_url
             grants = [
                 # UpdateItem is for records without a time.
-                allow(["dynamodb:Scan", "dynamodb:UpdateItem"], connections_table.table_arn),
+                *read_grants(schema, connections_table),
                 manage_connections(api, stage, ["GET"]),
                 allow(["sqs:SendMessage"], self.scheduled_closes.queue.queue_arn),
             ]
         else:
             grants = [
-                allow(["dynamodb:Scan", "dynamodb:UpdateItem"], connections_table.table_arn),
+                *read_grants(schema, connections_table),
                 manage_connections(api, stage, ["POST", "DELETE", "GET"]),
                 *hand_over_grants,
             ]
@@ -266,6 +272,7 @@ class IdleConnectionTimeout(Construct):
             self,
             namespace=self.metrics_namespace,
             table=connections_table,
+            schema=schema,
             table_keys=table_keys,
             activity_resolution_seconds=activity_resolution_seconds,
             alarm_actions=alarm_actions,
@@ -283,7 +290,8 @@ class IdleConnectionTimeout(Construct):
         its key. Its log lines ``activity not recorded`` are counted in the metric
         ``ActivityNotRecorded``, and the alarm rings on any. All functions share the alarm.
 
-        Raise ValueError for an imported function, which takes no environment.
+        Raise ValueError for an imported function, which takes no environment, and where the schema
+        finds no record by an id, or has no last activity.
         """
         return self._recorders.add(functions)
 

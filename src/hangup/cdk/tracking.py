@@ -10,9 +10,11 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from hangup.aws.schema import TableSchema
 from hangup.cdk.alarms import MINUTE, alarm_above
 from hangup.cdk.arguments import as_text
 from hangup.cdk.handler_function import allow
+from hangup.cdk.table_schema import environment_of
 from hangup.config import ACTIVITY_RESOLUTION_SECONDS
 
 ACTIVITY_NOT_RECORDED = "ActivityNotRecorded"
@@ -36,6 +38,7 @@ class Recorders:
         *,
         namespace: str,
         table: dynamodb.ITable,
+        schema: TableSchema,
         table_keys: Sequence[kms.IKey],
         activity_resolution_seconds: int | str,
         alarm_actions: Sequence[cloudwatch.IAlarmAction],
@@ -44,7 +47,8 @@ class Recorders:
         self._namespace = namespace
         self._table = table
         self._table_keys = table_keys
-        self._environment = {"CONNECTIONS_TABLE": table.table_name}
+        self._schema = schema
+        self._environment = {"CONNECTIONS_TABLE": table.table_name, **environment_of(schema)}
         if activity_resolution_seconds != ACTIVITY_RESOLUTION_SECONDS.default:
             resolution = as_text(activity_resolution_seconds)
             self._environment["ACTIVITY_RESOLUTION_SECONDS"] = resolution
@@ -54,8 +58,14 @@ class Recorders:
     def add(self, functions: Sequence[lambda_.IFunction]) -> cloudwatch.Alarm:
         """Give functions what a recorder needs; return the alarm that all of them share.
 
-        Raise ValueError for an imported function: nothing can be added to that.
+        Raise ValueError for an imported function: nothing can be added to that. Raise it also where
+        no activity can be recorded by the id alone.
         """
+        if self._schema.last_activity is None or not self._schema.table_key.follows_from_id:
+            raise ValueError(
+                "track needs a schema with a last_activity, and with a key that follows from the"
+                " connection id: record activity in your functions, which know the key."
+            )
         for function in functions:
             if not isinstance(function, lambda_.Function):
                 raise ValueError(  # noqa: TRY004 - one kind of error for all arguments

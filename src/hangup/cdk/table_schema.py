@@ -1,0 +1,50 @@
+"""What the schema of a connections table means for the functions: environment and grants."""
+
+from collections.abc import Mapping, Sequence
+
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
+
+from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
+from hangup.cdk.handler_function import allow
+from hangup.config import TABLE_SCHEMA
+from hangup.core.guard import LastActiveCounts
+from hangup.errors import ConfigurationError
+
+
+def checked(schema: object, last_active_counts: object) -> TableSchema:
+    """Return a schema that fits into an environment, by default the reference application's.
+
+    Refuse ``both`` as well where one record does not decide alone.
+    """
+    schema = DEFAULT_SCHEMA if schema is None else schema
+    if not isinstance(schema, TableSchema):
+        raise ValueError(  # noqa: TRY004 - one kind of error for all arguments
+            f"schema must be a hangup.TableSchema, not {schema!r}."
+        )
+    try:
+        schema.as_json()
+    except ConfigurationError as error:
+        raise ValueError(f"schema does not fit: {error}.") from None
+    if last_active_counts == LastActiveCounts.BOTH and not schema.table_key.follows_from_id:
+        raise ValueError(
+            "last_active_counts must not be both with this schema: a connection may have several"
+            " records, and one of them alone does not decide about it."
+        )
+    return schema
+
+
+def environment_of(schema: TableSchema) -> Mapping[str, str]:
+    """Return the variables that say a schema: none for the reference application's."""
+    return {} if schema == DEFAULT_SCHEMA else {TABLE_SCHEMA.name: schema.as_json()}
+
+
+def read_grants(schema: TableSchema, table: dynamodb.ITable) -> Sequence[iam.PolicyStatement]:
+    """Return what a sweep needs to find records, and to write what it finds of each."""
+    read = "dynamodb:Query" if schema.partition else "dynamodb:Scan"
+    if schema.index is None:
+        return [allow([read, "dynamodb:UpdateItem"], table.table_arn)]
+    return [
+        allow([read], f"{table.table_arn}/index/{schema.index}"),
+        allow(["dynamodb:UpdateItem"], table.table_arn),
+    ]
