@@ -115,7 +115,13 @@ REFUSED: dict[str, list[Any]] = {
         [["attribute_exists", f"a{number}"] for number in range(11)],
     ],
     "index": ["", 7],
-    "partition": ["pk", ["begins_with", "pk", "x"], ["equals", "pk", True], []],
+    "partition": [
+        "pk",
+        ["begins_with", "pk", "x"],
+        ["equals", "pk", True],
+        ["equals", "pk", ""],
+        [],
+    ],
 }
 
 

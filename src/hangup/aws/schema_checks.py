@@ -126,7 +126,9 @@ def _partition(field: str, value: object) -> Condition | None:
         return None
     must = "the partition key and its value: equals(attribute, value)"
     condition = _condition(field, value)
-    if condition.rule is not Rule.EQUALS or isinstance(condition.value, bool):
+    # DynamoDB has no such values in a key.
+    cannot_be_a_key = isinstance(condition.value, bool) or condition.value == ""
+    if condition.rule is not Rule.EQUALS or cannot_be_a_key:
         _refuse(field, value, must)
     return condition
 

@@ -55,6 +55,8 @@ class InMemoryConnections:
     ) -> None:
         self.records: dict[str, Record] = {}
         self.others: dict[str, Item] = {}
+        self._places: dict[str, str] = {}
+        """Where the record of each key is, of those that were put as items."""
         self.answered_at_ms: EpochMs | None = None
         """DynamoDB's time, as its answers tell it; None does not tell it."""
         self._faults = faults or Faults()
@@ -70,14 +72,14 @@ class InMemoryConnections:
         schema = self._schema
         key = repr({name: item[name] for name in schema.table_key.names})
         self.others.pop(key, None)
-        for place, record in list(self.records.items()):
-            if repr(schema.table_key.of(record.connection)) == key:
-                del self.records[place]
+        if key in self._places:
+            self.records.pop(self._places.pop(key), None)
         if not schema.matches(item):
             self.others[key] = item
             return
         connection = schema.decode(item)
-        self.records[self._place(connection)] = Record(connection, schema.decode_claim(item))
+        place = self._places[key] = self._place(connection)
+        self.records[place] = Record(connection, schema.decode_claim(item))
 
     @aws_call("GetItem")
     def get(self, connection_id: str) -> Connection | None:

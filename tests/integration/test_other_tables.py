@@ -1,0 +1,122 @@
+"""The deployed timeout function on tables that were not made for Hangup, with real clients."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from hangup.aws.schema import TableSchema
+from hangup.core.connection import Connection, EpochMs
+from tests.support.local_stack import Stack, be_idle, started_stack
+from tests.support.schemas import SHAPES, Item, item_of, key_of, table_of
+
+pytestmark = pytest.mark.integration
+
+_LONG_AGO_MS: Final = 600_000
+_OTHERS: Final[dict[str, list[Item]]] = {
+    "C, constant partition": [
+        {"pk": {"S": "STATS"}, "sk": {"S": "all"}, "connections": {"N": "2"}}
+    ],
+    "D, prefixes": [
+        {"pk": {"S": "ROOM#1"}, "sk": {"S": "META"}, "joined": {"N": "1600000000"}},
+        {"pk": {"S": "CONN#x="}, "sk": {"S": "ROOM#1"}, "joined": {"N": "1600000000"}},
+    ],
+    "F, attribute": [{"userId": {"S": "offline"}, "lastSeen": {"S": "2020-01-01T00:00:00Z"}}],
+    "H, shared": [
+        {
+            "connectionId": {"S": "x="},
+            "stage": {"S": "dev"},
+            "version": {"N": "3"},
+            "connectedAt": {"N": "1600000000000"},
+        }
+    ],
+}
+"""What else is in each table, and must stay."""
+
+
+@pytest.fixture(scope="module")
+def own_stack() -> Iterator[Stack]:
+    """A stack whose timeout function these tests point at other tables."""
+    with started_stack(precise=False) as started:
+        yield started
+
+
+def take_over(stack: Stack, table: str, schema: TableSchema) -> None:
+    """Point the timeout function at a new table, and let its role use that."""
+    stack.engine.client("dynamodb").create_table(TableName=table, **table_of(schema))
+    functions = stack.engine.client("lambda")
+    name = stack.deployed.outputs["TimeoutFunction"]
+    settings = functions.get_function_configuration(FunctionName=name)
+    arn = stack.engine.client("dynamodb").describe_table(TableName=table)["Table"]["TableArn"]
+    actions = ["dynamodb:Scan", "dynamodb:UpdateItem", "dynamodb:DeleteItem"]
+    stack.engine.client("iam").put_role_policy(
+        RoleName=settings["Role"].rpartition("/")[2],
+        PolicyName=table,
+        PolicyDocument=json.dumps(
+            {
+                "Version": "2012-10-17",
+                "Statement": [{"Effect": "Allow", "Action": actions, "Resource": arn}],
+            }
+        ),
+    )
+    variables = settings["Environment"]["Variables"] | {
+        "CONNECTIONS_TABLE": table,
+        "TABLE_SCHEMA": schema.as_json(),
+        "HAND_OVER": "delete",
+        "LAST_ACTIVE_COUNTS": "unsettled",
+    }
+    functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
+
+
+def items_in(stack: Stack, table: str) -> list[Any]:
+    page = stack.engine.client("dynamodb").scan(TableName=table, ConsistentRead=True)
+    assert "LastEvaluatedKey" not in page
+    return list(page["Items"])
+
+
+@pytest.mark.parametrize("shape", [*_OTHERS, "E, room and connection"])
+def test_a_silent_client_is_closed_its_records_go_and_all_else_stays(
+    own_stack: Stack, shape: str
+) -> None:
+    schema, others = SHAPES[shape], _OTHERS.get(shape, [])
+    table = f"other-{list(SHAPES).index(shape)}"
+    take_over(own_stack, table, schema)
+    dynamodb = own_stack.engine.client("dynamodb")
+    long_ago_ms = EpochMs(time.time_ns() // 1_000_000 - _LONG_AGO_MS)
+    # A room for each number, where the key has one.
+    numbers = (1, 2) if shape.startswith("E") else (1,)
+
+    async def play() -> None:
+        async with own_stack.session(listeners=2) as (speaker, (silent, talking)):
+            talking.talk()
+            for connection_id in own_stack.sessions.listener_ids(speaker.session_id):
+                record = Connection(
+                    connection_id=connection_id,
+                    connected_at_ms=long_ago_ms if schema.connected_at else None,
+                    last_activity_ms=long_ago_ms if schema.last_activity else None,
+                )
+                for number in numbers:
+                    key = key_of(connection_id, schema, number=number)
+                    dynamodb.put_item(TableName=table, Item=item_of(record, schema) | key)
+            for item in others:
+                dynamodb.put_item(TableName=table, Item=item)
+            await be_idle()
+            counts = await asyncio.to_thread(own_stack.sweep)
+            await silent.wait_closed()
+            assert len(silent.messages("connectionTimeout")) == 1
+            assert (counts["closed"], counts["gone"], counts["unreadable"]) == (1, 0, 0)
+            assert bool(counts["ignored"]) is bool(others)
+            assert await talking.is_answered()
+            assert talking.messages("connectionTimeout") == []
+            left = items_in(own_stack, table)
+            ours = [item for item in left if schema.matches(item)]
+            assert len(ours) == len(numbers)
+            # It talks by API Gateway's account alone, and that is noted.
+            assert all(schema.gateway_active in item for item in ours)
+            strangers = [item for item in left if item not in ours]
+            assert sorted(map(repr, strangers)) == sorted(map(repr, others))
+
+    asyncio.run(play())
