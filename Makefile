@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check guard soak bench bench-quick format docs docs-serve pictures synth dist lock clean FORCE
+.PHONY: help demo up test test-install check guard soak bench bench-quick format docs docs-serve pictures synth dist lock clean FORCE
 
 PYTHON ?= python3
 BIN    := .venv/bin
@@ -29,8 +29,12 @@ check: .venv/.dev ## Lint, types, layers, unit and property tests (~45 s)
 	$(BIN)/coverage report --fail-under=100 --include="src/hangup/core/*,src/hangup/idle/*,src/hangup/sessions/*,src/hangup/handlers/timeout_handler.py,src/hangup/handlers/close_handler.py,src/hangup/handlers/tracks_activity.py"
 
 test: check ## Everything: check, the model, the template, the Lambda zip, faults and real sockets (ten minutes)
-	$(BIN)/python -m pytest tests -m "(slow or infra or integration) and not lateness" -n 2 --dist loadfile --no-loadscope-reorder
-	$(BIN)/python -m pytest tests -m lateness
+	$(BIN)/python -m pytest tests -m "(slow or infra or integration) and not (lateness or install)" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest tests -m "lateness and not install"
+
+test-install: .venv/.dev ## The virtualenv that heals itself, the wheel, Hangup without its extras, npm clients (ten minutes)
+	$(BIN)/python -m pytest tests -m "install and not lateness" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest tests -m "install and lateness"
 
 soak: .venv/.dev ## 2 x 50,000 schedules of the model, then 500 real clients for five minutes (an hour in all)
 	HANGUP_SCHEDULES=50000 $(BIN)/python -m pytest tests/model/test_model.py -k "in_memory or queue"

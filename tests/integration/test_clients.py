@@ -28,7 +28,7 @@ from tests.support.http_server import Request, serving
 from tests.support.local_stack import Stack, be_idle, eventually
 from tests.support.node import EXAMPLES, NodeClient, install_packages, node_client
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.install]
 
 GUIDE = (ROOT / "docs" / "guides" / "clients.md").read_text()
 PACKAGES = [

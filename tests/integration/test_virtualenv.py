@@ -17,7 +17,7 @@ import pytest
 from tests.support.clone import WAITS, WITHIN_S, Clone, cloned, sentence, until
 from tests.support.documents import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.install]
 
 SCRIPT = runpy.run_path(str(ROOT / "scripts" / "virtualenv.py"))
 DOWNLOADING = "Downloading what requirements/local.txt pins: about {} MB ({} MB once installed) ..."

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.clone import WAITS, WITHIN_S, Clone, cloned, sentence, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.install]
 
 STAGES: dict[str, Callable[[Clone], object]] = {
     "virtualenv": lambda clone: (clone.venv / "pyvenv.cfg").exists(),

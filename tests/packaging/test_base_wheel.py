@@ -13,7 +13,7 @@ from tests.support.distribution import python_of, uv
 from tests.support.documents import ROOT
 from tests.support.recorded import CONNECTION_ID, recorded
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.install]
 
 ON_ITS_OWN = """
 import json, sys

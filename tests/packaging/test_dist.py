@@ -13,7 +13,7 @@ from hangup import __version__
 from tests.support.distribution import TOOLS, build, copy_of_the_sources
 from tests.support.documents import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.install]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

