@@ -5,6 +5,7 @@ What is no connection by the schema stays byte for byte what it is.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
@@ -17,6 +18,7 @@ from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.retries import Calls, Deadline
 from hangup.aws.runtime import SystemClock
 from hangup.aws.schema import TableSchema
+from hangup.aws.times import TimeUnit
 from hangup.core.connection import Connection, DurationMs, EpochMs, KeyPart, RecordedTime
 from hangup.core.guard import Sample
 from hangup.core.hand_over import HandOver
@@ -372,6 +374,20 @@ def _other_key(connection: Connection, schema: TableSchema) -> Item:
 
 
 class TestWhoseRecordItIs:
+    def test_activity_is_recorded_over_a_text_of_any_zone(self, make: Make) -> None:
+        schema = TableSchema(last_activity_unit=TimeUnit.ISO8601)
+        table = make(schema)
+        # Ten minutes ago, by clocks that show more than now.
+        zone = timezone(timedelta(hours=5, minutes=30))
+        there = datetime.fromtimestamp(NOW_MS / 1000 - 600, zone).isoformat()
+        item = item_of(seen("c1=", 300_000, schema), schema)
+        table.put(item | {"lastActivityTime": {"S": there}})
+        assert isinstance(
+            table.connections.record_activity("c1=", now_ms=NOW_MS, resolution_ms=DurationMs(0)),
+            Connection,
+        )
+        assert candidates(table, NOW_MS - 1_000) == []
+
     def test_an_item_that_another_connection_took_over_is_not_written(self, make: Make) -> None:
         """A user came back: the same key, another socket, and by chance the same time."""
         schema = SHAPES["F, attribute"]

@@ -1,6 +1,7 @@
 """Tables as other people have them, and the items in them.
 
-The shapes have the letters of `docs/tables.md`. Each has a key, times and a filter of its own.
+The shapes are those of `docs/reference/tables.md`, and more. Each has a key, times and a filter of
+its own.
 """
 
 from collections.abc import Mapping

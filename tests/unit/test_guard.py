@@ -341,6 +341,15 @@ class TestHealth:
     def test_is_ill(self, records: Sequence[Connection]) -> None:
         assert not is_well(records)
 
+    @pytest.mark.parametrize(("others", "well"), [(0, True), (1_996, False)])
+    def test_few_connections_among_other_items_are_too_few_to_judge_by(
+        self, others: int, *, well: bool
+    ) -> None:
+        health = RecordingHealth()
+        health.watch((), POLICY, EpochMs(START_MS - 180_000))
+        health.watch(fleet(1, 2, 3, 4), POLICY, START_MS, others=others)
+        assert health.is_well(POLICY, START_MS) == well
+
     def test_a_process_that_is_young_knows_nothing(self) -> None:
         health = RecordingHealth()
         assert not health.is_well(POLICY, START_MS)
@@ -412,6 +421,12 @@ class TestControlGroup:
         group = control_group(records, POLICY, START_MS)
         assert [one.connection_id for one in group] == [f"c{n}" for n in range(13)]
         assert len(control_group(fleet(*[1] * 30), POLICY, START_MS)) == CONTROL_SIZE
+
+    def test_holds_a_connection_with_many_records_once(self) -> None:
+        (left,) = fleet(1)
+        rooms = [replace(left, connection_id="left", session_id=f"r{n}") for n in range(12)]
+        group = control_group([*rooms, *fleet(1, 2, 3)], POLICY, START_MS)
+        assert sorted(one.connection_id for one in group) == ["c0", "c1", "c2", "left"]
 
     @pytest.mark.parametrize(
         ("control", "is_other"),

@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from hangup.core.connection import Connection, EpochMs
 from hangup.core.hand_over import HandOver
 from hangup.core.report import SweepReport
+from hangup.core.scheduled_close import as_message, parse_scheduled_close
 from hangup.core.timing import BATCH_SIZE
-from hangup.errors import ConfigurationError, InvalidRequest
+from hangup.errors import BackendError, ConfigurationError, InvalidRequest
 from hangup.handlers import close_handler, timeout_handler
 from hangup.idle.scheduled import Message, ScheduledCloser
 from hangup.testing import START_MS, FakeAws
@@ -120,6 +122,17 @@ def test_with_a_queue_one_close_is_scheduled_however_many_batches_the_records_fi
 
 
 @pytest.mark.parametrize("handler", [timeout_handler.lambda_handler, close_handler.lambda_handler])
+def test_an_item_that_is_more_than_a_connection_is_not_deleted(
+    aws: AwsStub, monkeypatch: pytest.MonkeyPatch, handler: Callable[[object, Context], object]
+) -> None:
+    monkeypatch.setenv("CLOSE_QUEUE_URL", f"{aws.endpoint}/1/closes")
+    monkeypatch.setenv("TABLE_SCHEMA", SHAPES["F, attribute"].as_json())
+    monkeypatch.setenv("HAND_OVER", "delete")
+    with pytest.raises(ConfigurationError, match="HAND_OVER must not be delete: with this schema"):
+        handler({"Records": []}, Context())
+
+
+@pytest.mark.parametrize("handler", [timeout_handler.lambda_handler, close_handler.lambda_handler])
 def test_the_records_of_such_a_table_never_decide_alone(
     aws: AwsStub, monkeypatch: pytest.MonkeyPatch, handler: Callable[[object, Context], object]
 ) -> None:
@@ -130,9 +143,55 @@ def test_the_records_of_such_a_table_never_decide_alone(
         handler({"Records": []}, Context())
 
 
+def test_an_item_that_outlives_its_connections_does_not_say_that_one_is_gone() -> None:
+    """A user, last seen days ago, has just come back, and API Gateway refuses to answer."""
+    users = SHAPES["F, attribute"]
+    world = FakeAws(schema=users)
+    world.gateway.open("new=")
+    seen_ms = EpochMs(START_MS - 3 * 86_400_000)
+    world.connections.put_item(
+        item_of(Connection(connection_id="new=", last_activity_ms=seen_ms), users)
+    )
+    error = BackendError("GetConnection", "ForbiddenException", "planned", retryable=False)
+    world.faults.planned["GetConnection"] = [error]
+    sweep(world)
+    assert world.gateway.open_ids == {"new="}
+    assert world.functions.events == []
+    assert world.metrics.total("ConnectionsUnconfirmed") == 1
+
+
+def test_a_message_of_another_schema_is_refused_and_stops_no_other() -> None:
+    world = world_of("r1")
+    other = Connection(connection_id="c2=", last_activity_ms=IDLE_MS)
+    closer = world.make_closer()
+    world.make_sweep(closer=closer, close_queue=world.close_queue).check_and_close_idle_connections(
+        time_left_ms=lambda: PLENTY_MS, correlation_id="sweep"
+    )
+    (due,) = world.close_queue.receive()
+    close = parse_scheduled_close(due.body)
+    assert close is not None
+    old = as_message(replace(close, connection=other))
+    scheduled = ScheduledCloser(
+        closer=closer,
+        queue=world.close_queue,
+        metrics=world.metrics,
+        concurrent_map=Sequential().map,
+    )
+    again = scheduled.close_scheduled(
+        [
+            Message(message_id="old", receipt="old", body=old),
+            Message(message_id=due.message_id, receipt=due.receipt, body=due.body),
+        ],
+        time_left_ms=lambda: PLENTY_MS,
+    )
+    assert again == ["old"]
+    assert world.gateway.open_ids == set()
+    assert "message refused" in world.log.events("error")
+
+
 def test_nor_are_they_let_to_by_an_override(aws: AwsStub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TABLE_SCHEMA", ROOMS.as_json())
-    with pytest.raises(InvalidRequest, match="several records"):
+    with pytest.raises(InvalidRequest, match="records decide only where"):
         timeout_handler.lambda_handler({**TICK, "overrideGuard": True}, Context())
     assert aws.calls("Scan") == []
 

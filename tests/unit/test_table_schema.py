@@ -145,6 +145,53 @@ class TestChecks:
             TableSchema(connection_id=b"x")  # type: ignore[arg-type]
 
     @pytest.mark.parametrize(
+        "text",
+        ['{"only":[' + "[" * 990 + "]" * 990 + "]}", '{"role":' + "[" * 800 + "]" * 800 + "}"],
+    )
+    def test_so_does_one_about_what_is_nested_deep(self, text: str) -> None:
+        with pytest.raises(
+            ConfigurationError, match=r"^the table schema('s (only|role) must be| is)"
+        ):
+            TableSchema.from_json(text)
+
+    def test_so_does_one_about_a_number_of_thousands_of_digits(self) -> None:
+        with pytest.raises(ConfigurationError, match=r"offset_s must be .*, not a int$"):
+            TableSchema(last_activity_offset_s=10**5_000)
+
+    @pytest.mark.parametrize(
+        ("only", "text"),
+        [
+            (
+                (equals("kind", "a"), equals("kind", "b")),
+                "only has conditions on kind that exclude",
+            ),
+            (
+                (begins_with("kind", "a"), equals("kind", "b")),
+                "only has conditions on kind that ex",
+            ),
+            ((equals("handovers", 0),), "only compares handovers, which is written as handovers"),
+            ((begins_with("claimToken", "a"),), "only compares claimToken, which is written as cl"),
+        ],
+    )
+    def test_so_does_one_about_conditions_that_nothing_meets(
+        self, only: tuple[Condition, ...], text: str
+    ) -> None:
+        with pytest.raises(ConfigurationError, match=text):
+            TableSchema(only=only)
+
+    @pytest.mark.parametrize(
+        ("shape", "decide"),
+        [
+            ("H, shared", True),
+            ("B, renamed", False),
+            ("E, room and connection", False),
+            ("G, TTL", False),
+        ],
+    )
+    def test_says_whose_records_decide(self, shape: str, *, decide: bool) -> None:
+        assert SHAPES[shape].records_decide == decide
+
+    @pytest.mark.parametrize(
         ("fields", "text"),
         [
             ({"role": "connectionId"}, "role is 'connectionId', and so is connection_id: give one"),
@@ -312,7 +359,6 @@ class TestTimes:
             ("2023-11-14T10:13:20-12:00", NOW_MS),
             ("2023-11-14 22:13:20", NOW_MS),
             ("20231114T221320Z", NOW_MS),
-            ("2023-11-14", 1_699_920_000_000),
         ],
     )
     def test_reads_iso_8601_and_keeps_the_text(self, text: str, ms: int) -> None:
@@ -323,6 +369,10 @@ class TestTimes:
         "value",
         [
             {"S": "soon"},
+            {"S": "2023-11-14"},
+            {"S": "2023-11-14T22+00:00"},
+            {"S": "2023-11-14T22:13Z"},
+            {"S": "2023-W46"},
             {"S": ""},
             {"S": "1700000000"},
             {"N": "1700000000000"},

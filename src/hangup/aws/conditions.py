@@ -132,6 +132,8 @@ class Selection:
             keyed = [_Term("partition", partition)]
             keyed += [term for term in terms if _is_of_sort_key(term.condition, keys, partition)]
             terms = [term for term in terms if term.condition.attribute not in keys]
+        self.has_sort_term: Final = len(keyed) > 1
+        """Whether a query says something of the sort key too."""
         self.key_condition: Final = all_of(*(term.expression for term in keyed))
         self.filter: Final = all_of(*(term.expression for term in terms), is_text)
         self.values: Final = _values_of([*keyed, *terms]) | (TEXT_TYPE if is_text else {})

@@ -80,7 +80,9 @@ class DynamoDbConnections:
         # A start need not exist: DynamoDB goes on from where its hash would be. That of an index
         # would have to have the index's key as well.
         start = {"ExclusiveStartKey": self._schema.table_key.anywhere()}
-        first = swept if self._schema.index else swept | start
+        # A query refuses a start that does not meet what it says of the sort key.
+        is_anywhere = self._schema.index is None and not self._schema.selection.has_sort_term
+        first = swept | start if is_anywhere else swept
         page: Any = next(self._pages(first))
         pages = [page]
         if page["ScannedCount"] < limit and first is not swept:

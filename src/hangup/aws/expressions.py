@@ -125,14 +125,19 @@ _SAME_ACTIVITY, _SAME_CONNECT = (
 
 
 @cache
-def may_record(is_ours: str, *, coalesced: bool) -> str:
+def may_record(is_ours: str, activity: Form, *, coalesced: bool) -> str:
     """Return the condition under which an activity is written.
 
-    With a resolution, exactly one resolution old is old enough to be written again.
+    With a resolution, exactly one resolution old is old enough to be written again. A text of
+    another zone does not sort by time, so it is written over.
     """
     is_no_time = (
         "(attribute_exists(#last_activity) AND NOT attribute_type(#last_activity, :type))"
         " OR #last_activity > :future"
     )
+    if activity == "text":
+        is_no_time += (
+            " OR (contains(#last_activity, :iso_plus) AND NOT contains(#last_activity, :iso_utc))"
+        )
     is_before = "<=" if coalesced else "<"
     return f"{is_ours} AND ({_HAS_NO_ACTIVITY} OR #last_activity {is_before} :old OR {is_no_time})"

@@ -154,6 +154,19 @@ class TableSchema:
             }
         )
 
+    @property
+    def records_decide(self) -> bool:
+        """Whether the one record of a connection shows when its client was last active.
+
+        It needs the time of the connect as well: without it, what ``$connect`` writes looks like
+        recorded activity, and hides that none is recorded.
+        """
+        return (
+            self.table_key.follows_from_id
+            and self.connected_at is not None
+            and self.last_activity is not None
+        )
+
     # -- items ---------------------------------------------------------------------------------
 
     def key(self, connection_id: str) -> Values:

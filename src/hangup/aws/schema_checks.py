@@ -3,6 +3,7 @@
 Every error names the field, what it must be and what it is.
 """
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
@@ -37,6 +38,18 @@ _WRITTEN: Final = (
 _READ: Final = ("connection_id", "session_id", "role", "connected_at")
 _PAIR: Final = 2
 
+WHAT_DECIDES: Final = (
+    "records decide only where there is one for each connection, found by its id, with connected_at"
+    " and last_activity"
+)
+"""Why a schema does not fit to what goes by the record alone."""
+
+WHAT_IS_MORE: Final = (
+    "with this schema the id is not in the key, so an item is more than a connection; choose"
+    " if_left or never"
+)
+"""Why an item must not be deleted with its connection."""
+
 Fields = Mapping[str, Any]
 
 
@@ -44,6 +57,7 @@ def checked(fields: Fields) -> dict[str, Any]:
     """Return the fields of a schema as they are kept. Raises ``ConfigurationError``."""
     kept = {name: _CHECKS.get(name, _name)(name, value) for name, value in fields.items()}
     _check_names(kept)
+    _check_only(kept)
     _check_key(kept)
     return kept
 
@@ -163,6 +177,17 @@ def _check_names(fields: Fields) -> None:
             )
 
 
+def _check_only(fields: Fields) -> None:
+    """Check that an item can meet all conditions, also after it was written."""
+    only = fields["only"]
+    for place, one in enumerate(only):
+        if any(one.excludes(other) for other in only[:place]):
+            _fail("only", f"has conditions on {one.attribute} that exclude one another")
+        field = next((field for field in _WRITTEN if fields[field] == one.attribute), None)
+        if field is not None and one.rule is not Rule.EXISTS:
+            _fail("only", f"compares {one.attribute}, which is written as {field}")
+
+
 def _check_key(fields: Fields) -> None:
     """Check that what is said of the key's attributes fits their types."""
     types = dict(fields["key_attributes"]) or {fields["connection_id"]: "S"}
@@ -210,10 +235,12 @@ def _fail(field: str, text: str) -> NoReturn:
 
 
 def _shown(value: object) -> str:
-    try:
-        text = json.dumps(value)
-    except (TypeError, ValueError):
-        text = repr(value)
+    text = f"a {type(value).__name__}"
+    # Neither writes an int of thousands of digits, or what is nested too deep.
+    for write in (json.dumps, repr):
+        with contextlib.suppress(TypeError, ValueError, RecursionError):
+            text = write(value)
+            break
     return text if len(text) <= _MAX_NAME else f"{text[:_MAX_NAME]}..."
 
 

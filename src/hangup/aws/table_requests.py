@@ -187,7 +187,11 @@ class TableRequests:
         found by an id, or has a last activity.
         """
         values = self.schema.times.recording(now_ms, resolution_ms)
-        condition = expr.may_record(self.schema.selection.is_ours, coalesced=bool(resolution_ms))
+        condition = expr.may_record(
+            self.schema.selection.is_ours,
+            self.schema.times.forms[0],
+            coalesced=bool(resolution_ms),
+        )
         connection = Connection(connection_id=connection_id)
         update = self._update(connection, expr.SET_ACTIVITY, condition, values)
         return {**update, "ReturnValues": "ALL_OLD"}

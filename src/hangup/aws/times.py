@@ -6,6 +6,7 @@ written in another form comes through the server's filter; it is read, and decid
 text that is not a time may be kept by the filter for as long as it sorts like a recent time.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, cast
@@ -28,6 +29,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _LONGEST_TEXT: Final = 64
 """Characters of an ISO 8601 time at most, so that it fits wherever a connection goes."""
+
+_HAS_SECONDS: Final = re.compile(r"[Tt ]\d\d:?\d\d:?\d\d", re.ASCII)
 
 _MOST_WEST: Final = timedelta(hours=-12)
 """West of Greenwich clocks show up to 12 hours less, so a text may stand for a later time."""
@@ -118,8 +121,11 @@ def _text_of(epoch_s: int) -> str:
 
 
 def _in_text(text: str) -> int | None:
-    """Return the epoch milliseconds in an ISO 8601 text, rounded up; None for others."""
-    if len(text) > _LONGEST_TEXT:
+    """Return the epoch milliseconds in an ISO 8601 text, rounded up; None for others.
+
+    A day, an hour or a minute does not say when a client was last active.
+    """
+    if len(text) > _LONGEST_TEXT or not _HAS_SECONDS.search(text):
         return None
     try:
         time = datetime.fromisoformat(text)
@@ -235,6 +241,7 @@ class Times:
             ":old": codec.encode_exactly(EpochMs(now_ms - resolution_ms)),
             ":future": codec.at_most(EpochMs(now_ms + MAX_CLOCK_LEAD_MS)),
             ":type": string("S" if form == "text" else "N"),
+            **({":iso_plus": string("+"), ":iso_utc": string("+00:00")} if form == "text" else {}),
         }
 
 

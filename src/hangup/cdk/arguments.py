@@ -12,6 +12,7 @@ from aws_cdk import aws_apigatewayv2 as apigatewayv2
 from aws_cdk import aws_dynamodb as dynamodb
 
 from hangup.aws.schema import TableSchema
+from hangup.aws.schema_checks import WHAT_IS_MORE
 from hangup.config import (
     API_GATEWAY_ENDPOINT,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
@@ -31,11 +32,14 @@ def as_text(seconds: float | str) -> str:
     return cdk.Token.as_string(seconds) if cdk.Token.is_unresolved(seconds) else str(seconds)
 
 
-def in_seconds(value: int | str | cdk.Duration) -> int | str:
+def in_seconds(name: str, value: int | str | cdk.Duration) -> int | str:
     """Return a ``cdk.Duration`` in seconds, and anything else as it is, to be checked."""
     if not isinstance(value, cdk.Duration):
         return value
-    seconds = value.to_seconds()
+    try:
+        seconds = value.to_seconds()
+    except RuntimeError:  # CDK's, for a fraction
+        raise ValueError(f"{name} must be whole seconds, not {value.to_string()}.") from None
     return cdk.Token.as_string(seconds) if value.is_unresolved() else int(seconds)
 
 
@@ -90,10 +94,12 @@ def check_seconds(idle_timeout: object, activity_resolution: object, *, precise:
         )
 
 
-def check_hand_over(rule: object, disconnect_handler: object) -> None:
-    """Refuse a rule that there is not, and a handler that does not fit the rule."""
+def check_hand_over(rule: object, disconnect_handler: object, schema: TableSchema) -> None:
+    """Refuse a rule that there is not, and a handler or a schema that does not fit the rule."""
     check("hand_over", rule, HAND_OVER.accepted)
     hand_over = HandOver(str(rule))
+    if hand_over is HandOver.DELETE and not schema.table_key.has_id:
+        raise ValueError(f"hand_over must not be delete: {WHAT_IS_MORE}.")
     if not hand_over.calls_handler and disconnect_handler is not None:
         raise ValueError(
             f"disconnect_handler would never be called with hand_over={hand_over.value!r}: leave it"

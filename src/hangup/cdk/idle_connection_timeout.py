@@ -158,8 +158,10 @@ class IdleConnectionTimeout(Construct):
             reserve_concurrency=reserve_concurrency,
             replicated_table=replicated_table,
         )
-        idle_timeout_seconds = in_seconds(idle_timeout_seconds)
-        activity_resolution_seconds = in_seconds(activity_resolution_seconds)
+        idle_timeout_seconds = in_seconds("idle_timeout_seconds", idle_timeout_seconds)
+        activity_resolution_seconds = in_seconds(
+            "activity_resolution_seconds", activity_resolution_seconds
+        )
         check_seconds(idle_timeout_seconds, activity_resolution_seconds, precise=precise)
         check("log_level", log_level, LOG_LEVEL.accepted, or_token=True)
         check("closes_per_second", closes_per_second, CLOSES_PER_SECOND.accepted)
@@ -169,7 +171,7 @@ class IdleConnectionTimeout(Construct):
         check("shards", shards, WholeNumber(at_least=1, at_most=MAX_SHARDS))
         check_api(api, management_endpoint)
         check_construct("stage", stage, "aws_apigatewayv2.IWebSocketStage", "stage_name")
-        schema = checked(schema, last_active_counts)
+        schema = checked(schema, last_active_counts, shards)
         check_table("connections_table", connections_table, schema)
         check_place_of_table(
             "connections_table",
@@ -181,7 +183,7 @@ class IdleConnectionTimeout(Construct):
             check_construct(
                 "connections_table_key", connections_table_key, "aws_kms.IKey", "key_arn"
             )
-        check_hand_over(hand_over, disconnect_handler)
+        check_hand_over(hand_over, disconnect_handler, schema)
         self.metrics_namespace = namespace_of(self, deployment)
         refuse_a_second(self, self.metrics_namespace, connections_table, schema)
         table_keys = [k for k in [connections_table_key or connections_table.encryption_key] if k]

@@ -6,16 +6,17 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
+from hangup.aws.schema_checks import WHAT_DECIDES
 from hangup.cdk.handler_function import allow
 from hangup.config import TABLE_SCHEMA
 from hangup.core.guard import LastActiveCounts
 from hangup.errors import ConfigurationError
 
 
-def checked(schema: object, last_active_counts: object) -> TableSchema:
+def checked(schema: object, last_active_counts: object, shards: int) -> TableSchema:
     """Return a schema that fits into an environment, by default the reference application's.
 
-    Refuse ``both`` as well where one record does not decide alone.
+    Refuse ``both`` as well where records do not decide, and shards of a partition.
     """
     schema = DEFAULT_SCHEMA if schema is None else schema
     if not isinstance(schema, TableSchema):
@@ -26,10 +27,12 @@ def checked(schema: object, last_active_counts: object) -> TableSchema:
         schema.as_json()
     except ConfigurationError as error:
         raise ValueError(f"schema does not fit: {error}.") from None
-    if last_active_counts == LastActiveCounts.BOTH and not schema.table_key.follows_from_id:
+    if last_active_counts == LastActiveCounts.BOTH and not schema.records_decide:
+        raise ValueError(f"last_active_counts must not be both with this schema: {WHAT_DECIDES}.")
+    if schema.partition is not None and shards > 1:
         raise ValueError(
-            "last_active_counts must not be both with this schema: a connection may have several"
-            " records, and one of them alone does not decide about it."
+            f"shards must be 1 with a schema that has a partition, not {shards}: it is read by one"
+            " reader."
         )
     return schema
 

@@ -29,10 +29,10 @@ _UNCONFIRMED_ADVICE = (
     " which error it was."
 )
 _UNREADABLE_ADVICE = (
-    "Their timestamps are invalid (expected epoch milliseconds), so these records are skipped and"
-    " their connections stay open. The log says which attribute and what it looks like: seconds,"
-    " for example. Have the function that writes it write milliseconds, then correct or delete"
-    " these records."
+    "Their timestamps are not what the table schema says (by default epoch milliseconds), so these"
+    " records are skipped and their connections stay open. The log says which attribute, what is"
+    " expected and what it looks like. Correct the function that writes it or the schema, then"
+    " correct or delete these records."
 )
 _HANDOVERS_ADVICE = (
     "The disconnect handler was called for these connections before, and their records are still"

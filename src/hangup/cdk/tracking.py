@@ -54,6 +54,7 @@ class Recorders:
             self._environment["ACTIVITY_RESOLUTION_SECONDS"] = resolution
         self._alarm_actions = alarm_actions
         self._alarm: cloudwatch.Alarm | None = None
+        self._added: list[lambda_.Function] = []
 
     def add(self, functions: Sequence[lambda_.IFunction]) -> cloudwatch.Alarm:
         """Give functions what a recorder needs; return the alarm that all of them share.
@@ -73,7 +74,9 @@ class Recorders:
                     f" environment: set {' and '.join(self._environment)} where it is made, and"
                     f" grant it dynamodb:UpdateItem on the table. This is {function!r}."
                 )
-            self._add(function)
+            if function not in self._added:
+                self._added.append(function)
+                self._add(function)
         if self._alarm is None:
             self._alarm = self._new_alarm()
         return self._alarm

@@ -176,8 +176,15 @@ class RecordingHealth:
     _is_doubtful: bool = False
     """Whether the last sample alone gave reason to wait for another."""
 
-    def watch(self, records: Sequence[Connection], policy: IdlePolicy, now_ms: EpochMs) -> None:
-        """Judge a sample of the table, read now."""
+    def watch(
+        self,
+        records: Sequence[Connection],
+        policy: IdlePolicy,
+        now_ms: EpochMs,
+        *,
+        others: int = 0,
+    ) -> None:
+        """Judge a sample of the table, read now, among ``others`` that are not connections."""
         if self._watched_ms is None or now_ms - self._watched_ms > _memory_ms(policy):
             self._watched_since_ms = now_ms
         self._watched_ms = now_ms
@@ -186,7 +193,9 @@ class RecordingHealth:
         ill_ms = signs.ill_ms if len(records) >= _FEW else None
         if ill_ms is None and self._goes_on(recorded_ms, policy, now_ms):
             ill_ms = now_ms
-        self._is_doubtful = signs.is_short_pause
+        # Among other items too few connections were met to judge by.
+        is_thin = others > 0 and len(records) < _SOME
+        self._is_doubtful = signs.is_short_pause or is_thin
         if ill_ms is not None:
             self._ill_ms = EpochMs(max(ill_ms, self._ill_ms or ill_ms))
             self._is_over = False
@@ -282,9 +291,11 @@ def control_group(
     records: Sequence[Connection], policy: IdlePolicy, now_ms: EpochMs
 ) -> Sequence[Connection]:
     """Return up to 20 connections of a sample that are not idle, the latest active first."""
+    # One record of each: a connection with many would outvote the others.
+    one_each = {record.connection_id: record for record in records}
     times = [
         (record.last_seen_ms, record)
-        for record in records
+        for record in one_each.values()
         if record.last_seen_ms is not None and isinstance(decide(record, policy, now_ms), Keep)
     ]
     times.sort(key=lambda time_and_record: -time_and_record[0])

@@ -14,6 +14,7 @@ from hangup.aws.http.services import DirectSqs
 from hangup.aws.queues import SqsCloseQueue
 from hangup.aws.runtime import Invocation, calls, clock, deadline
 from hangup.aws.schema import schema_of
+from hangup.aws.schema_checks import WHAT_DECIDES
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
 from hangup.config import TimeoutSettings
 from hangup.core.bounds import WholeNumber
@@ -46,12 +47,8 @@ def lambda_handler(event: object, context: Invocation) -> dict[str, object]:
     deadline.start(context.get_remaining_time_in_millis())
     sweep = _sweep()
     override_guard = _override(event)
-    if override_guard and not sweep.has_one_record_each:
-        raise InvalidRequest(
-            400,
-            "overrideGuard is not for this TABLE_SCHEMA: a connection may have several records,"
-            " and one of them alone does not decide about it",
-        )
+    if override_guard and not sweep.records_decide:
+        raise InvalidRequest(400, f"overrideGuard is not for this TABLE_SCHEMA: {WHAT_DECIDES}")
     report = sweep.check_and_close_idle_connections(
         time_left_ms=deadline.left_ms,
         correlation_id=correlation_id,
@@ -99,7 +96,7 @@ def _sweep() -> Sweep:
         policy=settings.policy,
         questions=Pacer(clock=clock, pace=pace_of_questions(settings.pace)),
         times={time: schema.time_attribute(time) for time in RecordedTime},
-        has_one_record_each=schema.table_key.follows_from_id,
+        records_decide=schema.records_decide,
         total_segments=settings.total_segments,
         concurrency=concurrency(CLOSES_IN_FLIGHT),
         close_queue=SqsCloseQueue(DirectSqs(), calls, clock, queue_url) if queue_url else None,

@@ -6,7 +6,9 @@ from hangup.aws.gateway import ManagementApiGateway, gateway_address
 from hangup.aws.http.services import DirectDynamoDb, DirectLambda, DirectManagementApi
 from hangup.aws.runtime import calls, clock
 from hangup.aws.schema import TableSchema
-from hangup.config import LAST_ACTIVE_COUNTS, TABLE_SCHEMA, CloserSettings
+from hangup.aws.schema_checks import WHAT_DECIDES, WHAT_IS_MORE
+from hangup.config import HAND_OVER, LAST_ACTIVE_COUNTS, TABLE_SCHEMA, CloserSettings
+from hangup.core.hand_over import HandOver
 from hangup.errors import ConfigurationError
 from hangup.idle.closer import Closer
 from hangup.idle.guard import Confirmer
@@ -16,11 +18,13 @@ from hangup.ports import Log
 
 def closer_of(settings: CloserSettings, schema: TableSchema, *, log: Log) -> Closer:
     """Return the closer of this process, with its own pace. Raises ``ConfigurationError``."""
-    if settings.counts_both and not schema.table_key.follows_from_id:
+    if settings.counts_both and not schema.records_decide:
         raise ConfigurationError(
-            f"{LAST_ACTIVE_COUNTS.name} must not be both with this {TABLE_SCHEMA.name}: a"
-            " connection may have several records, and one of them alone does not decide about it"
+            f"{LAST_ACTIVE_COUNTS.name} must not be both with this {TABLE_SCHEMA.name}:"
+            f" {WHAT_DECIDES}"
         )
+    if settings.hand_over is HandOver.DELETE and not schema.table_key.has_id:
+        raise ConfigurationError(f"{HAND_OVER.name} must not be delete: {WHAT_IS_MORE}")
     function = settings.disconnect_function
     gateway = ManagementApiGateway(DirectManagementApi(url=settings.endpoint), calls)
     return Closer(
@@ -35,7 +39,13 @@ def closer_of(settings: CloserSettings, schema: TableSchema, *, log: Log) -> Clo
         log=log,
         address=gateway_address(settings.endpoint),
         pacer=Pacer(clock=clock, pace=settings.pace),
-        confirmer=Confirmer(gateway=gateway, clock=clock, counts_both=settings.counts_both),
+        confirmer=Confirmer(
+            gateway=gateway,
+            clock=clock,
+            counts_both=settings.counts_both,
+            # Another connection may take over an item that does not have the id in its key.
+            records_end=schema.table_key.has_id,
+        ),
         metric_roles=settings.metric_roles,
         acts=settings.acts,
         hand_over=settings.hand_over,

@@ -47,11 +47,13 @@ class Confirmer:
     """Asks API Gateway about connections, one by one.
 
     ``counts_both`` is whether it is settled that its account counts messages to clients.
+    ``records_end`` is whether a record belongs to one connection for as long as it is there.
     """
 
     gateway: Gateway
     clock: Clock
     counts_both: bool
+    records_end: bool = True
     _refusals: int = 0
 
     def start(self) -> None:
@@ -72,7 +74,7 @@ class Confirmer:
         except BackendError as error:
             if error.code not in _REFUSALS:
                 return Answer(seen=Seen.NO_ANSWER, asked_ms=asked_ms, error=error)
-            if has_outlived_its_connection(connection, now_ms):
+            if self.records_end and has_outlived_its_connection(connection, now_ms):
                 return Answer(seen=Seen.GONE, asked_ms=asked_ms)
             self._refusals += 1
             return Answer(seen=Seen.NO_ANSWER, asked_ms=asked_ms, error=error)
@@ -106,7 +108,7 @@ class Watch:
         self._records, self.others = sample.records, sample.others
         if is_clock_off(sample, now_ms):
             return Hold.CLOCK
-        self.health.watch(sample.records, self.policy, now_ms)
+        self.health.watch(sample.records, self.policy, now_ms, others=sample.others)
         return None
 
     def is_well(self, now_ms: EpochMs) -> bool:

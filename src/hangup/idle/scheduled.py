@@ -26,7 +26,7 @@ from hangup.core.outcomes import CloseResult
 from hangup.core.report import CloseStatus
 from hangup.core.scheduled_close import ScheduledClose, delay_s, parse_scheduled_close, wait_ms
 from hangup.core.timing import STOP_MARGIN_MS
-from hangup.errors import BackendError, InvalidRequest
+from hangup.errors import BackendError, ConfigurationError, InvalidRequest
 from hangup.idle.closer import Closer, Terms, log_left
 from hangup.ports import CloseQueue, ConcurrentMap, Log, Metrics
 
@@ -158,8 +158,14 @@ class ScheduledCloser:
 
         if scheduled is None or not has_time():
             return None
-        if self._is_over(scheduled):
-            return CloseResult(status=CloseStatus.CLAIM_LOST)
+        try:
+            if self._is_over(scheduled):
+                return CloseResult(status=CloseStatus.CLAIM_LOST)
+        except ConfigurationError as error:
+            # Sent when the table had another schema: it has not the key that is needed now.
+            message_id = received.message.message_id
+            self.closer.log.error("message refused", messageId=message_id, reason=str(error))
+            return None
         # The id of the sweep that found it, not of this invocation: one id leads through all logs.
         closer = replace(self.closer, log=_Correlated(self.closer.log, scheduled.correlation_id))
         deadline_ms = scheduled.deadline_ms

@@ -70,7 +70,7 @@ class Sweep:
     ``total_segments`` (at least 1) is the number of segments in which the table, or a shard, is
     read; up to four are read at the same time. ``concurrency`` runs the readers and the closes.
     ``questions`` paces what API Gateway is asked. ``times`` is what the table calls its times.
-    ``has_one_record_each`` is whether a connection has one record, so that it may decide alone.
+    ``records_decide`` is whether what is on record can decide alone.
     With a ``close_queue`` the sweep closes nothing itself.
     """
 
@@ -83,7 +83,7 @@ class Sweep:
     total_segments: int
     concurrency: Concurrency
     close_queue: CloseQueue | None = None
-    has_one_record_each: bool = True
+    records_decide: bool = True
 
     def check_and_close_idle_connections(
         self,

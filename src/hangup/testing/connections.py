@@ -228,6 +228,7 @@ class InMemoryConnections:
     def _place(self, connection: Connection) -> str:
         if self._schema.table_key.follows_from_id:
             return connection.connection_id
+        self._schema.table_key.of(connection)  # as the table does: it raises without a key
         return json.dumps([part.value for part in connection.key])
 
 

@@ -100,7 +100,12 @@ class FakeAws:
 
     def make_confirmer(self, *, counts_both: bool = False) -> Confirmer:
         """Return what asks this world's API Gateway; ``counts_both`` is whether that is settled."""
-        return Confirmer(gateway=self.gateway, clock=self.clock, counts_both=counts_both)
+        return Confirmer(
+            gateway=self.gateway,
+            clock=self.clock,
+            counts_both=counts_both,
+            records_end=self.schema.table_key.has_id,
+        )
 
     def make_sweep(self, *, idle_timeout_s: int = 120, **overrides: Any) -> Sweep:  # noqa: ANN401 - fields of Sweep
         """Return a sweep on these fakes, with the construct's defaults and without a pace.

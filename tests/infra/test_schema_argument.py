@@ -136,6 +136,40 @@ def test_refuses_a_schema_that_no_function_takes(
         add_timeout(existing_stack(), lambda_zip, **options)
 
 
+@pytest.mark.parametrize(
+    ("shape", "options", "text"),
+    [
+        ("B, renamed", {"last_active_counts": "both"}, "last_active_counts must not be both"),
+        ("G, TTL", {"last_active_counts": "both"}, "last_active_counts must not be both"),
+        (
+            "F, attribute",
+            {"hand_over": "delete", "disconnect_handler": None},
+            "hand_over must not be delete: with this schema the id is not in the key",
+        ),
+        ("C, by partition", {"shards": 4}, "shards must be 1 with a schema that has a partition"),
+    ],
+)
+def test_refuses_what_would_go_wrong_with_a_schema(
+    shape: str, options: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(ValueError, match=text):
+        add_timeout(existing_stack(), None, schema=SHAPES[shape], **options)
+
+
+def test_a_function_may_be_tracked_twice(lambda_zip: Path) -> None:
+    stack = existing_stack()
+    timeout = add_timeout(stack, lambda_zip)
+    function = new_function(stack, "Message")
+    assert timeout.track(function) is timeout.track(function, function)
+    assert len(synthesised(stack).of_type("AWS::Logs::MetricFilter")) == 1
+
+
+@pytest.mark.parametrize("name", ["idle_timeout_seconds", "activity_resolution_seconds"])
+def test_refuses_a_fraction_of_a_second(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be whole seconds, not"):
+        add_timeout(existing_stack(), None, **{name: cdk.Duration.millis(1_500)})
+
+
 def test_a_tracked_function_knows_the_schema(lambda_zip: Path) -> None:
     schema = TableSchema(connection_id="id")
     stack = existing_stack()
