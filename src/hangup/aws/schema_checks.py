@@ -38,12 +38,6 @@ _WRITTEN: Final = (
 _READ: Final = ("connection_id", "session_id", "role", "connected_at")
 _PAIR: Final = 2
 
-WHAT_DECIDES: Final = (
-    "records decide only where there is one for each connection, found by its id, with connected_at"
-    " and last_activity"
-)
-"""Why a schema does not fit to what goes by the record alone."""
-
 WHAT_IS_MORE: Final = (
     "with this schema the id is not in the key, so an item is more than a connection; choose"
     " if_left or never"

@@ -44,6 +44,8 @@ TEXT_VALUES: Final[Values] = {
 }
 """What ``aws.expressions`` compares texts with, beside their bounds."""
 
+_ZONES: Final = (":iso_plus", ":iso_utc")
+
 
 class TimeUnit(StrEnum):
     """What a time attribute holds."""
@@ -241,7 +243,7 @@ class Times:
             ":old": codec.encode_exactly(EpochMs(now_ms - resolution_ms)),
             ":future": codec.at_most(EpochMs(now_ms + MAX_CLOCK_LEAD_MS)),
             ":type": string("S" if form == "text" else "N"),
-            **({":iso_plus": string("+"), ":iso_utc": string("+00:00")} if form == "text" else {}),
+            **({one: TEXT_VALUES[one] for one in _ZONES} if form == "text" else {}),
         }
 
 

@@ -6,10 +6,9 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
-from hangup.aws.schema_checks import WHAT_DECIDES
 from hangup.cdk.handler_function import allow
 from hangup.config import TABLE_SCHEMA
-from hangup.core.guard import LastActiveCounts
+from hangup.core.guard import WHAT_DECIDES, LastActiveCounts
 from hangup.errors import ConfigurationError
 
 

@@ -125,6 +125,13 @@ _ADVICE: Final = {
 }
 
 
+WHAT_DECIDES: Final = (
+    "records decide only where there is one for each connection, found by its id, with connected_at"
+    " and last_activity"
+)
+"""Why a table does not fit to what goes by the record alone."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """Some records of the table, idle or not, and AWS's time when they were read, None if unknown.

@@ -14,7 +14,6 @@ from hangup.aws.http.services import DirectSqs
 from hangup.aws.queues import SqsCloseQueue
 from hangup.aws.runtime import Invocation, calls, clock, deadline
 from hangup.aws.schema import schema_of
-from hangup.aws.schema_checks import WHAT_DECIDES
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
 from hangup.config import TimeoutSettings
 from hangup.core.bounds import WholeNumber
@@ -46,13 +45,10 @@ def lambda_handler(event: object, context: Invocation) -> dict[str, object]:
     _log.correlate(correlation_id)
     deadline.start(context.get_remaining_time_in_millis())
     sweep = _sweep()
-    override_guard = _override(event)
-    if override_guard and not sweep.records_decide:
-        raise InvalidRequest(400, f"overrideGuard is not for this TABLE_SCHEMA: {WHAT_DECIDES}")
     report = sweep.check_and_close_idle_connections(
         time_left_ms=deadline.left_ms,
         correlation_id=correlation_id,
-        override_guard=override_guard,
+        override_guard=_override(event),
         shard=_shard(event, most=MAX_SCAN_SEGMENTS // sweep.total_segments),
     )
     return report.as_json()

@@ -6,8 +6,9 @@ from hangup.aws.gateway import ManagementApiGateway, gateway_address
 from hangup.aws.http.services import DirectDynamoDb, DirectLambda, DirectManagementApi
 from hangup.aws.runtime import calls, clock
 from hangup.aws.schema import TableSchema
-from hangup.aws.schema_checks import WHAT_DECIDES, WHAT_IS_MORE
+from hangup.aws.schema_checks import WHAT_IS_MORE
 from hangup.config import HAND_OVER, LAST_ACTIVE_COUNTS, TABLE_SCHEMA, CloserSettings
+from hangup.core.guard import WHAT_DECIDES
 from hangup.core.hand_over import HandOver
 from hangup.errors import ConfigurationError
 from hangup.idle.closer import Closer

@@ -38,14 +38,14 @@ from hangup.core.connection import (
     RecordedTime,
     TimeAttribute,
 )
-from hangup.core.guard import MAX_REFUSALS, Hold, Seen
+from hangup.core.guard import MAX_REFUSALS, WHAT_DECIDES, Hold, Seen
 from hangup.core.outcomes import IDS_PER_LINE, CloseCounter, CloseResult
 from hangup.core.policy import IdlePolicy, looks_like, part_records, sort_candidates
 from hangup.core.report import CloseStatus, SweepReport
 from hangup.core.scheduled_close import ScheduledClose
 from hangup.core.shards import WHOLE_TABLE, Shard
 from hangup.core.timing import LOOK_AHEAD_MS, ROTATION_MS, STOP_MARGIN_MS
-from hangup.errors import BackendError, SweepFailed
+from hangup.errors import BackendError, InvalidRequest, SweepFailed
 from hangup.idle.closer import Closer, Terms, log_closed, log_left
 from hangup.idle.guard import Watch
 from hangup.idle.pacer import Pacer
@@ -96,9 +96,12 @@ class Sweep:
         """Check all connections, or those of a shard, and close those that are idle by now.
 
         ``time_left_ms`` says how long the invocation may go on. ``override_guard`` closes what is
-        idle on record, and asks nobody. Raises ``SweepFailed``, after it has emitted the metrics,
-        if a backend error left work to the next sweep.
+        idle on record, and asks nobody. Raises ``InvalidRequest`` if the records of the table
+        cannot decide that, and ``SweepFailed``, after it has emitted the metrics, if a backend
+        error left work to the next sweep.
         """
+        if override_guard and not self.records_decide:
+            raise InvalidRequest(400, f"overrideGuard is not for this TABLE_SCHEMA: {WHAT_DECIDES}")
         now_ms = self.closer.clock.now_ms()
         run = _Run(
             sweep=self,

@@ -72,65 +72,41 @@ def run_up(  # noqa: PLR0913 - the command's options
     is stopped and saved.
     """
     with only_run(state_dir) as note_address:
-        _run(
-            say,
-            note_address,
-            port=port,
-            idle_timeout_s=idle_timeout_s,
-            precise=precise,
-            last_active=last_active,
-            state_dir=state_dir,
-            program=program,
-            python=python,
-        )
-
-
-def _run(  # noqa: PLR0913 - likewise
-    say: Callable[[str], None],
-    note_address: Callable[[str], None],
-    *,
-    port: int | None,
-    idle_timeout_s: int,
-    precise: bool,
-    last_active: LastActive,
-    state_dir: Path,
-    program: str,
-    python: str,
-) -> None:
-    last_run = _read_last_run(state_dir)
-    if port is None:
-        port = last_run.port if last_run else _PREFERRED_PORT
-        port = port if _is_free(port) else 0
-    say("Starting an AWS emulator on this machine (loopback only) ...")
-    log_file = state_dir / "engine.log"
-    with Engine.start(
-        port=port, state_dir=state_dir / "state", log_file=log_file, last_active=last_active
-    ) as engine:
-        note_address(engine.endpoint)
-        say("Deploying the stack ...")
-        stack = deploy(
-            engine,
-            parameters={"IdleTimeoutSeconds": str(idle_timeout_s)},
-            template=packaged_template(precise=precise),
-        )
-        this_run = _LastRun(port=engine.port, join_secret_arn=stack.outputs["JoinSecretArn"])
-        (state_dir / _LAST_RUN).write_text(json.dumps(asdict(this_run)) + "\n")
-        how = " and a queue for what falls due" if precise else ""
-        say(f"Up: idle timeout {idle_timeout_s} s, one sweep a minute{how}. Ctrl-C stops it.")
-        if precise and idle_timeout_s < LOOK_AHEAD_S:
-            say(
-                f"Below {LOOK_AHEAD_S} s closes may be a minute late: no sweep looks ahead in time."
+        last_run = _read_last_run(state_dir)
+        if port is None:
+            port = last_run.port if last_run else _PREFERRED_PORT
+            port = port if _is_free(port) else 0
+        say("Starting an AWS emulator on this machine (loopback only) ...")
+        log_file = state_dir / "engine.log"
+        with Engine.start(
+            port=port, state_dir=state_dir / "state", log_file=log_file, last_active=last_active
+        ) as engine:
+            note_address(engine.endpoint)
+            say("Deploying the stack ...")
+            stack = deploy(
+                engine,
+                parameters={"IdleTimeoutSeconds": str(idle_timeout_s)},
+                template=packaged_template(precise=precise),
             )
-        if last_active is LastActive.BOTH:
-            say("Messages that are posted to a client move its lastActiveAt too.")
-        secret = local_join_secret(state_dir)
-        say(_how_to_connect(stack, secret, program=program, python=python))
-        log_tail = LogTail(engine, stack)
-        while engine.running:
-            for line in log_tail.new_lines():
-                say(line)
-            time.sleep(_LOOK_EVERY_S)
-        raise engine.ended_by_itself()
+            this_run = _LastRun(port=engine.port, join_secret_arn=stack.outputs["JoinSecretArn"])
+            (state_dir / _LAST_RUN).write_text(json.dumps(asdict(this_run)) + "\n")
+            how = " and a queue for what falls due" if precise else ""
+            say(f"Up: idle timeout {idle_timeout_s} s, one sweep a minute{how}. Ctrl-C stops it.")
+            if precise and idle_timeout_s < LOOK_AHEAD_S:
+                say(
+                    f"Below {LOOK_AHEAD_S} s closes may be a minute late: no sweep looks ahead in"
+                    " time."
+                )
+            if last_active is LastActive.BOTH:
+                say("Messages that are posted to a client move its lastActiveAt too.")
+            secret = local_join_secret(state_dir)
+            say(_how_to_connect(stack, secret, program=program, python=python))
+            log_tail = LogTail(engine, stack)
+            while engine.running:
+                for line in log_tail.new_lines():
+                    say(line)
+                time.sleep(_LOOK_EVERY_S)
+            raise engine.ended_by_itself()
 
 
 def local_join_secret(state_dir: Path) -> str:
