@@ -18,13 +18,13 @@ from hangup.config import (
     CONNECTION_IDLE_TIMEOUT_SECONDS,
     HAND_OVER,
     METRIC_ROLES,
-    Accepted,
 )
 from hangup.core.bounds import WholeNumber
 from hangup.core.hand_over import HandOver
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.texts import Unfit
 from hangup.core.timing import LOOK_AHEAD_S
+from hangup.variables import Accepted
 
 
 def as_text(seconds: float | str) -> str:
