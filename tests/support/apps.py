@@ -12,7 +12,7 @@ import json
 import os
 import time
 import zipfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,12 +27,15 @@ from hangup.local.deploy import _lambda_zip
 from hangup.local.ministack import template as emulator_template
 from hangup.local.ministack.aws_client import Credentials
 from hangup.local.ministack.engine import HOST, Engine
+from hangup.ops.template import timeout_template
 from tests.support.documents import ROOT
 from tests.support.local_stack import IDLE_TIMEOUT_S, eventually
 from tests.support.node import bundle, node_folder
 
 APPS: Final = ROOT / "tests" / "acceptance" / "apps"
 BUCKET: Final = "code-of-apps"
+
+Item = dict[str, Any]
 
 _MAX_DEPLOY_S: Final = 60.0
 _TALKS_EVERY_S: Final = 0.3
@@ -116,9 +119,7 @@ def started_cloud() -> Iterator[Cloud]:
         key = iam.create_access_key(UserName="deployer")["AccessKey"]
         yield Cloud(
             engine,
-            Credentials(
-                access_key_id=key["AccessKeyId"], secret_access_key=key["SecretAccessKey"]
-            ),
+            Credentials(access_key_id=key["AccessKeyId"], secret_access_key=key["SecretAccessKey"]),
         )
 
 
@@ -127,15 +128,16 @@ class App:
     """A deployed app, and the timeout that was deployed beside it."""
 
     cloud: Cloud
-    name: str
-    """That of its stack."""
+    folder: str
+    key: Sequence[str]
+    """The names of the table's key."""
     outputs: Mapping[str, str]
     """Those of all stacks of the app."""
     timeout: Mapping[str, str]
     """The outputs of the timeout's stack."""
     parameters: Mapping[str, str]
     """The parameters of the timeout's stack."""
-    strangers: Sequence[Mapping[str, Any]]
+    strangers: Sequence[Item]
     """What is in the table from the beginning, and no connection."""
 
     @property
@@ -148,33 +150,69 @@ class App:
         path = f"_aws/execute-api/{self.outputs[api]}/{stage}"
         return f"ws://{HOST}:{self.cloud.engine.port}/{path}?{urlencode(query)}"
 
-    def items(self) -> list[dict[str, Any]]:
-        """Return what is in the table, in DynamoDB's own JSON, in the order of the keys."""
+    def items(self) -> list[Item]:
+        """Return what is in the table, in DynamoDB's own JSON."""
         page = self.cloud.engine.client("dynamodb").scan(
             TableName=self.parameters["TableName"], ConsistentRead=True
         )
         assert "LastEvaluatedKey" not in page
-        return sorted(page["Items"], key=repr)
+        return list(page["Items"])
+
+    def records(self) -> list[Item]:
+        """Return the items that are connections of this deployment."""
+        return [item for item in self.items() if self._is_record(item)]
 
     def connection_ids(self) -> list[str]:
-        """Return the id of each record of a connection of this deployment."""
-        return [
-            item[self.schema.connection_id]["S"].removeprefix(self.schema.id_prefix)
-            for item in self.items()
-            if item not in self.strangers and self.schema.matches(item)
-        ]
+        """Return the id of each record."""
+        return [self.id_in(record) for record in self.records()]
 
-    def others(self) -> list[dict[str, Any]]:
+    def id_in(self, record: Item) -> str:
+        """Return the connection id in a record."""
+        value: str = record[self.schema.connection_id]["S"]
+        return value.removeprefix(self.schema.id_prefix)
+
+    def others(self) -> list[Item]:
         """Return the items that are not connections of this deployment."""
-        return [
-            item
-            for item in self.items()
-            if item in self.strangers or not self.schema.matches(item)
-        ]
+        return [item for item in self.items() if not self._is_record(item)]
+
+    def key_of(self, item: Item) -> Item:
+        """Return the key of an item."""
+        return {name: item[name] for name in self.key}
+
+    def without_marks(self, item: Item) -> Item:
+        """Return an item without what Hangup adds to a record."""
+        schema = self.schema
+        marks = {
+            *(schema.gateway_active, schema.noticed_at, schema.handovers),
+            *(schema.claim_expires_at, schema.claim_token),
+        }
+        return {name: value for name, value in item.items() if name not in marks}
+
+    def claimed_for_s(self, record: Item) -> float:
+        """Return for how many seconds a record is claimed from now on, and a moment."""
+        expires_ms = int(record[self.schema.claim_expires_at]["N"])
+        return max(0.0, expires_ms / 1000 - time.time() + 0.1)
+
+    def _is_record(self, item: Item) -> bool:
+        return item not in self.strangers and self.schema.matches(item)
 
     def functions(self) -> Sequence[str]:
         """Return the names of the app's own functions."""
-        return resources_of(self.cloud.engine, self.name, "AWS::Lambda::Function")
+        return resources_of(self.cloud.engine, stack_name(self.folder), "AWS::Lambda::Function")
+
+    @contextmanager
+    def without_disconnects(self) -> Iterator[None]:
+        """Let API Gateway lose the ``$disconnect`` events of clients that leave meanwhile."""
+        gateway = self.cloud.engine.client("apigatewayv2")
+        api = {"ApiId": self.parameters["ApiId"]}
+        (route,) = (
+            one for one in gateway.get_routes(**api)["Items"] if one["RouteKey"] == "$disconnect"
+        )
+        gateway.delete_route(**api, RouteId=route["RouteId"])
+        try:
+            yield
+        finally:
+            gateway.create_route(**api, RouteKey=route["RouteKey"], Target=route["Target"])
 
     def sweep(self) -> Mapping[str, Any]:
         """Invoke the timeout function, as its rule does, and return its counts."""
@@ -219,9 +257,11 @@ def deployed(cloud: Cloud, folder: str) -> App:
     for item in json.loads((APPS / folder / "items.json").read_text()):
         dynamodb.put_item(TableName=outputs["TableName"], Item=item)
     strangers = dynamodb.scan(TableName=outputs["TableName"])["Items"]
+    table = dynamodb.describe_table(TableName=outputs["TableName"])["Table"]
     return App(
         cloud=cloud,
-        name=stack_name(folder),
+        folder=folder,
+        key=[one["AttributeName"] for one in table["KeySchema"]],
         outputs=outputs,
         timeout=deploy_timeout(cloud, f"{stack_name(folder)}-timeout", parameters),
         parameters=parameters,
@@ -270,12 +310,11 @@ def deploy_timeout(
 
     Its rule is disabled: tests sweep by hand.
     """
-    template = json.loads(Path(f"/tmp/h/acc-tpl/out/{stack_name.removesuffix('-timeout')}.template.json").read_text())
-    known = template["Parameters"]
-    parameters = {k: v for k, v in parameters.items() if k in known}
+    template = emulator_template.prepared(json.loads(timeout_template()))
     code = {"CodeBucket": BUCKET, "CodeKey": cloud.upload("hangup", _lambda_zip())}
-    text = json.dumps(emulator_template.prepared(template))
-    outputs = cloud.deploy(stack_name, text, {**parameters, **code})
+    parameters = {k: v for k, v in parameters.items() if k in template["Parameters"]}
+    body = json.dumps(template, separators=(",", ":"))
+    outputs = cloud.deploy(stack_name, body, {**parameters, **code})
     for rule in resources_of(cloud.engine, stack_name, "AWS::Events::Rule"):
         cloud.engine.client("events").disable_rule(Name=rule)
     return outputs
@@ -350,10 +389,10 @@ class Client:
     async def wait_closed(self) -> None:
         await eventually(lambda: self.close_code is not None)
 
-    async def hears(self, is_it: Callable[[Mapping[str, Any]], bool]) -> None:
-        """Return once a further message is received of which this holds."""
+    async def hears(self, member: str) -> None:
+        """Return once a further message with this member is received."""
         before = len(self.received)
-        await eventually(lambda: any(map(is_it, self.received[before:])))
+        await eventually(lambda: any(member in message for message in self.received[before:]))
 
     def notices(self) -> Sequence[Mapping[str, Any]]:
         """Return the timeout's notices so far."""

@@ -56,7 +56,7 @@ class Engine(contextlib.AbstractContextManager["Engine"]):
         self.log_file = log_file
 
     @classmethod
-    def start(
+    def start(  # noqa: PLR0913 - independent options
         cls,
         *,
         port: int = 0,

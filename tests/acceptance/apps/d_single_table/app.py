@@ -28,7 +28,9 @@ def tell_room(room: str, message: dict[str, str]) -> None:
     for member in members:
         connection_id = str(member["sk"]).removeprefix("CONN#")
         try:
-            clients.post_to_connection(ConnectionId=connection_id, Data=json.dumps(message).encode())
+            clients.post_to_connection(
+                ConnectionId=connection_id, Data=json.dumps(message).encode()
+            )
         except clients.exceptions.GoneException:
             log.info("gone: %s", connection_id)
 

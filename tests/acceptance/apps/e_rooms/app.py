@@ -1,4 +1,7 @@
-"""Rooms. A client enters one as it connects, and others by a message. Nothing runs when it leaves."""
+"""Rooms. A client enters one as it connects, and others by a message.
+
+Nothing runs when it leaves.
+"""
 
 import json
 import os
