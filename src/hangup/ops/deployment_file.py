@@ -73,9 +73,7 @@ class Deployment:
             raise ConfigurationError(f"{where}: not TOML: {_LINE.sub('', str(error))}") from None
         except RecursionError:
             raise ConfigurationError(f"{name}: not TOML: it is nested too deep") from None
-        given: dict[str, Any] = {}
-        for override in overrides:
-            given |= [_override(override)]
+        given = dict(map(override_in, overrides))
         try:
             said = {**dict(_settings_in(document)), **given}
             for key, value in said.items():
@@ -132,8 +130,8 @@ def _as_parameter(value: Any) -> str:  # noqa: ANN401 - as TOML has it
     return ",".join(value) if isinstance(value, list) else str(value)
 
 
-def _override(text: str) -> tuple[str, Any]:
-    """Return the key and the value that are said on the command line."""
+def override_in(text: str) -> tuple[str, Any]:
+    """Return the key and the value in ``KEY=VALUE``; raise ``ConfigurationError``."""
     key, equals_sign, value = text.partition("=")
     key = key.strip()
     if not equals_sign:
