@@ -2,7 +2,7 @@
 
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
 from typing import Any, Final
@@ -13,6 +13,7 @@ from hangup.aws.discovery import FoundFunction, FoundTable
 from hangup.core.connection import ConnectionInfo, EpochMs, NoConnection
 from hangup.ops.evidence import Confidence, Evidence, Proposal
 from hangup.ops.inference import infer, settled
+from hangup.ops.inferred_ids import split
 
 NOW_MS: Final = 1_760_000_000_000
 DISCONNECT: Final = FoundFunction(
@@ -362,3 +363,165 @@ def test_says_why_and_in_how_many_records() -> None:
         "`id`: 25 of 26 items have what looks like an id there; API Gateway knows 25 of these"
         " connections"
     )
+
+
+class TestIds:
+    @pytest.mark.parametrize(
+        ("text", "parts"),
+        [
+            (GHOST, ("", GHOST)),
+            ("Fz9P_cZYoAMCJYA=", ("", "Fz9P_cZYoAMCJYA=")),
+            ("0123456789abcdef", ("", "0123456789abcdef")),
+            (f"CONN#{GHOST}", ("CONN#", GHOST)),
+            (f"a#b:{GHOST}", ("a#b:", GHOST)),
+            (f"conn-{GHOST}", ("conn-", GHOST)),
+            (f"ws_{GHOST}", ("ws_", GHOST)),
+            ("online", None),
+            ("2020-01-01", None),
+            ("8c1f0b7e-6e0e-4a52-9f7c-0c3a4f3b2d1e", None),
+            ("=", None),
+            ("", None),
+        ],
+    )
+    def test_are_told_by_their_form(self, text: str, parts: tuple[str, str] | None) -> None:
+        assert split(text) == parts
+
+    def test_of_an_emulator_are_found(self) -> None:
+        there = [replace(one, connection_id=f"{n:016x}") for n, one in enumerate(clients(3))]
+        for shape in SHAPES.values():
+            proposals = proposed(shape, evidence_of(shape, there))
+            assert said(proposals) == {"timeout.hand_over": "if_left"} | dict(shape.expected)
+
+    def test_that_api_gateway_knows_win(self) -> None:
+        """Another attribute has what looks like ids, and more of them."""
+        shape = SHAPES["B"]
+        evidence = evidence_of(shape, clients(3))
+        items = [{**item, "trace": s(f"{n:016x}")} for n, item in enumerate(evidence.items)]
+        proposals = proposed(shape, replace(evidence, items=items))
+        assert said(proposals)["table.connection_id"] == "id"
+
+    def test_by_the_name_alone_are_said_to_be(self) -> None:
+        shape = SHAPES["A"]
+        (one, *_) = proposed(shape, replace(evidence_of(shape, []), items=[]))
+        assert (one.value, one.confidence) == ("connectionId", Confidence.LIKELY)
+        assert one.why == "`connectionId`: by its name alone, because the table is empty"
+
+    def test_without_a_sign_of_them_there_is_a_choice(self) -> None:
+        shape = Shape(a_bare, [{"pk": s("x"), "to": s("y"), "n": n(1)}], table(("pk", "S")), {})
+        (one, *_) = proposed(shape, evidence_of(shape, []))
+        assert (one.value, one.confidence) == (None, Confidence.UNSURE)
+        assert set(one.choices) == {"pk", "to"}
+
+
+class TestFilters:
+    def test_rooms_are_not_a_kind_though_all_are_in_one(self) -> None:
+        shape = replace(
+            SHAPES["E"],
+            records=lambda one: [{"room": s("HALL"), "connectionId": s(one.connection_id)}],
+        )
+        assert "table.only" not in said(proposed(shape, evidence_of(shape, clients(25))))
+
+    def test_other_items_with_the_same_key_are_told_by_what_they_lack(self) -> None:
+        shape = replace(
+            SHAPES["B"], strangers=[{"id": s("order1"), "total": n(3), "createdAt": n(NOW_MS)}]
+        )
+        proposals = proposed(shape, evidence_of(shape, clients(3)))
+        assert said(proposals)["table.only"] == [{"attribute": "ttl", "exists": True}]
+
+    def test_a_name_of_the_kind_comes_first(self) -> None:
+        shape = replace(
+            SHAPES["B"],
+            records=lambda one: [{**b_renamed(one)[0], "type": s("connection")}],
+            strangers=[{"id": s("order1"), "type": s("order")}],
+        )
+        proposals = proposed(shape, evidence_of(shape, clients(3)))
+        assert said(proposals)["table.only"] == [{"attribute": "type", "equals": "connection"}]
+
+    def test_what_nothing_tells_apart_is_unsure(self) -> None:
+        shape = replace(SHAPES["A"], strangers=[{"connectionId": s("order1")}])
+        proposals = proposed(shape, evidence_of(shape, clients(3)))
+        assert "table.only" in doubted(proposals)
+        (why,) = [one.why for one in proposals if one.key == "table.only"]
+        assert why == "1 item is not a connection, and nothing tells it apart"
+
+    @pytest.mark.parametrize(
+        ("attribute", "ours", "theirs"),
+        [
+            ("apiId", "a1b2c3", "zzz"),
+            ("domainName", "a1b2c3.execute-api.eu-central-1.amazonaws.com", "zzz.execute-api.x"),
+            ("environment", "prod", "dev"),
+        ],
+    )
+    def test_connections_of_another_api_or_stage_are_left_out(
+        self, attribute: str, ours: str, theirs: str
+    ) -> None:
+        shape = replace(
+            SHAPES["A"],
+            records=lambda one: [{**a_bare(one)[0], attribute: s(ours)}],
+            strangers=[{"connectionId": s(GHOST), attribute: s(theirs)}],
+        )
+        for asked in (True, False):
+            proposals = proposed(shape, evidence_of(shape, clients(3), asked=asked))
+            assert said(proposals)["table.only"] == [{"attribute": attribute, "equals": ours}]
+
+
+class TestTimes:
+    def test_one_that_is_written_with_some_messages_only_moves_as_well(self) -> None:
+        shape = replace(
+            SHAPES["I"],
+            records=lambda one: [
+                {
+                    "connectionId": s(one.connection_id),
+                    "connectedAt": n(one.connected_ms),
+                    "reportedAt": n(one.connected_ms + one.spoke_ms * 2 // 3),
+                }
+            ],
+        )
+        proposals = proposed(shape, evidence_of(shape, clients(25)))
+        assert said(proposals)["table.last_activity"] == time("reportedAt", "ms")
+
+    def test_a_connect_that_is_written_late_is_still_the_connect(self) -> None:
+        shape = replace(
+            SHAPES["B"],
+            records=lambda one: [
+                {"id": s(one.connection_id), "createdAt": n(one.connected_ms + 9_000)}
+            ],
+        )
+        there = [replace(one, spoke_ms=one.spoke_ms * 20) for one in clients(9)]
+        proposals = proposed(shape, evidence_of(shape, there))
+        assert said(proposals)["table.connected_at"] == time("createdAt", "ms")
+
+    def test_a_time_to_live_alone_may_say_when_the_client_connected(self) -> None:
+        shape = replace(
+            SHAPES["G"],
+            records=lambda one: [
+                {
+                    "connectionId": s(one.connection_id),
+                    "ttl": n(one.connected_ms // 1000 + 86_400),
+                }
+            ],
+        )
+        proposals = proposed(shape, evidence_of(shape, clients(25)))
+        expected = time("ttl", "s", offset_seconds=86_400)
+        assert said(proposals)["table.connected_at"] == expected
+        assert said(proposals)["timeout.activity"] == "gateway"
+
+    def test_a_time_without_a_name_that_says_it_is_asked_about(self) -> None:
+        shape = replace(
+            SHAPES["A"],
+            records=lambda one: [{**a_bare(one)[0], "at": n(one.connected_ms)}],
+        )
+        proposals = proposed(shape, evidence_of(shape, clients(9), asked=False))
+        assert doubted(proposals) == {"table.connected_at": time("at", "ms")}
+        proposals = proposed(shape, evidence_of(shape, clients(9)))
+        assert said(proposals)["table.connected_at"] == time("at", "ms")
+
+    def test_what_hangup_writes_is_no_time_of_the_application(self) -> None:
+        shape = replace(
+            SHAPES["A"],
+            records=lambda one: [{**a_bare(one)[0], "gatewayActiveAt": n(one.active_ms)}],
+        )
+        assert said(proposed(shape, evidence_of(shape, clients(9)))) == {
+            "timeout.hand_over": "if_left",
+            **shape.expected,
+        }

@@ -51,7 +51,11 @@ class Filter(NamedTuple):
         why = "; ".join(one.why for one in self.found)
         value = [_as_setting(one.condition) for one in self.found]
         if self.undecided:
-            more = f"{self.undecided} items are not connections, and nothing tells them apart"
+            more = (
+                "1 item is not a connection, and nothing tells it apart"
+                if self.undecided == 1
+                else f"{self.undecided} items are not connections, and nothing tells them apart"
+            )
             return Proposal(
                 key="table.only",
                 value=value or [{"attribute": "kind", "equals": "connection"}],
@@ -169,8 +173,8 @@ def _discriminator(
             condition = condition_of(name)
             if condition is not None and not any(map(condition.holds_for, others)):
                 why = (
-                    f"{len(others)} other items have such a text where the id is; all connections"
-                    f" have `{name}`, and these have not"
+                    f"other items ({len(others)} of those read) have a text where the id is; all"
+                    f" connections have `{name}`, and they do not"
                 )
                 return Found(condition, Confidence.LIKELY, why)
     return None
