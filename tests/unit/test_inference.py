@@ -396,7 +396,9 @@ class TestIds:
         """Another attribute has what looks like ids, and more of them."""
         shape = SHAPES["B"]
         evidence = evidence_of(shape, clients(3))
-        items = [{**item, "trace": s(f"{n:016x}")} for n, item in enumerate(evidence.items)]
+        items: list[Any] = [
+            {**item, "trace": s(f"{number:016x}")} for number, item in enumerate(evidence.items)
+        ]
         proposals = proposed(shape, replace(evidence, items=items))
         assert said(proposals)["table.connection_id"] == "id"
 
