@@ -5,6 +5,7 @@ beside it, by a user who may deploy and no more. All functions run with the role
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any, Final
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.apps import App, Cloud, Item, deployed, started_cloud
+from tests.support.apps import App, Cloud, Item, deployed, started_cloud, timeout_settings
 from tests.support.local_stack import be_idle, eventually
 
 pytestmark = pytest.mark.acceptance
@@ -178,6 +179,12 @@ def test_a_silent_client_is_closed_a_talking_one_stays_and_nothing_else_is_writt
                 assert await bystander.is_open()
                 assert bystander.notices() == []
             assert (len(app.records()), counted(app)) == (1, 1)
+            if app.parameters.get("StateTable") == "true":
+                # Nothing but the app writes into the table, and so the app tells nobody about it.
+                changed = [one["attributes"] for one in talking.received if one.get("attributes")]
+                assert changed
+                assert changed.count(["connectionId", "ttl"]) == len(changed)
+                assert [record.keys() for record in app.records()] == [{"connectionId", "ttl"}]
             if case.told is not None:
                 assert [case.told(one, silent_id) for one in talking.received].count(True) == 1
             assert now(app, gone) == expected
@@ -276,3 +283,16 @@ def test_the_timeout_may_use_the_key_of_the_table_where_there_is_one(
     )
     decisions = {one["EvalDecision"] for one in answer["EvaluationResults"]}
     assert decisions == {decision or "implicitDeny"}
+
+
+@pytest.mark.parametrize(
+    ("parameter", "values"),
+    [
+        ("Activity", {"recorded", "gateway"}),
+        ("HandOver", {"always", "if_left", "delete", "never"}),
+    ],
+)
+def test_each_choice_is_shown_by_two_apps_or_more(parameter: str, values: set[str]) -> None:
+    chosen = Counter(timeout_settings(folder)[parameter] for folder in CASES)
+    assert chosen.keys() == values
+    assert min(chosen.values()) >= 2

@@ -41,6 +41,8 @@ _MAX_DEPLOY_S: Final = 60.0
 _TALKS_EVERY_S: Final = 0.3
 _ABNORMAL_CLOSE: Final = 1006
 _NOT_CODE: Final = (".json", ".yaml", ".mjs")
+_COMING: Final = ("Activity", "StateTable")
+"""Parameters that count as soon as the template has them."""
 _MAY_DEPLOY: Final = [
     {
         "Effect": "Allow",
@@ -285,12 +287,22 @@ def deploy_app(cloud: Cloud, folder: str) -> Mapping[str, str]:
     return outputs | dict(cloud.deploy(name, template, parameters))
 
 
-def timeout_parameters(folder: str, outputs: Mapping[str, str], endpoint: str) -> dict[str, str]:
-    """Return the parameters of the timeout for an app with these outputs."""
+def timeout_settings(folder: str) -> dict[str, str]:
+    """Return what ``timeout.json`` says, as parameters of a template."""
     values = json.loads((APPS / folder / "timeout.json").read_text())
-    parameters = {
+    return {
         name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
         for name, value in values.items()
+    }
+
+
+def timeout_parameters(folder: str, outputs: Mapping[str, str], endpoint: str) -> dict[str, str]:
+    """Return the parameters of the timeout for an app with these outputs."""
+    known = json.loads(timeout_template())["Parameters"]
+    parameters = {
+        name: value
+        for name, value in timeout_settings(folder).items()
+        if name in known or name not in _COMING
     }
     of_app = ["ApiId", "TableName", "TableKeyArn"]
     if parameters["HandOver"] in ("always", "if_left"):
@@ -312,7 +324,6 @@ def deploy_timeout(
     """
     template = emulator_template.prepared(json.loads(timeout_template()))
     code = {"CodeBucket": BUCKET, "CodeKey": cloud.upload("hangup", _lambda_zip())}
-    parameters = {k: v for k, v in parameters.items() if k in template["Parameters"]}
     body = json.dumps(template, separators=(",", ":"))
     outputs = cloud.deploy(stack_name, body, {**parameters, **code})
     for rule in resources_of(cloud.engine, stack_name, "AWS::Events::Rule"):
