@@ -237,6 +237,8 @@ def test_a_handler_that_must_run_once_is_called_where_api_gateway_lost_its_event
         with app.without_disconnects():
             async with app.client(CASES[app.folder].silent):
                 await eventually(lambda: counted(app) == len(app.records()) == 1)
+                (connection_id,) = app.connection_ids()
+            await eventually(lambda: app.is_gone(connection_id))
 
     async def cleaned_up(app: App) -> None:
         await eventually(lambda: counted(app) == len(app.records()) == 0)

@@ -216,6 +216,17 @@ class App:
         finally:
             gateway.create_route(**api, RouteKey=route["RouteKey"], Target=route["Target"])
 
+    def is_gone(self, connection_id: str) -> bool:
+        """Return whether API Gateway knows of no such connection."""
+        clients = self.cloud.engine.client(
+            "apigatewaymanagementapi", endpoint_url=self.parameters["ManagementEndpoint"]
+        )
+        try:
+            clients.get_connection(ConnectionId=connection_id)
+        except clients.exceptions.GoneException:
+            return True
+        return False
+
     def sweep(self) -> Mapping[str, Any]:
         """Invoke the timeout function, as its rule does, and return its counts."""
         answer = self.cloud.engine.client("lambda").invoke(
