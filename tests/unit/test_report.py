@@ -94,7 +94,6 @@ def test_closed_includes_the_gone_and_timeouts_tell_them_apart_by_role_and_reaso
         ("CloseFailures",): 5,
         ("HandoversRepeated",): 15,
         ("ActivityUnrecorded",): 11,
-        ("ConnectionsKept",): 17,
         ("ConnectionsUnconfirmed",): 13,
         ("RecordsIgnored",): 16,
         ("ClosesScheduled",): 8,

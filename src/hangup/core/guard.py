@@ -92,7 +92,7 @@ class LastActiveCounts(StrEnum):
 
 
 class Activity(StrEnum):
-    """Who says when a client was last active: the variable ``ACTIVITY``."""
+    """The source of activity: the variable ``ACTIVITY``."""
 
     RECORDED = "recorded"
     """The application writes it down."""

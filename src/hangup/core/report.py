@@ -143,7 +143,6 @@ class ClosesReport:
             Count(name="CloseFailures", value=self.failures),
             Count(name="HandoversRepeated", value=self.handovers_repeated),
             Count(name="ActivityUnrecorded", value=self.count(CloseStatus.ACTIVE)),
-            Count(name="ConnectionsKept", value=self.count(CloseStatus.KEPT)),
             Count(name="ConnectionsUnconfirmed", value=self.count(CloseStatus.UNCONFIRMED)),
         ] + [
             Count(
