@@ -54,13 +54,17 @@ def test_takes_a_parameter(lambda_zip: Path) -> None:
         ),
         (
             {"activity": "gateway", "last_active_counts": "both"},
-            "last_active_counts must not be both: with ACTIVITY gateway nobody has to record"
-            " activity, so the records cannot decide.",
+            (
+                "last_active_counts must not be both: with ACTIVITY gateway nobody has to record"
+                " activity, so the records cannot decide."
+            ),
         ),
         (
             {"activity": "gateway", "activity_resolution_seconds": 10},
-            "activity_resolution_seconds must be 0 with activity='gateway', not 10: API Gateway's"
-            " times are exact.",
+            (
+                "activity_resolution_seconds must be 0 with activity='gateway', not 10: API Gateway's"
+                " times are exact."
+            ),
         ),
     ],
 )
