@@ -62,8 +62,8 @@ def test_takes_a_parameter(lambda_zip: Path) -> None:
         (
             {"activity": "gateway", "activity_resolution_seconds": 10},
             (
-                "activity_resolution_seconds must be 0 with activity='gateway', not 10: API Gateway's"
-                " times are exact."
+                "activity_resolution_seconds must be 0 with activity='gateway', not 10: API"
+                " Gateway's times are exact."
             ),
         ),
     ],

@@ -18,6 +18,7 @@ from hangup.config import (
     API_GATEWAY_ENDPOINT,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
     HAND_OVER,
+    LAST_ACTIVE_COUNTS,
     METRIC_ROLES,
 )
 from hangup.core.bounds import WholeNumber
@@ -99,11 +100,12 @@ def check_seconds(idle_timeout: object, activity_resolution: object, *, precise:
 def check_activity(
     activity: object, *, last_active_counts: object, activity_resolution: object
 ) -> None:
-    """Refuse a source of activity that there is not, and what cannot be with API Gateway's account.
+    """Refuse what there is not of these, and what cannot be with API Gateway's account.
 
     Tokens pass: the functions refuse the same.
     """
     check("activity", activity, ACTIVITY.accepted, or_token=True)
+    check("last_active_counts", last_active_counts, LAST_ACTIVE_COUNTS.accepted, or_token=True)
     if activity != Activity.GATEWAY:
         return
     if last_active_counts == LastActiveCounts.BOTH:

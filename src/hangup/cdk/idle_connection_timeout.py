@@ -171,7 +171,6 @@ class IdleConnectionTimeout(Construct):
         check_seconds(idle_timeout_seconds, activity_resolution_seconds, precise=precise)
         check("log_level", log_level, LOG_LEVEL.accepted, or_token=True)
         check("closes_per_second", closes_per_second, CLOSES_PER_SECOND.accepted)
-        check("last_active_counts", last_active_counts, LAST_ACTIVE_COUNTS.accepted, or_token=True)
         check_activity(
             activity,
             last_active_counts=last_active_counts,
@@ -208,12 +207,11 @@ class IdleConnectionTimeout(Construct):
             "METRIC_ROLES": ",".join(metric_roles),
             "METRICS_NAMESPACE": self.metrics_namespace,
             "MODE": mode,
+            **({} if activity == ACTIVITY.default else {"ACTIVITY": activity}),
             **environment_of(schema),
         }
         if disconnect_handler is not None:
             common["DISCONNECT_HANDLER_FUNCTION"] = disconnect_handler.function_arn
-        if activity != ACTIVITY.default:
-            common["ACTIVITY"] = activity
         if hand_over != HAND_OVER.default:
             common["HAND_OVER"] = hand_over
         environment = {
