@@ -13,7 +13,7 @@ from hangup.core.guard import CONTROL_SIZE, MAX_REFUSALS, Activity, Hold
 from hangup.core.pacing import Pace, pace_of_questions
 from hangup.core.report import CloseStatus, SweepReport
 from hangup.core.scheduled_close import as_message
-from hangup.core.timing import STOP_MARGIN_MS
+from hangup.core.timing import SCAN_MARGIN_MS, STOP_MARGIN_MS
 from hangup.errors import BackendError, InvalidRequest, SweepFailed
 from hangup.idle.asking import Asking
 from hangup.idle.closer import Terms
@@ -331,6 +331,17 @@ class TestPace:
         assert not report.complete
         assert 0 < report.closes.statuses[CloseStatus.KEPT] < 4_000
         assert world.metrics.total("SweepsIncomplete") == 1
+
+    def test_a_close_that_gets_no_turn_in_time_is_left_and_said(self, world: World) -> None:
+        world.closer.pacer.pace = Pace(1)
+        for number in range(20):
+            join(world, f"c{number:02}", silent_s=150)
+        ends_ms = START_MS + SCAN_MARGIN_MS + 5_000
+        report = world.sweep.check_and_close_idle_connections(
+            time_left_ms=lambda: DurationMs(ends_ms - world.clock.ms), correlation_id="sweep"
+        )
+        assert 5 <= report.closes.closed <= 15
+        assert not report.complete
 
     @pytest.mark.parametrize("concurrency", [Loop(64), Threads(8)])
     def test_it_is_the_same_where_answers_come_out_of_order(

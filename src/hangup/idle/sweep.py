@@ -243,12 +243,11 @@ class _Run:
         return self.is_stopped
 
     def _is_held(self) -> bool:
-        """Ask the control group, once; return whether it holds the sweep."""
-        if not self.control_is_checked:
-            self.control_is_checked = True
-            self.hold = self.sweep.watch.check_control_group(
-                self.now_ms, has_time=self._has_time, concurrent_map=self.sweep.concurrency.map
-            )
+        """Ask the control group; return whether it holds the sweep. To be called once."""
+        self.control_is_checked = True
+        self.hold = self.sweep.watch.check_control_group(
+            self.now_ms, has_time=self._has_time, concurrent_map=self.sweep.concurrency.map
+        )
         return self.hold is not None
 
     def _paced(self, found: Sequence[Connection]) -> Iterator[Connection]:
