@@ -175,7 +175,7 @@ def broken_promises(case: Case, outcome: Outcome) -> Iterator[str]:
 
 def held_after_s(case: Case, outcome: Outcome) -> float:
     """Return how long after the outage the last sweep was held, if longer than it should be."""
-    timeout_s, ends_s = case.habits.timeout_s, case.fault.ends_s
+    timeout_s, ends_s = case.habits.longest_timeout_s, case.fault.ends_s
     last_s = outcome.held_at_s[-1] if outcome.held_at_s else 0
     # A process that has just started knows nothing either.
     # What shows the end of an outage is the first message that is recorded again.

@@ -138,7 +138,8 @@ class _Run:
     asks: bool
     closes: CloseCounter
     unjudged: Unjudged
-    terms: Terms = field(init=False)
+    terms: Mapping[DurationMs, Terms] = field(init=False)
+    """On what terms a connection is closed, by its timeout."""
     met: set[str] = field(default_factory=set)
     """The connections that were acted on: another record of one waits for API Gateway's answer."""
     counts: Counter[str] = field(default_factory=Counter)
@@ -157,7 +158,7 @@ class _Run:
 
     def look_at_a_sample(self) -> None:
         """Judge the recording of activity, and on what terms this sweep closes."""
-        watch = self.sweep.watch
+        watch, policy = self.sweep.watch, self.sweep.policy
         self.sweep.closer.confirmer.start()
         try:
             hold = watch.look(self.now_ms) if self._has_time() else None
@@ -167,12 +168,14 @@ class _Run:
             hold = None
         # Whoever overrides the guard trusts the records, and not a wrong clock.
         self.hold = hold
-        is_well = self.error is None and watch.is_well(self.now_ms)
-        self.terms = Terms(
-            silence_ms=self.sweep.policy.idle_timeout_ms,
-            recording_is_well=is_well,
-            asks=self.asks,
-        )
+        self.terms = {
+            timeout_ms: Terms(
+                silence_ms=timeout_ms,
+                recording_is_well=self.error is None and watch.is_well(self.now_ms, timeout_ms),
+                asks=self.asks,
+            )
+            for timeout_ms in policy.timeouts_ms
+        }
 
     def act_on(self, batch: Batch) -> None:
         """Close, or schedule, what is idle in a batch, as far as there is time."""
@@ -234,16 +237,21 @@ class _Run:
     def _close(self, connection: Connection) -> None:
         deadline_ms = self.sweep.policy.deadline_of(connection)
         result = self.sweep.closer.close_idle_connection(
-            connection, self.terms, correlation_id=self.correlation_id
+            connection, self._terms_of(connection), correlation_id=self.correlation_id
         )
         self._count(connection, result, deadline_ms=deadline_ms)
 
     def _close_other(self, connection: Connection) -> None:
         result = self.sweep.closer.close_idle_connection(
-            connection, replace(self.terms, only_gone=True), correlation_id=self.correlation_id
+            connection,
+            replace(self._terms_of(connection), only_gone=True),
+            correlation_id=self.correlation_id,
         )
         # One connection, one timeout.
         self._count(connection, result, deadline_ms=None)
+
+    def _terms_of(self, connection: Connection) -> Terms:
+        return self.terms[self.sweep.policy.timeout_ms(connection.role)]
 
     def _count(
         self, connection: Connection, result: CloseResult, *, deadline_ms: EpochMs | None
@@ -258,9 +266,9 @@ class _Run:
                 connection=connection,
                 deadline_ms=self.sweep.policy.deadline_of(connection),
                 correlation_id=self.correlation_id,
-                silence_ms=self.terms.silence_ms,
+                silence_ms=self._terms_of(connection).silence_ms,
                 judged_at_ms=self.now_ms,
-                recording_is_well=self.terms.recording_is_well,
+                recording_is_well=self._terms_of(connection).recording_is_well,
                 asks=self.asks,
             )
             for connection in found
