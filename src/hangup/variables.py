@@ -83,7 +83,7 @@ class SecondsByRole:
         )
 
     def parse(self, text: str) -> Mapping[str, int]:
-        """Return the seconds by role; raise ``ValueError``, and ``Unfit`` for a role named twice."""
+        """Return the seconds by role; raise ``Unfit`` for a role twice, else ``ValueError``."""
         pairs = [pair.partition("=") for pair in text.split(",")]
         seconds = {role: self._NUMBER.parse(number) for role, _, number in pairs}
         if len(seconds) < len(pairs):

@@ -19,7 +19,7 @@ one resolution after the recorded time, and the deadline allows for it.
 """
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
@@ -50,15 +50,13 @@ class IdlePolicy:
     by_role: Mapping[str, DurationMs] = field(default_factory=dict, hash=False)
 
     @property
-    def timeouts_ms(self) -> Set[DurationMs]:
+    def timeouts_ms(self) -> frozenset[DurationMs]:
         """Every timeout that a connection may have."""
-        return {self.idle_timeout_ms, *self.by_role.values()}
+        return frozenset((self.idle_timeout_ms, *self.by_role.values()))
 
     def timeout_ms(self, role: str | None) -> DurationMs:
         """Return the timeout of a role; of an unlisted one, and without one, it is the default."""
-        return (
-            self.idle_timeout_ms if role is None else self.by_role.get(role, self.idle_timeout_ms)
-        )
+        return self.by_role.get(role or "", self.idle_timeout_ms)
 
     def deadline_ms(self, last_seen_ms: EpochMs, role: str | None = None) -> EpochMs:
         """Return the last millisecond at which a connection last seen then is not idle."""

@@ -10,6 +10,7 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Final
 
 from hangup.core.connection import Connection, DurationMs, EpochMs
@@ -27,8 +28,8 @@ from hangup.core.guard import (
 from hangup.core.policy import IdlePolicy
 
 _AS_MANY: Final = 10
-"""If this many were recorded in a length of time, that none is in as long a time after it is no
-chance: once in a thousand times at most."""
+"""If this many were recorded in a length of time, and nobody in as long a time after it, that is
+chance once in a thousand times at most."""
 
 
 @dataclass(slots=True)
@@ -115,7 +116,7 @@ class _Silence:
         if is_pause and self._is_sudden(0, self._ages[0]):
             return self._now_ms
         ages = self._ages[: bisect_left(self._ages, self._memory_ms)]
-        for place, (before_ms, age_ms) in enumerate(zip(ages, ages[1:], strict=False), start=1):
+        for place, (before_ms, age_ms) in enumerate(pairwise(ages), start=1):
             is_long = (age_ms - before_ms) * 5 > self._shortest_ms * 2
             is_many = (len(ages) - place) * 100 >= len(ages) * MISSING_PERCENT
             if is_long and is_many and self._is_sudden(before_ms, age_ms):
@@ -130,7 +131,7 @@ class _Silence:
 
     @property
     def _is_together(self) -> bool:
-        """Return whether most speak at the same moment: then a pause is no sign."""
+        """Return whether most speak at the same moment: then a pause says nothing."""
         newest_ms, old_ms = self._ages[0], self._ages[len(self._ages) * 3 // 4]
         return (old_ms - newest_ms) * TOGETHER <= self._shortest_ms
 
