@@ -7,7 +7,7 @@ from itertools import product
 from typing import Final
 
 from hangup.core.guard import LastActiveCounts
-from tests.model.guard_fleet import NEVER, Habits, Loss
+from tests.model.guard_fleet import NEVER, Habits, Loss, Others
 from tests.model.guard_runs import Outcome, Run, simulate
 
 BEGIN_S: Final = 600
@@ -149,7 +149,7 @@ class Case:
             return False
         if self.is_settled:
             # Each process that starts holds until it has watched for long enough.
-            return not self.fault.cold and self.habits.clients >= SURE_FROM
+            return not self.fault.cold and self.habits.smallest_role >= SURE_FROM
         return self.fault.ends_s < NEVER and (
             self.habits.clients <= _LARGEST_IN_ONE_SWEEP or not self.fault.losses
         )
@@ -168,7 +168,8 @@ def broken_promises(case: Case, outcome: Outcome) -> Iterator[str]:
     if case.must_close and is_over and outcome.unclosed:
         yield f"{outcome.unclosed} idle clients left"
     # Who sends together is not recorded until all send again.
-    may_be_late = case.habits.together or not case.is_settled
+    # Of two roles, one sees the outage of the other.
+    may_be_late = case.habits.together or case.habits.others or not case.is_settled
     if case.must_close and not may_be_late and (late_s := held_after_s(case, outcome)):
         yield f"held {late_s:.0f} s after the outage"
 
@@ -285,6 +286,34 @@ def other_fleets() -> Iterator[tuple[str, Case]]:
         habits = Habits(clients=1_000, period_s=60, answers=1)
         name = f"each client answers the notice at once, {fault.name}"
         yield name, Case(fault=fault, setting=setting, habits=habits)
+
+
+def fleets_with_roles() -> Iterator[tuple[str, Case]]:
+    """Yield fleets of two roles, each with a timeout of its own, settled and pushed to.
+
+    The first role has few clients, many, or nearly all of them. Without an outage idle clients are
+    closed as soon as those of one role are.
+    """
+    sizes = ((20, 1), (100, 1), (100, 20), (100, 99), (1_000, 10), (1_000, 500), (3_000, 2_990))
+    for (timeout_s, other_s), length_s in product(
+        ((60, 300), (300, 60), (120, 300), (300, 120)), (0, 60, 150, 300)
+    ):
+        name = f"timeouts {timeout_s} s and {other_s} s, none recorded for {length_s} s"
+        fault = _one_outage(length_s, begin_s=2_400) if length_s else NOTHING
+        for (clients, others), share, other_share, seed in product(
+            sizes, (0.25, 0.9), (0.25, 0.9), range(2)
+        ):
+            habits = Habits(
+                clients=clients,
+                timeout_s=timeout_s,
+                period_s=share * timeout_s,
+                push_s=10,
+                others=Others(clients=others, timeout_s=other_s, period_s=other_share * other_s),
+            )
+            yield (
+                name,
+                Case(fault=fault, setting=Setting.B_BOTH, habits=habits, seed=seed, minutes=80),
+            )
 
 
 def breaker_cases() -> Iterator[tuple[str, Case]]:

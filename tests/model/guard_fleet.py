@@ -101,6 +101,12 @@ class Habits:
         """The longest timeout that a client has."""
         return self.timeout_s if self.others is None else max(self.timeout_s, self.others.timeout_s)
 
+    @property
+    def smallest_role(self) -> int:
+        """How many clients have the role of the fewest."""
+        others = self.others.clients if self.others else 0
+        return min(others or self.clients, self.clients - others)
+
 
 @dataclass(slots=True)
 class Tally:

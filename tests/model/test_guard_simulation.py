@@ -15,6 +15,7 @@ from tests.model.guard_cases import (
     Sum,
     breaker_cases,
     cases,
+    fleets_with_roles,
     quick_cases,
 )
 from tests.model.guard_fleet import Habits, Loss
@@ -97,6 +98,35 @@ def test_other_timeouts_are_kept_through_an_outage(timeout_s: int) -> None:
     outcome = Case(fault=fault, setting=Setting.B_BOTH, habits=habits, minutes=90).run()
     assert not outcome.tally.cut
     assert outcome.tally.closed > 20
+
+
+def test_no_full_outage_cuts_anybody_where_roles_have_timeouts_of_their_own() -> None:
+    total = Sum()
+    # The hardest of them: all send as seldom as their timeouts allow.
+    for _, case in fleets_with_roles():
+        habits, others = case.habits, case.habits.others
+        assert others is not None
+        is_hard = (habits.period_s, others.period_s) == (
+            0.9 * habits.timeout_s,
+            0.9 * others.timeout_s,
+        )
+        if is_hard and case.seed == 0 and case.fault.ends_s - BEGIN_S * 4 in (60, 150):
+            total.add(replace(case, minutes=55), replace(case, minutes=55).run())
+    assert total.broken == []
+    assert (total.cut, total.runs) == (0, 56)
+    assert total.closed > 1_000
+
+
+def test_idle_clients_of_each_role_are_closed_soon() -> None:
+    case = next(
+        case
+        for _, case in fleets_with_roles()
+        if case.fault is NOTHING and case.habits.smallest_role == 500
+    )
+    outcome = case.run()
+    assert outcome.tally.closed > 500
+    assert outcome.tally.delay_sweeps == 1
+    assert not outcome.unclosed
 
 
 def test_a_breaker_would_keep_idle_clients_open() -> None:

@@ -190,8 +190,12 @@ class RecordingHealth:
         now_ms: EpochMs,
         *,
         others: int = 0,
+        ill_ms: EpochMs | None = None,
     ) -> None:
-        """Judge a sample of the table, read now, among ``others`` that are not connections."""
+        """Judge a sample of the table, read now, among ``others`` that are not connections.
+
+        ``ill_ms`` is when the recording was ill by what the caller knows.
+        """
         recorded_ms = recorded_times(records)
         signs = _Signs(recorded_ms, policy, now_ms)
         # Among other items too few connections were met to judge by.
@@ -200,7 +204,7 @@ class RecordingHealth:
             recorded_ms,
             policy,
             now_ms,
-            ill_ms=signs.ill_ms if len(records) >= _FEW else None,
+            ill_ms=(signs.ill_ms if len(records) >= _FEW else None) or ill_ms,
             is_doubtful=signs.is_short_pause or is_thin,
         )
 

@@ -2,8 +2,8 @@
 
 1. Clients with one timeout are judged together, by that timeout: ``core.guard`` has the signs. A
    role whose clients never send holds the closes of no other.
-2. Where a sample has too few of them, everybody's records are judged, by the shortest timeout. An
-   outage is then remembered for as long as the timeout of those few needs.
+2. A silence of everybody, by the shortest timeout, is an outage for all. It is remembered for as
+   long as each timeout needs. Where a sample has few clients with a timeout, this alone decides.
 3. In a sample that is small altogether, each age is taken as a share of its own timeout.
 """
 
@@ -51,21 +51,25 @@ class RecordingByTimeout:
             own = [one for one in records if policy.timeout_ms(one.role) == timeout_ms]
             alone = replace(policy, idle_timeout_ms=timeout_ms, by_role={})
             health = self._healths.setdefault(timeout_ms, RecordingHealth())
-            if len(own) >= SOME or len(own) == len(records):
+            if len(own) == len(records):
                 health.watch(own, alone, now_ms, others=others)
-            elif len(records) < SOME:
+                continue
+            if len(records) < SOME:
                 scaled = [_scaled(one, policy, alone, now_ms) for one in records]
                 health.watch(scaled, alone, now_ms, others=others)
-            else:
-                recorded_ms = recorded_times(records)
-                silence = _Silence(recorded_ms, policy, alone, now_ms)
-                health.note(
-                    recorded_ms,
-                    alone,
-                    now_ms,
-                    ill_ms=silence.ill_ms,
-                    is_doubtful=silence.is_short_pause,
-                )
+                continue
+            recorded_ms = recorded_times(records)
+            silence = _Silence(recorded_ms, policy, alone, now_ms)
+            if len(own) >= SOME:
+                health.watch(own, alone, now_ms, ill_ms=silence.ill_ms)
+                continue
+            health.note(
+                recorded_ms,
+                alone,
+                now_ms,
+                ill_ms=silence.ill_ms or silence.nobody_on_time_ms,
+                is_doubtful=silence.is_short_pause,
+            )
 
     def is_well(self, policy: IdlePolicy, now_ms: EpochMs, timeout_ms: DurationMs) -> bool:
         """Return whether it was well, for those with this timeout, as long as that is remembered.
@@ -110,8 +114,8 @@ class _Silence:
     @property
     def ill_ms(self) -> EpochMs | None:
         """When activity was last not recorded; None if it was, as far as this shows."""
-        if not self._ages or self._ages[0] * 10 > self._own_ms * 9:
-            return self._now_ms
+        if not self._ages:
+            return None
         is_pause = self._ages[0] * PAUSE > self._shortest_ms and not self._is_together
         if is_pause and self._is_sudden(0, self._ages[0]):
             return self._now_ms
@@ -122,6 +126,12 @@ class _Silence:
             if is_long and is_many and self._is_sudden(before_ms, age_ms):
                 return EpochMs(self._now_ms - before_ms)
         return None
+
+    @property
+    def nobody_on_time_ms(self) -> EpochMs | None:
+        """The time of this look if nobody at all was recorded within the few's own time."""
+        is_late = not self._ages or self._ages[0] * 10 > self._own_ms * 9
+        return self._now_ms if is_late else None
 
     @property
     def is_short_pause(self) -> bool:
