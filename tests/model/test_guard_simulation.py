@@ -110,10 +110,10 @@ def test_no_full_outage_cuts_anybody_where_roles_have_timeouts_of_their_own() ->
             0.9 * habits.timeout_s,
             0.9 * others.timeout_s,
         )
-        if is_hard and case.seed == 0 and case.fault.ends_s - BEGIN_S * 4 in (60, 150):
-            total.add(replace(case, minutes=55), replace(case, minutes=55).run())
+        if is_hard and case.seed == 0 and case.fault.name == "none recorded for 60 s":
+            total.add(case, case.run())
     assert total.broken == []
-    assert (total.cut, total.runs) == (0, 56)
+    assert (total.cut, total.runs) == (0, 28)
     assert total.closed > 1_000
 
 
@@ -125,7 +125,7 @@ def test_idle_clients_of_each_role_are_closed_soon() -> None:
     )
     outcome = case.run()
     assert outcome.tally.closed > 500
-    assert outcome.tally.delay_sweeps == 1
+    assert outcome.tally.delay_sweeps_in_peace == 1
     assert not outcome.unclosed
 
 

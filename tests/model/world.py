@@ -619,7 +619,9 @@ class _WatchedGateway:
         answer = self._world.gateway.get_connection(connection_id)
         # As a record that is long out of date: what is on record must not make it quiet.
         old = Connection(connection_id=connection_id, connected_at_ms=EpochMs(0))
-        silence_ms = self._world.policy.timeout_ms(self._world.clients[connection_id].role)
+        # Who was never let in is gone, whatever the timeout.
+        client = self._world.clients.get(connection_id)
+        silence_ms = self._world.policy.timeout_ms(client.role if client else None)
         seen = seen_of(answer, old, silence_ms=silence_ms, now_ms=now_ms)
         self._world.answers[connection_id] = seen
         return answer
