@@ -13,6 +13,7 @@ from tests.model.guard_cases import (
     Sum,
     breaker_cases,
     cases,
+    fleets_with_roles,
     other_fleets,
 )
 
@@ -35,6 +36,7 @@ def main() -> int:
     tables = {
         "outages": ("fault | setting | runs | ", rows),
         "others": ("fleet | runs | ", list(other_fleets())),
+        "roles": ("fleet | runs | ", list(fleets_with_roles())),
         "breaker": ("fleet | runs | ", list(_named_breakers())),
     }
     broken: list[str] = []
