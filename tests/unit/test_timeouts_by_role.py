@@ -222,6 +222,10 @@ class TestGuard:
         late = [*fleet("listener", [75, 79]), *fleet("speaker", [275, 290, 299])]
         assert not any(wells(late).values())
 
+    def test_in_a_small_fleet_where_nobody_ever_sent_all_are_held(self) -> None:
+        small = [*fleet("listener", [0, 0]), *fleet("speaker", [0, 0, 0])]
+        assert not any(wells([replace(one, last_activity_ms=None) for one in small]).values())
+
     def test_nobody_who_ever_sent_is_an_outage(self) -> None:
         never = [replace(one, last_activity_ms=None) for one in fleet("speaker", [0] * 20)]
         assert not wells([*never, *fleet("listener", [])])[LISTENERS_MS]
