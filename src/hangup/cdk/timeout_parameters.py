@@ -35,6 +35,9 @@ Json = dict[str, Any]
 SHARDS: Final = (1, 2, 4, 8, 16)
 """What ``Shards`` may be. Each number of targets needs a condition, so they are few."""
 
+CLOSE_FUNCTIONS: Final = tuple(map(str, range(4, 17)))
+"""What ``core.pacing`` chooses for any pace."""
+
 NO_VALUE: Final = {"Ref": "AWS::NoValue"}
 
 _TRUE_OR_FALSE: Final = ("false", "true")
@@ -202,8 +205,7 @@ GROUPS: Final[Mapping[str, Sequence[Parameter]]] = {
             about="With Precise: how many functions close at once. One is needed for each 120"
             " closes a second, and 4 at least.",
             default=str(close_functions(CLOSES_PER_SECOND.default)),
-            pattern="^([4-9]|1[0-6])$",
-            must_be="must be a whole number from 4 to 16",
+            allowed=CLOSE_FUNCTIONS,
         ),
         Parameter(
             name="Shards",
