@@ -369,3 +369,20 @@ def interface() -> Json:
             ]
         }
     }
+
+
+def as_markdown() -> str:
+    """Return the parameters as the docs have them: a table for each group."""
+    lines: list[str] = []
+    for group, parameters in GROUPS.items():
+        lines += [f"### {group}", "", "| Parameter | Default | What |", "|---|---|---|"]
+        for one in parameters:
+            default = {None: "required", "": "empty"}.get(one.default, f"`{one.default}`")
+            must_be = one.must_be.removeprefix("must be ") or _listed(one.allowed)
+            lines.append(f"| `{one.name}` | {default} | {one.about} Accepted: {must_be} |")
+        lines.append("")
+    return "\n".join(lines).rstrip("\n")
+
+
+def _listed(values: Sequence[str]) -> str:
+    return ", ".join(f"`{value}`" for value in values)
