@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from hangup.core.bounds import WholeNumber
 from hangup.core.connection import DurationMs
-from hangup.core.guard import LastActiveCounts
+from hangup.core.guard import NOT_WITH_GATEWAY, Activity, LastActiveCounts
 from hangup.core.hand_over import HandOver
 from hangup.core.limits import (
     MAX_CLOSERS,
@@ -22,6 +22,7 @@ from hangup.core.pacing import Pace
 from hangup.core.policy import IdlePolicy
 from hangup.core.report import NAMESPACE
 from hangup.core.texts import Text
+from hangup.errors import ConfigurationError
 from hangup.variables import Environment, ManagementEndpoint, Variable
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -96,6 +97,13 @@ LAST_ACTIVE_COUNTS: Final = Variable(
     "timeout, close",
     "`both`: every route records, so the record decides; `unsettled` or `client`: a connection"
     " that is active by API Gateway's account stays open",
+)
+ACTIVITY: Final = Variable(
+    "ACTIVITY",
+    Text("recorded or gateway", "|".join(Activity)),
+    str(Activity.RECORDED),
+    "timeout, close",
+    "`gateway`: nobody records activity; API Gateway is asked about each connection once a timeout",
 )
 MODE: Final = Variable(
     "MODE",
@@ -190,6 +198,7 @@ VARIABLES: Final[tuple[Variable[Any], ...]] = (
     _OPTIONAL_CLOSE_QUEUE_URL,
     _CLOSE_QUEUE_URL,
     LAST_ACTIVE_COUNTS,
+    ACTIVITY,
     MODE,
     HAND_OVER,
     METRIC_ROLES,
@@ -242,6 +251,11 @@ class CloserSettings(_Settings):
         self.pace: Final = Pace(CLOSES_PER_SECOND.read(env), shared_by=_PACE_SHARED_BY.read(env))
         self.table_schema: Final = TABLE_SCHEMA.read(env)
         self.counts_both: Final = LAST_ACTIVE_COUNTS.read(env) == LastActiveCounts.BOTH
+        self.activity: Final = Activity(ACTIVITY.read(env))
+        if self.counts_both and self.activity is Activity.GATEWAY:
+            raise ConfigurationError(
+                f"{LAST_ACTIVE_COUNTS.name} must not be both: {NOT_WITH_GATEWAY}"
+            )
         self.acts: Final = MODE.read(env) == "close"
         self.metric_roles: Final = frozenset(METRIC_ROLES.read(env).split(","))
         self.metrics_namespace: Final = METRICS_NAMESPACE.read(env)
@@ -256,6 +270,11 @@ class TimeoutSettings(CloserSettings):
             idle_timeout_ms=_milliseconds(CONNECTION_IDLE_TIMEOUT_SECONDS.read(env)),
             activity_resolution_ms=_milliseconds(ACTIVITY_RESOLUTION_SECONDS.read(env)),
         )
+        if self.policy.activity_resolution_ms and self.activity is Activity.GATEWAY:
+            raise ConfigurationError(
+                f"{ACTIVITY_RESOLUTION_SECONDS.name} must be 0 with {ACTIVITY.name} gateway:"
+                " API Gateway's times are exact"
+            )
         self.total_segments: Final = SCAN_SEGMENTS.read(env)
         self.close_queue_url: Final = _OPTIONAL_CLOSE_QUEUE_URL.read(env)
 

@@ -11,7 +11,7 @@ from hangup.core.connection import (
     TimeAttribute,
 )
 from hangup.core.events import GatewayAddress
-from hangup.core.guard import LastActiveCounts
+from hangup.core.guard import Activity, LastActiveCounts
 from hangup.core.pacing import Pace, pace_of_questions
 from hangup.core.policy import IdlePolicy
 from hangup.core.report import CloseStatus
@@ -82,6 +82,7 @@ class Run:
 
     habits: Habits
     counts: LastActiveCounts = LastActiveCounts.UNSETTLED
+    activity: Activity = Activity.RECORDED
     cold: bool = False
     has_breaker: bool = False
     asks: bool = True
@@ -145,7 +146,10 @@ def _sweep_of(run: Run, fleet: Fleet) -> Sweep:
         idle_timeout_ms=DurationMs(fleet.timeout_ms), activity_resolution_ms=DurationMs(0)
     )
     confirmer = Confirmer(
-        gateway=gateway, clock=clock, counts_both=run.counts is LastActiveCounts.BOTH
+        gateway=gateway,
+        clock=clock,
+        counts_both=run.counts is LastActiveCounts.BOTH,
+        activity=run.activity,
     )
     closer = Closer(
         connections=table,
@@ -163,7 +167,7 @@ def _sweep_of(run: Run, fleet: Fleet) -> Sweep:
         watch=Watch(connections=table, confirmer=confirmer, policy=policy),
         metrics=quiet,
         policy=policy,
-        questions=Pacer(clock=clock, pace=pace_of_questions(_PACE)),
+        questions=Pacer(clock=clock, pace=pace_of_questions(_PACE, run.activity)),
         times={time: TimeAttribute(time.value, "epoch ms") for time in RecordedTime},
         total_segments=4,
         concurrency=Sequential(),

@@ -15,6 +15,7 @@ from hangup.config import (
     TimeoutSettings,
 )
 from hangup.core.events import GatewayAddress
+from hangup.core.guard import Activity
 from hangup.core.pacing import Pace
 from hangup.errors import ConfigurationError
 
@@ -377,3 +378,29 @@ def test_the_environment_is_the_process_s_own_unless_given(
     for name, value in COMPLETE.items():
         monkeypatch.setenv(name, value)
     assert vars(TimeoutSettings.from_env()) == vars(TimeoutSettings.from_env(COMPLETE))
+
+
+class TestActivity:
+    def test_is_recorded_unless_it_says_otherwise(self) -> None:
+        assert TimeoutSettings.from_env(COMPLETE).activity is Activity.RECORDED
+        gateway = COMPLETE | {"ACTIVITY": "gateway"}
+        assert CloseSettings.from_env(gateway).activity is Activity.GATEWAY
+
+    @pytest.mark.parametrize("read", [TimeoutSettings.from_env, CloseSettings.from_env])
+    def test_records_cannot_decide_where_nobody_has_to_record(
+        self, read: Callable[[dict[str, str]], object]
+    ) -> None:
+        env = COMPLETE | {"ACTIVITY": "gateway", "LAST_ACTIVE_COUNTS": "both"}
+        with pytest.raises(ConfigurationError) as error:
+            read(env)
+        assert str(error.value) == (
+            "LAST_ACTIVE_COUNTS must not be both: with ACTIVITY gateway nobody has to record"
+            " activity, so the records cannot decide"
+        )
+        read(env | {"LAST_ACTIVE_COUNTS": "client"})
+
+    def test_there_is_no_resolution_of_writes_that_nobody_makes(self) -> None:
+        env = COMPLETE | {"ACTIVITY": "gateway", "ACTIVITY_RESOLUTION_SECONDS": "10"}
+        with pytest.raises(ConfigurationError, match="ACTIVITY_RESOLUTION_SECONDS must be 0 with"):
+            TimeoutSettings.from_env(env)
+        TimeoutSettings.from_env(env | {"ACTIVITY_RESOLUTION_SECONDS": "0"})

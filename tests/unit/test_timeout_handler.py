@@ -671,6 +671,7 @@ class TestLambdaHandler:
             "gone": 0,
             "wouldClose": 0,
             "activityUnrecorded": 0,
+            "kept": 0,
             "unconfirmed": 0,
             "recordingDoubted": 0,
             "claimsLost": 0,

@@ -14,12 +14,15 @@ from aws_cdk import aws_dynamodb as dynamodb
 from hangup.aws.schema import TableSchema
 from hangup.aws.schema_checks import WHAT_IS_MORE
 from hangup.config import (
+    ACTIVITY,
     API_GATEWAY_ENDPOINT,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
     HAND_OVER,
+    LAST_ACTIVE_COUNTS,
     METRIC_ROLES,
 )
 from hangup.core.bounds import WholeNumber
+from hangup.core.guard import NOT_WITH_GATEWAY, Activity, LastActiveCounts
 from hangup.core.hand_over import HandOver
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.texts import Unfit
@@ -91,6 +94,26 @@ def check_seconds(idle_timeout: object, activity_resolution: object, *, precise:
         raise ValueError(
             "activity_resolution_seconds must be a whole number from 0 to below the idle timeout"
             f" ({longest}) or a token, not {_shown(activity_resolution)}."
+        )
+
+
+def check_activity(
+    activity: object, *, last_active_counts: object, activity_resolution: object
+) -> None:
+    """Refuse what there is not of these, and what cannot be with API Gateway's account.
+
+    Tokens pass: the functions refuse the same.
+    """
+    check("activity", activity, ACTIVITY.accepted, or_token=True)
+    check("last_active_counts", last_active_counts, LAST_ACTIVE_COUNTS.accepted, or_token=True)
+    if activity != Activity.GATEWAY:
+        return
+    if last_active_counts == LastActiveCounts.BOTH:
+        raise ValueError(f"last_active_counts must not be both: {NOT_WITH_GATEWAY}.")
+    if activity_resolution != 0 and not cdk.Token.is_unresolved(activity_resolution):
+        raise ValueError(
+            "activity_resolution_seconds must be 0 with activity='gateway', not"
+            f" {activity_resolution}: API Gateway's times are exact."
         )
 
 

@@ -18,6 +18,7 @@ from hangup.aws.schema import TableSchema
 from hangup.cdk.arguments import (
     as_text,
     check,
+    check_activity,
     check_api,
     check_construct,
     check_flags,
@@ -38,6 +39,7 @@ from hangup.cdk.table_schema import checked, environment_of, read_grants
 from hangup.cdk.timeout_alarms import CLOSES_FAIL, alarms_of_sweeps
 from hangup.cdk.tracking import Recorders
 from hangup.config import (
+    ACTIVITY,
     ACTIVITY_RESOLUTION_SECONDS,
     CLOSES_PER_SECOND,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
@@ -95,6 +97,9 @@ class IdleConnectionTimeout(Construct):
       ``both`` (those to the client as well), ``unsettled``, or a token. Say ``both`` only where
       every route records activity: then a connection is closed by its record, even if it is active
       by API Gateway's account.
+    - ``activity``: ``recorded``, ``gateway``, or a token. With ``gateway`` nothing has to record
+      activity: API Gateway is asked about each connection once a timeout. One function can ask
+      about some 1,900 a second; ``shards`` are for more.
     - ``mode``: ``close``, or ``observe`` to decide and report without closing, or a token.
     - ``metric_roles``: 1 to 10 names of roles that the metrics tell apart. Any other role counts as
       ``other``, and a connection without one as ``unknown``.
@@ -138,6 +143,7 @@ class IdleConnectionTimeout(Construct):
         log_level: str = LOG_LEVEL.default,
         closes_per_second: int = CLOSES_PER_SECOND.default,
         last_active_counts: str = LAST_ACTIVE_COUNTS.default,
+        activity: str = ACTIVITY.default,
         mode: str = MODE.default,
         metric_roles: Sequence[str] = DEFAULT_METRIC_ROLES,
         precise: bool = False,
@@ -167,7 +173,11 @@ class IdleConnectionTimeout(Construct):
         check_seconds(idle_timeout_seconds, activity_resolution_seconds, precise=precise)
         check("log_level", log_level, LOG_LEVEL.accepted, or_token=True)
         check("closes_per_second", closes_per_second, CLOSES_PER_SECOND.accepted)
-        check("last_active_counts", last_active_counts, LAST_ACTIVE_COUNTS.accepted, or_token=True)
+        check_activity(
+            activity,
+            last_active_counts=last_active_counts,
+            activity_resolution=activity_resolution_seconds,
+        )
         check("mode", mode, MODE.accepted, or_token=True)
         check_metric_roles(metric_roles)
         check("shards", shards, WholeNumber(at_least=1, at_most=MAX_SHARDS))
@@ -199,6 +209,7 @@ class IdleConnectionTimeout(Construct):
             "METRIC_ROLES": ",".join(metric_roles),
             "METRICS_NAMESPACE": self.metrics_namespace,
             "MODE": mode,
+            **({} if activity == ACTIVITY.default else {"ACTIVITY": activity}),
             **environment_of(schema),
         }
         if disconnect_handler is not None:

@@ -10,6 +10,9 @@
    that has not watched for that long knows nothing.
 5. A sample of connections that are not idle shows whether this is our table at all. If API Gateway
    knows most of them not, it is another stage's, and nothing is closed.
+6. Where nobody records (``Activity.GATEWAY``), the account is the source. Then *active* there is
+   the normal case: the time is written forward, and the connection is asked about again when it is
+   due by that time. There is no recording to judge, and rule 5 waits for the first that is gone.
 
 ``docs/explanation/guard.md`` has the simulation that chose the numbers here.
 """
@@ -88,6 +91,15 @@ class LastActiveCounts(StrEnum):
     BOTH = "both"
 
 
+class Activity(StrEnum):
+    """The source of activity: the variable ``ACTIVITY``."""
+
+    RECORDED = "recorded"
+    """The application writes it down."""
+    GATEWAY = "gateway"
+    """API Gateway's account. What the application wrote down counts as well, if it is later."""
+
+
 class Seen(Enum):
     """What API Gateway's answer about a connection means."""
 
@@ -130,6 +142,12 @@ WHAT_DECIDES: Final = (
     " and last_activity"
 )
 """Why a table does not fit to what goes by the record alone."""
+
+
+NOT_WITH_GATEWAY: Final = (
+    "with ACTIVITY gateway nobody has to record activity, so the records cannot decide"
+)
+"""Why what goes by the record alone does not fit to API Gateway's account as the source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,7 +90,7 @@ def _sweep() -> Sweep:
         ),
         metrics=EmfMetrics(settings.metrics_namespace),
         policy=settings.policy,
-        questions=Pacer(clock=clock, pace=pace_of_questions(settings.pace)),
+        questions=Pacer(clock=clock, pace=pace_of_questions(settings.pace, settings.activity)),
         times={time: schema.time_attribute(time) for time in RecordedTime},
         records_decide=schema.records_decide,
         total_segments=settings.total_segments,

@@ -12,6 +12,7 @@ from hangup.core.guard import (
     ANSWER_GOOD_MS,
     MAX_REFUSALS,
     SAMPLE_SIZE,
+    Activity,
     Hold,
     RecordingHealth,
     Seen,
@@ -47,6 +48,7 @@ class Confirmer:
     """Asks API Gateway about connections, one by one.
 
     ``counts_both`` is whether it is settled that its account counts messages to clients.
+    ``activity`` is whether its account is the source of activity; then ``counts_both`` is False.
     ``records_end`` is whether a record belongs to one connection for as long as it is there.
     """
 
@@ -54,11 +56,17 @@ class Confirmer:
     clock: Clock
     counts_both: bool
     records_end: bool = True
+    activity: Activity = Activity.RECORDED
     _refusals: int = 0
 
     def start(self) -> None:
         """Begin a sweep: refusals count anew."""
         self._refusals = 0
+
+    @property
+    def is_source(self) -> bool:
+        """Whether API Gateway's account is the source of activity."""
+        return self.activity is Activity.GATEWAY
 
     @property
     def is_refused(self) -> bool:
@@ -108,11 +116,15 @@ class Watch:
         self._records, self.others = sample.records, sample.others
         if is_clock_off(sample, now_ms):
             return Hold.CLOCK
-        self.health.watch(sample.records, self.policy, now_ms, others=sample.others)
+        if not self.confirmer.is_source:
+            self.health.watch(sample.records, self.policy, now_ms, others=sample.others)
         return None
 
     def is_well(self, now_ms: EpochMs) -> bool:
-        """Return whether activity is being recorded, as far as this process knows."""
+        """Return whether activity is being recorded, as far as this process knows.
+
+        False where nobody has to record it.
+        """
         return self.health.is_well(self.policy, now_ms)
 
     def check_control_group(

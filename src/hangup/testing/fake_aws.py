@@ -6,6 +6,7 @@ from typing import Any
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
 from hangup.core.connection import Connection, DurationMs, RecordedTime
 from hangup.core.events import GatewayAddress
+from hangup.core.guard import Activity
 from hangup.core.pacing import Pace
 from hangup.core.policy import IdlePolicy
 from hangup.core.report import SweepReport
@@ -36,7 +37,8 @@ _A_MINUTE = DurationMs(60_000)
 class FakeAws:
     """All fakes, wired to one another and to one set of faults.
 
-    ``schema`` is that of the items of ``connections.put_item``.
+    ``schema`` is that of the items of ``connections.put_item``. Set ``activity`` to ``gateway`` for
+    sweeps whose source of activity is API Gateway's account (``gateway.active_ms``).
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class FakeAws:
         self.metrics = metrics or RecordingMetrics()
         self.log = log or RecordingLog()
         self.schema = schema
+        self.activity: str = Activity.RECORDED
         self.connections = InMemoryConnections(self.faults, schema=schema)
         self.sessions = InMemorySessions(self.connections, self.faults)
         self.gateway = InMemoryGateway(self.faults, self.clock)
@@ -104,6 +107,7 @@ class FakeAws:
             gateway=self.gateway,
             clock=self.clock,
             counts_both=counts_both,
+            activity=Activity(self.activity),
             records_end=self.schema.table_key.has_id,
         )
 
