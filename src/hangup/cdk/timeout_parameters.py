@@ -35,6 +35,9 @@ Json = dict[str, Any]
 SHARDS: Final = (1, 2, 4, 8, 16)
 """What ``Shards`` may be. Each number of targets needs a condition, so they are few."""
 
+CLOSE_FUNCTIONS: Final = tuple(map(str, range(4, 17)))
+"""What ``core.pacing`` chooses for any pace."""
+
 NO_VALUE: Final = {"Ref": "AWS::NoValue"}
 
 _TRUE_OR_FALSE: Final = ("false", "true")
@@ -202,8 +205,7 @@ GROUPS: Final[Mapping[str, Sequence[Parameter]]] = {
             about="With Precise: how many functions close at once. One is needed for each 120"
             " closes a second, and 4 at least.",
             default=str(close_functions(CLOSES_PER_SECOND.default)),
-            pattern="^([4-9]|1[0-6])$",
-            must_be="must be a whole number from 4 to 16",
+            allowed=CLOSE_FUNCTIONS,
         ),
         Parameter(
             name="Shards",
@@ -367,3 +369,20 @@ def interface() -> Json:
             ]
         }
     }
+
+
+def as_markdown() -> str:
+    """Return the parameters as the docs have them: a table for each group."""
+    lines: list[str] = []
+    for group, parameters in GROUPS.items():
+        lines += [f"### {group}", "", "| Parameter | Default | What |", "|---|---|---|"]
+        for one in parameters:
+            default = {None: "required", "": "empty"}.get(one.default, f"`{one.default}`")
+            must_be = one.must_be.removeprefix("must be ") or _listed(one.allowed)
+            lines.append(f"| `{one.name}` | {default} | {one.about} Accepted: {must_be} |")
+        lines.append("")
+    return "\n".join(lines).rstrip("\n")
+
+
+def _listed(values: Sequence[str]) -> str:
+    return ", ".join(f"`{value}`" for value in values)

@@ -22,6 +22,7 @@ from aws_cdk import aws_sns as sns
 
 from hangup.cdk.idle_connection_timeout import IdleConnectionTimeout
 from hangup.cdk.timeout_parameters import (
+    CLOSE_FUNCTIONS,
     CONDITIONS,
     NO_VALUE,
     PARAMETERS,
@@ -48,6 +49,7 @@ def timeout_template() -> str:
         "Parameters": {one.name: one.as_json() for one in PARAMETERS},
         "Conditions": dict(CONDITIONS),
         "Rules": dict(RULES),
+        "Mappings": {"Numbers": {text: {"Value": int(text)} for text in CLOSE_FUNCTIONS}},
         "Metadata": interface(),
     }
     return json.dumps(template, separators=(",", ":"), sort_keys=True) + "\n"
@@ -249,7 +251,9 @@ def _needs_shards(target: Json) -> str | None:
 
 
 def _of_mapping(properties: Json) -> Json:
-    return {**properties, "ScalingConfig": {"MaximumConcurrency": ref("CloseFunctions")}}
+    # A reference is text. AWS takes that for a number, but emulators do not.
+    number = {"Fn::FindInMap": ["Numbers", ref("CloseFunctions"), "Value"]}
+    return {**properties, "ScalingConfig": {"MaximumConcurrency": number}}
 
 
 def _of_alarm(properties: Json) -> Json:
