@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _NAME: Final = "hangup"
 _HERE: Final = "On this machine"
 _DEPLOYED: Final = "A deployed stack"
+_OWN: Final = "Your own stack"
 _PLANNING: Final = "Planning"
 _COMPLETION: Final = "Completion"
 
@@ -45,7 +46,8 @@ _COMMANDS: Final[Mapping[str, _About]] = {
     "token": _About(_DEPLOYED, "Print a token that lets a client join a session."),
     "check": _About(_DEPLOYED, "Find and repair inconsistent records."),
     "redrive": _About(_DEPLOYED, "Replay the cleanups that Lambda gave up."),
-    "init": _About(_DEPLOYED, "Find an app's API and table, and write hangup.toml."),
+    "template": _About(_OWN, "Print the CloudFormation template of the timeout alone."),
+    "init": _About(_OWN, "Find an app's API and table, and write hangup.toml."),
     "plan": _About(_PLANNING, "Say what a fleet costs, how late closes are, which quota it meets."),
 }
 

@@ -10,9 +10,9 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from hangup.config import Accepted
 from hangup.core.bounds import WholeNumber
 from hangup.core.texts import Text, Unfit
+from hangup.variables import Accepted
 
 JsonSchema = Mapping[str, Any]
 
