@@ -374,8 +374,11 @@ class TestErrors:
             ("timeout.precise=1", "--set timeout.precise=1: timeout.precise must be true or false"),
             ("table.only=[", "--set table.only=[: table.only must be up to 10 conditions"),
             ("table.only=[]\nx=1", "table.only must be up to 10 conditions"),
-            ("timeout.mode=x", '--set: timeout.mode must be close or observe, not "x"'),
-            ("table.only=[{ attribute = 'a' }]", "--set: table.only[0] must be a condition"),
+            (
+                "timeout.mode=x",
+                '--set timeout.mode=x: timeout.mode must be close or observe, not "x"',
+            ),
+            ("table.only=[{ attribute = 'a' }]", ": table.only[0] must be a condition"),
             ("table.session=id", "--set: table.session is 'id', and so is connection_id"),
         ],
     )

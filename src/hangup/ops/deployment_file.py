@@ -148,9 +148,13 @@ def override_in(text: str) -> tuple[str, Any]:
         raise ConfigurationError(f"{_SET} {text}: {key} {unknown(key, BY_KEY)}")
     kind = BY_KEY[key].kind
     try:
-        return key, kind.parse(value)
+        parsed = kind.parse(value)
+        kind.check(key, parsed)
     except (ValueError, RecursionError):  # TOMLDecodeError is one
         raise ConfigurationError(f"{_SET} {text}: {key} must be {kind}") from None
+    except Misfit as misfit:
+        raise ConfigurationError(f"{_SET} {text}: {misfit.key} {misfit}") from None
+    return key, parsed
 
 
 def _settings_in(document: Mapping[str, Any], section: str = "") -> Iterator[tuple[str, Any]]:
