@@ -266,3 +266,74 @@ def test_what_it_may_not_read_is_one_sentence(
     assert_one_sentence(done.stderr)
     assert "ListTables failed with AccessDenied" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_follows_stage_variables_and_request_templates(
+    app: App, reader: dict[str, str], tmp_path: Path
+) -> None:
+    gateway = app.engine.client("apigatewayv2")
+    api_id = gateway.create_api(
+        Name="direct", ProtocolType="WEBSOCKET", RouteSelectionExpression="$request.body.action"
+    )["ApiId"]
+    arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:${{stageVariables.leave}}"
+    to_function = gateway.create_integration(
+        ApiId=api_id,
+        IntegrationType="AWS_PROXY",
+        IntegrationUri=f"arn:aws:apigateway:{REGION}:lambda:path/2015-03-31/functions/{arn}"
+        "/invocations",
+    )["IntegrationId"]
+    to_table = gateway.create_integration(
+        ApiId=api_id,
+        IntegrationType="AWS",
+        IntegrationMethod="POST",
+        IntegrationUri=f"arn:aws:apigateway:{REGION}:dynamodb:action/PutItem",
+        RequestTemplates={"$default": '{"TableName": "chat-sockets", "Item": {}}'},
+    )["IntegrationId"]
+    gateway.create_route(ApiId=api_id, RouteKey="$connect", Target=f"integrations/{to_table}")
+    gateway.create_route(ApiId=api_id, RouteKey="$disconnect", Target=f"integrations/{to_function}")
+    gateway.create_stage(ApiId=api_id, StageName="live", StageVariables={"leave": "nobody"})
+    done = init(reader, tmp_path, "--api", "direct", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    function = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:nobody"
+    assert found["routes"] == [
+        {"key": "$connect", "function": None, "tables": ["chat-sockets"]},
+        {"key": "$disconnect", "function": function, "tables": []},
+    ]
+    assert (found["table"], found["disconnectFunction"]) == ("chat-sockets", function)
+    assert "the environment of nobody cannot be read: there is no such function" in found["notes"]
+
+
+def test_a_table_is_described_with_its_stream_time_to_live_and_encryption(
+    app: App, reader: dict[str, str], tmp_path: Path
+) -> None:
+    key = app.engine.client("kms").create_key()["KeyMetadata"]["Arn"]
+    dynamodb = app.engine.client("dynamodb")
+    dynamodb.create_table(
+        TableName="presence",
+        KeySchema=[
+            {"AttributeName": "room", "KeyType": "HASH"},
+            {"AttributeName": "number", "KeyType": "RANGE"},
+        ],
+        AttributeDefinitions=[
+            {"AttributeName": "number", "AttributeType": "N"},
+            {"AttributeName": "room", "AttributeType": "S"},
+        ],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"},
+        SSESpecification={"Enabled": True, "SSEType": "KMS", "KMSMasterKeyId": key},
+    )
+    dynamodb.update_time_to_live(
+        TableName="presence", TimeToLiveSpecification={"Enabled": True, "AttributeName": "gone"}
+    )
+    done = init(
+        reader,
+        tmp_path,
+        *("--api", "chat", "--set", "table.name=presence", "--set", "table.connection_id=socket"),
+        "--json",
+    )
+    assert done.returncode == 0, done.stderr
+    deployment = Deployment.from_file(tmp_path / "hangup.toml")
+    assert deployment.table_schema.key_attributes == (("room", "S"), ("number", "N"))
+    assert deployment["timeout.state_table"] is True
+    assert deployment["table.kms_key"] == key
