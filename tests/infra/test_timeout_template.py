@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import pytest
 
-from hangup.cdk.timeout_parameters import CLOSE_FUNCTIONS, CONDITIONS, PARAMETERS, SHARDS
+from hangup.cdk.timeout_parameters import CLOSE_FUNCTIONS, CONDITIONS, PARAMETERS
 from hangup.cdk.timeout_template import MAX_TEMPLATE_BYTES, either
 from hangup.cdk.timeout_template import timeout_template as synthesised
+from hangup.core.limits import SHARDS_OF_TEMPLATE
 from hangup.core.pacing import close_functions
 from hangup.ops.template import timeout_template
 
@@ -234,7 +235,7 @@ def test_grants_what_the_rule_of_handing_over_needs(
     assert deployed.variables(closing)["HAND_OVER"] == rule
 
 
-@pytest.mark.parametrize("shards", SHARDS)
+@pytest.mark.parametrize("shards", SHARDS_OF_TEMPLATE)
 def test_each_shard_has_a_target_and_a_rule_at_most_five(shards: int) -> None:
     deployed = Deployed(Shards=str(shards))
     rules = deployed.of_type("AWS::Events::Rule")
