@@ -88,6 +88,8 @@ def test_takes_l1_resources_through_cdks_imports(lambda_zip: Path) -> None:
         stack,
         "CfnFunction",
         code=lambda_.CfnFunction.CodeProperty(zip_file="def handler(event, context): ..."),
+        handler="index.handler",
+        runtime="python3.13",
         role="arn:aws:iam::111122223333:role/disconnect",
     )
     api = apigatewayv2.WebSocketApi.from_web_socket_api_attributes(
@@ -182,8 +184,8 @@ def test_takes_every_option(lambda_zip: Path) -> None:
     (log_group,) = resources.of_type("AWS::Logs::LogGroup").values()
     assert log_group["RetentionInDays"] == 7
     alarms = resources.of_type("AWS::CloudWatch::Alarm").values()
-    assert [alarm["AlarmActions"] for alarm in alarms] == [[TOPIC_ARN]] * 9
-    assert len(timeout.alarms) == 9
+    assert [alarm["AlarmActions"] for alarm in alarms] == [[TOPIC_ARN]] * 10
+    assert len(timeout.alarms) == 10
 
 
 def test_shows_its_function_and_its_rule(lambda_zip: Path) -> None:
@@ -518,7 +520,7 @@ def test_every_alarm_names_its_runbook(tracked: Resources) -> None:
     descriptions = [
         one["AlarmDescription"] for one in tracked.of_type("AWS::CloudWatch::Alarm").values()
     ]
-    assert len(descriptions) == 14
+    assert len(descriptions) == 15
     for description in descriptions:
         # CloudWatch's own limit.
         assert len(description) <= 1024
