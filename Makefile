@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-install check guard soak bench bench-quick format docs docs-serve pictures synth dist lock clean FORCE
+.PHONY: help demo up test test-install check check-most check-covered guard soak bench bench-quick format docs docs-serve pictures synth dist lock clean FORCE
 
 PYTHON ?= python3
 BIN    := .venv/bin
@@ -19,12 +19,18 @@ demo: .venv/.local ## Watch idle connections being closed, on this machine, and 
 up: .venv/.local ## Run the stack on this machine until Ctrl-C (120 s timeout, a sweep a minute)
 	@$(BIN)/hangup up
 
-check: .venv/.dev ## Lint, types, layers, unit and property tests (~45 s)
+check: .venv/.dev ## Lint, types, layers, unit and property tests (under a minute)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),-Oline) check-most check-covered
+
+# Beside one another, since the second is one process.
+check-most:
 	$(BIN)/python -m pytest tests/unit tests/property tests/contract -m "not (slow or integration)" -n 2 --dist worksteal $(COVERING:%=--ignore=%)
+
+check-covered:
 	$(BIN)/python -m pytest $(COVERING) -m "not slow" $(COVERED:%=--cov=%) --cov-report=
 	$(BIN)/coverage report --fail-under=100 --include="src/hangup/core/*,src/hangup/idle/*,src/hangup/sessions/*,src/hangup/handlers/timeout_handler.py,src/hangup/handlers/close_handler.py,src/hangup/handlers/tracks_activity.py"
 

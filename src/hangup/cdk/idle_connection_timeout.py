@@ -63,7 +63,7 @@ class IdleConnectionTimeout(Construct):
     """Close the idle connections of one WebSocket API stage, once a minute.
 
     The construct creates the sweep's function with its role and log group, the EventBridge rule
-    that invokes it, and nine alarms. With ``precise`` it adds two queues, a second function and
+    that invokes it, and ten alarms. With ``precise`` it adds two queues, a second function and
     four alarms. It does not change what it is given, so ``api``, ``stage``, ``connections_table``
     and ``disconnect_handler`` may be imported. The table's items need ``connectionId`` (the key, a
     string, with no sort key), ``connectedAt`` and, after the first message, ``lastActivityTime``,
@@ -284,7 +284,12 @@ class IdleConnectionTimeout(Construct):
         self.function = handler.function
         self.rules = self._rules(shards)
         self.alarms = (
-            *alarms_of_sweeps(self, self.metrics_namespace, shards=shards),
+            *alarms_of_sweeps(
+                self,
+                self.metrics_namespace,
+                shards=shards,
+                records_decide=isinstance(schema, TableSchema) and schema.records_decide,
+            ),
             handler.failure_alarm,
             *alarms_of_closes,
         )
