@@ -7,6 +7,8 @@ from hangup.aws.http.services import DirectDynamoDb, DirectLambda, DirectManagem
 from hangup.aws.runtime import calls, clock
 from hangup.aws.schema import TableSchema
 from hangup.aws.schema_checks import WHAT_IS_MORE
+from hangup.aws.state_table import StateTableConnections
+from hangup.aws.states import DynamoDbStates
 from hangup.config import HAND_OVER, LAST_ACTIVE_COUNTS, TABLE_SCHEMA, CloserSettings
 from hangup.core.guard import WHAT_DECIDES
 from hangup.core.hand_over import HandOver
@@ -14,7 +16,7 @@ from hangup.errors import ConfigurationError
 from hangup.idle.closer import Closer
 from hangup.idle.guard import Confirmer
 from hangup.idle.pacer import Pacer
-from hangup.ports import Log
+from hangup.ports import ConnectionsRepository, Log
 
 
 def closer_of(settings: CloserSettings, schema: TableSchema, *, log: Log) -> Closer:
@@ -29,9 +31,7 @@ def closer_of(settings: CloserSettings, schema: TableSchema, *, log: Log) -> Clo
     function = settings.disconnect_function
     gateway = ManagementApiGateway(DirectManagementApi(url=settings.endpoint), calls)
     return Closer(
-        connections=DynamoDbConnections(
-            DirectDynamoDb(), calls, settings.connections_table, schema
-        ),
+        connections=_connections(settings, schema),
         gateway=gateway,
         functions=LambdaFunctions(DirectLambda(), calls, disconnect_function=function)
         if function
@@ -50,4 +50,19 @@ def closer_of(settings: CloserSettings, schema: TableSchema, *, log: Log) -> Clo
         metric_roles=settings.metric_roles,
         acts=settings.acts,
         hand_over=settings.hand_over,
+    )
+
+
+def _connections(settings: CloserSettings, schema: TableSchema) -> ConnectionsRepository:
+    dynamodb, table, state_table = (
+        DirectDynamoDb(),
+        settings.connections_table,
+        settings.state_table,
+    )
+    if state_table is None:
+        return DynamoDbConnections(dynamodb, calls, table, schema)
+    return StateTableConnections(
+        DynamoDbConnections(dynamodb, calls, table, schema, has_state=False),
+        DynamoDbStates(dynamodb, calls, state_table, clock),
+        schema.table_key,
     )

@@ -1,9 +1,10 @@
 """All fakes as one world, and what an application's own tests do in it."""
 
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
+from hangup.aws.state_table import StateTableConnections
 from hangup.core.connection import Connection, DurationMs, RecordedTime
 from hangup.core.events import GatewayAddress
 from hangup.core.pacing import Pace
@@ -26,6 +27,10 @@ from hangup.testing.services import (
     Sequential,
 )
 from hangup.testing.sessions import InMemorySessions
+from hangup.testing.state_table import InMemoryStates
+
+if TYPE_CHECKING:
+    from hangup.ports import ConnectionsRepository
 
 _ADDRESS = GatewayAddress(
     domain_name="a1b2c3.execute-api.us-east-1.amazonaws.com", stage="test", api_id="a1b2c3"
@@ -36,23 +41,32 @@ _A_MINUTE = DurationMs(60_000)
 class FakeAws:
     """All fakes, wired to one another and to one set of faults.
 
-    ``schema`` is that of the items of ``connections.put_item``.
+    ``schema`` is that of the items of ``connections.put_item``. With ``state_table``, sweeps write
+    their state to ``states`` and not to ``connections``; ``repository`` has both.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords for what a test may want another of
         self,
         faults: Faults | None = None,
         clock: FakeClock | None = None,
         metrics: RecordingMetrics | None = None,
         log: RecordingLog | None = None,
         schema: TableSchema = DEFAULT_SCHEMA,
+        *,
+        state_table: bool = False,
     ) -> None:
         self.faults = faults or Faults()
         self.clock = clock or FakeClock()
         self.metrics = metrics or RecordingMetrics()
         self.log = log or RecordingLog()
         self.schema = schema
-        self.connections = InMemoryConnections(self.faults, schema=schema)
+        self.connections = InMemoryConnections(
+            self.faults, schema=schema, has_state=not state_table
+        )
+        self.states = InMemoryStates(self.faults)
+        self.repository: ConnectionsRepository = self.connections
+        if state_table:
+            self.repository = StateTableConnections(self.connections, self.states, schema.table_key)
         self.sessions = InMemorySessions(self.connections, self.faults)
         self.gateway = InMemoryGateway(self.faults, self.clock)
         self.functions = InMemoryFunctions(self.faults)
@@ -86,7 +100,7 @@ class FakeAws:
     def make_closer(self, **overrides: Any) -> Closer:  # noqa: ANN401 - fields of Closer
         """Return a closer on these fakes, without a pace. ``overrides`` are its fields."""
         fields: dict[str, Any] = {
-            "connections": self.connections,
+            "connections": self.repository,
             "gateway": self.gateway,
             "functions": self.functions,
             "clock": self.clock,
