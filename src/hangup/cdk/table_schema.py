@@ -41,12 +41,14 @@ def environment_of(schema: TableSchema) -> Mapping[str, str]:
     return {} if schema == DEFAULT_SCHEMA else {TABLE_SCHEMA.name: schema.as_json()}
 
 
-def read_grants(schema: TableSchema, table: dynamodb.ITable) -> Sequence[iam.PolicyStatement]:
-    """Return what a sweep needs to find records, and to write what it finds of each."""
+def read_grants(
+    schema: TableSchema, table: dynamodb.ITable, record_action: str
+) -> Sequence[iam.PolicyStatement]:
+    """Return what a sweep needs to find records, and what it does with each."""
     read = "dynamodb:Query" if schema.partition else "dynamodb:Scan"
     if schema.index is None:
-        return [allow([read, "dynamodb:UpdateItem"], table.table_arn)]
+        return [allow([read, record_action], table.table_arn)]
     return [
         allow([read], f"{table.table_arn}/index/{schema.index}"),
-        allow(["dynamodb:UpdateItem"], table.table_arn),
+        allow([record_action], table.table_arn),
     ]
