@@ -48,7 +48,7 @@ def test_the_invariants_hold_with_a_state_table(machine: type[ConnectionsMachine
         def make_stores(self, faults: Faults) -> Stores:
             return StateTableStores(faults)
 
-    run_state_machine_as_test(StateTable, settings=model_settings(SCHEDULES // 2))
+    run_state_machine_as_test(StateTable, settings=model_settings(SCHEDULES // 5))
 
 
 @pytest.mark.parametrize("machine", [ConnectionsMachine, PreciseMachine])

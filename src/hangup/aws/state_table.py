@@ -46,7 +46,9 @@ STATES_AT_ONCE: Final = 100
 """Most items of a BatchGetItem. DynamoDB API reference, BatchGetItem."""
 
 MAX_STATES: Final = 100_000
-"""Records whose state one sweep reads."""
+"""Records whose state one sweep reads. A hundred take 1.3 ms of CPU, state or none (measured with
+libcurl and DynamoDB Local), and so about 10 ms with the 0.15 of a CPU that 256 MB have: 10 s of the
+47 in which a sweep reads. In memory are never more than the pages being read."""
 
 
 class State(NamedTuple):
@@ -123,7 +125,7 @@ class States(Protocol):
     def release(
         self, place: str, connection: Connection, *, noticed_at_ms: EpochMs | None, handovers: int
     ) -> None:
-        """Give a claim back, with so many hand-overs."""
+        """Give a claim back, and set the count of hand-overs."""
         ...
 
     def give_back(self, place: str, connection: Connection, *, token: str) -> None:
