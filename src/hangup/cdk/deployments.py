@@ -41,13 +41,14 @@ def refuse_a_second(
     scope: Construct,
     namespace: str,
     table: dynamodb.ITable,
-    schema: TableSchema,
+    schema: TableSchema | str,
     state_table: dynamodb.ITable | None = None,
 ) -> None:
     """Raise ValueError if the app has another deployment on this table, or of this name.
 
-    Two may be on one table where no item can be a connection by both of their schemas. Each has a
-    state table of its own: nobody says that ids of two APIs differ.
+    Two may be on one table where no item can be a connection by both of their schemas. A schema
+    that is a token may be any. Each has a state table of its own: nobody says that ids of two APIs
+    differ.
     """
     if state_table is not None:
         _refuse_again(
@@ -67,7 +68,7 @@ def refuse_a_second(
         "are on the same connections_table: each would take the other's connections for gone, or"
         " close them. Give each a table of its own, or a schema whose conditions (only) tell their"
         " connections apart",
-        schema,
+        schema if isinstance(schema, TableSchema) else None,
     )
     _refuse_again(
         scope,
@@ -81,7 +82,8 @@ def _refuse_again(scope: Construct, what: str, why: str, schema: TableSchema | N
     for entry in app.metadata:
         if entry.type != _NOTE or entry.data["what"] != what:
             continue
-        if schema is None or not _are_apart(schema, entry.data["schema"]):
+        other = entry.data["schema"]
+        if schema is None or not other or not _are_apart(schema, other):
             raise ValueError(f"{entry.data['path']} and {scope.node.path} {why}.")
     own = schema.as_json() if schema is not None else ""
     app.add_metadata(_NOTE, {"what": what, "path": scope.node.path, "schema": own})
