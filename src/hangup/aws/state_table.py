@@ -23,7 +23,6 @@ fail. So:
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from os import urandom
 from typing import Final, NamedTuple, Protocol
 
@@ -306,6 +305,9 @@ def place_of(connection: Connection, table_key: TableKey) -> str | None:
         return None
     if table_key.follows_from_id:
         return connection_id
+    # Not before: it loads OpenSSL, and most tables need none.
+    from hashlib import sha256  # noqa: PLC0415
+
     # Two attributes may be longer together than the key of another table may be.
     key = json.dumps([part.value for part in connection.key])
     return f"{connection_id} {sha256(key.encode()).hexdigest()}"

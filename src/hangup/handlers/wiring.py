@@ -7,8 +7,6 @@ from hangup.aws.http.services import DirectDynamoDb, DirectLambda, DirectManagem
 from hangup.aws.runtime import calls, clock
 from hangup.aws.schema import TableSchema
 from hangup.aws.schema_checks import WHAT_IS_MORE
-from hangup.aws.state_table import StateTableConnections
-from hangup.aws.states import DynamoDbStates
 from hangup.config import HAND_OVER, LAST_ACTIVE_COUNTS, TABLE_SCHEMA, CloserSettings
 from hangup.core.guard import WHAT_DECIDES
 from hangup.core.hand_over import HandOver
@@ -61,6 +59,10 @@ def _connections(settings: CloserSettings, schema: TableSchema) -> ConnectionsRe
     )
     if state_table is None:
         return DynamoDbConnections(dynamodb, calls, table, schema)
+    # Not before: a cold start is shorter without them, and most deployments have none.
+    from hangup.aws.state_table import StateTableConnections  # noqa: PLC0415
+    from hangup.aws.states import DynamoDbStates  # noqa: PLC0415
+
     return StateTableConnections(
         DynamoDbConnections(dynamodb, calls, table, schema, has_state=False),
         DynamoDbStates(dynamodb, calls, state_table, clock),
