@@ -47,7 +47,7 @@ STATES_AT_ONCE: Final = 100
 MAX_STATES: Final = 100_000
 """Records whose state one sweep reads. A hundred take 1.3 ms of CPU, state or none (measured with
 libcurl and DynamoDB Local), and so about 10 ms with the 0.15 of a CPU that 256 MB have: 10 s of the
-47 in which a sweep reads. In memory are never more than the pages being read."""
+44 in which a sweep reads. In memory are never more than the pages being read."""
 
 
 class State(NamedTuple):
