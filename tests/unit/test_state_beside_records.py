@@ -4,6 +4,7 @@ What the tables then hold is for ``tests/contract`` to say.
 """
 
 import json
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from hangup.aws.schema import DEFAULT_SCHEMA
 from hangup.aws.state_table import STATES_AT_ONCE, StateTableConnections
 from hangup.aws.states import DynamoDbStates
 from hangup.core.connection import Connection, EpochMs
+from hangup.core.guard import Activity
 from hangup.core.hand_over import HandOver
 from hangup.core.report import SweepReport
 from hangup.errors import BackendError
@@ -149,6 +151,24 @@ def test_a_sweep_closes_and_deletes_by_the_rule() -> None:
     assert report.closes.closed == 1
     assert world.gateway.open_ids == set(world.connections.records) == {"c2="}
     assert world.states.states["c2="].gateway_active_ms == world.clock.now_ms()
+
+
+def test_with_activity_by_api_gateways_account_nothing_is_written_to_the_records() -> None:
+    """Each talks but one, and each is asked about once a timeout."""
+    world = crowd(3)
+    world.activity = Activity.GATEWAY
+    records = {place: replace(one) for place, one in world.connections.records.items()}
+    asked: Counter[str] = Counter()
+    world.faults.before = lambda operation, key: asked.update([f"{operation} {key}"])
+    for _ in range(6):
+        sweep(world)
+        world.clock.advance(seconds=60)
+        for connection_id in ("c0=", "c1="):
+            world.gateway.active_ms[connection_id] = world.clock.now_ms()
+    assert world.gateway.open_ids == {"c0=", "c1="}
+    assert len(world.gateway.sent["c2="]) == 1
+    assert world.connections.records == records
+    assert 2 <= asked["GetConnection c0="] <= 4
 
 
 class TestStates:
