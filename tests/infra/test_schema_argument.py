@@ -118,7 +118,7 @@ def test_takes_a_table_with_the_key_of_the_schema_and_no_other(lambda_zip: Path)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"schema": D.as_json()}, "schema must be a hangup.TableSchema, not '"),
+        ({"schema": D.as_json()}, "schema must be a hangup.TableSchema or a token, not '"),
         (
             {"schema": TableSchema(only=tuple(equals(f"{n}{'x' * 250}", 1) for n in range(9)))},
             "schema does not fit: the table schema has ",

@@ -107,7 +107,7 @@ class IdleConnectionTimeout(Construct):
       by API Gateway's account.
     - ``activity``: ``recorded``, ``gateway``, or a token. With ``gateway`` nothing has to record
       activity: API Gateway is asked about each connection once a timeout. One function can ask
-      about some 1,900 a second; ``shards`` are for more.
+      some 600 times a second; ``shards`` are for more.
     - ``mode``: ``close``, or ``observe`` to decide and report without closing, or a token.
     - ``metric_roles``: 1 to 10 names of roles that the metrics tell apart. Any other role counts as
       ``other``, and a connection without one as ``unknown``.
