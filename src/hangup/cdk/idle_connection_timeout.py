@@ -1,6 +1,6 @@
 """The idle timeout as one construct, for any stack with a WebSocket API."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_apigatewayv2 as apigatewayv2
@@ -18,15 +18,18 @@ from hangup.aws.schema import TableSchema
 from hangup.cdk.arguments import (
     as_text,
     check,
+    check_activity,
     check_api,
     check_construct,
     check_flags,
     check_hand_over,
+    check_key,
     check_metric_roles,
     check_place_of_table,
     check_seconds,
     check_table,
     in_seconds,
+    timeouts_by_role,
 )
 from hangup.cdk.code import lambda_code
 from hangup.cdk.dashboard import add_dashboard
@@ -34,10 +37,12 @@ from hangup.cdk.deployments import namespace_of, refuse_a_second
 from hangup.cdk.handler_function import HandlerFunction, allow
 from hangup.cdk.management_api import manage_connections, stage_endpoint
 from hangup.cdk.scheduled_closes import ScheduledCloses
+from hangup.cdk.state_table import StateTable
 from hangup.cdk.table_schema import checked, environment_of, read_grants
 from hangup.cdk.timeout_alarms import CLOSES_FAIL, alarms_of_sweeps
 from hangup.cdk.tracking import Recorders
 from hangup.config import (
+    ACTIVITY,
     ACTIVITY_RESOLUTION_SECONDS,
     CLOSES_PER_SECOND,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
@@ -60,7 +65,7 @@ class IdleConnectionTimeout(Construct):
     """Close the idle connections of one WebSocket API stage, once a minute.
 
     The construct creates the sweep's function with its role and log group, the EventBridge rule
-    that invokes it, and nine alarms. With ``precise`` it adds two queues, a second function and
+    that invokes it, and ten alarms. With ``precise`` it adds two queues, a second function and
     four alarms. It does not change what it is given, so ``api``, ``stage``, ``connections_table``
     and ``disconnect_handler`` may be imported. The table's items need ``connectionId`` (the key, a
     string, with no sort key), ``connectedAt`` and, after the first message, ``lastActivityTime``,
@@ -76,10 +81,15 @@ class IdleConnectionTimeout(Construct):
       JSON, which the functions check at each start: then sweeps may read the table and any of its
       indexes. Two deployments may be on one table where their schemas (``only``, ``partition``)
       select different items.
+    - ``state_table``: True where nothing is to be written to the connections table, such as one
+      with a stream: Hangup's own state is in a table that is made here. Or a table for it, with the
+      key ``connectionId`` (a string), the TTL ``expiresAt``, and no other deployment on it.
     - ``idle_timeout_seconds``: 1 to 7,200, a ``cdk.Duration``, or a token such as a CloudFormation
       parameter. A connection is closed when it has been silent for longer.
+    - ``idle_timeouts_by_role``: the timeouts of up to 10 roles that have one of their own, each as
+      ``idle_timeout_seconds``. Any other role, and a connection without one, has that.
     - ``activity_resolution_seconds``: the ``ACTIVITY_RESOLUTION_SECONDS`` of the functions that
-      record activity; below the timeout, a ``cdk.Duration``, or a token. The sweep waits that much
+      record activity; below each timeout, a ``cdk.Duration``, or a token. The sweep waits that much
       longer.
     - ``log_level``: the lowest level of log lines: DEBUG, INFO, WARNING, ERROR, CRITICAL, or a
       token.
@@ -95,6 +105,9 @@ class IdleConnectionTimeout(Construct):
       ``both`` (those to the client as well), ``unsettled``, or a token. Say ``both`` only where
       every route records activity: then a connection is closed by its record, even if it is active
       by API Gateway's account.
+    - ``activity``: ``recorded``, ``gateway``, or a token. With ``gateway`` nothing has to record
+      activity: API Gateway is asked about each connection once a timeout. One function can ask
+      some 600 times a second; ``shards`` are for more.
     - ``mode``: ``close``, or ``observe`` to decide and report without closing, or a token.
     - ``metric_roles``: 1 to 10 names of roles that the metrics tell apart. Any other role counts as
       ``other``, and a connection without one as ``unknown``.
@@ -133,11 +146,14 @@ class IdleConnectionTimeout(Construct):
         disconnect_handler: lambda_.IFunction | None = None,
         hand_over: str = HAND_OVER.default,
         schema: TableSchema | str | None = None,
+        state_table: bool | dynamodb.ITable = False,
         idle_timeout_seconds: int | str | cdk.Duration = CONNECTION_IDLE_TIMEOUT_SECONDS.default,
+        idle_timeouts_by_role: Mapping[str, int | str | cdk.Duration] | None = None,
         activity_resolution_seconds: int | str | cdk.Duration = ACTIVITY_RESOLUTION_SECONDS.default,
         log_level: str = LOG_LEVEL.default,
         closes_per_second: int = CLOSES_PER_SECOND.default,
         last_active_counts: str = LAST_ACTIVE_COUNTS.default,
+        activity: str = ACTIVITY.default,
         mode: str = MODE.default,
         metric_roles: Sequence[str] = DEFAULT_METRIC_ROLES,
         precise: bool = False,
@@ -167,7 +183,11 @@ class IdleConnectionTimeout(Construct):
         check_seconds(idle_timeout_seconds, activity_resolution_seconds, precise=precise)
         check("log_level", log_level, LOG_LEVEL.accepted, or_token=True)
         check("closes_per_second", closes_per_second, CLOSES_PER_SECOND.accepted)
-        check("last_active_counts", last_active_counts, LAST_ACTIVE_COUNTS.accepted, or_token=True)
+        check_activity(
+            activity,
+            last_active_counts=last_active_counts,
+            activity_resolution=activity_resolution_seconds,
+        )
         check("mode", mode, MODE.accepted, or_token=True)
         check_metric_roles(metric_roles)
         check("shards", shards, WholeNumber(at_least=1, at_most=MAX_SHARDS))
@@ -181,14 +201,17 @@ class IdleConnectionTimeout(Construct):
             region=cdk.Stack.of(self).region,
             replicated=replicated_table,
         )
-        if connections_table_key is not None:
-            check_construct(
-                "connections_table_key", connections_table_key, "aws_kms.IKey", "key_arn"
-            )
+        check_key("connections_table_key", connections_table_key)
         check_hand_over(hand_over, disconnect_handler, schema)
         self.metrics_namespace = namespace_of(self, deployment)
-        refuse_a_second(self, self.metrics_namespace, connections_table, schema)
-        table_keys = [k for k in [connections_table_key or connections_table.encryption_key] if k]
+        self._state = state = StateTable(
+            self,
+            state_table,
+            table_key=connections_table_key or connections_table.encryption_key,
+            replicated=replicated_table,
+        )
+        refuse_a_second(self, self.metrics_namespace, connections_table, schema, state.table)
+        table_keys = state.keys
         architecture = architecture or lambda_.Architecture.ARM_64
         code = code or lambda_code(architecture)
         common = {
@@ -199,7 +222,9 @@ class IdleConnectionTimeout(Construct):
             "METRIC_ROLES": ",".join(metric_roles),
             "METRICS_NAMESPACE": self.metrics_namespace,
             "MODE": mode,
+            **({} if activity == ACTIVITY.default else {"ACTIVITY": activity}),
             **environment_of(schema),
+            **state.environment,
         }
         if disconnect_handler is not None:
             common["DISCONNECT_HANDLER_FUNCTION"] = disconnect_handler.function_arn
@@ -210,6 +235,9 @@ class IdleConnectionTimeout(Construct):
             "CLOSES_PER_SECOND": str(closes_per_second),
             "CONNECTION_IDLE_TIMEOUT_SECONDS": as_text(idle_timeout_seconds),
             "ACTIVITY_RESOLUTION_SECONDS": as_text(activity_resolution_seconds),
+            **timeouts_by_role(
+                idle_timeouts_by_role, activity_resolution_seconds, schema, precise=precise
+            ),
         }
         hand_over_grants = _hand_over_grants(hand_over, disconnect_handler, connections_table)
         self.scheduled_closes: ScheduledCloses | None = None
@@ -223,7 +251,11 @@ class IdleConnectionTimeout(Construct):
                 environment=common,
                 closes_per_second=closes_per_second,
                 grants=[
-                    allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], connections_table.table_arn),
+                    allow(
+                        sorted({"dynamodb:GetItem", state.record_action}),
+                        connections_table.table_arn,
+                    ),
+                    *state.grants,
                     manage_connections(api, stage, ["POST", "DELETE", "GET"]),
                     *hand_over_grants,
                 ],
@@ -235,13 +267,15 @@ class IdleConnectionTimeout(Construct):
             environment["CLOSE_QUEUE_URL"] = self.scheduled_closes.queue.queue_url
             grants = [
                 # UpdateItem is for records without a time.
-                *read_grants(schema, connections_table),
+                *read_grants(schema, connections_table, state.record_action),
+                *state.grants,
                 manage_connections(api, stage, ["GET"]),
                 allow(["sqs:SendMessage"], self.scheduled_closes.queue.queue_arn),
             ]
         else:
             grants = [
-                *read_grants(schema, connections_table),
+                *read_grants(schema, connections_table, state.record_action),
+                *state.grants,
                 manage_connections(api, stage, ["POST", "DELETE", "GET"]),
                 *hand_over_grants,
             ]
@@ -266,7 +300,12 @@ class IdleConnectionTimeout(Construct):
         self.function = handler.function
         self.rules = self._rules(shards)
         self.alarms = (
-            *alarms_of_sweeps(self, self.metrics_namespace, shards=shards),
+            *alarms_of_sweeps(
+                self,
+                self.metrics_namespace,
+                shards=shards,
+                records_decide=isinstance(schema, TableSchema) and schema.records_decide,
+            ),
             handler.failure_alarm,
             *alarms_of_closes,
         )
@@ -298,6 +337,11 @@ class IdleConnectionTimeout(Construct):
         finds no record by an id, or has no last activity.
         """
         return self._recorders.add(functions)
+
+    @property
+    def state_table(self) -> dynamodb.ITable | None:
+        """The table with Hangup's own state, None if that is in the connections table."""
+        return self._state.table
 
     @property
     def rule(self) -> events.Rule:

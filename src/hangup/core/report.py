@@ -12,6 +12,11 @@ from hangup.core.guard import Hold
 NAMESPACE: Final = "Hangup"
 """The CloudWatch namespace of every metric of Hangup's own."""
 
+MIN_MOSTLY_GONE: Final = 20
+MOSTLY_GONE_PERCENT: Final = 90
+"""From this many connections on, this many percent that had left before are worth a look: mostly
+API Gateway's own event has cleaned up after those."""
+
 OTHER_ROLE: Final = "other"
 """The ``Role`` of a connection whose role the configuration does not name."""
 
@@ -61,6 +66,8 @@ class CloseStatus(Enum):
     HANDOVER_FAILED = auto()
     ACTIVE = auto()
     """Left: active by API Gateway's account, though not on record."""
+    KEPT = auto()
+    """Left: active by API Gateway's account, which is the source of activity."""
     NOT_YET = auto()
     """Left: idle in a moment, by the same activity as API Gateway's account has it."""
     HELD = auto()
@@ -106,6 +113,12 @@ class ClosesReport:
         return self._by_reason(TimeoutReason.GONE)
 
     @property
+    def is_mostly_gone(self) -> bool:
+        """Whether nearly all of many connections had already left."""
+        over = self.closed + self.gone
+        return over >= MIN_MOSTLY_GONE and self.gone * 100 >= over * MOSTLY_GONE_PERCENT
+
+    @property
     def failures(self) -> int:
         """How many idle connections a backend error left to the next sweep."""
         return self.count(*_FAILED)
@@ -140,6 +153,7 @@ class ClosesReport:
             Count(name="NoticesFailed", value=self.notices_failed),
             Count(name="CloseFailures", value=self.failures),
             Count(name="HandoversRepeated", value=self.handovers_repeated),
+            Count(name="SweepsMostlyGone", value=int(self.is_mostly_gone)),
             Count(name="ActivityUnrecorded", value=self.count(CloseStatus.ACTIVE)),
             Count(name="ConnectionsUnconfirmed", value=self.count(CloseStatus.UNCONFIRMED)),
         ] + [
@@ -162,6 +176,7 @@ class ClosesReport:
             "gone": self.gone,
             "wouldClose": self.count(CloseStatus.WOULD_CLOSE),
             "activityUnrecorded": self.count(CloseStatus.ACTIVE),
+            "kept": self.count(CloseStatus.KEPT),
             "unconfirmed": self.count(CloseStatus.UNCONFIRMED),
             "recordingDoubted": self.count(CloseStatus.HELD),
             "claimsLost": self.count(CloseStatus.CLAIM_LOST),
