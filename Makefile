@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-install check guard soak bench bench-quick format docs docs-serve pictures synth dist lock clean FORCE
+.PHONY: help demo up test test-install acceptance check guard soak bench bench-quick format docs docs-serve pictures synth dist lock clean FORCE
 
 PYTHON ?= python3
 BIN    := .venv/bin
@@ -8,7 +8,7 @@ DIST   := dist
 # tracing the rest would only take longer, and pytest-cov traces twice in each process of pytest-xdist.
 COVERED := hangup.core hangup.idle hangup.sessions hangup.handlers
 COVERING := $(patsubst %,tests/unit/test_%.py,activity activity_recorder bounds check close_handler events gateway_activity guard hand_over invariants \
-  lifecycle mass_close messages pacing policy precise_sweep recording_health redrive repair report requests scheduled_close several_records several_rules testing texts timeout_handler tokens)
+  lifecycle mass_close messages pacing policy precise_sweep recording_health redrive repair report requests scheduled_close several_records several_rules testing texts timeout_handler timeouts_by_role tokens)
 
 help: ## List what make can do here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -35,6 +35,9 @@ test: check ## Everything: check, the model, the template, the Lambda zip, fault
 test-install: .venv/.dev ## The virtualenv that heals itself, the wheel, Hangup without its extras, npm clients (ten minutes)
 	$(BIN)/python -m pytest tests -m "install and not lateness" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest tests -m "install and lateness"
+
+acceptance: .venv/.dev ## Apps of other people's shapes, in Node, shell and Python, each with the timeout beside it (three minutes)
+	$(BIN)/python -m pytest tests/acceptance -m acceptance
 
 soak: .venv/.dev ## 2 x 50,000 schedules of the model, then 500 real clients for five minutes (an hour in all)
 	HANGUP_SCHEDULES=50000 $(BIN)/python -m pytest tests/model/test_model.py -k "in_memory or queue"

@@ -25,7 +25,7 @@ from hangup.ops.template import timeout_template
 from tests.support.documents import ROOT
 from tests.support.engine_stack import code, template
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.acceptance
 
 IDLE_TIMEOUT_S: Final = 2
 BUCKET: Final = "code-of-the-timeout"

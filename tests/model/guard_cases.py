@@ -7,7 +7,7 @@ from itertools import product
 from typing import Final
 
 from hangup.core.guard import Activity, LastActiveCounts
-from tests.model.guard_fleet import NEVER, Habits, Loss
+from tests.model.guard_fleet import NEVER, Habits, Loss, Others
 from tests.model.guard_runs import Outcome, Run, simulate
 
 BEGIN_S: Final = 600
@@ -163,7 +163,7 @@ class Case:
             return True
         if self.is_settled:
             # Each process that starts holds until it has watched for long enough.
-            return not self.fault.cold and self.habits.clients >= SURE_FROM
+            return not self.fault.cold and self.habits.smallest_role >= SURE_FROM
         return self.fault.ends_s < NEVER and (
             self.habits.clients <= _LARGEST_IN_ONE_SWEEP or not self.fault.losses
         )
@@ -187,14 +187,15 @@ def broken_promises(case: Case, outcome: Outcome) -> Iterator[str]:
     if case.must_close and is_over and outcome.unclosed:
         yield f"{outcome.unclosed} idle clients left"
     # Who sends together is not recorded until all send again.
-    may_be_late = case.habits.together or not case.is_settled
+    # Of two roles, one sees the outage of the other.
+    may_be_late = case.habits.together or case.habits.others or not case.is_settled
     if case.must_close and not may_be_late and (late_s := held_after_s(case, outcome)):
         yield f"held {late_s:.0f} s after the outage"
 
 
 def held_after_s(case: Case, outcome: Outcome) -> float:
     """Return how long after the outage the last sweep was held, if longer than it should be."""
-    timeout_s, ends_s = case.habits.timeout_s, case.fault.ends_s
+    timeout_s, ends_s = case.habits.longest_timeout_s, case.fault.ends_s
     last_s = outcome.held_at_s[-1] if outcome.held_at_s else 0
     # A process that has just started knows nothing either.
     # What shows the end of an outage is the first message that is recorded again.
@@ -322,6 +323,27 @@ def other_fleets() -> Iterator[tuple[str, Case]]:
         habits = Habits(clients=1_000, period_s=60, answers=1)
         name = f"each client answers the notice at once, {fault.name}"
         yield name, Case(fault=fault, setting=setting, habits=habits)
+
+
+def fleets_with_roles() -> Iterator[tuple[str, Case]]:
+    """Yield fleets of two roles, each with a timeout of its own, settled and pushed to.
+
+    The second role has few of the clients, many, or nearly all. All send as seldom as they may.
+    """
+    sizes = ((20, 1), (100, 1), (100, 20), (100, 99), (1_000, 10), (1_000, 500), (3_000, 2_990))
+    for (timeout_s, other_s), length_s, (clients, others) in product(
+        ((60, 300), (300, 60), (120, 300), (300, 120)), (0, 60, 150), sizes
+    ):
+        habits = Habits(
+            clients=clients,
+            timeout_s=timeout_s,
+            period_s=0.9 * timeout_s,
+            push_s=10,
+            others=Others(clients=others, timeout_s=other_s, period_s=0.9 * other_s),
+        )
+        fault = _one_outage(length_s, begin_s=2_400) if length_s else NOTHING
+        name = f"timeouts {timeout_s} s and {other_s} s, {fault.name}"
+        yield name, Case(fault=fault, setting=Setting.B_BOTH, habits=habits, minutes=80)
 
 
 def breaker_cases() -> Iterator[tuple[str, Case]]:

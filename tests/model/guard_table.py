@@ -13,6 +13,7 @@ from tests.model.guard_cases import (
     Sum,
     breaker_cases,
     cases,
+    fleets_with_roles,
     gateway_cases,
     other_fleets,
 )
@@ -36,6 +37,7 @@ def main() -> int:
     tables = {
         "outages": ("fault | setting | runs | ", rows),
         "others": ("fleet | runs | ", list(other_fleets())),
+        "roles": ("fleet | runs | ", list(fleets_with_roles())),
         "breaker": ("fleet | runs | ", list(_named_breakers())),
         "gateway": ("recording | setting | runs | ", list(_by_gateway())),
     }

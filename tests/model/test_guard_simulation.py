@@ -17,6 +17,7 @@ from tests.model.guard_cases import (
     Sum,
     breaker_cases,
     cases,
+    fleets_with_roles,
     gateway_cases,
     quick_cases,
 )
@@ -120,6 +121,28 @@ def test_other_timeouts_are_kept_through_an_outage(timeout_s: int) -> None:
     outcome = Case(fault=fault, setting=Setting.B_BOTH, habits=habits, minutes=90).run()
     assert not outcome.tally.cut
     assert outcome.tally.closed > 20
+
+
+def test_no_full_outage_cuts_anybody_where_roles_have_timeouts_of_their_own() -> None:
+    total = Sum()
+    for _, case in fleets_with_roles():
+        if case.fault.ends_s == 2_460:
+            total.add(case, case.run())
+    assert total.broken == []
+    assert (total.cut, total.runs) == (0, 28)
+    assert total.closed > 1_000
+
+
+def test_idle_clients_of_each_role_are_closed_soon() -> None:
+    case = next(
+        case
+        for _, case in fleets_with_roles()
+        if case.fault is NOTHING and case.habits.smallest_role == 500
+    )
+    outcome = case.run()
+    assert outcome.tally.closed > 500
+    assert outcome.tally.delay_sweeps_in_peace == 1
+    assert not outcome.unclosed
 
 
 def test_a_breaker_would_keep_idle_clients_open() -> None:

@@ -246,6 +246,53 @@ def test_refuses_what_is_no_list_of_roles(roles: str) -> None:
     )
 
 
+def test_roles_may_have_timeouts_of_their_own() -> None:
+    read = TimeoutSettings.from_env(
+        COMPLETE | {"IDLE_TIMEOUTS_BY_ROLE": "speaker=7200,listener=1,a.b-c_D9=60"}
+    )
+    assert read.policy.by_role == {"speaker": 7_200_000, "listener": 1_000, "a.b-c_D9": 60_000}
+    assert TimeoutSettings.from_env(COMPLETE | {"IDLE_TIMEOUTS_BY_ROLE": ""}).policy.by_role == {}
+
+
+def test_ten_roles_may_have_timeouts_of_their_own() -> None:
+    ten = ",".join(f"{role}=60" for role in "abcdefghij")
+    read = TimeoutSettings.from_env(COMPLETE | {"IDLE_TIMEOUTS_BY_ROLE": ten})
+    assert len(read.policy.by_role) == 10
+
+
+@pytest.mark.parametrize(
+    "roles",
+    [
+        ",",
+        "speaker",
+        "speaker=",
+        "=60",
+        "speaker=0",
+        "speaker=7201",
+        "speaker=1.5",
+        "speaker=300,",
+        "speaker=300, listener=60",
+        "sp eaker=300",
+        "speaker=300;listener=60",
+        "speaker=60=60",
+        "x" * 65 + "=60",
+        ",".join(f"{role}=60" for role in "abcdefghijk"),
+    ],
+)
+def test_refuses_what_does_not_give_seconds_by_role(roles: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        TimeoutSettings.from_env(COMPLETE | {"IDLE_TIMEOUTS_BY_ROLE": roles})
+    assert str(error.value) == (
+        "IDLE_TIMEOUTS_BY_ROLE must be 1 to 10 roles, separated by commas, each with = and a whole"
+        f" number from 1 to 7200, not {roles!r}"
+    )
+
+
+def test_says_that_a_role_has_two_timeouts() -> None:
+    with pytest.raises(ConfigurationError, match=r"not 'a=60,a=90': a role is named twice$"):
+        TimeoutSettings.from_env(COMPLETE | {"IDLE_TIMEOUTS_BY_ROLE": "a=60,a=90"})
+
+
 @pytest.mark.parametrize(
     ("name", "accepted", "expects"),
     [

@@ -421,7 +421,7 @@ class TestAnothersTable:
         counts = [world.run() for _ in range(3)]
         assert [one["held"] for one in counts] == [None] * 3
         assert counts[0]["closed"] == 10
-        assert not world.sweep.watch.is_well(world.clock.now_ms())
+        assert not world.sweep.watch.is_well(world.clock.now_ms(), IDLE_TIMEOUT_MS)
 
 
 class TestSeveralRecords:
@@ -485,7 +485,7 @@ def asking_of(sweep: Sweep) -> Asking:
 
     return Asking(
         closer=sweep.closer,
-        terms=Terms(silence_ms=IDLE_TIMEOUT_MS, recording_is_well=False),
+        terms_of=lambda _: Terms(silence_ms=IDLE_TIMEOUT_MS, recording_is_well=False),
         questions=sweep.questions,
         concurrent_map=map,
         may_go_on=lambda: True,

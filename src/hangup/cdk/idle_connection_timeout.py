@@ -1,6 +1,6 @@
 """The idle timeout as one construct, for any stack with a WebSocket API."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_apigatewayv2 as apigatewayv2
@@ -28,6 +28,7 @@ from hangup.cdk.arguments import (
     check_seconds,
     check_table,
     in_seconds,
+    timeouts_by_role,
 )
 from hangup.cdk.code import lambda_code
 from hangup.cdk.dashboard import add_dashboard
@@ -80,8 +81,10 @@ class IdleConnectionTimeout(Construct):
       select different items.
     - ``idle_timeout_seconds``: 1 to 7,200, a ``cdk.Duration``, or a token such as a CloudFormation
       parameter. A connection is closed when it has been silent for longer.
+    - ``idle_timeouts_by_role``: the timeouts of up to 10 roles that have one of their own, each as
+      ``idle_timeout_seconds``. Any other role, and a connection without one, has that.
     - ``activity_resolution_seconds``: the ``ACTIVITY_RESOLUTION_SECONDS`` of the functions that
-      record activity; below the timeout, a ``cdk.Duration``, or a token. The sweep waits that much
+      record activity; below each timeout, a ``cdk.Duration``, or a token. The sweep waits that much
       longer.
     - ``log_level``: the lowest level of log lines: DEBUG, INFO, WARNING, ERROR, CRITICAL, or a
       token.
@@ -99,7 +102,7 @@ class IdleConnectionTimeout(Construct):
       by API Gateway's account.
     - ``activity``: ``recorded``, ``gateway``, or a token. With ``gateway`` nothing has to record
       activity: API Gateway is asked about each connection once a timeout. One function can ask
-      about some 1,900 a second; ``shards`` are for more.
+      some 600 times a second; ``shards`` are for more.
     - ``mode``: ``close``, or ``observe`` to decide and report without closing, or a token.
     - ``metric_roles``: 1 to 10 names of roles that the metrics tell apart. Any other role counts as
       ``other``, and a connection without one as ``unknown``.
@@ -139,6 +142,7 @@ class IdleConnectionTimeout(Construct):
         hand_over: str = HAND_OVER.default,
         schema: TableSchema | str | None = None,
         idle_timeout_seconds: int | str | cdk.Duration = CONNECTION_IDLE_TIMEOUT_SECONDS.default,
+        idle_timeouts_by_role: Mapping[str, int | str | cdk.Duration] | None = None,
         activity_resolution_seconds: int | str | cdk.Duration = ACTIVITY_RESOLUTION_SECONDS.default,
         log_level: str = LOG_LEVEL.default,
         closes_per_second: int = CLOSES_PER_SECOND.default,
@@ -221,6 +225,9 @@ class IdleConnectionTimeout(Construct):
             "CLOSES_PER_SECOND": str(closes_per_second),
             "CONNECTION_IDLE_TIMEOUT_SECONDS": as_text(idle_timeout_seconds),
             "ACTIVITY_RESOLUTION_SECONDS": as_text(activity_resolution_seconds),
+            **timeouts_by_role(
+                idle_timeouts_by_role, activity_resolution_seconds, schema, precise=precise
+            ),
         }
         hand_over_grants = _hand_over_grants(hand_over, disconnect_handler, connections_table)
         self.scheduled_closes: ScheduledCloses | None = None

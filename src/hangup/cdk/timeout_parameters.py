@@ -17,6 +17,7 @@ from hangup.config import (
     CLOSES_PER_SECOND,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
     HAND_OVER,
+    IDLE_TIMEOUTS_BY_ROLE,
     LAST_ACTIVE_COUNTS,
     LOG_LEVEL,
     LOG_LEVELS,
@@ -26,15 +27,12 @@ from hangup.config import (
 )
 from hangup.core.guard import Activity, LastActiveCounts
 from hangup.core.hand_over import HandOver
-from hangup.core.limits import MAX_SCHEMA_BYTES
+from hangup.core.limits import LOG_RETENTION_DAYS, MAX_SCHEMA_BYTES, SHARDS_OF_TEMPLATE
 from hangup.core.pacing import close_functions
 from hangup.core.timing import LOOK_AHEAD_S
 from hangup.variables import Variable
 
 Json = dict[str, Any]
-
-SHARDS: Final = (1, 2, 4, 8, 16)
-"""What ``Shards`` may be. Each number of targets needs a condition, so they are few."""
 
 CLOSE_FUNCTIONS: Final = tuple(map(str, range(4, 17)))
 """What ``core.pacing`` chooses for any pace."""
@@ -43,11 +41,6 @@ NO_VALUE: Final = {"Ref": "AWS::NoValue"}
 
 _TRUE_OR_FALSE: Final = ("false", "true")
 _ROLE: Final = "[A-Za-z0-9_.-]{1,64}"
-_RETENTION_DAYS: Final = (
-    *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096),
-    *(1827, 2192, 2557, 2922, 3288, 3653),
-)
-"""What CloudWatch Logs accepts (API reference, PutRetentionPolicy)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +141,14 @@ GROUPS: Final[Mapping[str, Sequence[Parameter]]] = {
             pattern=f"^({FROM_1})$",
         ),
         _of_variable(
+            "TimeoutsByRole",
+            IDLE_TIMEOUTS_BY_ROLE,
+            "Timeouts of roles that have one of their own, such as speaker=300,listener=60. With"
+            f" Precise, each must be {LOOK_AHEAD_S} or more too.",
+            pattern=_optional(f"{_ROLE}=({FROM_1})(,{_ROLE}=({FROM_1})){{0,9}}"),
+            must_be=f"must be empty, or {IDLE_TIMEOUTS_BY_ROLE.accepted}",
+        ),
+        _of_variable(
             "ActivityResolutionSeconds",
             ACTIVITY_RESOLUTION_SECONDS,
             "The ACTIVITY_RESOLUTION_SECONDS of the functions that record activity. Connections"
@@ -220,7 +221,7 @@ GROUPS: Final[Mapping[str, Sequence[Parameter]]] = {
             about="Sweeps a minute that run at the same time, each on a part of the table. For a"
             " table that one sweep cannot read in a minute.",
             default="1",
-            allowed=tuple(map(str, SHARDS)),
+            allowed=tuple(map(str, SHARDS_OF_TEMPLATE)),
         ),
         Parameter(
             name="ReserveConcurrency",
@@ -264,7 +265,7 @@ GROUPS: Final[Mapping[str, Sequence[Parameter]]] = {
             name="LogRetentionDays",
             about="How many days log lines are kept.",
             default="30",
-            allowed=tuple(map(str, _RETENTION_DAYS)),
+            allowed=tuple(map(str, LOG_RETENTION_DAYS)),
         ),
     ),
     "The code": (
@@ -326,8 +327,8 @@ CONDITIONS: Final[Mapping[str, Json]] = {
     "CallsFunction": {"Fn::And": [_CALLS, _is_given("DisconnectFunctionArn")]},
     "DeletesRecords": _is("HandOver", HandOver.DELETE),
     **{
-        at_least_shards(number): _is("Shards", *(str(n) for n in SHARDS if n >= number))
-        for number in SHARDS[1:]
+        at_least_shards(number): _is("Shards", *(str(n) for n in SHARDS_OF_TEMPLATE if n >= number))
+        for number in SHARDS_OF_TEMPLATE[1:]
     },
 }
 

@@ -27,19 +27,19 @@ from hangup.cdk.timeout_parameters import (
     NO_VALUE,
     PARAMETERS,
     RULES,
-    SHARDS,
     Json,
     at_least_shards,
     interface,
     ref,
 )
+from hangup.core.limits import SHARDS_OF_TEMPLATE
 
 MAX_TEMPLATE_BYTES: Final = 51_200
 """Most that a request to CloudFormation may hold; a larger template must be in S3 (CloudFormation
 user guide, quotas)."""
 
 _DESCRIPTION: Final = "Hangup: close the idle connections of an API Gateway WebSocket API"
-_MOST_SHARDS: Final = SHARDS[-1]
+_MOST_SHARDS: Final = SHARDS_OF_TEMPLATE[-1]
 
 
 def timeout_template() -> str:
@@ -246,7 +246,7 @@ def _target(target: Json, *, of_rule: str | None) -> Json:
 def _needs_shards(target: Json) -> str | None:
     """Return the condition that there is the shard of a target; None if there always is."""
     shard = json.loads(target["InputTransformer"]["InputTemplate"].replace("<id>", "null"))["shard"]
-    fewest = next(number for number in SHARDS if number > shard)
+    fewest = next(number for number in SHARDS_OF_TEMPLATE if number > shard)
     return None if fewest == 1 else at_least_shards(fewest)
 
 

@@ -65,7 +65,7 @@ def package(  # noqa: PLR0913 - the command's options
     """
     if output is None and bucket is None:
         raise typer.BadParameter("give one of them", param_hint="'--output' or '--bucket'")
-    lambda_zip = installed_zip(architecture) or _built(architecture)
+    lambda_zip = functions_zip(architecture)
     if output is not None:
         try:
             shutil.copyfile(lambda_zip, output)
@@ -84,6 +84,14 @@ def package(  # noqa: PLR0913 - the command's options
             )
     _say(architecture, output, uploaded, as_json=as_json)
     return 0
+
+
+def functions_zip(architecture: str) -> Path:
+    """Return the zip of the functions: that which is installed, or one that is built now.
+
+    Raise ``BuildError``, and ``ConfigurationError`` where neither is possible.
+    """
+    return installed_zip(architecture) or _built(architecture)
 
 
 def _say(

@@ -10,8 +10,8 @@ from hangup.errors import ConfigurationError
 from hangup.ops.template import timeout_template
 
 EXAMPLES: Final = (
+    "hangup template",
     "hangup template --output hangup.template.json",
-    "hangup template | cfn-lint -",
 )
 STATUS: Final = ("the template is printed, or written", "the file cannot be written")
 

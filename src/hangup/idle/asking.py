@@ -41,13 +41,14 @@ class Close(Protocol):
 class Asking:
     """The questions of one sweep, and the closes that follow from them.
 
-    ``may_go_on`` is whether there is time for more, and nothing has stopped the sweep. ``close``
-    and ``close_other`` close the one record of a connection, or a further one. ``count`` counts
-    what is left. ``is_held`` asks the control group.
+    ``terms_of`` says on what terms a connection is closed. ``may_go_on`` is whether there is time
+    for more, and nothing has stopped the sweep. ``close`` and ``close_other`` close the one record
+    of a connection, or a further one. ``count`` counts what is left. ``is_held`` asks the control
+    group.
     """
 
     closer: Closer
-    terms: Terms
+    terms_of: Callable[[Connection], Terms]
     questions: Pacer
     concurrent_map: ConcurrentMap
     may_go_on: Callable[[], bool]
@@ -99,7 +100,7 @@ class Asking:
         answer = self._answer_about(connection)
         if connection.connection_id in self._shared:
             self._shared[connection.connection_id] = answer
-        left = self.closer.reason_to_leave(connection, answer, self.terms)
+        left = self.closer.reason_to_leave(connection, answer, self.terms_of(connection))
         if left is not None:
             self.count(connection, left)
         elif answer.seen is Seen.GONE and not self._is_our_table:
@@ -122,13 +123,15 @@ class Asking:
         if answer.seen in (Seen.QUIET, Seen.GONE):
             self._others.append(connection)
             return
-        terms = replace(self.terms, only_gone=True)
+        terms = replace(self.terms_of(connection), only_gone=True)
         left = self.closer.reason_to_leave(connection, answer, terms)
         assert left is not None  # noqa: S101 - nothing else is closed
         self.count(connection, left)
 
     def _answer_about(self, connection: Connection) -> Answer:
-        return self.closer.confirmer.ask(connection, silence_ms=self.terms.silence_ms)
+        return self.closer.confirmer.ask(
+            connection, silence_ms=self.terms_of(connection).silence_ms
+        )
 
     def _takes_turn(self) -> bool:
         return self.may_go_on() and self.closer.pacer.take()

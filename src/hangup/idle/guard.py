@@ -14,7 +14,6 @@ from hangup.core.guard import (
     SAMPLE_SIZE,
     Activity,
     Hold,
-    RecordingHealth,
     Seen,
     control_group,
     has_outlived_its_connection,
@@ -23,6 +22,7 @@ from hangup.core.guard import (
     seen_of,
 )
 from hangup.core.policy import IdlePolicy
+from hangup.core.recording import RecordingByTimeout
 from hangup.errors import BackendError
 from hangup.ports import Clock, ConcurrentMap, ConnectionsRepository, Gateway
 
@@ -104,7 +104,7 @@ class Watch:
     connections: ConnectionsRepository
     confirmer: Confirmer
     policy: IdlePolicy
-    health: RecordingHealth = field(default_factory=RecordingHealth)
+    health: RecordingByTimeout = field(default_factory=RecordingByTimeout)
     others: int = 0
     """Items of the last sample that are not connections of this deployment."""
     _records: Sequence[Connection] = ()
@@ -120,22 +120,22 @@ class Watch:
             self.health.watch(sample.records, self.policy, now_ms, others=sample.others)
         return None
 
-    def is_well(self, now_ms: EpochMs) -> bool:
-        """Return whether activity is being recorded, as far as this process knows.
+    def is_well(self, now_ms: EpochMs, timeout_ms: DurationMs) -> bool:
+        """Return whether the activity of those with this timeout is being recorded.
 
-        False where nobody has to record it.
+        As far as this process knows; False where nobody has to record it.
         """
-        return self.health.is_well(self.policy, now_ms)
+        return self.health.is_well(self.policy, now_ms, timeout_ms)
 
     def check_control_group(
         self, now_ms: EpochMs, *, has_time: Callable[[], bool], concurrent_map: ConcurrentMap
     ) -> Hold | None:
         """Ask about connections of the sample that are not idle; return why to close nothing."""
-        silence_ms = DurationMs(self.policy.deadline_ms(EpochMs(0)))
 
         def seen(connection: Connection) -> Seen:
             if not has_time():
                 return Seen.NO_ANSWER
+            silence_ms = DurationMs(self.policy.deadline_ms(EpochMs(0), connection.role))
             return self.confirmer.ask(connection, silence_ms=silence_ms).seen
 
         control = control_group(self._records, self.policy, now_ms)

@@ -144,7 +144,8 @@ class _Run:
     asks: bool
     closes: CloseCounter
     unjudged: Unjudged
-    terms: Terms = field(init=False)
+    terms: Mapping[DurationMs, Terms] = field(init=False)
+    """On what terms a connection is closed, by its timeout."""
     asking: Asking | None = None
     """Where API Gateway's account is the source of activity, and closes are not queued."""
     met: set[str] = field(default_factory=set)
@@ -175,16 +176,18 @@ class _Run:
             hold = None
         # Whoever overrides the guard trusts the records, and not a wrong clock.
         self.hold = hold
-        is_well = self.error is None and watch.is_well(self.now_ms)
-        self.terms = Terms(
-            silence_ms=self.sweep.policy.idle_timeout_ms,
-            recording_is_well=is_well,
-            asks=self.asks,
-        )
+        self.terms = {
+            timeout_ms: Terms(
+                silence_ms=timeout_ms,
+                recording_is_well=self.error is None and watch.is_well(self.now_ms, timeout_ms),
+                asks=self.asks,
+            )
+            for timeout_ms in self.sweep.policy.timeouts_ms
+        }
         if self.sweep.closer.confirmer.is_source and self.sweep.close_queue is None:
             self.asking = Asking(
                 closer=self.sweep.closer,
-                terms=self.terms,
+                terms_of=self._terms_of,
                 questions=self.sweep.questions,
                 concurrent_map=self.sweep.concurrency.map,
                 may_go_on=lambda: not self.is_stopped and self._has_time(),
@@ -265,16 +268,24 @@ class _Run:
     def _close(self, connection: Connection, answer: Answer | None = None) -> None:
         deadline_ms = self.sweep.policy.deadline_of(connection)
         result = self.sweep.closer.close_idle_connection(
-            connection, self.terms, correlation_id=self.correlation_id, answer=answer
+            connection,
+            self._terms_of(connection),
+            correlation_id=self.correlation_id,
+            answer=answer,
         )
         self._count(connection, result, deadline_ms=deadline_ms)
 
     def _close_other(self, connection: Connection) -> None:
         result = self.sweep.closer.close_idle_connection(
-            connection, replace(self.terms, only_gone=True), correlation_id=self.correlation_id
+            connection,
+            replace(self._terms_of(connection), only_gone=True),
+            correlation_id=self.correlation_id,
         )
         # One connection, one timeout.
         self._count(connection, result)
+
+    def _terms_of(self, connection: Connection) -> Terms:
+        return self.terms[self.sweep.policy.timeout_ms(connection.role)]
 
     def _count(
         self, connection: Connection, result: CloseResult, *, deadline_ms: EpochMs | None = None
@@ -289,9 +300,9 @@ class _Run:
                 connection=connection,
                 deadline_ms=self.sweep.policy.deadline_of(connection),
                 correlation_id=self.correlation_id,
-                silence_ms=self.terms.silence_ms,
+                silence_ms=self._terms_of(connection).silence_ms,
                 judged_at_ms=self.now_ms,
-                recording_is_well=self.terms.recording_is_well,
+                recording_is_well=self._terms_of(connection).recording_is_well,
                 asks=self.asks,
             )
             for connection in found

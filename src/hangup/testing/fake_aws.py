@@ -1,5 +1,6 @@
 """All fakes as one world, and what an application's own tests do in it."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -111,14 +112,22 @@ class FakeAws:
             records_end=self.schema.table_key.has_id,
         )
 
-    def make_sweep(self, *, idle_timeout_s: int = 120, **overrides: Any) -> Sweep:  # noqa: ANN401 - fields of Sweep
+    def make_sweep(
+        self,
+        *,
+        idle_timeout_s: int = 120,
+        idle_timeouts_by_role_s: Mapping[str, int] | None = None,
+        **overrides: Any,  # noqa: ANN401 - fields of Sweep
+    ) -> Sweep:
         """Return a sweep on these fakes, with the construct's defaults and without a pace.
 
-        ``idle_timeout_s`` is in seconds, 1 or more. ``overrides`` are the sweep's fields.
+        The timeouts are in seconds, 1 or more. ``overrides`` are the sweep's fields.
         """
+        by_role_s = idle_timeouts_by_role_s or {}
         policy = IdlePolicy(
             idle_timeout_ms=DurationMs(idle_timeout_s * 1000),
             activity_resolution_ms=DurationMs(0),
+            by_role={role: DurationMs(seconds * 1000) for role, seconds in by_role_s.items()},
         )
         closer = overrides.get("closer") or self.make_closer()
         policy = overrides.get("policy") or policy
@@ -136,12 +145,17 @@ class FakeAws:
         }
         return Sweep(**(fields | overrides))
 
-    def run_sweep(self, *, idle_timeout_s: int = 120) -> SweepReport:
+    def run_sweep(
+        self, *, idle_timeout_s: int = 120, idle_timeouts_by_role_s: Mapping[str, int] | None = None
+    ) -> SweepReport:
         """Run one sweep with the construct's defaults and without a pace; return its counts.
 
-        ``idle_timeout_s`` is in seconds, 1 or more. What it hands over to the disconnect handler is
-        in ``functions.events``, in order. Raises SweepFailed if a planned fault left work.
+        The timeouts are in seconds, 1 or more. What it hands over to the disconnect handler is in
+        ``functions.events``, in order. Raises SweepFailed if a planned fault left work.
         """
-        return self.make_sweep(idle_timeout_s=idle_timeout_s).check_and_close_idle_connections(
+        sweep = self.make_sweep(
+            idle_timeout_s=idle_timeout_s, idle_timeouts_by_role_s=idle_timeouts_by_role_s
+        )
+        return sweep.check_and_close_idle_connections(
             time_left_ms=lambda: _A_MINUTE, correlation_id="sweep"
         )
