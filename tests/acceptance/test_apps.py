@@ -262,6 +262,21 @@ def test_a_handler_that_must_run_once_is_called_where_api_gateway_lost_its_event
     asyncio.run(play())
 
 
+def test_the_rule_sweeps_by_itself(apps: Callable[[str], App]) -> None:
+    app = apps("b_renamed")
+
+    async def play() -> None:
+        async with app.client({}) as silent:
+            await eventually(lambda: len(app.records()) == 1)
+            with app.swept_by_its_rule():
+                # Once a minute.
+                await eventually(lambda: silent.close_code is not None, within_s=100)
+            assert len(silent.notices()) == 1
+            await eventually(lambda: not app.records())
+
+    asyncio.run(play())
+
+
 def test_who_deploys_may_do_nothing_else(cloud: Cloud, apps: Callable[[str], App]) -> None:
     app = apps("b_renamed")
     with pytest.raises(ClientError, match="AccessDenied"):

@@ -200,7 +200,14 @@ class App:
 
     def functions(self) -> Sequence[str]:
         """Return the names of the app's own functions."""
-        return resources_of(self.cloud.engine, stack_name(self.folder), "AWS::Lambda::Function")
+        resources = self.cloud.engine.client("cloudformation").describe_stack_resources(
+            StackName=stack_name(self.folder)
+        )["StackResources"]
+        return [
+            resource["PhysicalResourceId"]
+            for resource in resources
+            if resource["ResourceType"] == "AWS::Lambda::Function"
+        ]
 
     @contextmanager
     def without_disconnects(self) -> Iterator[None]:
@@ -215,6 +222,17 @@ class App:
             yield
         finally:
             gateway.create_route(**api, RouteKey=route["RouteKey"], Target=route["Target"])
+
+    @contextmanager
+    def swept_by_its_rule(self) -> Iterator[None]:
+        """Let the timeout's rule do its work meanwhile."""
+        events = self.cloud.engine.client("events")
+        rule = self.timeout["SweepRuleName"]
+        events.enable_rule(Name=rule)
+        try:
+            yield
+        finally:
+            events.disable_rule(Name=rule)
 
     def is_gone(self, connection_id: str) -> bool:
         """Return whether API Gateway knows of no such connection."""
@@ -337,16 +355,8 @@ def deploy_timeout(
     code = {"CodeBucket": BUCKET, "CodeKey": cloud.upload("hangup", _lambda_zip())}
     body = json.dumps(template, separators=(",", ":"))
     outputs = cloud.deploy(stack_name, body, {**parameters, **code})
-    for rule in resources_of(cloud.engine, stack_name, "AWS::Events::Rule"):
-        cloud.engine.client("events").disable_rule(Name=rule)
+    cloud.engine.client("events").disable_rule(Name=outputs["SweepRuleName"])
     return outputs
-
-
-def resources_of(engine: Engine, stack_name: str, kind: str) -> Sequence[str]:
-    """Return the names of a stack's resources of one type."""
-    cloudformation = engine.client("cloudformation")
-    resources = cloudformation.describe_stack_resources(StackName=stack_name)["StackResources"]
-    return [one["PhysicalResourceId"] for one in resources if one["ResourceType"] == kind]
 
 
 def code_of(folder: Path) -> bytes:
