@@ -41,8 +41,6 @@ _MAX_DEPLOY_S: Final = 60.0
 _TALKS_EVERY_S: Final = 0.3
 _ABNORMAL_CLOSE: Final = 1006
 _NOT_CODE: Final = (".json", ".yaml", ".mjs")
-_COMING: Final = ("Activity", "StateTable")
-"""Parameters that count as soon as the template has them."""
 _MAY_DEPLOY: Final = [
     {
         "Effect": "Allow",
@@ -327,12 +325,7 @@ def timeout_settings(folder: str) -> dict[str, str]:
 
 def timeout_parameters(folder: str, outputs: Mapping[str, str], endpoint: str) -> dict[str, str]:
     """Return the parameters of the timeout for an app with these outputs."""
-    known = json.loads(timeout_template())["Parameters"]
-    parameters = {
-        name: value
-        for name, value in timeout_settings(folder).items()
-        if name in known or name not in _COMING
-    }
+    parameters = timeout_settings(folder)
     of_app = ["ApiId", "TableName", "TableKeyArn"]
     if parameters["HandOver"] in ("always", "if_left"):
         of_app.append("DisconnectFunctionArn")
