@@ -16,12 +16,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from hangup import config
+from hangup.cdk import timeout_parameters
 from hangup.ops import deployment_text
 
 __all__ = ["COMMAND_LINE", "ROOT_PAGES", "SiteError", "help_of", "lay_out", "main"]
@@ -61,6 +62,7 @@ def write_generated(page: Path, text: str) -> None:
     page.write_text(f"{before}{begin}{text}{end}{after}")
 
 
+@cache
 def help_of(command: str) -> str:
     """Return what ``hangup COMMAND --help`` prints, 80 columns wide and without colours."""
     plain = {"NO_COLOR": "1", "COLUMNS": "80", "TERM": "dumb"}
@@ -142,6 +144,7 @@ def build() -> None:
     reference = _ROOT / "docs" / "reference"
     write_generated(reference / "environment.md", config.as_markdown())
     write_generated(reference / "hangup-toml.md", deployment_text.as_markdown())
+    write_generated(reference / "template.md", timeout_parameters.as_markdown())
     _JSON_SCHEMA.write_text(deployment_text.json_schema_text())
     lay_out(_ROOT, _ROOT / "build" / "docs")
     result = subprocess.run(

@@ -48,6 +48,7 @@ _COMMANDS: Final[Mapping[str, _About]] = {
     "mode": _About(_OWN, "Let the deployed timeout close, or only report."),
     "destroy": _About(_OWN, "Remove the stack of the timeout."),
     "template": _About(_OWN, "Print the CloudFormation template of the timeout alone."),
+    "package": _About(_OWN, "Write the functions' zip, or upload it with the template."),
     "token": _About(_DEPLOYED, "Print a token that lets a client join a session."),
     "check": _About(_DEPLOYED, "Find and repair inconsistent records."),
     "redrive": _About(_DEPLOYED, "Replay the cleanups that Lambda gave up."),
