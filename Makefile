@@ -66,10 +66,11 @@ synth: .venv/.cdk ## Build the Lambda zip, synthesise the template and refresh t
 
 # The same sources give the same bytes: the files in the archives have the time of the commit. The wheel
 # is built from the sdist, so both are complete.
-dist: .venv/.dev ## Build the wheel and the sdist in dist/, reproducibly, and check them
-	@rm -f "$(DIST)"/hangup-*
-	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 315532800)} \
-	  $(BIN)/uv build -q --offline --no-build-isolation --python $(BIN)/python --out-dir "$(DIST)"
+dist: .venv/.dev ## Build wheel and sdist, and the wheel with the Lambda zips, in dist/, reproducibly, and check them
+	@rm -f "$(DIST)"/hangup-* "$(DIST)"/hangup_lambda-*
+	@export SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 315532800)}; \
+	  $(BIN)/uv build -q --offline --no-build-isolation --python $(BIN)/python --out-dir "$(DIST)" && \
+	  $(BIN)/python scripts/lambda_distribution.py "$(DIST)"
 	@$(BIN)/twine check --strict "$(DIST)"/*.whl "$(DIST)"/*.tar.gz
 
 lock: .venv/.dev ## Pin requirements/*.txt again from requirements/*.in
