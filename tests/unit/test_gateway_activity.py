@@ -408,6 +408,22 @@ class TestAnothersTable:
         assert len(fresh) == CONTROL_SIZE
         assert len(asked.questions) == 30 + CONTROL_SIZE
 
+    def test_those_that_are_gone_are_handed_over_side_by_side(self, world: World) -> None:
+        world.sweep = replace(world.sweep, concurrency=Loop(64))
+        for number in range(20):
+            join(world, f"gone{number:02}")
+        world.gateway.open_ids.clear()
+        calls: list[str] = []
+
+        def note(operation: str, _key: str) -> None:
+            calls.append(operation)
+            sleep(0.0005)
+
+        world.faults.before = note
+        assert world.run()["gone"] == 20
+        # Claims had begun before the first was handed over.
+        assert calls[: calls.index("Invoke")].count("UpdateItem") > 1
+
     def test_another_stages_table_is_held_and_nothing_is_handed_over(self, world: World) -> None:
         for number in range(30):
             join(world, f"fresh{number}", age_s=10)
