@@ -50,6 +50,8 @@ ELSEWHERE: Final = {
     "sessions/check.py": {"connectionId", "speakerConnectionId"},
     # Queries, and members of what `hangup token --json` prints.
     "cli/": {"sessionId", "role", "expiresAt"},
+    # Members of what `hangup sweep --json` prints.
+    "ops/sweep.py": {"connectionId", "role"},
     # API Gateway's answers, queries, messages and fields of log lines.
     "local/": {"connectionId", "connectedAt", "sessionId", "role"},
 }

@@ -130,8 +130,8 @@ def sweep(  # noqa: PLR0913 - what one may ask of a sweep
     """Sweep the table of a deployment, once.
 
     ``endpoint`` is where ``@connections`` is, ``state_table`` the table that has the state, if
-    there is one. Without ``acts`` nothing is written or closed. ``most`` bounds the closes. ``read``
-    hears how many records were read. Raises ``ConfigurationError``, ``BackendError`` and
+    there is one. Without ``acts`` nothing is written or closed. ``most`` bounds the closes.
+    ``read`` hears how many records were read. Raises ``ConfigurationError``, ``BackendError`` and
     ``InvalidRequest``.
     """
     settings = TimeoutSettings(
