@@ -40,6 +40,7 @@ _MEASURES: Final[Mapping[Callable[[Run], None], tuple[str, ...]]] = {
     package.cold_start_message: ("cold_start_message_cpu_ms",),
     heartbeats: ("heartbeat_cpu_ms",),
     measures.closes: ("close_cpu_ms", "close_paced_cpu_ms"),
+    measures.questions: ("question_cpu_ms",),
     measures.check: ("check_cpu_per_million", *_GROWTH),
     measures.check_of_schemas: ("schema_check_cpu", "schema_check_cpu_shape_d"),
     measures.large_sweep: ("sweep_s_256mb_1m", "peak_rss_mb", "peak_rss_mb_10k"),

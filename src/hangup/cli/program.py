@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 _NAME: Final = "hangup"
 _HERE: Final = "On this machine"
-_DEPLOYED: Final = "A deployed stack"
+_DEPLOYED: Final = "The deployed reference stack"
+_OWN: Final = "Your own application"
 _PLANNING: Final = "Planning"
 _COMPLETION: Final = "Completion"
 
@@ -42,11 +43,17 @@ class _About(NamedTuple):
 _COMMANDS: Final[Mapping[str, _About]] = {
     "demo": _About(_HERE, "Run the stack here, watch it close idle clients, check it."),
     "up": _About(_HERE, "Run the stack here until Ctrl-C."),
+    "init": _About(_OWN, "Find an app's API and table, and write hangup.toml."),
+    "template": _About(_OWN, "Print the CloudFormation template of the timeout alone."),
+    "package": _About(_OWN, "Write the functions' zip, or upload it with the template."),
     "token": _About(_DEPLOYED, "Print a token that lets a client join a session."),
     "check": _About(_DEPLOYED, "Find and repair inconsistent records."),
     "redrive": _About(_DEPLOYED, "Replay the cleanups that Lambda gave up."),
     "plan": _About(_PLANNING, "Say what a fleet costs, how late closes are, which quota it meets."),
 }
+
+_LOCAL: Final = ("token", "check", "redrive")
+"""The commands that have ``--local``."""
 
 _STATUS: Final = ("done, and all is as it should be", "failed, or something is wrong")
 _MORE: Final = "`hangup COMMAND --help` explains a command and its options."
@@ -93,8 +100,9 @@ def run(words: Sequence[str]) -> int:
         return 1
     except HangupError as error:
         missing = _NOT_SET_UP.get(error.code) if isinstance(error, BackendError) else None
-        instead = "or add --local for the stack that `hangup up` runs"
-        say_aside(f"{missing}; {instead}" if missing else str(error))
+        may_be_local = words[0] in _LOCAL
+        instead = "; or add --local for the stack that `hangup up` runs" if may_be_local else ""
+        say_aside(f"{missing}{instead}" if missing else str(error))
         return 1
     finally:
         stop_waiting()
