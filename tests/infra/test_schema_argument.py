@@ -190,7 +190,7 @@ def test_advises_both_only_where_the_schema_allows_it(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"schema": D.as_json()}, "schema must be a hangup.TableSchema, not '"),
+        ({"schema": D.as_json()}, "schema must be a hangup.TableSchema or a token, not '"),
         (
             {"schema": TableSchema(only=tuple(equals(f"{n}{'x' * 250}", 1) for n in range(9)))},
             "schema does not fit: the table schema has ",

@@ -184,6 +184,12 @@ def check_construct(name: str, value: object, kind: str, *members: str) -> None:
         raise ValueError(f"{name} must be an {kind}, made here or imported, not {_shown(value)}.")
 
 
+def check_key(name: str, value: object) -> None:
+    """Refuse all but a key, and None for none."""
+    if value is not None:
+        check_construct(name, value, "aws_kms.IKey", "key_arn")
+
+
 def check_api(api: object, management_endpoint: object) -> None:
     """Refuse an API whose calls have nowhere to go, and an endpoint where they cannot go.
 
