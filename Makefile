@@ -19,7 +19,7 @@ demo: .venv/.local ## Watch idle connections being closed, on this machine, and 
 up: .venv/.local ## Run the stack on this machine until Ctrl-C (120 s timeout, a sweep a minute)
 	@$(BIN)/hangup up
 
-check: .venv/.dev ## Lint, types, layers, unit and property tests (under a minute)
+check: .venv/.dev ## Lint, types, layers, unit and property tests (about a minute)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
