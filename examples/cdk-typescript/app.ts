@@ -1,4 +1,4 @@
-// A chat in TypeScript that takes the idle timeout: `hangup package` writes what it includes.
+// A chat in TypeScript that takes the idle timeout.
 import * as cdk from "aws-cdk-lib";
 import * as apigatewayv2 from "aws-cdk-lib/aws-apigatewayv2";
 import { WebSocketLambdaIntegration } from "aws-cdk-lib/aws-apigatewayv2-integrations";
@@ -43,18 +43,23 @@ class ChatStack extends cdk.Stack {
 
     // Everything that Hangup adds:
     const code = new Asset(this, "HangupCode", { path: "hangup.zip" });
-    new CfnInclude(this, "Hangup", {
-      templateFile: "hangup.json",
-      parameters: {
-        CodeBucket: code.s3BucketName,
-        CodeKey: code.s3ObjectKey,
-        ApiId: api.apiId,
-        StageName: stage.stageName,
-        TableName: table.tableName,
-        DisconnectFunctionArn: disconnect.functionArn,
-        IdleTimeoutSeconds: "90",
-      },
+    new IdleTimeout(this, "Hangup", {
+      CodeBucket: code.s3BucketName,
+      CodeKey: code.s3ObjectKey,
+      ApiId: api.apiId,
+      StageName: stage.stageName,
+      TableName: table.tableName,
+      DisconnectFunctionArn: disconnect.functionArn,
+      IdleTimeoutSeconds: "90",
     });
+  }
+}
+
+/** The template as it is. In a stack of its own, because its conditions may only name parameters. */
+class IdleTimeout extends cdk.NestedStack {
+  constructor(scope: Construct, id: string, parameters: { [name: string]: string }) {
+    super(scope, id, { parameters });
+    new CfnInclude(this, "Template", { templateFile: "hangup.template.json" });
   }
 }
 

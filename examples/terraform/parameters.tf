@@ -9,10 +9,7 @@ locals {
     TableName                 = var.table_name
     TableKeyArn               = var.table_key_arn
     TableSchema               = var.table_schema == null ? "" : jsonencode(var.table_schema)
-    StateTable                = tostring(var.state_table)
-    Activity                  = var.activity
     IdleTimeoutSeconds        = tostring(var.idle_timeout_seconds)
-    TimeoutsByRole            = join(",", [for role, seconds in var.timeouts_by_role : "${role}=${seconds}"])
     ActivityResolutionSeconds = tostring(var.activity_resolution_seconds)
     LastActiveCounts          = var.last_active_counts
     Mode                      = var.mode
@@ -20,6 +17,7 @@ locals {
     DisconnectFunctionArn     = var.disconnect_function_arn
     ClosesPerSecond           = tostring(var.closes_per_second)
     Precise                   = tostring(var.precise)
+    CloseFunctions            = tostring(var.close_functions)
     Shards                    = tostring(var.shards)
     ReserveConcurrency        = tostring(var.reserve_concurrency)
     Architecture              = var.architecture

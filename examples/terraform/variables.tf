@@ -25,8 +25,8 @@ variable "code_key" {
   type        = string
 
   validation {
-    condition     = length(var.code_key) >= 1 && length(var.code_key) <= 1024
-    error_message = "code_key must have 1 to 1,024 characters."
+    condition     = can(regex("^[!-~]{1,1024}$", var.code_key))
+    error_message = "code_key must be the key of an object in S3."
   }
 }
 
@@ -37,7 +37,7 @@ variable "api_id" {
   type        = string
 
   validation {
-    condition     = can(regex("^[a-z0-9]+$", var.api_id))
+    condition     = can(regex("^[A-Za-z0-9]{1,64}$", var.api_id))
     error_message = "api_id must be the id of an API, such as a1b2c3d4e5, not its ARN or address."
   }
 }
@@ -47,7 +47,7 @@ variable "stage_name" {
   type        = string
 
   validation {
-    condition     = can(regex("^[A-Za-z0-9_$-]{1,128}$", var.stage_name))
+    condition     = can(regex("^[A-Za-z0-9_-]{1,128}$", var.stage_name))
     error_message = "stage_name must be the name of a stage: 1 to 128 letters, digits, hyphens or underscores."
   }
 }
@@ -81,7 +81,7 @@ variable "table_key_arn" {
   default     = ""
 
   validation {
-    condition     = var.table_key_arn == "" || can(regex("^arn:[a-z-]+:kms:.+:key/.+$", var.table_key_arn))
+    condition     = var.table_key_arn == "" || can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$", var.table_key_arn))
     error_message = "table_key_arn must be the ARN of a KMS key (not of an alias), or empty."
   }
 }
@@ -97,29 +97,12 @@ variable "table_schema" {
   }
 
   validation {
-    condition     = length(jsonencode(var.table_schema)) <= 2048
+    condition     = var.table_schema == null || length(jsonencode(var.table_schema)) <= 2048
     error_message = "table_schema must be at most 2,048 bytes of JSON."
   }
 }
 
-variable "state_table" {
-  description = "Keep Hangup's own attributes in a table of its own, made by the stack. For a table with a stream or another owner."
-  type        = bool
-  default     = false
-}
-
 # When a connection is idle.
-
-variable "activity" {
-  description = "Where activity comes from. recorded: your functions write it; gateway: API Gateway's own account, and no code of yours changes."
-  type        = string
-  default     = "recorded"
-
-  validation {
-    condition     = contains(["recorded", "gateway"], var.activity)
-    error_message = "activity must be recorded or gateway."
-  }
-}
 
 variable "idle_timeout_seconds" {
   description = "Seconds of silence after which a connection is closed."
@@ -137,30 +120,14 @@ variable "idle_timeout_seconds" {
   }
 }
 
-variable "timeouts_by_role" {
-  description = "Other timeouts in seconds, by the role of the connection: { speaker = 300 }."
-  type        = map(number)
-  default     = {}
-
-  validation {
-    condition     = alltrue([for seconds in values(var.timeouts_by_role) : floor(seconds) == seconds && seconds >= 1 && seconds <= 7200])
-    error_message = "timeouts_by_role must have whole numbers of seconds from 1 to 7200."
-  }
-
-  validation {
-    condition     = alltrue([for role in keys(var.timeouts_by_role) : can(regex("^[A-Za-z0-9._-]{1,255}$", role))])
-    error_message = "timeouts_by_role must have roles of letters, digits, dots, hyphens or underscores."
-  }
-}
-
 variable "activity_resolution_seconds" {
   description = "The ACTIVITY_RESOLUTION_SECONDS of the functions that record activity: they write at most once in this many seconds."
   type        = number
   default     = 0
 
   validation {
-    condition     = floor(var.activity_resolution_seconds) == var.activity_resolution_seconds && var.activity_resolution_seconds >= 0
-    error_message = "activity_resolution_seconds must be a whole number, 0 or more."
+    condition     = floor(var.activity_resolution_seconds) == var.activity_resolution_seconds && var.activity_resolution_seconds >= 0 && var.activity_resolution_seconds <= 7200
+    error_message = "activity_resolution_seconds must be a whole number from 0 to 7200."
   }
 
   validation {
@@ -210,7 +177,7 @@ variable "disconnect_function_arn" {
   default     = ""
 
   validation {
-    condition     = var.disconnect_function_arn == "" || can(regex("^arn:[a-z-]+:lambda:.+:function:.+$", var.disconnect_function_arn))
+    condition     = var.disconnect_function_arn == "" || can(regex("^arn:[a-z-]+:lambda:[a-z0-9-]+:[0-9]{12}:function:[A-Za-z0-9:$_-]+$", var.disconnect_function_arn))
     error_message = "disconnect_function_arn must be the ARN of a Lambda function, or empty."
   }
 
@@ -237,14 +204,25 @@ variable "precise" {
   default     = false
 }
 
+variable "close_functions" {
+  description = "With precise: how many functions close at once. One is needed for each 120 closes a second, and 4 at least."
+  type        = number
+  default     = 4
+
+  validation {
+    condition     = floor(var.close_functions) == var.close_functions && var.close_functions >= 4 && var.close_functions <= 16
+    error_message = "close_functions must be a whole number from 4 to 16."
+  }
+}
+
 variable "shards" {
   description = "Sweeps a minute at the same time, each of a part of the table."
   type        = number
   default     = 1
 
   validation {
-    condition     = floor(var.shards) == var.shards && var.shards >= 1 && var.shards <= 20
-    error_message = "shards must be a whole number from 1 to 20."
+    condition     = contains([1, 2, 4, 8, 16], var.shards)
+    error_message = "shards must be 1, 2, 4, 8 or 16."
   }
 }
 
@@ -289,7 +267,7 @@ variable "metric_roles" {
   }
 
   validation {
-    condition     = alltrue([for role in var.metric_roles : can(regex("^[A-Za-z0-9._-]{1,255}$", role))])
+    condition     = alltrue([for role in var.metric_roles : can(regex("^[A-Za-z0-9_.-]{1,64}$", role))])
     error_message = "metric_roles must be names of letters, digits, dots, hyphens or underscores."
   }
 }
@@ -300,7 +278,7 @@ variable "alarm_topic_arn" {
   default     = ""
 
   validation {
-    condition     = var.alarm_topic_arn == "" || can(regex("^arn:[a-z-]+:sns:.+$", var.alarm_topic_arn))
+    condition     = var.alarm_topic_arn == "" || can(regex("^arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_.-]+$", var.alarm_topic_arn))
     error_message = "alarm_topic_arn must be the ARN of an SNS topic, or empty."
   }
 }
