@@ -2,10 +2,10 @@
 """The CDK app: build the Lambda zip, synthesise the stack, refresh the package's copies.
 
 ``python infra/app.py`` writes ``cdk.out`` (the ``cdk`` command calls it too). It refreshes the
-package's copies of the lock and of the two templates, without and with a queue. Context values
-choose what ``cdk.out`` gets: ``precise`` (``cdk deploy -c precise=true``) adds the queue, and
-``shards`` (``-c shards=4``) is the number of sweeps a minute. With ``--check`` it changes no copy
-and exits with 1 if one is out of date.
+package's copies of the lock, of the stack's two templates, without and with a queue, and of the
+template of the timeout alone. Context values choose what ``cdk.out`` gets: ``precise`` (``cdk
+deploy -c precise=true``) adds the queue, and ``shards`` (``-c shards=4``) is the number of sweeps a
+minute. With ``--check`` it changes no copy and exits with 1 if one is out of date.
 """
 
 import argparse
@@ -29,7 +29,9 @@ _COPIES = {
     False: _ROOT / "src" / "hangup" / "local" / "template.json",
     True: _ROOT / "src" / "hangup" / "local" / "template-precise.json",
 }
-"""The packaged templates, by whether they are precise."""
+"""The packaged templates of the reference stack, by whether they are precise."""
+_TIMEOUT_COPY = _ROOT / "src" / "hangup" / "ops" / "timeout.template.json"
+"""The template of the timeout alone, which ``hangup template`` prints."""
 _INTERRUPTED = 130
 
 
@@ -86,6 +88,9 @@ def _copies() -> Iterator[tuple[Path, str]]:
     for precise, copy in _COPIES.items():
         with tempfile.TemporaryDirectory() as outdir:
             yield copy, _synthesise(Path(outdir), precise=precise)
+    from hangup.cdk.timeout_template import timeout_template  # noqa: PLC0415 - see _synthesise
+
+    yield _TIMEOUT_COPY, timeout_template()
 
 
 def _is_current(file: Path, text: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hangup import config
+from hangup import config, variables
 from hangup.aws.gateway import gateway_address
 from hangup.aws.schema import TableSchema
 from hangup.core import events
@@ -141,7 +141,7 @@ def test_the_table_of_variables_is_the_one_of_the_code() -> None:
     assert rest.partition("\n<!-- /configuration -->")[0] == config.as_markdown()
 
 
-def read_by(function: str) -> list[config.Variable[Any]]:
+def read_by(function: str) -> list[variables.Variable[Any]]:
     return [one for one in config.VARIABLES if function in one.read_by.split(", ")]
 
 
@@ -168,7 +168,7 @@ def test_variables_are_optional_where_the_table_has_a_default(function: str) -> 
             SETTINGS[function](environment)
 
 
-def row_of(variable: config.Variable[Any]) -> str:
+def row_of(variable: variables.Variable[Any]) -> str:
     """Return the variable's line in its table."""
     start = f"| `{variable.name}` | {variable.read_by} |"
     lines = page("reference/environment").splitlines()
@@ -178,7 +178,7 @@ def row_of(variable: config.Variable[Any]) -> str:
 @pytest.mark.parametrize(
     "variable", [one for one in config.VARIABLES if isinstance(one.accepted, WholeNumber)]
 )
-def test_defaults_and_bounds_are_those_of_the_code(variable: config.Variable[int]) -> None:
+def test_defaults_and_bounds_are_those_of_the_code(variable: variables.Variable[int]) -> None:
     row = re.search(
         r"\| `([0-9]+)` \| a whole number from ([0-9]+) to ([0-9]+) \|", row_of(variable)
     )

@@ -18,13 +18,13 @@ from hangup.config import (
     CONNECTION_IDLE_TIMEOUT_SECONDS,
     HAND_OVER,
     METRIC_ROLES,
-    Accepted,
 )
 from hangup.core.bounds import WholeNumber
 from hangup.core.hand_over import HandOver
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.texts import Unfit
 from hangup.core.timing import LOOK_AHEAD_S
+from hangup.variables import Accepted
 
 
 def as_text(seconds: float | str) -> str:
@@ -94,11 +94,15 @@ def check_seconds(idle_timeout: object, activity_resolution: object, *, precise:
         )
 
 
-def check_hand_over(rule: object, disconnect_handler: object, schema: TableSchema) -> None:
-    """Refuse a rule that there is not, and a handler or a schema that does not fit the rule."""
-    check("hand_over", rule, HAND_OVER.accepted)
-    hand_over = HandOver(str(rule))
-    if hand_over is HandOver.DELETE and not schema.table_key.has_id:
+def check_hand_over(rule: object, disconnect_handler: object, schema: TableSchema | str) -> None:
+    """Refuse a rule that there is not, and a handler or a schema that does not fit the rule.
+
+    A token may become any rule, so it needs a handler.
+    """
+    check("hand_over", rule, HAND_OVER.accepted, or_token=True)
+    hand_over = HandOver.ALWAYS if cdk.Token.is_unresolved(rule) else HandOver(str(rule))
+    is_more = isinstance(schema, TableSchema) and not schema.table_key.has_id
+    if hand_over is HandOver.DELETE and is_more:
         raise ValueError(f"hand_over must not be delete: {WHAT_IS_MORE}.")
     if not hand_over.calls_handler and disconnect_handler is not None:
         raise ValueError(
@@ -151,14 +155,17 @@ def _check_endpoint(value: object) -> None:
         ) from None
 
 
-def check_table(name: str, value: object, schema: TableSchema) -> None:
+def check_table(name: str, value: object, schema: TableSchema | str) -> None:
     """Refuse all but a table of CDK with the key of the schema.
 
-    The key of an imported table is unknown here. If it is wrong, the first sweep fails and says so.
+    The key of an imported table is unknown here, and so is that of a schema that is a token. If
+    they differ, the first sweep fails and says so.
     """
     check_construct(name, value, "aws_dynamodb.ITable", "table_name", "table_arn")
     resource = value.node.default_child if isinstance(value, cdk.Resource) else None
     if not isinstance(resource, dynamodb.CfnTable | dynamodb.CfnGlobalTable):
+        return
+    if isinstance(schema, str):
         return
     resolve = cdk.Stack.of(resource).resolve
     types = {

@@ -38,11 +38,12 @@ def namespace_of(scope: Construct, deployment: str | None) -> str:
 
 
 def refuse_a_second(
-    scope: Construct, namespace: str, table: dynamodb.ITable, schema: TableSchema
+    scope: Construct, namespace: str, table: dynamodb.ITable, schema: TableSchema | str
 ) -> None:
     """Raise ValueError if the app has another deployment on this table, or of this name.
 
-    Two may be on one table where no item can be a connection by both of their schemas.
+    Two may be on one table where no item can be a connection by both of their schemas. A schema
+    that is a token may be any.
     """
     stack = cdk.Stack.of(scope)
     name = [stack.account, stack.region, namespace]
@@ -54,7 +55,7 @@ def refuse_a_second(
         "are on the same connections_table: each would take the other's connections for gone, or"
         " close them. Give each a table of its own, or a schema whose conditions (only) tell their"
         " connections apart",
-        schema,
+        schema if isinstance(schema, TableSchema) else None,
     )
     _refuse_again(
         scope,
@@ -68,7 +69,8 @@ def _refuse_again(scope: Construct, what: str, why: str, schema: TableSchema | N
     for entry in app.metadata:
         if entry.type != _NOTE or entry.data["what"] != what:
             continue
-        if schema is None or not _are_apart(schema, entry.data["schema"]):
+        other = entry.data["schema"]
+        if schema is None or not other or not _are_apart(schema, other):
             raise ValueError(f"{entry.data['path']} and {scope.node.path} {why}.")
     own = schema.as_json() if schema is not None else ""
     app.add_metadata(_NOTE, {"what": what, "path": scope.node.path, "schema": own})

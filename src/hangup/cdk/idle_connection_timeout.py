@@ -71,9 +71,11 @@ class IdleConnectionTimeout(Construct):
     - ``hand_over``: what becomes of the record after a close. ``always``: the disconnect handler is
       called, and API Gateway's own event calls it once more. ``if_left``: it is called only where
       the record is still there a minute later, so a handler whose second call shows is called once.
-      ``delete``: the record is deleted. ``never``: it is left.
-    - ``schema``: the ``TableSchema`` of a table that was not made for Hangup. Two deployments may
-      be on one table where their schemas (``only``, ``partition``) select different items.
+      ``delete``: the record is deleted. ``never``: it is left. A token may become any of them.
+    - ``schema``: the ``TableSchema`` of a table that was not made for Hangup, or a token for its
+      JSON, which the functions check at each start: then sweeps may read the table and any of its
+      indexes. Two deployments may be on one table where their schemas (``only``, ``partition``)
+      select different items.
     - ``idle_timeout_seconds``: 1 to 7,200, a ``cdk.Duration``, or a token such as a CloudFormation
       parameter. A connection is closed when it has been silent for longer.
     - ``activity_resolution_seconds``: the ``ACTIVITY_RESOLUTION_SECONDS`` of the functions that
@@ -130,7 +132,7 @@ class IdleConnectionTimeout(Construct):
         connections_table: dynamodb.ITable,
         disconnect_handler: lambda_.IFunction | None = None,
         hand_over: str = HAND_OVER.default,
-        schema: TableSchema | None = None,
+        schema: TableSchema | str | None = None,
         idle_timeout_seconds: int | str | cdk.Duration = CONNECTION_IDLE_TIMEOUT_SECONDS.default,
         activity_resolution_seconds: int | str | cdk.Duration = ACTIVITY_RESOLUTION_SECONDS.default,
         log_level: str = LOG_LEVEL.default,
@@ -332,8 +334,9 @@ class IdleConnectionTimeout(Construct):
 def _hand_over_grants(
     rule: str, disconnect_handler: lambda_.IFunction | None, table: dynamodb.ITable
 ) -> list[iam.PolicyStatement]:
+    grants = []
     if disconnect_handler is not None:
-        return [allow(["lambda:InvokeFunction"], disconnect_handler.function_arn)]
-    if rule == HandOver.DELETE:
-        return [allow(["dynamodb:DeleteItem"], table.table_arn)]
-    return []
+        grants.append(allow(["lambda:InvokeFunction"], disconnect_handler.function_arn))
+    if rule == HandOver.DELETE or cdk.Token.is_unresolved(rule):
+        grants.append(allow(["dynamodb:DeleteItem"], table.table_arn))
+    return grants

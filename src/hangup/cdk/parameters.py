@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import aws_cdk as cdk
 from aws_cdk import aws_lambda as lambda_
 
+from hangup.cdk.patterns import FROM_0, FROM_1, FROM_75, LIMIT
 from hangup.config import (
     ACTIVITY_RESOLUTION_SECONDS,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
@@ -15,13 +16,6 @@ from hangup.config import (
 )
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.timing import LOOK_AHEAD_S
-
-# Whole numbers up to 7200. CloudFormation knows bounds only for its type Number, and accepts 90.5
-# there; so these parameters are text with a pattern.
-_FROM_75 = "7[5-9]|[89][0-9]|[1-9][0-9]{2}|[1-6][0-9]{3}|7[01][0-9]{2}|7200"
-_FROM_1 = f"[1-9]|[1-6][0-9]|7[0-4]|{_FROM_75}"
-_FROM_0 = f"0|{_FROM_1}"
-_LIMIT = "[1-9][0-9]{0,5}"
 
 # Half of an account's default quota (10,000 requests a second, burst 5,000). The account's other
 # APIs and the @connections calls that close connections share that quota. A throttle above the
@@ -42,14 +36,14 @@ class StackParameters:
             "Seconds of silence after which a connection is closed",
             default=CONNECTION_IDLE_TIMEOUT_SECONDS.default,
             bounds=(LOOK_AHEAD_S if precise else 1, MAX_CONNECTION_S),
-            pattern=_FROM_75 if precise else _FROM_1,
+            pattern=FROM_75 if precise else FROM_1,
         ).value_as_string
         self.activity_resolution_s = self._number(
             "ActivityResolutionSeconds",
             "Write a connection's activity at most once in this many seconds",
             default=ACTIVITY_RESOLUTION_SECONDS.default,
             bounds=(0, MAX_CONNECTION_S),
-            pattern=_FROM_0,
+            pattern=FROM_0,
         ).value_as_string
         self.log_level = self._choice(
             "LogLevel",
@@ -124,7 +118,7 @@ class StackParameters:
     def _limit(self, name: str, description: str, default: int) -> float:
         """Add a parameter for a limit of the stage; return its value, a token."""
         parameter = self._number(
-            name, description, default=default, bounds=(1, 999_999), pattern=_LIMIT
+            name, description, default=default, bounds=(1, 999_999), pattern=LIMIT
         )
         return cdk.Token.as_number(parameter.value)
 

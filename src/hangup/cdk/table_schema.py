@@ -1,7 +1,12 @@
-"""What the schema of a connections table means for the functions: environment and grants."""
+"""What the schema of a connections table means for the functions: environment and grants.
+
+A schema may be a token, such as a CloudFormation parameter: the text of its JSON, known only to the
+functions. They check it at each start.
+"""
 
 from collections.abc import Mapping, Sequence
 
+import aws_cdk as cdk
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 
@@ -12,15 +17,19 @@ from hangup.core.guard import WHAT_DECIDES, LastActiveCounts
 from hangup.errors import ConfigurationError
 
 
-def checked(schema: object, last_active_counts: object, shards: int) -> TableSchema:
+def checked(schema: object, last_active_counts: object, shards: int) -> TableSchema | str:
     """Return a schema that fits into an environment, by default the reference application's.
 
-    Refuse ``both`` as well where records do not decide, and shards of a partition.
+    A token is returned as it is. Refuse ``both`` as well where records do not decide, and shards of
+    a partition.
     """
-    schema = DEFAULT_SCHEMA if schema is None else schema
+    if schema is None:
+        schema = DEFAULT_SCHEMA
+    elif isinstance(schema, str) and cdk.Token.is_unresolved(schema):
+        return schema
     if not isinstance(schema, TableSchema):
         raise ValueError(  # noqa: TRY004 - one kind of error for all arguments
-            f"schema must be a hangup.TableSchema, not {schema!r}."
+            f"schema must be a hangup.TableSchema or a token, not {schema!r}."
         )
     try:
         schema.as_json()
@@ -36,13 +45,24 @@ def checked(schema: object, last_active_counts: object, shards: int) -> TableSch
     return schema
 
 
-def environment_of(schema: TableSchema) -> Mapping[str, str]:
+def environment_of(schema: TableSchema | str) -> Mapping[str, str]:
     """Return the variables that say a schema: none for the reference application's."""
+    if isinstance(schema, str):
+        return {TABLE_SCHEMA.name: schema}
     return {} if schema == DEFAULT_SCHEMA else {TABLE_SCHEMA.name: schema.as_json()}
 
 
-def read_grants(schema: TableSchema, table: dynamodb.ITable) -> Sequence[iam.PolicyStatement]:
-    """Return what a sweep needs to find records, and to write what it finds of each."""
+def read_grants(schema: TableSchema | str, table: dynamodb.ITable) -> Sequence[iam.PolicyStatement]:
+    """Return what a sweep needs to find records, and to write what it finds of each.
+
+    With a token: to read the table or any of its indexes, whole or by partition.
+    """
+    if isinstance(schema, str):
+        reads = ["dynamodb:Scan", "dynamodb:Query"]
+        return [
+            allow([*reads, "dynamodb:UpdateItem"], table.table_arn),
+            allow(reads, f"{table.table_arn}/index/*"),
+        ]
     read = "dynamodb:Query" if schema.partition else "dynamodb:Scan"
     if schema.index is None:
         return [allow([read, "dynamodb:UpdateItem"], table.table_arn)]

@@ -38,7 +38,7 @@ class Recorders:
         *,
         namespace: str,
         table: dynamodb.ITable,
-        schema: TableSchema,
+        schema: TableSchema | str,
         table_keys: Sequence[kms.IKey],
         activity_resolution_seconds: int | str,
         alarm_actions: Sequence[cloudwatch.IAlarmAction],
@@ -60,8 +60,13 @@ class Recorders:
         """Give functions what a recorder needs; return the alarm that all of them share.
 
         Raise ValueError for an imported function: nothing can be added to that. Raise it also where
-        no activity can be recorded by the id alone.
+        no activity can be recorded by the id alone, or where that is not known.
         """
+        if isinstance(self._schema, str):
+            raise ValueError(  # noqa: TRY004 - one kind of error for all arguments
+                "track needs a schema that is known at synthesis, and this one is a token: set"
+                f" {' and '.join(self._environment)} where the functions are made."
+            )
         if self._schema.last_activity is None or not self._schema.table_key.follows_from_id:
             raise ValueError(
                 "track needs a schema with a last_activity, and with a key that follows from the"

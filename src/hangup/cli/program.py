@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _NAME: Final = "hangup"
 _HERE: Final = "On this machine"
 _DEPLOYED: Final = "A deployed stack"
+_OWN: Final = "Your own stack"
 _PLANNING: Final = "Planning"
 _COMPLETION: Final = "Completion"
 
@@ -45,6 +46,7 @@ _COMMANDS: Final[Mapping[str, _About]] = {
     "token": _About(_DEPLOYED, "Print a token that lets a client join a session."),
     "check": _About(_DEPLOYED, "Find and repair inconsistent records."),
     "redrive": _About(_DEPLOYED, "Replay the cleanups that Lambda gave up."),
+    "template": _About(_OWN, "Print the CloudFormation template of the timeout alone."),
     "plan": _About(_PLANNING, "Say what a fleet costs, how late closes are, which quota it meets."),
 }
 

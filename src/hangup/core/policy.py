@@ -4,7 +4,7 @@
 2. A connection is idle when ``now_ms > deadline_ms``. At exactly the deadline it stays.
 3. Without a recorded activity, the time of the connect stands in for it. Where API Gateway was
    asked and had seen the client later, that time counts.
-4. A record without any time is asked about: see ``idle.sweep``.
+4. A record without any time is asked about: see ``idle.unjudged``.
 5. A record whose deciding time is malformed, or more than a day in the future, is left alone. So is
    one whose id is not of API Gateway's form: it is not a connection.
 

@@ -2,7 +2,8 @@
 
 1. Watch: ``guard`` reads a sample of the table, and judges whether activity is being recorded.
 2. Find: ``scan`` reads the table, and yields batches of candidates.
-3. Decide: the rules in ``core.policy`` decide what to do about each candidate.
+3. Decide: the rules in ``core.policy`` decide what to do about each candidate. What they cannot
+   judge is in ``unjudged``.
 4. Close: ``closer`` asks API Gateway about each connection that looks idle, and closes it, no
    faster than ``pacer`` allows. One bad record or failure does not stop the others. With a queue
    the sweep closes nothing itself: ``scheduled`` queues a close for each connection that is idle,
@@ -19,9 +20,6 @@ holds for one sweep, whatever segments they lie in. It does not hold for shards,
 the same time, nor for the scheduled closes of two sweeps. There two records may be claimed at once,
 each with a notice; one close then takes effect, and the other finds the connection gone. No sweep
 sees which of the records is the latest, so for such a table API Gateway is always asked.
-
-A record without any time is asked about. If API Gateway knows its connection, the time that it says
-is noted, and counts from then on. If not, the record is ignored: it may be anything.
 """
 
 from collections import Counter
@@ -34,28 +32,24 @@ from hangup.core.connection import (
     Connection,
     DurationMs,
     EpochMs,
-    InvalidTime,
     RecordedTime,
     TimeAttribute,
 )
-from hangup.core.guard import MAX_REFUSALS, WHAT_DECIDES, Hold, Seen
+from hangup.core.guard import MAX_REFUSALS, WHAT_DECIDES, Hold
 from hangup.core.outcomes import IDS_PER_LINE, CloseCounter, CloseResult
-from hangup.core.policy import IdlePolicy, looks_like, part_records, sort_candidates
+from hangup.core.policy import IdlePolicy, part_records, sort_candidates
 from hangup.core.report import CloseStatus, SweepReport
 from hangup.core.scheduled_close import ScheduledClose
 from hangup.core.shards import WHOLE_TABLE, Shard
-from hangup.core.timing import LOOK_AHEAD_MS, ROTATION_MS, STOP_MARGIN_MS
+from hangup.core.timing import LOOK_AHEAD_MS, STOP_MARGIN_MS
 from hangup.errors import BackendError, InvalidRequest, SweepFailed
 from hangup.idle.closer import Closer, Terms, log_closed, log_left
 from hangup.idle.guard import Watch
 from hangup.idle.pacer import Pacer
 from hangup.idle.scan import Batch, Scan
 from hangup.idle.scheduled import schedule
+from hangup.idle.unjudged import Unjudged
 from hangup.ports import CloseQueue, Concurrency, Metrics
-
-_MAX_UNKNOWN: Final = 100
-"""Records without a time whose connection API Gateway does not know. After this many a sweep asks
-about no more of them: they are probably no connections at all."""
 
 _REFUSED: Final = (
     f"API Gateway refused {MAX_REFUSALS} questions in a row (403): the role of this function needs"
@@ -111,6 +105,7 @@ class Sweep:
             correlation_id=correlation_id,
             asks=not override_guard,
             closes=self.closer.counter(),
+            unjudged=Unjudged(closer=self.closer, times=self.times, now_ms=now_ms),
         )
         scan = Scan(
             connections=self.closer.connections,
@@ -142,12 +137,11 @@ class _Run:
     correlation_id: str
     asks: bool
     closes: CloseCounter
+    unjudged: Unjudged
     terms: Terms = field(init=False)
     met: set[str] = field(default_factory=set)
     """The connections that were acted on: another record of one waits for API Gateway's answer."""
     counts: Counter[str] = field(default_factory=Counter)
-    ignored_ids: list[str] = field(default_factory=list)
-    unreadable: list[dict[str, str]] = field(default_factory=list)
     error: BackendError | None = None
     """The first error: probably the cause of the later ones."""
     hold: Hold | None = None
@@ -186,12 +180,14 @@ class _Run:
         sorted_ = sort_candidates(
             batch.candidates, sweep.policy, now_ms=self.now_ms, looks_ahead_ms=self.looks_ahead_ms
         )
-        for connection in sorted_.ignored:
-            self._ignore(connection)
-        for connection, invalid in sorted_.unreadable:
-            self._skip(connection, invalid)
+        self.unjudged.add(sorted_)
         if self.asks:
-            list(sweep.concurrency.map(self._ask_for_time, self._questions(sorted_.without_time)))
+            self.unjudged.ask_for_times(
+                sorted_.without_time,
+                concurrent_map=sweep.concurrency.map,
+                may_ask=lambda: not self.is_stopped and sweep.questions.wait(self._has_time),
+            )
+            self.error = self.error or self.unjudged.error
         found = sorted_.found
         if self._check_control_group(found, batch) or not found or not self._has_time():
             return
@@ -211,55 +207,6 @@ class _Run:
             self._schedule(first, sweep.close_queue)
         if sweep.closer.confirmer.is_refused:
             self.checked = batch.checked
-
-    def _ignore(self, connection: Connection) -> None:
-        self.counts["ignored"] += 1
-        if len(self.ignored_ids) < IDS_PER_LINE:
-            self.ignored_ids.append(connection.connection_id)
-
-    def _skip(self, connection: Connection, invalid: InvalidTime) -> None:
-        self.counts["unreadable"] += 1
-        if len(self.unreadable) < IDS_PER_LINE:
-            attribute = self.sweep.times[invalid.time]
-            self.unreadable.append(
-                {
-                    "id": connection.connection_id,
-                    "attribute": attribute.name,
-                    "expected": attribute.written_as,
-                    "value": invalid.value,
-                    "looksLike": looks_like(invalid.value),
-                }
-            )
-
-    def _ask_for_time(self, connection: Connection) -> None:
-        closer = self.sweep.closer
-        answer = closer.confirmer.ask(connection, silence_ms=DurationMs(0))
-        error = answer.error
-        if answer.info is not None and closer.acts:
-            try:
-                self.counts["clocks_started"] += closer.connections.record_gateway_activity(
-                    connection, active_ms=answer.info.last_active_ms, now_ms=self.now_ms
-                )
-            except BackendError as raised:
-                error = raised
-        elif answer.seen in (Seen.GONE, Seen.INVALID):
-            self.counts["unknown"] += 1
-            self._ignore(connection)
-        if error is not None:
-            self.counts["clocks_not_started"] += 1
-            self.error = self.error or error
-
-    def _questions(self, connections: Sequence[Connection]) -> Iterator[Connection]:
-        """Wait for the pace of questions, then yield the next connection without a time.
-
-        Begin elsewhere each minute, so that records that are not connections hide no connection.
-        """
-        start = self.now_ms // ROTATION_MS * _MAX_UNKNOWN % max(1, len(connections))
-        for connection in (*connections[start:], *connections[:start]):
-            enough = self.is_stopped or self.counts["unknown"] >= _MAX_UNKNOWN
-            if enough or not self.sweep.questions.wait(self._has_time):
-                return
-            yield connection
 
     def _check_control_group(self, found: Sequence[Connection], batch: Batch) -> bool:
         """Return whether the sweep is held. The first that looks idle makes it ask."""
@@ -346,9 +293,9 @@ class _Run:
             closes=closes,
             queued=self.counts["queued"],
             queue_failures=self.counts["queue_failures"],
-            clocks_started=self.counts["clocks_started"],
-            unreadable=self.counts["unreadable"],
-            ignored=self.counts["ignored"]
+            clocks_started=self.unjudged.clocks_started,
+            unreadable=self.unjudged.unreadable,
+            ignored=self.unjudged.ignored
             + closes.count(CloseStatus.IGNORED)
             + scan.others
             + self.sweep.watch.others,
@@ -374,20 +321,7 @@ class _Run:
 
     def _log(self, report: SweepReport) -> None:
         log = self.sweep.closer.log
-        if count := self.counts["clocks_not_started"]:
-            log.error("clocks not started", count=count, error=str(self.error))
-        if self.ignored_ids:
-            log.warning(
-                "ignored records that are not connections",
-                count=self.counts["ignored"],
-                connectionIds=self.ignored_ids,
-            )
-        if self.unreadable:
-            log.warning(
-                "skipped records with invalid timestamps",
-                count=self.counts["unreadable"],
-                records=self.unreadable,
-            )
+        self.unjudged.log()
         log_closed(self.closes, log)
         log_left(self.closes, log)
         if report.hold is not None:

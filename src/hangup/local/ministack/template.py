@@ -9,7 +9,7 @@ What is changed on the way, and why, so that the template itself stays the one f
 3. ``ReservedConcurrentExecutions`` is ignored there; ``reserved_concurrency`` lists it for the
    caller to put in place afterwards.
 4. ``IdleTimeoutSeconds`` may be less than 75 with ``precise`` too. That bound is for one sweep a
-   minute, and the demo sweeps once a second.
+   minute, and the demo sweeps once a second. In the template of the timeout alone it is a rule.
 5. ``AWS::SQS::QueuePolicy`` goes: it refuses whoever does not come by TLS, and MiniStack, on
    loopback, speaks nothing else than plain HTTP.
 6. Who may ``sqs:SendMessage`` may also ``sqs:SendMessageBatch``: for AWS the first covers both (and
@@ -22,6 +22,7 @@ from typing import Any, Final
 
 _LEFT_OUT: Final = frozenset({"AWS::ApiGatewayV2::RouteResponse", "AWS::SQS::QueuePolicy"})
 _WHOLE_SECONDS: Final = "^[1-9][0-9]{0,3}$"
+_PRECISE_NEEDS_TIME: Final = "PreciseNeedsTime"
 _SECRET: Final = "AWS::SecretsManager::Secret"  # noqa: S105 - a type, no secret
 
 
@@ -29,11 +30,14 @@ def prepared(template: Mapping[str, Any]) -> dict[str, Any]:
     """Return the template for MiniStack."""
     secrets = {k for k, r in template["Resources"].items() if r["Type"] == _SECRET}
 
-    def with_secret_id(node: dict[str, Any]) -> dict[str, Any]:
-        is_secret = len(node) == 1 and node.get("Ref") in secrets
-        return {"Fn::GetAtt": [node["Ref"], "Id"]} if is_secret else node
+    def as_there(node: dict[str, Any]) -> dict[str, Any]:
+        if len(node) == 1 and node.get("Ref") in secrets:
+            return {"Fn::GetAtt": [node["Ref"], "Id"]}
+        if node.get("Action") == "sqs:SendMessage":
+            return {**node, "Action": ["sqs:SendMessage", "sqs:SendMessageBatch"]}
+        return node
 
-    result: dict[str, Any] = json.loads(json.dumps(template), object_hook=with_secret_id)
+    result: dict[str, Any] = json.loads(json.dumps(template), object_hook=as_there)
     gone = {k for k, r in result["Resources"].items() if r["Type"] in _LEFT_OUT}
     resources = {k: r for k, r in result["Resources"].items() if k not in gone}
     for resource in resources.values():
@@ -41,13 +45,10 @@ def prepared(template: Mapping[str, Any]) -> dict[str, Any]:
         still = [k for k in ([wanted] if isinstance(wanted, str) else wanted) if k not in gone]
         if still:
             resource["DependsOn"] = still
-        if resource["Type"] == "AWS::IAM::Policy":
-            for statement in resource["Properties"]["PolicyDocument"]["Statement"]:
-                if statement["Action"] == "sqs:SendMessage":
-                    statement["Action"] = ["sqs:SendMessage", "sqs:SendMessageBatch"]
     idle_timeout = result.get("Parameters", {}).get("IdleTimeoutSeconds")
     if idle_timeout is not None:
         idle_timeout["AllowedPattern"] = _WHOLE_SECONDS
+        result.get("Rules", {}).pop(_PRECISE_NEEDS_TIME, None)
     return {**result, "Resources": resources}
 
 
