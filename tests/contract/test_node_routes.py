@@ -17,7 +17,7 @@ from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.events import GatewayAddress, disconnect_event
 from tests.support.documents import ROOT
 from tests.support.engines import direct_to
-from tests.support.node import install_packages, node_and_npm
+from tests.support.node import node_folder, packages_of
 from tests.support.serverless import rooms_schema
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Routes:
 
     def call(self, module: str, name: str, *given: object, table: str = "") -> tuple[Any, str]:
         """Return the answer, and what was written to the log."""
-        node, _ = node_and_npm()
+        node = node_folder() / "node"
         ended = subprocess.run(
             [node, "--input-type=module", "-e", CALL, json.dumps([module, name, *given])],
             cwd=self._folder,
@@ -83,7 +83,7 @@ def event(event_type: str = "MESSAGE") -> Item:
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
-    folder = install_packages(ROOT / "examples" / "node")
+    folder = packages_of(ROOT / "examples" / "node")
     for file in (ROOT / "examples" / "node").glob("*.mjs"):
         shutil.copy(file, folder)
     shutil.copy(ROOT / "examples" / "serverless" / "routes.mjs", folder / "rooms.mjs")

@@ -26,7 +26,7 @@ from hangup.sessions.tokens import mint_join_token
 from tests.support.documents import ROOT, table
 from tests.support.http_server import Request, serving
 from tests.support.local_stack import Stack, be_idle, eventually
-from tests.support.node import EXAMPLES, NodeClient, client_packages, node_client
+from tests.support.node import EXAMPLES, NodeClient, install_packages, node_client
 
 pytestmark = [pytest.mark.integration, pytest.mark.install]
 
@@ -48,7 +48,7 @@ REFUSALS = "Status of the reference application"
 
 @pytest.fixture(scope="module")
 def packages() -> Path:
-    return client_packages()
+    return install_packages()
 
 
 @pytest.fixture(autouse=True)

