@@ -25,7 +25,7 @@ variable "code_key" {
   type        = string
 
   validation {
-    condition     = can(regex("^[!-~]{1,1024}$", var.code_key))
+    condition     = can(regex("^[!-~]+$", var.code_key)) && length(var.code_key) <= 1024
     error_message = "code_key must be the key of an object in S3."
   }
 }

@@ -78,7 +78,11 @@ def read(text: str) -> dict[str, Any]:
 def without_quotes(value: Any) -> Any:
     match value:
         case dict():
-            return {unquoted(key): without_quotes(one) for key, one in value.items()}
+            return {
+                unquoted(key): without_quotes(one)
+                for key, one in value.items()
+                if key not in ("__is_block__", "__comments__")
+            }
         case list():
             return [without_quotes(one) for one in value]
         case str():
@@ -95,7 +99,6 @@ def blocks(file: str, kind: str) -> dict[str, Any]:
         name: block
         for one in read((MODULE / file).read_text())[kind]
         for name, block in one.items()
-        if name != "__is_block__"
     }
 
 
@@ -146,12 +149,7 @@ def test_the_stack_has_the_parameters_and_the_outputs_are_the_templates() -> Non
 
 def test_the_readme_gives_the_module_what_it_requires_and_knows() -> None:
     (block,) = re.findall(r"(?ms)^```hcl\n(.*?)^```$", README)
-    (module,) = (
-        {name: value for name, value in one.items() if name != "__is_block__"}
-        for labelled in read(block)["module"]
-        for label, one in labelled.items()
-        if label != "__is_block__"
-    )
+    (module,) = (one for labelled in read(block)["module"] for one in labelled.values())
     assert module.pop("source")
     assert set(module) <= set(VARIABLES)
     assert {name for name, one in VARIABLES.items() if "default" not in one} <= set(module)
