@@ -20,7 +20,7 @@ class ChatStack extends cdk.Stack {
         runtime: lambda.Runtime.NODEJS_22_X,
         architecture: lambda.Architecture.ARM_64,
         handler: `routes.${name}`,
-        code: lambda.Code.fromAsset("../node", { exclude: ["node_modules", "*.md", "package*.json"] }),
+        code: lambda.Code.fromAsset("../node", { exclude: [".*", "*", "!*.mjs"] }),
         environment: { CONNECTIONS_TABLE: table.tableName },
       });
       table.grant(handler, action);

@@ -127,7 +127,7 @@ def test_the_services_zip_holds_its_routes(service: Path, rooms: Resources) -> N
 def test_a_service_without_the_addresses_is_refused(service: Path) -> None:
     ended = osls(service, "package", "--stage", "prod", "--region", REGION)
     assert ended.returncode == 1
-    assert "templateUrl" in ended.stdout + ended.stderr
+    assert "Properties.TemplateURL" in ended.stdout + ended.stderr
 
 
 # -- CDK in TypeScript ---------------------------------------------------------------------------
