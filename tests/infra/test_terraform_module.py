@@ -72,7 +72,8 @@ REFUSED: list[tuple[str, Any]] = [
 
 def read(text: str) -> dict[str, Any]:
     """Return HCL as JSON-like values, texts without quotes."""
-    return without_quotes(hcl2.loads(text))
+    found: dict[str, Any] = without_quotes(hcl2.loads(text))
+    return found
 
 
 def without_quotes(value: Any) -> Any:
@@ -91,7 +92,7 @@ def without_quotes(value: Any) -> Any:
 
 
 def unquoted(text: str) -> str:
-    return json.loads(text) if text.startswith('"') else text
+    return str(json.loads(text)) if text.startswith('"') else text
 
 
 def blocks(file: str, kind: str) -> dict[str, Any]:
