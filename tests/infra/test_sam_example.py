@@ -14,6 +14,7 @@ from hangup.aws.schema import DEFAULT_SCHEMA
 from hangup.ops.template import timeout_template
 from tests.support.documents import ROOT
 from tests.support.nested import problems_of
+from tests.support.sam import NoManagedPolicies
 from tests.support.templates import Resources
 
 pytestmark = pytest.mark.infra
@@ -22,13 +23,6 @@ EXAMPLE = ROOT / "examples" / "sam"
 SOURCE = (EXAMPLE / "template.yaml").read_text()
 TEMPLATE: dict[str, Any] = json.loads(timeout_template())
 REGION = "eu-west-1"
-
-
-class NoManagedPolicies:
-    """What the translator asks for policies that are given by name; the example has none."""
-
-    def load(self) -> Mapping[str, str]:
-        return {}
 
 
 @pytest.fixture(scope="module")
