@@ -1,6 +1,7 @@
 """Build the docs site, strictly: ``make docs``. Show it on loopback: ``make docs-serve``.
 
-1. Write what is generated into the pages: the table of environment variables.
+1. Write what is generated: the table of environment variables and the settings of ``hangup.toml``
+   into their pages, and the JSON Schema of ``hangup.toml`` into the package.
 2. Lay out the sources in ``build/docs``: every page of ``docs/``, the pages of the repository's
    root (CHANGELOG, CONTRIBUTING, SECURITY, LICENSE), and ``hangup COMMAND --help`` in the page of
    the command line. Links to files that are not pages of the site become the names of those files.
@@ -20,13 +21,15 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from hangup.config import as_markdown
+from hangup import config
+from hangup.ops import deployment_text
 
 __all__ = ["COMMAND_LINE", "ROOT_PAGES", "SiteError", "help_of", "lay_out", "main"]
 
 _ROOT: Final = Path(__file__).parents[1]
 _BEGIN: Final = "<!-- configuration: written by make docs -->\n"
 _END: Final = "\n<!-- /configuration -->"
+_JSON_SCHEMA: Final = _ROOT / "src" / "hangup" / "ops" / "hangup-toml.schema.json"
 _LINK: Final = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 _HELP: Final = re.compile(r"^<!-- help of ([a-z]+): written by make docs -->$", re.MULTILINE)
 _PORT: Final = 8000
@@ -49,13 +52,13 @@ class SiteError(Exception):
     """A page cannot be laid out; the text says which, and why."""
 
 
-def write_environment(page: Path) -> None:
-    """Put the table of environment variables between its markers."""
+def write_generated(page: Path, text: str) -> None:
+    """Put what is generated of a page between its markers."""
     before, begin, rest = page.read_text().partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not begin or not end:
-        raise SiteError(f"{page.name} has lost the markers of the table of environment variables")
-    page.write_text(f"{before}{begin}{as_markdown()}{end}{after}")
+        raise SiteError(f"{page.name} has lost the markers of what is generated")
+    page.write_text(f"{before}{begin}{text}{end}{after}")
 
 
 def help_of(command: str) -> str:
@@ -136,7 +139,10 @@ def _in_site(path: PurePosixPath) -> PurePosixPath | None:
 
 def build() -> None:
     """Lay out the sources and build the site from them. Raises ``SiteError`` if either fails."""
-    write_environment(_ROOT / "docs" / "reference" / "environment.md")
+    reference = _ROOT / "docs" / "reference"
+    write_generated(reference / "environment.md", config.as_markdown())
+    write_generated(reference / "hangup-toml.md", deployment_text.as_markdown())
+    _JSON_SCHEMA.write_text(deployment_text.json_schema_text())
     lay_out(_ROOT, _ROOT / "build" / "docs")
     result = subprocess.run(
         # Not with --quiet: it would hide the warnings that --strict counts.

@@ -29,7 +29,7 @@ LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 DEFAULT_METRIC_ROLES: Final = ("speaker", "listener")
 
-_ROLE: Final = "[A-Za-z0-9_.-]{1,64}"
+ROLE: Final = "[A-Za-z0-9_.-]{1,64}"
 
 _TABLE: Final = Text(
     "the name of a DynamoDB table (3 to 255 letters, digits, dots, hyphens or underscores) or its"
@@ -114,7 +114,7 @@ HAND_OVER: Final = Variable(
 )
 METRIC_ROLES: Final = Variable(
     "METRIC_ROLES",
-    Text("up to 10 names of roles, separated by commas", f"{_ROLE}(,{_ROLE}){{0,9}}"),
+    Text("up to 10 names of roles, separated by commas", f"{ROLE}(,{ROLE}){{0,9}}"),
     ",".join(DEFAULT_METRIC_ROLES),
     "timeout, close",
     "the roles that `ConnectionTimeout` names; any other is `other`",

@@ -2,6 +2,7 @@
 
 HangupError
 ├── ConfigurationError   an environment variable is missing or malformed; the message names it
+│   └── SchemaError      a field of a table schema says what it must not; carries the field
 ├── InvalidRequest       a client or caller sent something unusable; carries the status to answer
 ├── BackendError         AWS answered with an error that nobody expected; says whether to retry
 ├── SweepFailed          a sweep ended with failures; the sweep after it tries those again
@@ -21,6 +22,15 @@ class HangupError(Exception):
 
 class ConfigurationError(HangupError):
     """An environment variable is missing or malformed; the text names it and what it expects."""
+
+
+class SchemaError(ConfigurationError):
+    """A ``field`` of a table schema says what it must not; ``text`` is what is said of it."""
+
+    def __init__(self, field: str, text: str) -> None:
+        super().__init__(f"the table schema's {field} {text}")
+        self.field = field
+        self.text = text
 
 
 class InvalidRequest(HangupError):

@@ -29,6 +29,7 @@ ELSEWHERE: Final = {
     "core/events.py": {"connectionId", "connectedAt", "sessionId", "role"},
     # Fields of a schema, that are called like the attributes of the reference application.
     "aws/schema_checks.py": {"role", "handovers"},
+    "ops/table_settings.py": {"role", "handovers"},
     # A member of API Gateway's answers.
     "aws/http/services.py": {"connectedAt"},
     # Members of the queue's messages.

@@ -1,6 +1,6 @@
 """What a ``TableSchema`` may say, and how it is written as JSON.
 
-Every error names the field, what it must be and what it is.
+Every error names the field, what it must be and what it is: ``SchemaError``.
 """
 
 import contextlib
@@ -12,16 +12,16 @@ from hangup.aws.conditions import Condition, Rule
 from hangup.aws.times import TimeUnit
 from hangup.core.bounds import WholeNumber
 from hangup.core.limits import MAX_SCHEMA_BYTES
-from hangup.errors import ConfigurationError
+from hangup.errors import ConfigurationError, SchemaError
 
 MAX_CONDITIONS: Final = 10
 """Most conditions in ``only``. A bound of our own: an expression of DynamoDB's has 4 KB at most."""
 
 _MAX_NAME: Final = 255
 _MAX_VALUE: Final = 1_024
-_OFFSETS: Final = WholeNumber(at_least=0, at_most=31_622_400)
+OFFSETS: Final = WholeNumber(at_least=0, at_most=31_622_400)
 _NUMBERS: Final = range(-(10**15), 10**15 + 1)
-_KEY_TYPES: Final = ("S", "N", "B")
+KEY_TYPES: Final = ("S", "N", "B")
 _KEY_LENGTHS: Final = (1, 2)
 _CONDITION_LENGTHS: Final = (2, 3)
 
@@ -79,8 +79,8 @@ def _unit(field: str, value: object) -> TimeUnit:
 
 
 def _offset(field: str, value: object) -> int:
-    if not _OFFSETS.accepts(value):
-        _refuse(field, value, f"{_OFFSETS}, in seconds")
+    if not OFFSETS.accepts(value):
+        _refuse(field, value, f"{OFFSETS}, in seconds")
     return value
 
 
@@ -92,7 +92,7 @@ def _key_attributes(field: str, value: object) -> tuple[tuple[str, str], ...]:
     names = []
     for pair in pairs:
         parts = _items(field, pair, must)
-        if len(parts) != _PAIR or parts[1] not in _KEY_TYPES:
+        if len(parts) != _PAIR or parts[1] not in KEY_TYPES:
             _refuse(field, value, must)
         names.append(_name(field, parts[0]))
     if len(pairs) not in _KEY_LENGTHS or len(set(names)) < len(names):
@@ -225,7 +225,7 @@ def _refuse(field: str, value: object, must: str) -> NoReturn:
 
 
 def _fail(field: str, text: str) -> NoReturn:
-    raise ConfigurationError(f"the table schema's {field} {text}")
+    raise SchemaError(field, text)
 
 
 def _shown(value: object) -> str:

@@ -22,13 +22,13 @@ from hangup.config import (
     METRIC_ROLES,
     MODE,
     TABLE_SCHEMA,
-    Variable,
 )
 from hangup.core.guard import LastActiveCounts
 from hangup.core.hand_over import HandOver
 from hangup.core.limits import MAX_SCHEMA_BYTES
 from hangup.core.pacing import close_functions
 from hangup.core.timing import LOOK_AHEAD_S
+from hangup.variables import Variable
 
 Json = dict[str, Any]
 

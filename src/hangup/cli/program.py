@@ -47,8 +47,12 @@ _COMMANDS: Final[Mapping[str, _About]] = {
     "check": _About(_DEPLOYED, "Find and repair inconsistent records."),
     "redrive": _About(_DEPLOYED, "Replay the cleanups that Lambda gave up."),
     "template": _About(_OWN, "Print the CloudFormation template of the timeout alone."),
+    "init": _About(_OWN, "Find an app's API and table, and write hangup.toml."),
     "plan": _About(_PLANNING, "Say what a fleet costs, how late closes are, which quota it meets."),
 }
+
+_LOCAL: Final = ("token", "check", "redrive")
+"""The commands that have ``--local``."""
 
 _STATUS: Final = ("done, and all is as it should be", "failed, or something is wrong")
 _MORE: Final = "`hangup COMMAND --help` explains a command and its options."
@@ -95,8 +99,9 @@ def run(words: Sequence[str]) -> int:
         return 1
     except HangupError as error:
         missing = _NOT_SET_UP.get(error.code) if isinstance(error, BackendError) else None
-        instead = "or add --local for the stack that `hangup up` runs"
-        say_aside(f"{missing}; {instead}" if missing else str(error))
+        may_be_local = words[0] in _LOCAL
+        instead = "; or add --local for the stack that `hangup up` runs" if may_be_local else ""
+        say_aside(f"{missing}{instead}" if missing else str(error))
         return 1
     finally:
         stop_waiting()

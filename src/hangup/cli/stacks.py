@@ -121,12 +121,12 @@ class Where:
 
         Raises ``BackendError`` or ``LocalStackError`` if there is no such reference stack.
         """
-        with self._account():
+        with self.account():
             yield self._find(on_aws=deployed_stack, here=_local_stack)
 
     def join_secret(self) -> str:
         """Return the stack's join secret; raise as ``deployed`` does."""
-        with self._account():
+        with self.account():
             return self._find(on_aws=deployed_join_secret, here=_local_join_secret)
 
     def _find(self, *, on_aws: Callable[[str], Found], here: Callable[[], Found]) -> Found:
@@ -136,7 +136,7 @@ class Where:
             return here() if self.local else on_aws(self.stack or _STACK)
 
     @contextmanager
-    def _account(self) -> Iterator[None]:
+    def account(self) -> Iterator[None]:
         """Let the options decide, until the end of the block, who asks AWS and where.
 
         This is the one place: they become the environment variables of the same meaning, from which

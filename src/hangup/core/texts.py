@@ -8,7 +8,7 @@ class Text:
 
     def __init__(self, name: str, pattern: str) -> None:
         self._name = name
-        self._pattern = pattern
+        self.pattern = pattern
 
     def __str__(self) -> str:
         return self._name
@@ -16,7 +16,7 @@ class Text:
     def accepts(self, value: object) -> bool:
         """Return whether this is one of the texts; no other type is."""
         # The pattern is compiled when it is needed: no function needs all of them.
-        return isinstance(value, str) and bool(re.fullmatch(self._pattern, value, re.ASCII))
+        return isinstance(value, str) and bool(re.fullmatch(self.pattern, value, re.ASCII))
 
     def parse(self, text: str) -> str:
         """Return the text; raise ``ValueError`` if it is not one of them."""

@@ -1,0 +1,55 @@
+"""Which deployment a command is about, as ``hangup.toml`` and the command line describe it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from hangup.errors import ConfigurationError
+from hangup.ops.deployment_file import FILE_NAME, Deployment, find
+
+_DEPLOYMENT: Final = "Which deployment"
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help=f"The file that describes the deployment (default: {FILE_NAME} here or above).",
+        rich_help_panel=_DEPLOYMENT,
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A setting in place of the file's, as timeout.idle_seconds=300; may be repeated.",
+        show_default=False,
+        rich_help_panel=_DEPLOYMENT,
+    ),
+]
+
+
+def described(config: Path | None, settings: Sequence[str] | None) -> Deployment:
+    """Return the deployment that ``--config`` and ``--set`` describe.
+
+    Without ``--config`` the file is found upwards from the current folder; there need not be one
+    where ``--set`` says all that is needed. Raise ``ConfigurationError``.
+    """
+    path, overrides = config or find(Path()), settings or ()
+    if path is not None:
+        return Deployment.from_file(_as_typed(path), overrides)
+    if not overrides:
+        raise ConfigurationError(
+            f"there is no {FILE_NAME} here or in a folder above: run `hangup init`, or name a file"
+            " with --config"
+        )
+    return Deployment.from_text("", f"no {FILE_NAME}", overrides)
+
+
+def _as_typed(path: Path) -> Path:
+    """Return a path relative to the current folder where it is in there: shorter in errors."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -1,0 +1,212 @@
+"""``hangup.toml``: the one description of a deployment, read and checked.
+
+Every error names the file with the line, the key, and what the key must be. What is said on the
+command line (``--set timeout.idle_seconds=300``) wins over the file.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
+from hangup.aws.schema_checks import WHAT_IS_MORE
+from hangup.core.guard import WHAT_DECIDES, LastActiveCounts
+from hangup.core.hand_over import HandOver
+from hangup.core.timing import LOOK_AHEAD_S
+from hangup.errors import ConfigurationError
+from hangup.ops.kinds import Misfit, unknown
+from hangup.ops.settings import BY_KEY, SECTIONS, SETTINGS
+from hangup.ops.table_settings import schema_of
+from hangup.ops.toml_text import line_of
+
+FILE_NAME: Final = "hangup.toml"
+
+SCHEMA_PARAMETER: Final = "TableSchema"
+"""The template's parameter that most of ``[table]`` goes into."""
+
+_MAX_BYTES: Final = 100_000
+_LINE: Final = re.compile(r" \(at line (\d+), column \d+\)$")
+_SET: Final = "--set"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A deployment as it is described.
+
+    ``said`` has what the file and the command line say, by dotted keys.
+    """
+
+    said: Mapping[str, Any]
+    table_schema: TableSchema
+
+    @classmethod
+    def from_file(cls, path: Path, overrides: Sequence[str] = ()) -> Self:
+        """Read a file; ``overrides`` are texts ``KEY=VALUE``. Raises ``ConfigurationError``."""
+        try:
+            with path.open("rb") as file:
+                content = file.read(_MAX_BYTES + 1)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{path} cannot be read: {error.strerror}; `hangup init` writes one"
+            ) from None
+        if len(content) > _MAX_BYTES:
+            raise ConfigurationError(f"{path} has more than {_MAX_BYTES:,} bytes: shorten it")
+        try:
+            text = content.decode()
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(f"{path} is not UTF-8: {error}") from None
+        return cls.from_text(text, str(path), overrides)
+
+    @classmethod
+    def from_text(cls, text: str, name: str, overrides: Sequence[str] = ()) -> Self:
+        """Read the text of a file; errors call it ``name``. Raises ``ConfigurationError``."""
+        # As Python opens a text; tomllib takes a lone carriage return for an error.
+        text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+        try:
+            document = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            line = _LINE.search(str(error))
+            where = f"{name}:{line[1]}" if line else name
+            raise ConfigurationError(f"{where}: not TOML: {_LINE.sub('', str(error))}") from None
+        except RecursionError:
+            raise ConfigurationError(f"{name}: not TOML: it is nested too deep") from None
+        given = dict(map(override_in, overrides))
+        try:
+            said = {**dict(_settings_in(document)), **given}
+            for key, value in said.items():
+                BY_KEY[key].kind.check(key, value)
+            _check_required(said)
+            schema = schema_of(said)
+            deployment = cls(said=said, table_schema=schema)
+            _check_together(deployment)
+        except Misfit as misfit:
+            where = _where(misfit.key, given, text, name)
+            raise ConfigurationError(f"{where}: {misfit.key} {misfit}") from None
+        return deployment
+
+    def __getitem__(self, key: str) -> Any:  # noqa: ANN401 - by the key
+        """Return what holds for a dotted key: what is said, or the default, or None."""
+        setting = BY_KEY[key]
+        return self.said.get(key, setting.default)
+
+    @property
+    def shortest_timeout_s(self) -> int:
+        """The shortest of all timeouts, seconds."""
+        everyone_s: int = self["timeout.idle_seconds"]
+        by_role: Mapping[str, int] = self["timeout.roles"] or {}
+        return min([everyone_s, *by_role.values()])
+
+    def parameters(self) -> dict[str, str]:
+        """Return the parameters of the template of the timeout alone: those that are said.
+
+        The template has the same defaults for the others.
+        """
+        parameters = {
+            one.parameter: _as_parameter(self.said[one.key])
+            for one in SETTINGS
+            if one.parameter and one.key in self.said
+        }
+        if self.table_schema != DEFAULT_SCHEMA:
+            parameters[SCHEMA_PARAMETER] = self.table_schema.as_json()
+        return parameters
+
+
+def find(start: Path) -> Path | None:
+    """Return the ``hangup.toml`` in a folder or the nearest above it, None where there is none."""
+    folder = start.absolute()
+    return next(
+        (file for one in (folder, *folder.parents) if (file := one / FILE_NAME).is_file()), None
+    )
+
+
+def _as_parameter(value: Any) -> str:  # noqa: ANN401 - as TOML has it
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return ",".join(f"{label}={one}" for label, one in value.items())
+    return ",".join(value) if isinstance(value, list) else str(value)
+
+
+def override_in(text: str) -> tuple[str, Any]:
+    """Return the key and the value in ``KEY=VALUE``; raise ``ConfigurationError``."""
+    key, equals_sign, value = text.partition("=")
+    key = key.strip()
+    if not equals_sign:
+        raise ConfigurationError(f"{_SET} {text}: must be KEY=VALUE, as in api.stage=prod")
+    if key not in BY_KEY:
+        raise ConfigurationError(f"{_SET} {text}: {key} {unknown(key, BY_KEY)}")
+    kind = BY_KEY[key].kind
+    try:
+        return key, kind.parse(value)
+    except (ValueError, RecursionError):  # TOMLDecodeError is one
+        raise ConfigurationError(f"{_SET} {text}: {key} must be {kind}") from None
+
+
+def _settings_in(document: Mapping[str, Any], section: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the keys and values in a document. Raises ``Misfit`` for what is unknown there."""
+    before = f"{section}." if section else ""
+    within = {one.removeprefix(before) for one in (*SECTIONS, *BY_KEY) if one.startswith(before)}
+    known = sorted(one for one in within if "." not in one)
+    for name, value in document.items():
+        key = f"{before}{name}"
+        if name not in known:
+            raise Misfit(key, unknown(name, known))
+        if key not in SECTIONS:
+            yield key, value
+        elif isinstance(value, dict):
+            yield from _settings_in(value, key)
+        else:
+            raise Misfit(key, f"must be a table, which begins with a line [{key}]")
+
+
+def _where(key: str, given: Mapping[str, Any], text: str, name: str) -> str:
+    """Return where a key is said, in front of an error."""
+    if any(key == one or key.startswith((f"{one}.", f"{one}[")) for one in given):
+        return _SET
+    line = line_of(text, re.sub(r"\[\d+\]", "", key).split("."))
+    return f"{name}:{line}" if line else name
+
+
+def _check_required(said: Mapping[str, Any]) -> None:
+    for one in SETTINGS:
+        if one.is_required and one.key not in said:
+            raise Misfit(one.key, f"is missing: it must be {one.kind}")
+
+
+def _check_together(deployment: Deployment) -> None:
+    """Check what depends on several settings, as the functions and the construct check it."""
+    schema, shortest_s = deployment.table_schema, deployment.shortest_timeout_s
+    rule = HandOver(deployment["timeout.hand_over"])
+    function = deployment["api.disconnect_function"]
+    if rule.calls_handler and function is None:
+        raise Misfit(
+            "api.disconnect_function",
+            f"is missing: timeout.hand_over is {rule}; name it, or choose delete or never",
+        )
+    if not rule.calls_handler and function is not None:
+        raise Misfit(
+            "api.disconnect_function",
+            f"is never called: timeout.hand_over is {rule}; leave it out, or choose always or"
+            " if_left",
+        )
+    if rule is HandOver.DELETE and not schema.table_key.has_id:
+        raise Misfit("timeout.hand_over", f"must not be delete: {WHAT_IS_MORE}")
+    counts = deployment["timeout.last_active_counts"]
+    if counts == LastActiveCounts.BOTH and not schema.records_decide:
+        raise Misfit("timeout.last_active_counts", f"must not be both: {WHAT_DECIDES}")
+    if deployment["timeout.shards"] > 1 and schema.partition is not None:
+        raise Misfit("timeout.shards", "must be 1: table.partition is read by one reader")
+    if deployment["timeout.precise"] and shortest_s < LOOK_AHEAD_S:
+        raise Misfit(
+            "timeout.precise",
+            f"needs timeouts of at least {LOOK_AHEAD_S} seconds, and the shortest is {shortest_s}",
+        )
+    resolution_s = deployment["timeout.activity_resolution_seconds"]
+    if resolution_s >= shortest_s:
+        raise Misfit(
+            "timeout.activity_resolution_seconds",
+            f"must be less than the shortest timeout ({shortest_s}), not {resolution_s}",
+        )

@@ -1,0 +1,167 @@
+"""What ``hangup.toml`` should say of a table, by its description and a page of its items."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from hangup.aws.discovery import FoundFunction, FoundTable
+from hangup.aws.values import Item
+from hangup.core.hand_over import HandOver
+from hangup.ops import inferred_filter, inferred_times
+from hangup.ops.evidence import Confidence, Evidence, Proposal, by_count, how_many, text_of
+from hangup.ops.inferred_ids import (
+    IdAttribute,
+    Records,
+    best,
+    id_attributes,
+    key_proposals,
+    proposals,
+    proposals_without_items,
+)
+
+_SESSION: Final = re.compile(
+    r"(session|room|channel|chat|game|lobby|meeting|conversation|document|topic|group)"
+    r"(_?(id|name))?",
+    re.IGNORECASE,
+)
+_ROLE: Final = re.compile(r"(user_?|client_?|participant_?)?(role|kind|type)", re.IGNORECASE)
+_ROLE_FORM: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+_MOST_ROLES: Final = 10
+
+
+class Inferred(NamedTuple):
+    """What is proposed for a table, and how many of its items are connections of the deployment."""
+
+    proposals: Sequence[Proposal]
+    connections: int
+    known: int
+    """How many of these API Gateway knows."""
+
+
+def infer(evidence: Evidence, table: FoundTable, disconnect: FoundFunction | None) -> Inferred:
+    """Return the settings of ``[table]`` and ``[timeout]``, in the order of the file."""
+    ids = best(id_attributes(evidence.items, evidence.key), evidence)
+    connections: Sequence[Item] = ()
+    known = 0
+    if ids is None:
+        proposed = proposals_without_items(evidence)
+        attribute = proposed[0].value
+        if isinstance(attribute, str):
+            proposed += key_proposals(attribute, evidence)
+    else:
+        attribute = ids.attribute
+        records = Records.of(ids, evidence)
+        told = inferred_filter.infer(ids, records, evidence)
+        connections, known = told.connections, records.known
+        proposed = [*proposals(ids, records, evidence), *key_proposals(ids.attribute, evidence)]
+        proposed += inferred_times.infer(ids, connections, evidence)
+        proposed += _labels(ids, connections, told)
+        only = told.proposal()
+        proposed += [only] if only else []
+    proposed += _of_table(table)
+    proposed.append(_activity(proposed))
+    is_in_key = attribute in {name for name, _ in evidence.key}
+    proposed.append(_hand_over(disconnect, is_in_key=is_in_key))
+    return Inferred(proposed, len(connections), known)
+
+
+def settled(proposals: Sequence[Proposal], answers: Mapping[str, object]) -> list[Proposal]:
+    """Return proposals with what was answered about the unsure ones, by their keys.
+
+    None as an answer stands for no value: the setting is left out.
+    """
+    changed = []
+    for one in proposals:
+        answer = answers.get(one.key, one)
+        if answer is one:
+            changed.append(one)
+        elif answer is not None:
+            changed.append(
+                replace(one, value=answer, confidence=Confidence.SURE, why="as answered")
+            )
+    if inferred_times.LAST_ACTIVITY in answers:
+        by_key = {one.key: one for one in changed}
+        by_key["timeout.activity"] = _activity(changed)
+        changed = list(by_key.values())
+    return changed
+
+
+def _labels(
+    ids: IdAttribute, connections: Sequence[Item], told: inferred_filter.Filter
+) -> list[Proposal]:
+    """Return which attributes hold the session and the role of a connection, by their names."""
+    taken = {ids.attribute, *(one.condition.attribute for one in told.found)}
+    names = sorted({name for item in connections for name in item} - taken)
+    proposed = []
+    for key, pattern, most in (
+        ("table.session", _SESSION, None),
+        ("table.role", _ROLE, _MOST_ROLES),
+    ):
+        for name in filter(pattern.fullmatch, names):
+            texts = [text for item in connections if (text := text_of(item, name)) is not None]
+            is_many = most is not None and (
+                len(set(texts)) > most or not all(map(_ROLE_FORM.fullmatch, texts))
+            )
+            if is_many or 2 * len(texts) <= len(connections):
+                continue
+            why = (
+                f"`{name}`: a text in {how_many(len(texts), len(connections))} records, by its name"
+            )
+            proposed.append(Proposal(key=key, value=name, confidence=by_count(len(texts)), why=why))
+            break
+    return proposed
+
+
+def _of_table(table: FoundTable) -> list[Proposal]:
+    """Return what the description of the table says."""
+    proposed = []
+    if table.kms_key is not None:
+        why = "the table is encrypted with this key; for AWS's own key the line can be left out"
+        proposed.append(
+            Proposal(key="table.kms_key", value=table.kms_key, confidence=Confidence.SURE, why=why)
+        )
+    if table.has_stream:
+        why = "the table has a stream: what reads it would see each write"
+        proposed.append(
+            Proposal(key="timeout.state_table", value=True, confidence=Confidence.SURE, why=why)
+        )
+    return proposed
+
+
+def _activity(proposed: Sequence[Proposal]) -> Proposal:
+    """Return where activity comes from: the records, if an attribute of theirs moves."""
+    time = next((one for one in proposed if one.key == inferred_times.LAST_ACTIVITY), None)
+    if time is not None and time.confidence is not Confidence.UNSURE:
+        return Proposal(
+            key="timeout.activity",
+            value="recorded",
+            confidence=time.confidence,
+            why="your functions write when a client was last active",
+        )
+    return Proposal(
+        key="timeout.activity",
+        value="gateway",
+        confidence=Confidence.LIKELY if time else Confidence.SURE,
+        why="no attribute shows when a client was last active, and API Gateway knows it",
+    )
+
+
+def _hand_over(disconnect: FoundFunction | None, *, is_in_key: bool) -> Proposal:
+    """Return what becomes of a record, by who could remove it."""
+    if disconnect is not None:
+        rule, confidence = HandOver.IF_LEFT, Confidence.SURE
+        why = (
+            f"API Gateway calls {disconnect.name} after a close; Hangup calls it where the record"
+            " is still there a minute later"
+        )
+    elif is_in_key:
+        rule, confidence = HandOver.DELETE, Confidence.LIKELY
+        why = "the API has no $disconnect function, so nobody else removes the record"
+    else:
+        rule, confidence = HandOver.NEVER, Confidence.SURE
+        why = (
+            "the API has no $disconnect function, and the id is not in the table's key: an item is"
+            " more than a connection"
+        )
+    return Proposal(key="timeout.hand_over", value=str(rule), confidence=confidence, why=why)

@@ -1,0 +1,193 @@
+"""`hangup init` on the engine, by a user who has the documented permissions and no others."""
+
+import io
+import json
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from websockets.sync.client import connect
+
+from hangup.local.ministack.aws_client import REGION
+from hangup.local.ministack.engine import HOST, Engine
+from hangup.ops.deployment_file import Deployment
+from tests.support.documents import page, table
+from tests.support.terminal import HANGUP, plain_environment
+
+pytestmark = pytest.mark.integration
+
+HANDLER: Final = """
+import boto3, os, time
+table = boto3.resource("dynamodb").Table(os.environ["CONNECTIONS"])
+
+def handler(event, context):
+    about = event["requestContext"]
+    key = {"socket": "ws#" + about["connectionId"]}
+    if about["eventType"] == "CONNECT":
+        about = {"since": int(time.time()), "room": "hall", "env": about["stage"]}
+        table.put_item(Item={**key, **about})
+    elif about["eventType"] == "DISCONNECT":
+        table.delete_item(Key=key)
+    else:
+        pass
+    return {"statusCode": 200}
+"""
+
+
+@dataclass(frozen=True)
+class App:
+    engine: Engine
+    api_id: str
+    function_arn: str
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.engine.endpoint}/_aws/execute-api/{self.api_id}/prod"
+
+    @property
+    def address(self) -> str:
+        return f"ws://{HOST}:{self.engine.port}/_aws/execute-api/{self.api_id}/prod"
+
+
+def deployed(engine: Engine) -> App:
+    """Make a small app that knows nothing of Hangup, and an HTTP API beside it."""
+    engine.client("dynamodb").create_table(
+        TableName="chat-sockets",
+        KeySchema=[{"AttributeName": "socket", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "socket", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    trust = {"Effect": "Allow", "Action": "sts:AssumeRole"}
+    trust |= {"Principal": {"Service": "lambda.amazonaws.com"}}  # type: ignore[dict-item]
+    iam = engine.client("iam")
+    role = iam.create_role(RoleName="chat", AssumeRolePolicyDocument=policy(trust))["Role"]["Arn"]
+    may = {"Effect": "Allow", "Action": "dynamodb:*", "Resource": "*"}
+    iam.put_role_policy(RoleName="chat", PolicyName="chat", PolicyDocument=policy(may))
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("app.py", HANDLER)
+    function = engine.client("lambda").create_function(
+        FunctionName="chat",
+        Runtime="python3.13",
+        Role=role,
+        Handler="app.handler",
+        Code={"ZipFile": code.getvalue()},
+        Environment={"Variables": {"CONNECTIONS": "chat-sockets", "LEVEL": "debug"}},
+    )["FunctionArn"]
+    gateway = engine.client("apigatewayv2")
+    gateway.create_api(Name="chat", ProtocolType="HTTP")
+    api_id = gateway.create_api(
+        Name="chat", ProtocolType="WEBSOCKET", RouteSelectionExpression="$request.body.action"
+    )["ApiId"]
+    integration = gateway.create_integration(
+        ApiId=api_id,
+        IntegrationType="AWS_PROXY",
+        IntegrationUri=f"arn:aws:apigateway:{REGION}:lambda:path/2015-03-31/functions/{function}"
+        "/invocations",
+    )["IntegrationId"]
+    for route in ("$connect", "$default", "$disconnect"):
+        gateway.create_route(ApiId=api_id, RouteKey=route, Target=f"integrations/{integration}")
+    gateway.create_stage(ApiId=api_id, StageName="prod", AutoDeploy=True)
+    return App(engine, api_id, function)
+
+
+def policy(*statements: Any) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+
+
+def documented_permissions() -> list[dict[str, object]]:
+    """Return what the guide says that `hangup init` needs, as a policy has it."""
+    rows = table("Action", page("guides/find-your-app"))
+    return [
+        {
+            "Effect": "Allow",
+            "Action": [one.strip(" `") for one in action.split(",")],
+            "Resource": [one.strip(" `") for one in resource.split(",")],
+        }
+        for action, resource, _ in rows
+    ]
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[App]:
+    with Engine.start() as engine:
+        app = deployed(engine)
+        engine.client("iam").create_user(UserName="reader")
+        yield app
+
+
+@pytest.fixture
+def reader(app: App) -> dict[str, str]:
+    """Return the environment of a user with the documented permissions."""
+    iam = app.engine.client("iam")
+    iam.put_user_policy(
+        UserName="reader", PolicyName="read", PolicyDocument=policy(*documented_permissions())
+    )
+    key = iam.create_access_key(UserName="reader")["AccessKey"]
+    return plain_environment(
+        AWS_ACCESS_KEY_ID=key["AccessKeyId"],
+        AWS_SECRET_ACCESS_KEY=key["SecretAccessKey"],
+        AWS_DEFAULT_REGION=REGION,
+        AWS_ENDPOINT_URL=app.engine.endpoint,
+    )
+
+
+def init(reader: dict[str, str], folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*HANGUP, "init", *words],
+        cwd=folder,
+        env=reader,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def items(app: App) -> Any:
+    return app.engine.client("dynamodb").scan(TableName="chat-sockets")["Items"]
+
+
+def test_finds_the_app_and_changes_nothing_but_the_file(
+    app: App, reader: dict[str, str], tmp_path: Path
+) -> None:
+    endpoint = f"api.endpoint={app.endpoint}"
+    with ExitStack() as clients:
+        for _ in range(2):
+            clients.enter_context(connect(app.address))
+        before = items(app)
+        done = init(reader, tmp_path, "--api", "chat", "--set", endpoint, "--json")
+        assert items(app) == before
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert (found["api"]["id"], found["table"]) == (app.api_id, "chat-sockets")
+    assert (found["itemsRead"], found["connections"], found["knownConnections"]) == (2, 2, 2)
+    deployment = Deployment.from_file(tmp_path / "hangup.toml")
+    parameters = deployment.parameters()
+    schema = json.loads(parameters.pop("TableSchema"))
+    assert parameters == {
+        "ApiId": app.api_id,
+        "StageName": "prod",
+        "ManagementEndpoint": app.endpoint,
+        "DisconnectFunctionArn": app.function_arn,
+        "TableName": "chat-sockets",
+        "Activity": "gateway",
+        "HandOver": "if_left",
+    }
+    assert schema == {
+        "connection_id": "socket",
+        "id_prefix": "ws#",
+        "session_id": "room",
+        "role": None,
+        "connected_at": "since",
+        "connected_at_unit": "s",
+        "last_activity": None,
+        "only": [["equals", "env", "prod"]],
+    }
+    assert deployment["stack.name"] == "chat-hangup"
+    assert [path.name for path in tmp_path.iterdir()] == ["hangup.toml"]
