@@ -1,6 +1,7 @@
 """Node.js, packages of npm, and processes that run one client each."""
 
 import asyncio
+import fcntl
 import hashlib
 import json
 import os
@@ -69,7 +70,12 @@ def install_packages() -> Path:
 
 def packages_of(example: Path) -> Path:
     """Install what the lock of an example pins; return the folder with ``node_modules``."""
-    return _installed(example, f"example-{example.name}")
+    name = f"example-{example.name}"
+    _BUILD.mkdir(exist_ok=True)
+    # Tests in several processes may need it at once.
+    with (_BUILD / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _installed(example, name)
 
 
 def bundle(packages: Path, modules: Sequence[Path]) -> Sequence[Path]:
