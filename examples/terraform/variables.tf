@@ -97,6 +97,17 @@ variable "table_schema" {
   }
 
   validation {
+    condition = var.table_schema == null || alltrue([for field in try(keys(var.table_schema), []) : contains([
+      "connection_id", "id_prefix", "key_attributes", "session_id", "role", "session_run",
+      "connected_at", "connected_at_unit", "connected_at_offset_s",
+      "last_activity", "last_activity_unit", "last_activity_offset_s",
+      "gateway_active", "noticed_at", "handovers", "claim_expires_at", "claim_token",
+      "expires_at", "target_language", "only", "index", "partition",
+    ], field)])
+    error_message = "table_schema must have the fields of a table schema alone: docs/reference/tables.md has them."
+  }
+
+  validation {
     condition     = var.table_schema == null || length(jsonencode(var.table_schema)) <= 2048
     error_message = "table_schema must be at most 2,048 bytes of JSON."
   }

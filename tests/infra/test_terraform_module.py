@@ -1,5 +1,6 @@
 """The Terraform module: a variable for each parameter of the template, with its bounds."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 import hcl2
 import pytest
 
+from hangup.aws.schema import TableSchema
 from hangup.ops.template import timeout_template
 from tests.support.documents import ROOT
 from tests.support.nested import problems_of
@@ -45,6 +47,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("table_name", "arn:aws:dynamodb:eu-west-1:111122223333:table/connections"),
     ("table_key_arn", "alias/connections"),
     ("table_schema", '{"connection_id":"id"}'),
+    ("table_schema", {"connectionId": "id"}),
     ("table_schema", {"connection_id": "i" * 2048}),
     ("idle_timeout_seconds", 0),
     ("idle_timeout_seconds", 7201),
@@ -205,6 +208,15 @@ def test_what_the_template_allows_the_module_allows(tmp_path: Path) -> None:
         }
         found = parameters(tmp_path, **{snake(name): value for name, value in given.items()})
         assert given.items() <= found.items()
+
+
+def test_the_fields_of_a_schema_are_those_of_the_code() -> None:
+    (fields,) = (
+        re.findall(r'"(\w+)"', one["condition"])
+        for one in VARIABLES["table_schema"]["validation"]
+        if "contains" in one["condition"]
+    )
+    assert fields == [one.name for one in dataclasses.fields(TableSchema) if one.init]
 
 
 @HAS_TERRAFORM
