@@ -87,7 +87,8 @@ class TestHelp:
             "Options",
             "Completion",
             "On this machine",
-            "A deployed stack",
+            "Your own application",
+            "The deployed reference stack",
             "Planning",
         ]
         assert max(map(len, lines)) <= 80
@@ -102,7 +103,8 @@ class TestHelp:
         lines = in_pipe("--help").stdout.splitlines()
         assert [line for line in lines if line.endswith(":") and line[0] != " "] == [
             "On this machine:",
-            "A deployed stack:",
+            "Your own application:",
+            "The deployed reference stack:",
             "Planning:",
             "Options:",
             "Completion:",

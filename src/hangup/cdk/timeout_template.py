@@ -168,7 +168,7 @@ def _is_part(value: object) -> bool:
 
 
 def _with_values(resource: Json, *, condition: str | None) -> Json:
-    """Return a resource with the parameters that are no arguments of the construct."""
+    """Return a resource with what the construct has no argument for."""
     changed = dict(resource)
     if resource["Type"] in _PROPERTIES:
         changed["Properties"] = _PROPERTIES[resource["Type"]](resource["Properties"])

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 _NAME: Final = "hangup"
 _HERE: Final = "On this machine"
-_DEPLOYED: Final = "A deployed stack"
-_OWN: Final = "Your own stack"
+_DEPLOYED: Final = "The deployed reference stack"
+_OWN: Final = "Your own application"
 _PLANNING: Final = "Planning"
 _COMPLETION: Final = "Completion"
 
@@ -43,11 +43,11 @@ class _About(NamedTuple):
 _COMMANDS: Final[Mapping[str, _About]] = {
     "demo": _About(_HERE, "Run the stack here, watch it close idle clients, check it."),
     "up": _About(_HERE, "Run the stack here until Ctrl-C."),
+    "init": _About(_OWN, "Find an app's API and table, and write hangup.toml."),
+    "template": _About(_OWN, "Print the CloudFormation template of the timeout alone."),
     "token": _About(_DEPLOYED, "Print a token that lets a client join a session."),
     "check": _About(_DEPLOYED, "Find and repair inconsistent records."),
     "redrive": _About(_DEPLOYED, "Replay the cleanups that Lambda gave up."),
-    "template": _About(_OWN, "Print the CloudFormation template of the timeout alone."),
-    "init": _About(_OWN, "Find an app's API and table, and write hangup.toml."),
     "plan": _About(_PLANNING, "Say what a fleet costs, how late closes are, which quota it meets."),
 }
 
