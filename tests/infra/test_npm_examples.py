@@ -136,7 +136,7 @@ def test_a_service_without_the_addresses_is_refused(service: Path) -> None:
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = laid_out("cdk-typescript", tmp_path_factory.mktemp("cdk"), "node")
-    # What `hangup template` and `hangup package` write.
+    # The template, and a zip in the place of the functions'.
     (folder / "hangup.template.json").write_text(timeout_template())
     with zipfile.ZipFile(folder / "hangup.zip", "w") as packed:
         packed.writestr("hangup/__init__.py", "")
