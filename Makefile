@@ -7,8 +7,8 @@ DIST   := dist
 # What has to be covered, line and branch, and the tests that do it. They run apart and in one process:
 # tracing the rest would only take longer, and pytest-cov traces twice in each process of pytest-xdist.
 COVERED := hangup.core hangup.idle hangup.sessions hangup.handlers
-COVERING := $(patsubst %,tests/unit/test_%.py,activity activity_recorder bounds check close_handler events guard hand_over invariants \
-  lifecycle mass_close messages pacing policy precise_sweep recording_health redrive repair report requests scheduled_close several_records several_rules testing texts timeout_handler tokens)
+COVERING := $(patsubst %,tests/unit/test_%.py,activity activity_recorder bounds check close_handler events gateway_activity guard hand_over invariants \
+  lifecycle mass_close messages pacing policy precise_sweep recording_health redrive repair report requests scheduled_close several_records several_rules testing texts timeout_handler timeouts_by_role tokens)
 
 help: ## List what make can do here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -66,10 +66,11 @@ synth: .venv/.cdk ## Build the Lambda zip, synthesise the template and refresh t
 
 # The same sources give the same bytes: the files in the archives have the time of the commit. The wheel
 # is built from the sdist, so both are complete.
-dist: .venv/.dev ## Build the wheel and the sdist in dist/, reproducibly, and check them
-	@rm -f "$(DIST)"/hangup-*
-	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 315532800)} \
-	  $(BIN)/uv build -q --offline --no-build-isolation --python $(BIN)/python --out-dir "$(DIST)"
+dist: .venv/.dev ## Build wheel and sdist, and the wheel with the Lambda zips, in dist/, reproducibly, and check them
+	@rm -f "$(DIST)"/hangup-* "$(DIST)"/hangup_lambda-*
+	@export SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 315532800)}; \
+	  $(BIN)/uv build -q --offline --no-build-isolation --python $(BIN)/python --out-dir "$(DIST)" && \
+	  $(BIN)/python scripts/lambda_distribution.py "$(DIST)"
 	@$(BIN)/twine check --strict "$(DIST)"/*.whl "$(DIST)"/*.tar.gz
 
 lock: .venv/.dev ## Pin requirements/*.txt again from requirements/*.in

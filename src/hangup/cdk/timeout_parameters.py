@@ -25,25 +25,20 @@ from hangup.config import (
 )
 from hangup.core.guard import LastActiveCounts
 from hangup.core.hand_over import HandOver
-from hangup.core.limits import MAX_SCHEMA_BYTES
+from hangup.core.limits import LOG_RETENTION_DAYS, MAX_SCHEMA_BYTES, SHARDS_OF_TEMPLATE
 from hangup.core.pacing import close_functions
 from hangup.core.timing import LOOK_AHEAD_S
 from hangup.variables import Variable
 
 Json = dict[str, Any]
 
-SHARDS: Final = (1, 2, 4, 8, 16)
-"""What ``Shards`` may be. Each number of targets needs a condition, so they are few."""
+CLOSE_FUNCTIONS: Final = tuple(map(str, range(4, 17)))
+"""What ``core.pacing`` chooses for any pace."""
 
 NO_VALUE: Final = {"Ref": "AWS::NoValue"}
 
 _TRUE_OR_FALSE: Final = ("false", "true")
 _ROLE: Final = "[A-Za-z0-9_.-]{1,64}"
-_RETENTION_DAYS: Final = (
-    *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096),
-    *(1827, 2192, 2557, 2922, 3288, 3653),
-)
-"""What CloudWatch Logs accepts (API reference, PutRetentionPolicy)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,15 +197,14 @@ GROUPS: Final[Mapping[str, Sequence[Parameter]]] = {
             about="With Precise: how many functions close at once. One is needed for each 120"
             " closes a second, and 4 at least.",
             default=str(close_functions(CLOSES_PER_SECOND.default)),
-            pattern="^([4-9]|1[0-6])$",
-            must_be="must be a whole number from 4 to 16",
+            allowed=CLOSE_FUNCTIONS,
         ),
         Parameter(
             name="Shards",
             about="Sweeps a minute that run at the same time, each on a part of the table. For a"
             " table that one sweep cannot read in a minute.",
             default="1",
-            allowed=tuple(map(str, SHARDS)),
+            allowed=tuple(map(str, SHARDS_OF_TEMPLATE)),
         ),
         Parameter(
             name="ReserveConcurrency",
@@ -254,7 +248,7 @@ GROUPS: Final[Mapping[str, Sequence[Parameter]]] = {
             name="LogRetentionDays",
             about="How many days log lines are kept.",
             default="30",
-            allowed=tuple(map(str, _RETENTION_DAYS)),
+            allowed=tuple(map(str, LOG_RETENTION_DAYS)),
         ),
     ),
     "The code": (
@@ -316,8 +310,8 @@ CONDITIONS: Final[Mapping[str, Json]] = {
     "CallsFunction": {"Fn::And": [_CALLS, _is_given("DisconnectFunctionArn")]},
     "DeletesRecords": _is("HandOver", HandOver.DELETE),
     **{
-        at_least_shards(number): _is("Shards", *(str(n) for n in SHARDS if n >= number))
-        for number in SHARDS[1:]
+        at_least_shards(number): _is("Shards", *(str(n) for n in SHARDS_OF_TEMPLATE if n >= number))
+        for number in SHARDS_OF_TEMPLATE[1:]
     },
 }
 
@@ -367,3 +361,20 @@ def interface() -> Json:
             ]
         }
     }
+
+
+def as_markdown() -> str:
+    """Return the parameters as the docs have them: a table for each group."""
+    lines: list[str] = []
+    for group, parameters in GROUPS.items():
+        lines += [f"### {group}", "", "| Parameter | Default | What |", "|---|---|---|"]
+        for one in parameters:
+            default = {None: "required", "": "empty"}.get(one.default, f"`{one.default}`")
+            must_be = one.must_be.removeprefix("must be ") or _listed(one.allowed)
+            lines.append(f"| `{one.name}` | {default} | {one.about} Accepted: {must_be} |")
+        lines.append("")
+    return "\n".join(lines).rstrip("\n")
+
+
+def _listed(values: Sequence[str]) -> str:
+    return ", ".join(f"`{value}`" for value in values)

@@ -22,23 +22,24 @@ from aws_cdk import aws_sns as sns
 
 from hangup.cdk.idle_connection_timeout import IdleConnectionTimeout
 from hangup.cdk.timeout_parameters import (
+    CLOSE_FUNCTIONS,
     CONDITIONS,
     NO_VALUE,
     PARAMETERS,
     RULES,
-    SHARDS,
     Json,
     at_least_shards,
     interface,
     ref,
 )
+from hangup.core.limits import SHARDS_OF_TEMPLATE
 
 MAX_TEMPLATE_BYTES: Final = 51_200
 """Most that a request to CloudFormation may hold; a larger template must be in S3 (CloudFormation
 user guide, quotas)."""
 
 _DESCRIPTION: Final = "Hangup: close the idle connections of an API Gateway WebSocket API"
-_MOST_SHARDS: Final = SHARDS[-1]
+_MOST_SHARDS: Final = SHARDS_OF_TEMPLATE[-1]
 
 
 def timeout_template() -> str:
@@ -48,6 +49,7 @@ def timeout_template() -> str:
         "Parameters": {one.name: one.as_json() for one in PARAMETERS},
         "Conditions": dict(CONDITIONS),
         "Rules": dict(RULES),
+        "Mappings": {"Numbers": {text: {"Value": int(text)} for text in CLOSE_FUNCTIONS}},
         "Metadata": interface(),
     }
     return json.dumps(template, separators=(",", ":"), sort_keys=True) + "\n"
@@ -244,12 +246,14 @@ def _target(target: Json, *, of_rule: str | None) -> Json:
 def _needs_shards(target: Json) -> str | None:
     """Return the condition that there is the shard of a target; None if there always is."""
     shard = json.loads(target["InputTransformer"]["InputTemplate"].replace("<id>", "null"))["shard"]
-    fewest = next(number for number in SHARDS if number > shard)
+    fewest = next(number for number in SHARDS_OF_TEMPLATE if number > shard)
     return None if fewest == 1 else at_least_shards(fewest)
 
 
 def _of_mapping(properties: Json) -> Json:
-    return {**properties, "ScalingConfig": {"MaximumConcurrency": ref("CloseFunctions")}}
+    # A reference is text. AWS takes that for a number, but emulators do not.
+    number = {"Fn::FindInMap": ["Numbers", ref("CloseFunctions"), "Value"]}
+    return {**properties, "ScalingConfig": {"MaximumConcurrency": number}}
 
 
 def _of_alarm(properties: Json) -> Json:

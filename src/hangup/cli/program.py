@@ -45,6 +45,7 @@ _COMMANDS: Final[Mapping[str, _About]] = {
     "up": _About(_HERE, "Run the stack here until Ctrl-C."),
     "init": _About(_OWN, "Find an app's API and table, and write hangup.toml."),
     "template": _About(_OWN, "Print the CloudFormation template of the timeout alone."),
+    "package": _About(_OWN, "Write the functions' zip, or upload it with the template."),
     "token": _About(_DEPLOYED, "Print a token that lets a client join a session."),
     "check": _About(_DEPLOYED, "Find and repair inconsistent records."),
     "redrive": _About(_DEPLOYED, "Replay the cleanups that Lambda gave up."),

@@ -12,6 +12,9 @@ MAX_FRAME_BYTES: Final = 32_768
 """Largest WebSocket frame, bytes (32 KB); a larger message comes in several frames. API Gateway
 developer guide, quotas."""
 
+MAX_ROLES: Final = 10
+"""Most roles that a deployment names. A bound of our own: all variables of a function have 4 KB."""
+
 MAX_CLOSERS: Final = 1_000
 """Most processes that may be closing at once. A bound of our own: an account's default quota of
 concurrent executions (Lambda developer guide, quotas)."""
@@ -32,6 +35,16 @@ MAX_SHARDS: Final = 20
 """Most sweeps side by side. A bound of our own: four rules full of targets. An account's default
 quota of new connections (500 a second, each for two hours at most) makes 3.6 million live ones, far
 from what that many sweeps can read."""
+
+SHARDS_OF_TEMPLATE: Final = (1, 2, 4, 8, 16)
+"""How many sweeps side by side the template of the timeout alone can have. Each number of targets
+needs a condition there, so they are few."""
+
+LOG_RETENTION_DAYS: Final = (
+    *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096),
+    *(1827, 2192, 2557, 2922, 3288, 3653),
+)
+"""How long CloudWatch Logs can keep log lines, days. API reference, PutRetentionPolicy."""
 
 MAX_CONNECTION_ID_LENGTH: Final = 128
 """Longest connection id accepted, characters. API Gateway's are 13 to 16 characters of base64

@@ -15,6 +15,7 @@ from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
 from hangup.aws.schema_checks import WHAT_IS_MORE
 from hangup.core.guard import WHAT_DECIDES, LastActiveCounts
 from hangup.core.hand_over import HandOver
+from hangup.core.pacing import close_functions
 from hangup.core.timing import LOOK_AHEAD_S
 from hangup.errors import ConfigurationError
 from hangup.ops.kinds import Misfit, unknown
@@ -26,6 +27,9 @@ FILE_NAME: Final = "hangup.toml"
 
 SCHEMA_PARAMETER: Final = "TableSchema"
 """The template's parameter that most of ``[table]`` goes into."""
+
+CLOSE_FUNCTIONS_PARAMETER: Final = "CloseFunctions"
+"""The template's parameter that follows from the pace, where closes are precise."""
 
 _MAX_BYTES: Final = 100_000
 _LINE: Final = re.compile(r" \(at line (\d+), column \d+\)$")
@@ -105,10 +109,13 @@ class Deployment:
         The template has the same defaults for the others.
         """
         parameters = {
-            one.parameter: _as_parameter(self.said[one.key])
+            one.parameter: as_parameter(self.said[one.key])
             for one in SETTINGS
             if one.parameter and one.key in self.said
         }
+        if self["timeout.precise"]:
+            functions = close_functions(self["timeout.closes_per_second"])
+            parameters[CLOSE_FUNCTIONS_PARAMETER] = str(functions)
         if self.table_schema != DEFAULT_SCHEMA:
             parameters[SCHEMA_PARAMETER] = self.table_schema.as_json()
         return parameters
@@ -122,7 +129,8 @@ def find(start: Path) -> Path | None:
     )
 
 
-def _as_parameter(value: Any) -> str:  # noqa: ANN401 - as TOML has it
+def as_parameter(value: Any) -> str:  # noqa: ANN401 - as TOML has it
+    """Return a value as a parameter of a template, which is a text."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
@@ -140,9 +148,13 @@ def override_in(text: str) -> tuple[str, Any]:
         raise ConfigurationError(f"{_SET} {text}: {key} {unknown(key, BY_KEY)}")
     kind = BY_KEY[key].kind
     try:
-        return key, kind.parse(value)
+        parsed = kind.parse(value)
+        kind.check(key, parsed)
     except (ValueError, RecursionError):  # TOMLDecodeError is one
         raise ConfigurationError(f"{_SET} {text}: {key} must be {kind}") from None
+    except Misfit as misfit:
+        raise ConfigurationError(f"{_SET} {text}: {misfit.key} {misfit}") from None
+    return key, parsed
 
 
 def _settings_in(document: Mapping[str, Any], section: str = "") -> Iterator[tuple[str, Any]]:

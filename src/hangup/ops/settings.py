@@ -19,26 +19,18 @@ from hangup.config import (
     LOG_LEVELS,
     METRIC_ROLES,
     MODE,
-    ROLE,
 )
-from hangup.core.bounds import WholeNumber
 from hangup.core.guard import LastActiveCounts
 from hangup.core.hand_over import HandOver
-from hangup.core.limits import MAX_SHARDS
+from hangup.core.limits import LOG_RETENTION_DAYS, MAX_ROLES, SHARDS_OF_TEMPLATE
 from hangup.core.texts import Text
 from hangup.ops.kinds import Flag, Labelled, Listed, OneOf, Plain, Setting, plain_text
 from hangup.ops.table_settings import TABLE_SETTINGS
+from hangup.variables import ROLE
 
-_MAX_ROLES: Final = 10
 _ROLE: Final = Text(
     "the name of a role (1 to 64 letters, digits, dots, hyphens or underscores)", ROLE
 )
-_DAYS: Final = (
-    *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731),
-    *(1096, 1827, 2192, 2557, 2922, 3288, 3653),
-)
-"""How long CloudWatch Logs can keep log lines (API reference, PutRetentionPolicy)."""
-
 SECTIONS: Final[Mapping[str, str]] = {
     "stack": "The CloudFormation stack of the timeout, beside yours.",
     "api": "Your WebSocket API.",
@@ -77,8 +69,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "stack.deployment",
-        plain_text("1 to 64 letters, digits, dots, hyphens or underscores", "[A-Za-z0-9._-]{1,64}"),
-        "label that keeps the metrics of deployments apart; without it, the stack's name",
+        plain_text("1 to 248 letters, digits or ._/#:-", "[A-Za-z0-9._/#:-]{1,248}"),
+        "keeps the metrics of deployments apart; without it, the stack's name",
         parameter="Deployment",
         example="my-app",
     ),
@@ -130,10 +122,10 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "timeout.roles",
         Labelled(
-            f"a table of up to {_MAX_ROLES} roles with seconds",
+            f"a table of up to {MAX_ROLES} roles with seconds",
             _ROLE,
             Plain(CONNECTION_IDLE_TIMEOUT_SECONDS.accepted),
-            at_most=_MAX_ROLES,
+            at_most=MAX_ROLES,
         ),
         "other timeouts, by the client's role",
         parameter="TimeoutsByRole",
@@ -184,7 +176,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "timeout.shards",
-        Plain(WholeNumber(at_least=1, at_most=MAX_SHARDS)),
+        OneOf("a number of sweeps", SHARDS_OF_TEMPLATE),
         "sweeps side by side, each of a part of the table",
         parameter="Shards",
         default=1,
@@ -206,10 +198,10 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "operation.metric_roles",
         Listed(
-            f"1 to {_MAX_ROLES} names of roles",
+            f"1 to {MAX_ROLES} names of roles",
             Plain(_ROLE),
             at_least=1,
-            at_most=_MAX_ROLES,
+            at_most=MAX_ROLES,
         ),
         "roles that the metric ConnectionTimeout names; any other is other",
         parameter="MetricRoles",
@@ -241,7 +233,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "operation.log_retention_days",
-        OneOf("a number of days", _DAYS),
+        OneOf("a number of days", LOG_RETENTION_DAYS),
         "days that log lines are kept",
         parameter="LogRetentionDays",
         default=30,

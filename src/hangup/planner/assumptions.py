@@ -71,6 +71,14 @@ CLOSE_CPU_MS: Final = 1.2
 at the default pace: ``close_paced_cpu_ms`` of ``benchmarks/results.json``. Where closes are not
 paced more answers come at once, and it is a third to a half of that (``close_cpu_ms``)."""
 
+QUESTION_CPU_MS: Final = 0.25
+"""CPU of one question where API Gateway's account is the source of activity, and of the write that
+follows. Measured with TLS: 0.24 at Lambda's share of a CPU, 28,060 in one sweep, and 0.27 at its
+pace where nothing limits it (``question_cpu_ms`` of ``benchmarks/results.json``)."""
+
+QUESTION_LATENCY_MS: Final = 20.0
+"""Time of the two calls. Assumed: 10 ms each."""
+
 CLOSE_LATENCY_MS: Final = 50.0
 """Time of one close's five calls, one after the other. Assumed: 10 ms each."""
 
