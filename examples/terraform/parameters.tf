@@ -9,6 +9,7 @@ locals {
     TableName                 = var.table_name
     TableKeyArn               = var.table_key_arn
     TableSchema               = var.table_schema == null ? "" : jsonencode(var.table_schema)
+    Activity                  = var.activity
     IdleTimeoutSeconds        = tostring(var.idle_timeout_seconds)
     ActivityResolutionSeconds = tostring(var.activity_resolution_seconds)
     LastActiveCounts          = var.last_active_counts

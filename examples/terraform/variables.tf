@@ -115,6 +115,22 @@ variable "table_schema" {
 
 # When a connection is idle.
 
+variable "activity" {
+  description = "Where activity comes from. recorded: your functions write it; gateway: API Gateway's own account, and no code of yours changes."
+  type        = string
+  default     = "recorded"
+
+  validation {
+    condition     = contains(["recorded", "gateway"], var.activity)
+    error_message = "activity must be recorded or gateway."
+  }
+
+  validation {
+    condition     = var.activity == "recorded" || (var.last_active_counts != "both" && var.activity_resolution_seconds == 0)
+    error_message = "activity must be recorded with last_active_counts = \"both\" or activity_resolution_seconds: gateway has no records of activity."
+  }
+}
+
 variable "idle_timeout_seconds" {
   description = "Seconds of silence after which a connection is closed."
   type        = number

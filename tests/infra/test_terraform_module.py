@@ -75,6 +75,9 @@ REFUSED_TOGETHER: list[tuple[str, dict[str, Any]]] = [
     ("disconnect_function_arn", {"disconnect_function_arn": ""}),
     ("disconnect_function_arn", {"disconnect_function_arn": "disconnect"}),
     ("disconnect_function_arn", {"hand_over": "never"}),
+    ("activity", {"activity": "none"}),
+    ("activity", {"activity": "gateway", "last_active_counts": "both"}),
+    ("activity", {"activity": "gateway", "activity_resolution_seconds": 10}),
 ]
 """What is checked beside another variable, and only if that one is right."""
 

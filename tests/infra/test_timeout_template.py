@@ -271,6 +271,7 @@ def test_the_other_choices_change_what_they_are_about() -> None:
         TableSchema='{"role":"kind"}',
         MetricRoles="host",
         Mode="observe",
+        Activity="gateway",
     )
     assert "kms:Decrypt" in deployed.actions()
     assert all(
@@ -284,11 +285,14 @@ def test_the_other_choices_change_what_they_are_about() -> None:
     variables = deployed.variables("timeout_handler")
     assert variables["API_GATEWAY_ENDPOINT"] == "https://ws.example.com/chat"
     assert variables["METRICS_NAMESPACE"] == {"Fn::Join": ["", ["Hangup/", "chat"]]}
-    assert (variables["TABLE_SCHEMA"], variables["METRIC_ROLES"], variables["MODE"]) == (
-        '{"role":"kind"}',
-        "host",
-        "observe",
-    )
+    assert {
+        name: variables[name] for name in ("TABLE_SCHEMA", "METRIC_ROLES", "MODE", "ACTIVITY")
+    } == {
+        "TABLE_SCHEMA": '{"role":"kind"}',
+        "METRIC_ROLES": "host",
+        "MODE": "observe",
+        "ACTIVITY": "gateway",
+    }
 
 
 @pytest.mark.parametrize(
@@ -300,6 +304,15 @@ def test_the_other_choices_change_what_they_are_about() -> None:
         ({"HandOver": "never", "Precise": "true", "IdleTimeoutSeconds": "74"}, ["Precise is true"]),
         ({"HandOver": "never", "Precise": "true", "IdleTimeoutSeconds": "75"}, []),
         ({"HandOver": "never", "IdleTimeoutSeconds": "1"}, []),
+        ({"HandOver": "never", "Activity": "gateway"}, []),
+        (
+            {"HandOver": "never", "Activity": "gateway", "LastActiveCounts": "both"},
+            ["Activity is gateway"],
+        ),
+        (
+            {"HandOver": "never", "Activity": "gateway", "ActivityResolutionSeconds": "1"},
+            ["Activity is gateway"],
+        ),
     ],
 )
 def test_refuses_what_contradicts(parameters: dict[str, str], refused: list[str]) -> None:

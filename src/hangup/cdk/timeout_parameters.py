@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from hangup.cdk.patterns import FROM_0, FROM_1, UP_TO_1000
 from hangup.config import (
+    ACTIVITY,
     ACTIVITY_RESOLUTION_SECONDS,
     CLOSES_PER_SECOND,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
@@ -23,7 +24,7 @@ from hangup.config import (
     MODE,
     TABLE_SCHEMA,
 )
-from hangup.core.guard import LastActiveCounts
+from hangup.core.guard import Activity, LastActiveCounts
 from hangup.core.hand_over import HandOver
 from hangup.core.limits import LOG_RETENTION_DAYS, MAX_SCHEMA_BYTES, SHARDS_OF_TEMPLATE
 from hangup.core.pacing import close_functions
@@ -144,6 +145,13 @@ GROUPS: Final[Mapping[str, Sequence[Parameter]]] = {
             "The ACTIVITY_RESOLUTION_SECONDS of the functions that record activity. Connections"
             " stay open that much longer.",
             pattern=f"^({FROM_0})$",
+        ),
+        _of_variable(
+            "Activity",
+            ACTIVITY,
+            "Where activity comes from. recorded: functions write it into the table. gateway:"
+            " nobody writes it, and API Gateway is asked about each connection once a timeout.",
+            allowed=tuple(Activity),
         ),
         _of_variable(
             "LastActiveCounts",
@@ -315,38 +323,38 @@ CONDITIONS: Final[Mapping[str, Json]] = {
     },
 }
 
+
+def _rule(where: Json, must_hold: Json, says: str) -> Json:
+    assertion = {"Assert": must_hold, "AssertDescription": says}
+    return {"RuleCondition": where, "Assertions": [assertion]}
+
+
+_TOO_SHORT: Final = [str(seconds) for seconds in range(1, LOOK_AHEAD_S)]
+
 RULES: Final[Mapping[str, Json]] = {
-    "CallsNeedAFunction": {
-        "RuleCondition": _CALLS,
-        "Assertions": [
-            {
-                "Assert": _is_given("DisconnectFunctionArn"),
-                "AssertDescription": "HandOver is always or if_left, so DisconnectFunctionArn must"
-                " be given: the function of the $disconnect route. Without one, choose delete or"
-                " never.",
-            }
-        ],
-    },
-    "PreciseNeedsTime": {
-        "RuleCondition": CONDITIONS["IsPrecise"],
-        "Assertions": [
-            {
-                "Assert": {
-                    "Fn::Not": [
-                        {
-                            "Fn::Contains": [
-                                [str(seconds) for seconds in range(1, LOOK_AHEAD_S)],
-                                ref("IdleTimeoutSeconds"),
-                            ]
-                        }
-                    ]
-                },
-                "AssertDescription": "Precise is true, so IdleTimeoutSeconds must be"
-                f" {LOOK_AHEAD_S} or more: with less, a connection may be idle before a sweep has"
-                " seen it.",
-            }
-        ],
-    },
+    "CallsNeedAFunction": _rule(
+        _CALLS,
+        _is_given("DisconnectFunctionArn"),
+        "HandOver is always or if_left, so DisconnectFunctionArn must be given: the function of the"
+        " $disconnect route. Without one, choose delete or never.",
+    ),
+    "PreciseNeedsTime": _rule(
+        CONDITIONS["IsPrecise"],
+        {"Fn::Not": [{"Fn::Contains": [_TOO_SHORT, ref("IdleTimeoutSeconds")]}]},
+        f"Precise is true, so IdleTimeoutSeconds must be {LOOK_AHEAD_S} or more: with less, a"
+        " connection may be idle before a sweep has seen it.",
+    ),
+    "GatewayNeedsNoRecords": _rule(
+        _is("Activity", Activity.GATEWAY),
+        {
+            "Fn::And": [
+                {"Fn::Not": [_is("LastActiveCounts", LastActiveCounts.BOTH)]},
+                _is("ActivityResolutionSeconds", "0"),
+            ]
+        },
+        "Activity is gateway, so LastActiveCounts must not be both, and ActivityResolutionSeconds"
+        " must be 0: there are no records of activity.",
+    ),
 }
 """What contradicts. The functions themselves check what cannot be said here, at each start."""
 
