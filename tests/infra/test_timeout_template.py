@@ -146,6 +146,11 @@ def test_asks_for_what_it_cannot_know_and_for_nothing_else() -> None:
     [
         ("IdleTimeoutSeconds", ["1", "74", "75", "7200"], ["0", "7201", "90.5", "", "01", "-1"]),
         ("ActivityResolutionSeconds", ["0", "7200"], ["7201", "1.5", ""]),
+        (
+            "TimeoutsByRole",
+            ["", "speaker=300,listener=60", "a=7200"],
+            ["speaker", "speaker=0", "speaker=7201", "speaker=300,", "a b=1"],
+        ),
         ("ClosesPerSecond", ["0", "1", "200", "1000"], ["1001", "-1", "1.5", ""]),
         ("Shards", ["1", "2", "4", "8", "16"], ["0", "3", "17"]),
         ("CloseFunctions", ["4", "16"], ["3", "17"]),
@@ -272,6 +277,7 @@ def test_the_other_choices_change_what_they_are_about() -> None:
         MetricRoles="host",
         Mode="observe",
         Activity="gateway",
+        TimeoutsByRole="host=300",
     )
     assert "kms:Decrypt" in deployed.actions()
     assert all(
@@ -286,12 +292,14 @@ def test_the_other_choices_change_what_they_are_about() -> None:
     assert variables["API_GATEWAY_ENDPOINT"] == "https://ws.example.com/chat"
     assert variables["METRICS_NAMESPACE"] == {"Fn::Join": ["", ["Hangup/", "chat"]]}
     assert {
-        name: variables[name] for name in ("TABLE_SCHEMA", "METRIC_ROLES", "MODE", "ACTIVITY")
+        name: variables[name]
+        for name in ("TABLE_SCHEMA", "METRIC_ROLES", "MODE", "ACTIVITY", "IDLE_TIMEOUTS_BY_ROLE")
     } == {
         "TABLE_SCHEMA": '{"role":"kind"}',
         "METRIC_ROLES": "host",
         "MODE": "observe",
         "ACTIVITY": "gateway",
+        "IDLE_TIMEOUTS_BY_ROLE": "host=300",
     }
 
 

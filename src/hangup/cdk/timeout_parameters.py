@@ -17,6 +17,7 @@ from hangup.config import (
     CLOSES_PER_SECOND,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
     HAND_OVER,
+    IDLE_TIMEOUTS_BY_ROLE,
     LAST_ACTIVE_COUNTS,
     LOG_LEVEL,
     LOG_LEVELS,
@@ -138,6 +139,14 @@ GROUPS: Final[Mapping[str, Sequence[Parameter]]] = {
             CONNECTION_IDLE_TIMEOUT_SECONDS,
             "A connection is closed that has been silent for more than these seconds.",
             pattern=f"^({FROM_1})$",
+        ),
+        _of_variable(
+            "TimeoutsByRole",
+            IDLE_TIMEOUTS_BY_ROLE,
+            "Timeouts of roles that have one of their own, such as speaker=300,listener=60. With"
+            f" Precise, each must be {LOOK_AHEAD_S} or more too.",
+            pattern=_optional(f"{_ROLE}=({FROM_1})(,{_ROLE}=({FROM_1})){{0,9}}"),
+            must_be=f"must be empty, or {IDLE_TIMEOUTS_BY_ROLE.accepted}",
         ),
         _of_variable(
             "ActivityResolutionSeconds",
