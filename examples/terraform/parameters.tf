@@ -11,6 +11,7 @@ locals {
     TableSchema               = var.table_schema == null ? "" : jsonencode(var.table_schema)
     Activity                  = var.activity
     IdleTimeoutSeconds        = tostring(var.idle_timeout_seconds)
+    TimeoutsByRole            = join(",", [for role, seconds in var.timeouts_by_role : "${role}=${seconds}"])
     ActivityResolutionSeconds = tostring(var.activity_resolution_seconds)
     LastActiveCounts          = var.last_active_counts
     Mode                      = var.mode

@@ -147,6 +147,27 @@ variable "idle_timeout_seconds" {
   }
 }
 
+variable "timeouts_by_role" {
+  description = "Timeouts in seconds of roles that have one of their own, such as { speaker = 300 }."
+  type        = map(number)
+  default     = {}
+
+  validation {
+    condition     = length(var.timeouts_by_role) <= 10
+    error_message = "timeouts_by_role must have at most 10 roles."
+  }
+
+  validation {
+    condition     = alltrue([for role in keys(var.timeouts_by_role) : can(regex("^[A-Za-z0-9_.-]{1,64}$", role))])
+    error_message = "timeouts_by_role must have roles of letters, digits, dots, hyphens or underscores."
+  }
+
+  validation {
+    condition     = alltrue([for seconds in values(var.timeouts_by_role) : floor(seconds) == seconds && seconds >= (var.precise ? 75 : 1) && seconds <= 7200])
+    error_message = "timeouts_by_role must have whole numbers of seconds from 1 (75 with precise) to 7200."
+  }
+}
+
 variable "activity_resolution_seconds" {
   description = "The ACTIVITY_RESOLUTION_SECONDS of the functions that record activity: they write at most once in this many seconds."
   type        = number
@@ -158,8 +179,8 @@ variable "activity_resolution_seconds" {
   }
 
   validation {
-    condition     = var.activity_resolution_seconds < var.idle_timeout_seconds
-    error_message = "activity_resolution_seconds must be below idle_timeout_seconds."
+    condition     = var.activity_resolution_seconds < min(var.idle_timeout_seconds, values(var.timeouts_by_role)...)
+    error_message = "activity_resolution_seconds must be below each timeout."
   }
 }
 

@@ -53,6 +53,9 @@ REFUSED: list[tuple[str, Any]] = [
     ("idle_timeout_seconds", 0),
     ("idle_timeout_seconds", 7201),
     ("idle_timeout_seconds", 90.5),
+    ("timeouts_by_role", {"a role": 60}),
+    ("timeouts_by_role", {"host": 0}),
+    ("timeouts_by_role", {f"role{number}": 60 for number in range(11)}),
     ("last_active_counts", "all"),
     ("mode", "test"),
     ("hand_over", "sometimes"),
@@ -70,7 +73,12 @@ REFUSED: list[tuple[str, Any]] = [
 ]
 REFUSED_TOGETHER: list[tuple[str, dict[str, Any]]] = [
     ("idle_timeout_seconds", {"precise": True, "idle_timeout_seconds": 74}),
+    ("timeouts_by_role", {"precise": True, "timeouts_by_role": {"guest": 74}}),
     ("activity_resolution_seconds", {"activity_resolution_seconds": 120}),
+    (
+        "activity_resolution_seconds",
+        {"activity_resolution_seconds": 60, "timeouts_by_role": {"guest": 60}},
+    ),
     ("activity_resolution_seconds", {"activity_resolution_seconds": -1}),
     ("disconnect_function_arn", {"disconnect_function_arn": ""}),
     ("disconnect_function_arn", {"disconnect_function_arn": "disconnect"}),
@@ -236,12 +244,14 @@ def test_values_of_other_types_become_text(tmp_path: Path) -> None:
         tmp_path,
         table_schema={"connection_id": "id", "connected_at_unit": "s", "last_activity": None},
         metric_roles=["host", "guest"],
+        timeouts_by_role={"host": 300, "guest": 75},
         hand_over="delete",
         disconnect_function_arn="",
         precise=True,
     )
     assert problems_of(found, TEMPLATE) == []
     assert json.loads(found["TableSchema"])["last_activity"] is None
+    assert found["TimeoutsByRole"] == "guest=75,host=300"
     assert found["MetricRoles"] == "host,guest"
     assert found["Precise"] == "true"
 
