@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-install check guard soak bench bench-quick format docs docs-serve pictures synth dist lock clean FORCE
+.PHONY: help demo up test test-install check check-most check-covered guard soak bench bench-quick format docs docs-serve pictures synth dist lock clean FORCE
 
 PYTHON ?= python3
 BIN    := .venv/bin
@@ -8,7 +8,7 @@ DIST   := dist
 # tracing the rest would only take longer, and pytest-cov traces twice in each process of pytest-xdist.
 COVERED := hangup.core hangup.idle hangup.sessions hangup.handlers
 COVERING := $(patsubst %,tests/unit/test_%.py,activity activity_recorder bounds check close_handler events gateway_activity guard hand_over invariants \
-  lifecycle mass_close messages pacing policy precise_sweep recording_health redrive repair report requests scheduled_close several_records several_rules testing texts timeout_handler timeouts_by_role tokens)
+  lifecycle mass_close messages pacing policy precise_sweep recording_health redrive repair report requests scheduled_close several_records several_rules state_beside_records testing texts timeout_handler timeouts_by_role tokens)
 
 help: ## List what make can do here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -19,12 +19,18 @@ demo: .venv/.local ## Watch idle connections being closed, on this machine, and 
 up: .venv/.local ## Run the stack on this machine until Ctrl-C (120 s timeout, a sweep a minute)
 	@$(BIN)/hangup up
 
-check: .venv/.dev ## Lint, types, layers, unit and property tests (~45 s)
+check: .venv/.dev ## Lint, types, layers, unit and property tests (under a minute)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),-Oline) check-most check-covered
+
+# Beside one another, since the second is one process.
+check-most:
 	$(BIN)/python -m pytest tests/unit tests/property tests/contract -m "not (slow or integration)" -n 2 --dist worksteal $(COVERING:%=--ignore=%)
+
+check-covered:
 	$(BIN)/python -m pytest $(COVERING) -m "not slow" $(COVERED:%=--cov=%) --cov-report=
 	$(BIN)/coverage report --fail-under=100 --include="src/hangup/core/*,src/hangup/idle/*,src/hangup/sessions/*,src/hangup/handlers/timeout_handler.py,src/hangup/handlers/close_handler.py,src/hangup/handlers/tracks_activity.py"
 

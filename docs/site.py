@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -62,6 +62,7 @@ def write_generated(page: Path, text: str) -> None:
     page.write_text(f"{before}{begin}{text}{end}{after}")
 
 
+@cache
 def help_of(command: str) -> str:
     """Return what ``hangup COMMAND --help`` prints, 80 columns wide and without colours."""
     plain = {"NO_COLOR": "1", "COLUMNS": "80", "TERM": "dumb"}

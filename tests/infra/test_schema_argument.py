@@ -121,6 +121,75 @@ def test_takes_a_table_with_the_key_of_the_schema_and_no_other(lambda_zip: Path)
         )
 
 
+def stack_with_an_index(
+    kind: type[dynamodb.Table | dynamodb.TableV2], index: dict[str, Any]
+) -> tuple[cdk.Stack, dynamodb.ITable]:
+    """Return a stack with a table of its own whose index ``by-kind`` has the key ``kind``."""
+    stack = existing_stack()
+    table = kind(stack, "Own", partition_key=attribute("connectionId"))
+    table.add_global_secondary_index(index_name="by-kind", partition_key=attribute("kind"), **index)
+    return stack, table
+
+
+def attribute(name: str) -> dynamodb.Attribute:
+    return dynamodb.Attribute(name=name, type=dynamodb.AttributeType.STRING)
+
+
+@pytest.mark.parametrize("kind", [dynamodb.Table, dynamodb.TableV2])
+def test_takes_an_index_that_an_own_table_has(
+    lambda_zip: Path, kind: type[dynamodb.Table | dynamodb.TableV2]
+) -> None:
+    stack, table = stack_with_an_index(kind, {})
+    schema = TableSchema(index="by-kind", partition=equals("kind", "c"))
+    assert add_timeout(stack, lambda_zip, connections_table=table, schema=schema).alarms
+
+
+@pytest.mark.parametrize("kind", [dynamodb.Table, dynamodb.TableV2])
+@pytest.mark.parametrize(
+    ("index", "schema", "message"),
+    [
+        (
+            {},
+            TableSchema(index="by-type"),
+            "connections_table must have the schema's index by-type, and has by-kind: add it",
+        ),
+        (
+            {"projection_type": dynamodb.ProjectionType.KEYS_ONLY},
+            TableSchema(index="by-kind"),
+            "connections_table's index by-kind must project all attributes.",
+        ),
+        (
+            {},
+            TableSchema(index="by-kind", partition=equals("type", "c")),
+            "connections_table's index by-kind has the partition key kind, and the schema's ",
+        ),
+    ],
+)
+def test_refuses_an_index_that_an_own_table_does_not_have(
+    lambda_zip: Path,
+    kind: type[dynamodb.Table | dynamodb.TableV2],
+    index: dict[str, Any],
+    schema: TableSchema,
+    message: str,
+) -> None:
+    stack, table = stack_with_an_index(kind, index)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        add_timeout(stack, lambda_zip, connections_table=table, schema=schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "advises_both"), [(TableSchema(), True), (SHAPES["F, attribute"], False)]
+)
+def test_advises_both_only_where_the_schema_allows_it(
+    lambda_zip: Path, schema: TableSchema, *, advises_both: bool
+) -> None:
+    stack = existing_stack()
+    add_timeout(stack, lambda_zip, schema=schema)
+    advice = synthesised(stack).alarm("ActivityUnrecorded")["AlarmDescription"]
+    assert ("last_active_counts='both'" in advice) == advises_both
+    assert ("their records cannot decide" in advice) != advises_both
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal
 from unittest.mock import patch
 
+from hangup.aws.state_table import StateTableConnections
 from hangup.core import events
 from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.events import parse_disconnect
@@ -19,7 +20,7 @@ from hangup.sessions.model import EndRefusal, JoinOutcome, LeaveOutcome, Session
 from hangup.testing import Faults, InMemoryConnections, InMemorySessions
 from hangup.testing.faults import aws_call
 from tests.model.machine import ConnectionsMachine
-from tests.model.stores import InMemoryStores, Stores
+from tests.model.stores import InMemoryStores, StateTableStores, Stores
 from tests.model.world import CALM, Script, World
 
 
@@ -219,6 +220,19 @@ class AnyIdIsOne(World):
             super().sweep(script)
 
 
+class ClaimsByTheStateAlone(StateTableConnections):
+    """Do not read the record again under the claim."""
+
+    def claim(self, connection: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs) -> bool:
+        return self._states.claim(
+            connection.connection_id,
+            connection,
+            now_ms=now_ms,
+            claim_expires_ms=claim_expires_ms,
+            token="",
+        )
+
+
 class _Mutant(ConnectionsMachine):
     connections = InMemoryConnections
     sessions = InMemorySessions
@@ -231,8 +245,8 @@ class _Mutant(ConnectionsMachine):
 
     def make_stores(self, faults: Faults) -> Stores:
         stores = InMemoryStores(faults)
-        stores.connections = self.connections(faults, page_size=3)
-        stores.sessions = self.sessions(stores.connections, faults)
+        stores.connections = stores.items = self.connections(faults, page_size=3)
+        stores.sessions = self.sessions(stores.items, faults)
         return stores
 
     def make_world(self) -> World:
@@ -264,7 +278,16 @@ _BROKEN: dict[str, dict[str, Any]] = {
     "ids of any form": {"world_class": AnyIdIsOne},
 }
 
+
+class _NoSecondRead(ConnectionsMachine):
+    def make_stores(self, faults: Faults) -> Stores:
+        class Broken(StateTableStores):
+            repository = ClaimsByTheStateAlone
+
+        return Broken(faults)
+
+
 MUTANTS: dict[str, type[ConnectionsMachine]] = {
     name: type(name.title().replace(" ", ""), (_Mutant,), broken)
     for name, broken in _BROKEN.items()
-}
+} | {"no second read under a claim in a state table": _NoSecondRead}

@@ -13,7 +13,7 @@ from hangup.testing import Faults
 from tests.model.machine import ConnectionsMachine
 from tests.model.mutants import MUTANTS
 from tests.model.precise import PreciseMachine
-from tests.model.stores import DynamoDbStores, Stores
+from tests.model.stores import DynamoDbStores, StateTableStores, Stores
 from tests.model.world import POLICY, Violation, World
 from tests.support.engines import ENGINES
 from tests.support.stores import DynamoDbStore
@@ -42,6 +42,15 @@ def test_the_invariants_hold_in_memory() -> None:
 
 def test_the_invariants_hold_with_a_queue() -> None:
     run_state_machine_as_test(PreciseMachine, settings=model_settings(SCHEDULES))
+
+
+@pytest.mark.parametrize("machine", [ConnectionsMachine, PreciseMachine])
+def test_the_invariants_hold_with_a_state_table(machine: type[ConnectionsMachine]) -> None:
+    class StateTable(machine):  # type: ignore[misc, valid-type]
+        def make_stores(self, faults: Faults) -> Stores:
+            return StateTableStores(faults)
+
+    run_state_machine_as_test(StateTable, settings=model_settings(SCHEDULES // 5))
 
 
 @pytest.mark.parametrize("machine", [ConnectionsMachine, PreciseMachine])

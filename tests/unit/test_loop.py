@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pycurl
 import pytest
@@ -33,26 +33,33 @@ class StandingClock:
 
 
 class Answerer:
-    """An HTTP server that answers every request after as many seconds as its path says."""
+    """An HTTP server that answers each request after some seconds, or when it may."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._may_answer: list[Callable[[], bool]] = []
         server.answer = self._answer
 
     @property
     def connections(self) -> int:
         return self._server.connections
 
-    def transfer(self, *, after_s: float = 0.0) -> pycurl.Curl:
-        """Return a request that is answered after so long."""
+    def transfer(
+        self, *, after_s: float = 0.0, when: Callable[[], bool] = lambda: True
+    ) -> pycurl.Curl:
+        """Return a request that is answered after so long, and not before ``when`` is true."""
         transfer = pycurl.Curl()
-        transfer.setopt(pycurl.URL, f"{self._server.url}/{after_s}")
+        transfer.setopt(pycurl.URL, f"{self._server.url}/{after_s}/{len(self._may_answer)}")
+        self._may_answer.append(when)
         transfer.setopt(pycurl.WRITEFUNCTION, len)
         transfer.setopt(pycurl.TIMEOUT_MS, 10_000)
         return transfer
 
     def _answer(self, request: Request) -> bytes:
-        time.sleep(float(request.path.rpartition("/")[2]))
+        after_s, number = request.path.split("/")[-2:]
+        time.sleep(float(after_s))
+        while not self._may_answer[int(number)]():
+            time.sleep(0.001)
         return OK
 
 
@@ -309,14 +316,15 @@ class TestPerform:
         assert answerer.connections == 2
 
     def test_who_is_answered_first_goes_on_first(self, answerer: Answerer) -> None:
-        done: list[float] = []
+        done: list[int] = []
 
-        def wait(after_s: float) -> None:
-            perform(answerer.transfer(after_s=after_s))
-            done.append(after_s)
+        def wait(number: int) -> None:
+            # The first to be asked is the last to be answered: once all others have gone on.
+            perform(answerer.transfer(when=lambda: len(done) == 2 - number))
+            done.append(number)
 
-        Loop(3).map(wait, [0.3, 0.15, 0.0])
-        assert done == [0.0, 0.15, 0.3]
+        Loop(3).map(wait, range(3))
+        assert done == [2, 1, 0]
 
     @pytest.mark.parametrize("concurrent", [False, True])
     def test_raises_what_the_transfer_alone_would(self, *, concurrent: bool) -> None:

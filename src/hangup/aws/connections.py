@@ -22,7 +22,10 @@ _MORE_TO_FILTER: Final = 4
 
 
 class DynamoDbConnections:
-    """``ConnectionsRepository`` on a DynamoDB table; ``client`` is used from several threads."""
+    """``ConnectionsRepository`` on a DynamoDB table; ``client`` is used from several threads.
+
+    With ``has_state`` False, the table is one that Hangup only reads: see ``aws.state_table``.
+    """
 
     def __init__(
         self,
@@ -30,12 +33,14 @@ class DynamoDbConnections:
         calls: Calls,
         table: str,
         schema: TableSchema = DEFAULT_SCHEMA,
+        *,
+        has_state: bool = True,
     ) -> None:
         self._table = DynamoDbTable(
             client, calls, table, key=schema.connection_id, whole_key=str(schema.table_key)
         )
         self._schema = schema
-        self._requests = TableRequests(schema)
+        self._requests = TableRequests(schema, has_state=has_state)
 
     def get(self, connection_id: str) -> Connection | None:
         """Return the record as last written, ``None`` if there is none."""
@@ -121,6 +126,11 @@ class DynamoDbConnections:
     def delete_claimed(self, connection: Connection, *, claim_expires_ms: EpochMs) -> bool:
         """Delete the record of a connection that was claimed; return whether it was there."""
         deletion = self._requests.deletion(connection, claim_expires_ms=claim_expires_ms)
+        return self._table.delete(deletion).is_written
+
+    def delete_unchanged(self, connection: Connection) -> bool:
+        """Delete the record of a connection if it is as it was seen, claimed or not."""
+        deletion = self._requests.deletion(connection, claim_expires_ms=None)
         return self._table.delete(deletion).is_written
 
     def record_gateway_activity(

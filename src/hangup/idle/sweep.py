@@ -347,10 +347,15 @@ class _Run:
                 self.sweep.closer.confirmer.is_refused
                 or self.out_of_time
                 or scan.out_of_time
+                or scan.left
                 or scan.error
             ),
         )
         self.sweep.metrics.emit(report.metrics())
+        if scan.left:
+            self.sweep.closer.log.warning(
+                "left records that look idle to the next sweep: too many for one", count=scan.left
+            )
         self._log(report)
         if self.sweep.closer.confirmer.is_refused:
             raise SweepFailed(_REFUSED)

@@ -88,7 +88,7 @@ SCAN_BUDGET_S: Final = FUNCTION_TIMEOUT_S - (SCAN_MARGIN_MS + REPORT_MS) / 1000
 SWEEP_BUDGET_S: Final = FUNCTION_TIMEOUT_S - (STOP_MARGIN_MS + REPORT_MS) / 1000
 """After this no close starts: 49 s."""
 
-METRICS: Final = 22
+METRICS: Final = 23
 """Custom metrics of an inline sweep at most: those of ``SweepReport.metrics`` where no count is 0.
 Each role and reason of ``ConnectionTimeout`` is a metric of its own."""
 
@@ -96,7 +96,7 @@ PRECISE_METRICS: Final = METRICS + 2
 """The same with ``precise``: ``ClosesScheduled`` and ``QueueFailures`` come on top. The close
 function's are those of an inline sweep."""
 
-ALARMS: Final = 9
+ALARMS: Final = 10
 """Alarms of the construct."""
 
 PRECISE_ALARMS: Final = ALARMS + 4
