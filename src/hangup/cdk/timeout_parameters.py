@@ -1,7 +1,7 @@
 """What the template of the timeout alone asks whoever deploys it: parameters, choices, rules.
 
 ``PARAMETERS`` is the table. The template's parameters, their groups and the functions' environment
-follow from it, and ``make docs`` prints it. To add a setting that is nothing but a variable of the
+follow from it. To add a setting that is nothing but a variable of the
 functions, add a row that names the variable.
 """
 
@@ -378,20 +378,3 @@ def interface() -> Json:
             ]
         }
     }
-
-
-def as_markdown() -> str:
-    """Return the parameters as the docs have them: a table for each group."""
-    lines: list[str] = []
-    for group, parameters in GROUPS.items():
-        lines += [f"### {group}", "", "| Parameter | Default | What |", "|---|---|---|"]
-        for one in parameters:
-            default = {None: "required", "": "empty"}.get(one.default, f"`{one.default}`")
-            must_be = one.must_be.removeprefix("must be ") or _listed(one.allowed)
-            lines.append(f"| `{one.name}` | {default} | {one.about} Accepted: {must_be} |")
-        lines.append("")
-    return "\n".join(lines).rstrip("\n")
-
-
-def _listed(values: Sequence[str]) -> str:
-    return ", ".join(f"`{value}`" for value in values)
