@@ -1,6 +1,7 @@
-"""Check and redrive, connected to a deployed stack.
+"""What looks after a deployed stack, connected to AWS.
 
-Both run with the caller's credentials. In addition to CloudFormation's DescribeStacks they need:
+All run with the caller's credentials. Check and redrive need, beside CloudFormation's
+DescribeStacks:
 
 | | |
 |---|---|
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from hangup.aws import clients
+from hangup.aws.code_bucket import CodeBucket, account_of
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.consistency import DynamoDbConsistencyStore
 from hangup.aws.deployment import DeployedStack
@@ -22,8 +25,13 @@ from hangup.aws.gateway import ManagementApiGateway
 from hangup.aws.queues import SqsDeadLetters
 from hangup.aws.runtime import calls, clock
 from hangup.aws.sessions import DynamoDbSessions
+from hangup.aws.stacks import StackEvent, Stacks
+from hangup.aws.traces import Traces
 from hangup.core.connection import DurationMs
 from hangup.core.timing import THREADS
+from hangup.ops.clean import Cleaned, clean
+from hangup.ops.deploy import Deployer
+from hangup.ops.deployment_file import Deployment
 from hangup.ports import Log
 from hangup.sessions.check import PAUSE_MS, Check
 from hangup.sessions.lifecycle import Cleanup
@@ -71,6 +79,32 @@ def check_of(
             progress=progress,
             pause_ms=pause_ms,
         )
+
+
+def deployer_of(*, happens: Callable[[StackEvent], None], say: Callable[[str], None]) -> Deployer:
+    """Return what deploys and removes stacks, with the caller's credentials.
+
+    Raises ``BackendError`` where they, or a Region, are missing.
+    """
+    # Made within calls, so that a missing Region is an error like any other.
+    sts = calls("GetCallerIdentity", lambda: clients.client("sts"))
+    s3 = clients.client("s3")
+    account = account_of(sts, calls, region=s3.meta.region_name)
+    return Deployer(
+        stacks=Stacks(clients.client("cloudformation"), calls, clock),
+        bucket_of=lambda name: CodeBucket(s3, calls, name=name, account=account),
+        happens=happens,
+        say=say,
+    )
+
+
+def clean_of(deployment: Deployment, *, progress: Callable[[str], None]) -> Cleaned:
+    """Remove Hangup's own attributes from the table of a deployment. Raises ``BackendError``."""
+    traces = Traces(
+        clients.client("dynamodb"), calls, deployment["table.name"], deployment.table_schema
+    )
+    with ThreadPoolExecutor(THREADS) as threads:
+        return clean(traces, clock=clock, concurrent_map=threads.map, progress=progress)
 
 
 def redrive_of(stack: DeployedStack, *, say: Callable[[str], None]) -> Redrive:
