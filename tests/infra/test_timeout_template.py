@@ -187,7 +187,7 @@ def test_by_default_it_sweeps_and_nothing_more() -> None:
     deployed = Deployed(DisconnectFunctionArn=FUNCTION)
     assert deployed.refused == []
     assert len(deployed.of_type("AWS::Lambda::Function")) == 1
-    assert len(deployed.of_type("AWS::CloudWatch::Alarm")) == 9
+    assert len(deployed.of_type("AWS::CloudWatch::Alarm")) == 10
     assert not deployed.of_type("AWS::SQS::Queue")
     assert not deployed.of_type("AWS::CloudWatch::Dashboard")
     assert deployed.actions() == {
@@ -210,7 +210,7 @@ def test_precise_adds_a_queue_a_function_and_alarms() -> None:
     deployed = Deployed(Precise="true", HandOver="never", CloseFunctions="6")
     assert len(deployed.of_type("AWS::Lambda::Function")) == 2
     assert len(deployed.of_type("AWS::SQS::Queue")) == 2
-    assert len(deployed.of_type("AWS::CloudWatch::Alarm")) == 13
+    assert len(deployed.of_type("AWS::CloudWatch::Alarm")) == 14
     (mapping,) = deployed.of_type("AWS::Lambda::EventSourceMapping")
     assert mapping["ScalingConfig"] == {"MaximumConcurrency": 6}
     assert deployed.variables("close_handler")["PACE_SHARED_BY"] == "6"
@@ -351,3 +351,20 @@ def test_what_only_one_side_has_stands_under_the_condition() -> None:
     ]
     assert either("C", {"Ref": "a"}, {"Ref": "b"}) == {"Fn::If": ["C", {"Ref": "a"}, {"Ref": "b"}]}
     assert either("C", {}, {"x": 1}) == {"x": {"Fn::If": ["C", ABSENT, 1]}}
+
+
+@pytest.mark.parametrize("precise", ["false", "true"])
+def test_a_state_table_takes_what_would_be_written_to_the_connections(precise: str) -> None:
+    without = Deployed(Precise=precise)
+    assert not without.of_type("AWS::DynamoDB::Table")
+    deployed = Deployed(Precise=precise, StateTable="true")
+    (table,) = deployed.of_type("AWS::DynamoDB::Table")
+    assert "SSESpecification" not in table
+    (encrypted,) = Deployed(StateTable="true", TableKeyArn=KEY).of_type("AWS::DynamoDB::Table")
+    assert encrypted["SSESpecification"]["KMSMasterKeyId"] == KEY
+    for name in ("timeout_handler", *(["close_handler"] if precise == "true" else [])):
+        assert "STATE_TABLE" not in without.variables(name)
+        (kind,) = deployed.variables(name)["STATE_TABLE"].items()
+        assert kind[0] == "Ref"
+        assert deployed.resources[kind[1]]["Type"] == "AWS::DynamoDB::Table"
+    assert deployed.actions() - without.actions() >= {"dynamodb:BatchGetItem"}

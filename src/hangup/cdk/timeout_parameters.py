@@ -132,6 +132,13 @@ GROUPS: Final[Mapping[str, Sequence[Parameter]]] = {
             pattern=rf"^(\{{[\s\S]{{0,{MAX_SCHEMA_BYTES - 2}}}\}})?$",
             must_be=f"must be empty, or a JSON object of up to {MAX_SCHEMA_BYTES} bytes",
         ),
+        Parameter(
+            name="StateTable",
+            about="true: make a table for Hangup's own state, and write nothing to the table of"
+            " connections. For a table with a stream, or of another owner.",
+            default="false",
+            allowed=_TRUE_OR_FALSE,
+        ),
     ),
     "When a connection is idle": (
         _of_variable(
@@ -318,6 +325,7 @@ _CALLS: Final = _is("HandOver", *(rule for rule in HandOver if rule.calls_handle
 
 CONDITIONS: Final[Mapping[str, Json]] = {
     "IsPrecise": _is("Precise", "true"),
+    "HasStateTable": _is("StateTable", "true"),
     "HasEndpoint": _is_given("ManagementEndpoint"),
     "HasTableKey": _is_given("TableKeyArn"),
     "HasAlarmTopic": _is_given("AlarmTopicArn"),
