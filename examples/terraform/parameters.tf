@@ -9,6 +9,7 @@ locals {
     TableName                 = var.table_name
     TableKeyArn               = var.table_key_arn
     TableSchema               = var.table_schema == null ? "" : jsonencode(var.table_schema)
+    StateTable                = tostring(var.state_table)
     Activity                  = var.activity
     IdleTimeoutSeconds        = tostring(var.idle_timeout_seconds)
     TimeoutsByRole            = join(",", [for role, seconds in var.timeouts_by_role : "${role}=${seconds}"])

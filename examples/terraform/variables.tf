@@ -113,6 +113,12 @@ variable "table_schema" {
   }
 }
 
+variable "state_table" {
+  description = "Keep Hangup's own attributes in a table of its own, made by the stack. For a table with a stream or another owner."
+  type        = bool
+  default     = false
+}
+
 # When a connection is idle.
 
 variable "activity" {
