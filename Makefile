@@ -38,7 +38,7 @@ test: check ## Everything: check, the model, the template, the Lambda zip, fault
 	$(BIN)/python -m pytest tests -m "(slow or infra or integration) and not (lateness or install)" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest tests -m "lateness and not install"
 
-test-install: .venv/.dev ## The virtualenv that heals itself, the wheel, Hangup without its extras, npm clients (ten minutes)
+test-install: .venv/.dev ## The virtualenv that heals itself, the wheel, Hangup without its extras, npm clients and examples (twelve minutes)
 	$(BIN)/python -m pytest tests -m "install and not lateness" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest tests -m "install and lateness"
 
