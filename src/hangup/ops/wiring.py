@@ -120,8 +120,8 @@ def table_size(deployment: Deployment) -> TableSize:
 def sweep_of(deployment: Deployment, *, needs_state: bool) -> Callable[..., Swept]:
     """Return ``ops.sweep.sweep`` of a deployment, with the caller's credentials.
 
-    ``needs_state`` is whether the deployment's state table must be there, if it has one: a dry run needs
-    none. Raises ``BackendError`` and ``ConfigurationError``.
+    ``needs_state`` is whether the deployment's state table must be there, if it has one: a dry run
+    needs none. Raises ``BackendError`` and ``ConfigurationError``.
     """
     region = clients.session().get_config_variable("region")
     state_table = None
