@@ -19,7 +19,7 @@ demo: .venv/.local ## Watch idle connections being closed, on this machine, and 
 up: .venv/.local ## Run the stack on this machine until Ctrl-C (120 s timeout, a sweep a minute)
 	@$(BIN)/hangup up
 
-check: .venv/.dev ## Lint, types, layers, unit and property tests (under a minute)
+check: .venv/.dev ## Lint, types, layers, unit and property tests (about a minute)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -38,7 +38,7 @@ test: check ## Everything: check, the model, the template, the Lambda zip, fault
 	$(BIN)/python -m pytest tests -m "(slow or infra or integration) and not (lateness or install)" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest tests -m "lateness and not install"
 
-test-install: .venv/.dev ## The virtualenv that heals itself, the wheel, Hangup without its extras, npm clients (ten minutes)
+test-install: .venv/.dev ## The virtualenv that heals itself, the wheel, Hangup without its extras, npm clients and examples (twelve minutes)
 	$(BIN)/python -m pytest tests -m "install and not lateness" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest tests -m "install and lateness"
 

@@ -1,6 +1,7 @@
 """Node.js, packages of npm, and processes that run one client each."""
 
 import asyncio
+import fcntl
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ __all__ = [
     "install_packages",
     "node_client",
     "node_folder",
+    "packages_of",
 ]
 
 EXAMPLES = ROOT / "examples" / "clients"
@@ -64,6 +66,16 @@ def install_packages() -> Path:
     for file in (*EXAMPLES.glob("*.mjs"), *_DRIVERS.glob("*.mjs")):
         shutil.copy(file, build)
     return build
+
+
+def packages_of(example: Path) -> Path:
+    """Install what the lock of an example pins; return the folder with ``node_modules``."""
+    name = f"example-{example.name}"
+    _BUILD.mkdir(exist_ok=True)
+    # Tests in several processes may need it at once.
+    with (_BUILD / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _installed(example, name)
 
 
 def bundle(packages: Path, modules: Sequence[Path]) -> Sequence[Path]:
