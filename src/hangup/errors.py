@@ -6,6 +6,7 @@ HangupError
 ├── InvalidRequest       a client or caller sent something unusable; carries the status to answer
 ├── BackendError         AWS answered with an error that nobody expected; says whether to retry
 ├── SweepFailed          a sweep ended with failures; the sweep after it tries those again
+├── DeployError          a stack on AWS is not in a state that allows what was asked for
 ├── BuildError           the infrastructure cannot be built on this machine; says what is missing
 ├── MissingExtraError    an extra is not installed; an ImportError that says which
 ├── CleanupIncomplete    a session ended and some of its listeners could not be closed yet
@@ -69,6 +70,10 @@ class CleanupIncomplete(HangupError):
 
 class LocalStackError(HangupError):
     """The stack on this machine could not be started, deployed or reached; the text says why."""
+
+
+class DeployError(HangupError):
+    """A stack on AWS could not be deployed, changed or removed; the text says why."""
 
 
 class BuildError(HangupError):

@@ -27,11 +27,16 @@ _HAS_NO_ACTIVITY: Final = "attribute_not_exists(#last_activity)"
 
 _HAS_NO_OTHER_NOTICE: Final = "NOT (#noticed_at BETWEEN :seen AND :future)"
 _IS_NOT_HANDED_OVER_SINCE: Final = "NOT (#handovers BETWEEN :next AND :most)"
-_HAS_NO_CLAIM: Final = "NOT (#claim_expires_at BETWEEN :from_now AND :future)"
+HAS_NO_CLAIM: Final = "NOT (#claim_expires_at BETWEEN :from_now AND :future)"
 IS_UNCLAIMED: Final = "(attribute_not_exists(#claim_expires_at) OR #claim_expires_at <= :now)"
 
 CLAIM: Final = "SET #claim_expires_at = :claim, #claim_token = :token, #handovers = :handovers"
 DROP_CLAIM: Final = "REMOVE #claim_expires_at, #claim_token"
+OWN: Final = ("gateway_active", "noticed_at", "handovers", "claim_expires_at", "claim_token")
+"""What Hangup alone writes."""
+
+HAS_TRACES: Final = f"({' OR '.join(f'attribute_exists(#{one})' for one in OWN)})"
+REMOVE_TRACES: Final = f"REMOVE {', '.join(f'#{one}' for one in OWN)}"
 IS_UNDER_CLAIM: Final = "#claim_expires_at = :claim"
 IS_THIS_CLAIM: Final = "#claim_token = :token"
 
@@ -60,13 +65,13 @@ def is_candidate(activity: Form, connect: Form) -> str:
     was_active, is_readable = (_is_since(first, activity, connect) for first in _FIRST)
     was_asked = "#gateway_active BETWEEN :cutoff AND :future"
     if not was_active:
-        return f"{_HAS_NO_CLAIM} AND NOT ({was_asked})"
+        return f"{HAS_NO_CLAIM} AND NOT ({was_asked})"
     has_no_times = _has_no_times(activity, connect)
     is_kept = (
         f"NOT #gateway_active > :future AND ({was_active}"
         f" OR {was_asked} AND ({is_readable} OR {has_no_times}))"
     )
-    return f"{_HAS_NO_CLAIM} AND NOT ({is_kept})"
+    return f"{HAS_NO_CLAIM} AND NOT ({is_kept})"
 
 
 @cache
@@ -110,7 +115,7 @@ def _has_no_times(activity: Form, connect: Form) -> str:
 def may_claim(is_ours: str, unchanged: str, *, is_noticed: bool) -> str:
     """Return the condition of a claim, by what was seen of the connection."""
     is_not_noticed = "" if is_noticed else _HAS_NO_OTHER_NOTICE
-    return all_of(is_ours, unchanged, _HAS_NO_CLAIM, _IS_NOT_HANDED_OVER_SINCE, is_not_noticed)
+    return all_of(is_ours, unchanged, HAS_NO_CLAIM, _IS_NOT_HANDED_OVER_SINCE, is_not_noticed)
 
 
 @cache
@@ -120,7 +125,7 @@ def may_claim_state(*, is_noticed: bool) -> str:
     Hand-overs of an earlier silence do not count: ``#last_activity`` is what was recorded then.
     """
     handed_over = f"({_IS_NOT_HANDED_OVER_SINCE} OR #last_activity < :recorded)"
-    return all_of(_HAS_NO_CLAIM, handed_over, "" if is_noticed else _HAS_NO_OTHER_NOTICE)
+    return all_of(HAS_NO_CLAIM, handed_over, "" if is_noticed else _HAS_NO_OTHER_NOTICE)
 
 
 def is_as_seen(connection: Connection, activity: Form, connect: Form) -> str:

@@ -7,12 +7,13 @@ The only place, beside ``session_schema``, that knows an attribute's name. The r
 items: one for each room that it is in. They are one connection: ``idle.sweep`` says what holds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal, InvalidOperation
 from typing import Final, Self
 
 from hangup.aws.conditions import Condition, Selection
+from hangup.aws.expressions import OWN
 from hangup.aws.keys import TableKey
 from hangup.aws.schema_checks import checked, fields_in, in_json, key_of
 from hangup.aws.times import Times, TimeUnit
@@ -166,6 +167,11 @@ class TableSchema:
             and self.connected_at is not None
             and self.last_activity is not None
         )
+
+    @property
+    def own_attributes(self) -> Sequence[str]:
+        """The attributes that a sweep writes, as they are called in the table."""
+        return [getattr(self, one) for one in OWN]
 
     # -- items ---------------------------------------------------------------------------------
 

@@ -84,6 +84,10 @@ class TableRequests:
         """Return a read of whole records."""
         return self._read("")
 
+    def records_with_traces(self) -> Request:
+        """Return a read of what a sweep needs of records that have an attribute of Hangup's own."""
+        return self._read(self.schema.swept, expr.HAS_TRACES)
+
     def records_with_claims(self) -> Request:
         """Return a read of what a sweep needs, the run and the claim of every record."""
         return self._read(f"{self.schema.swept}, #session_run, #claim_expires_at")
@@ -159,6 +163,12 @@ class TableRequests:
             values[":noticed"] = number(noticed_at_ms)
             update = f"SET #handovers = :handovers, #noticed_at = :noticed {expr.DROP_CLAIM}"
         return self._update(connection, update, self.schema.selection.is_ours, values)
+
+    def removal_of_traces(self, connection: Connection, *, now_ms: EpochMs) -> Request:
+        """Return the removal of Hangup's own attributes; refused while a claim holds."""
+        condition = self._ours(expr.HAS_NO_CLAIM)
+        values = {":from_now": number(now_ms + 1), ":future": number(now_ms + MAX_CLOCK_LEAD_MS)}
+        return self._update(connection, expr.REMOVE_TRACES, condition, values)
 
     def drop_claim(self, connection_id: str, *, seen_ms: EpochMs) -> Request:
         """Return the end of a claim that nobody releases, if it still expires at ``seen_ms``."""

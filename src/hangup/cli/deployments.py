@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
+from hangup.cli.stacks import Where
 from hangup.errors import ConfigurationError
 from hangup.ops.deployment_file import FILE_NAME, Deployment, find
 
@@ -53,3 +54,16 @@ def _as_typed(path: Path) -> Path:
     """Return a path relative to the current folder where it is in there: shorter in errors."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def account_of(
+    deployment: Deployment, *, profile: str | None, region: str | None, endpoint_url: str | None
+) -> Where:
+    """Return who asks AWS about a deployment: the command line's options win over the file."""
+    return Where(
+        stack=None,
+        local=False,
+        profile=profile or deployment["stack.profile"],
+        region=region or deployment["stack.region"],
+        endpoint_url=endpoint_url,
+    )

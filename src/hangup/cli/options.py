@@ -27,6 +27,9 @@ AsJson = Annotated[
 AllLines = Annotated[
     bool, typer.Option("--all", help="Print every line, however many.", rich_help_panel=_OUTPUT)
 ]
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Ask nothing: agree to what the command would ask.")
+]
 Precise = Annotated[
     bool,
     typer.Option("--precise", help="Close to the second, by a queue, instead of to the minute."),

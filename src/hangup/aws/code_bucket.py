@@ -1,0 +1,199 @@
+"""The S3 bucket that holds the functions' code: made for it, or the user's own."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
+
+from hangup.aws.retries import Calls
+from hangup.errors import BackendError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef, TagTypeDef
+    from mypy_boto3_sts import STSClient
+
+PREFIX: Final = "hangup-code-"
+"""What the names of buckets begin with that ``hangup deploy`` makes."""
+
+_MARK: Final["TagTypeDef"] = {"Key": "hangup", "Value": "code"}
+"""The tag of such a bucket. Without it none is emptied or deleted."""
+
+_ABSENT: Final = {"404", "NotFound", "NoSuchBucket"}
+_NO_TAGS: Final = {"NoSuchTagSet", *_ABSENT}
+
+
+class Account(NamedTuple):
+    """Whose credentials these are, and where."""
+
+    account: str
+    partition: str
+    region: str
+
+
+def account_of(client: "STSClient", calls: Calls, *, region: str) -> Account:
+    """Return the account of the caller's credentials. Raises ``BackendError``."""
+    who = calls("GetCallerIdentity", client.get_caller_identity)
+    return Account(account=who["Account"], partition=who["Arn"].split(":")[1], region=region)
+
+
+class _Mine(TypedDict):
+    Bucket: str
+    ExpectedBucketOwner: str
+
+
+class CodeBucket:
+    """One bucket of this account. Every method raises ``BackendError``.
+
+    Each call names the account as the owner that is expected, so that a bucket of this name that
+    somebody else made meanwhile is refused.
+    """
+
+    def __init__(self, client: "S3Client", calls: Calls, *, name: str, account: Account) -> None:
+        self._client = client
+        self._calls = calls
+        self.name = name
+        self._place = account
+        self._mine: Final[_Mine] = {"Bucket": name, "ExpectedBucketOwner": account.account}
+
+    def exists(self) -> bool:
+        """Return whether the bucket is there, and this account's."""
+        try:
+            self._calls(
+                "HeadBucket",
+                lambda: self._client.head_bucket(**self._mine),
+            )
+        except BackendError as error:
+            if error.code in _ABSENT:
+                return False
+            raise
+        return True
+
+    def create(self) -> None:
+        """Make the bucket: private, encrypted, versioned, reached by TLS alone."""
+        region = self._place.region
+        place = (
+            {}
+            if region == "us-east-1"  # the one Region that must not be named
+            else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        )
+        self._calls(
+            "CreateBucket",
+            lambda: self._client.create_bucket(
+                Bucket=self.name,
+                ObjectOwnership="BucketOwnerEnforced",
+                **place,  # type: ignore[arg-type] # the Regions that botocore knows
+            ),
+        )
+        self._calls(
+            "PutBucketTagging",
+            lambda: self._client.put_bucket_tagging(**self._mine, Tagging={"TagSet": [_MARK]}),
+        )
+        self._calls(
+            "PutPublicAccessBlock",
+            lambda: self._client.put_public_access_block(
+                **self._mine,
+                PublicAccessBlockConfiguration={
+                    "BlockPublicAcls": True,
+                    "IgnorePublicAcls": True,
+                    "BlockPublicPolicy": True,
+                    "RestrictPublicBuckets": True,
+                },
+            ),
+        )
+        self._calls(
+            "PutBucketEncryption",
+            lambda: self._client.put_bucket_encryption(
+                **self._mine,
+                ServerSideEncryptionConfiguration={
+                    "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+                },
+            ),
+        )
+        self._calls(
+            "PutBucketVersioning",
+            lambda: self._client.put_bucket_versioning(
+                **self._mine, VersioningConfiguration={"Status": "Enabled"}
+            ),
+        )
+        self._calls(
+            "PutBucketPolicy",
+            lambda: self._client.put_bucket_policy(
+                **self._mine, Policy=_tls_only(self.name, self._place.partition)
+            ),
+        )
+
+    def upload(self, path: Path, key: str) -> bool:
+        """Put a file, unless the bucket has one of this key; return whether it was put."""
+        try:
+            self._calls("HeadObject", lambda: self._client.head_object(**self._mine, Key=key))
+        except BackendError as error:
+            if error.code not in _ABSENT | {"NoSuchKey"}:
+                raise
+        else:
+            return False
+        body = path.read_bytes()
+        self._calls(
+            "PutObject",
+            lambda: self._client.put_object(
+                **self._mine, Key=key, Body=body, ChecksumAlgorithm="SHA256"
+            ),
+        )
+        return True
+
+    def is_made_for_code(self) -> bool:
+        """Return whether ``hangup deploy`` made the bucket."""
+        try:
+            answer = self._calls(
+                "GetBucketTagging",
+                lambda: self._client.get_bucket_tagging(**self._mine),
+            )
+        except BackendError as error:
+            if error.code in _NO_TAGS:
+                return False
+            raise
+        return self.name.startswith(PREFIX) and _MARK in answer["TagSet"]
+
+    def delete(self) -> None:
+        """Delete a bucket that was made for the code, with all versions of what is in it."""
+        while objects := self._some_objects():
+            self._delete_objects(objects)
+        self._calls("DeleteBucket", lambda: self._client.delete_bucket(**self._mine))
+
+    def _some_objects(self) -> "list[ObjectIdentifierTypeDef]":
+        """Return up to a thousand versions of objects in the bucket."""
+        page = self._calls(
+            "ListObjectVersions", lambda: self._client.list_object_versions(**self._mine)
+        )
+        return [
+            {"Key": one["Key"], "VersionId": one["VersionId"]}
+            for one in (*page.get("Versions", []), *page.get("DeleteMarkers", []))
+        ]
+
+    def _delete_objects(self, objects: "list[ObjectIdentifierTypeDef]") -> None:
+        answer = self._calls(
+            "DeleteObjects",
+            lambda: self._client.delete_objects(
+                **self._mine, Delete={"Objects": objects, "Quiet": True}
+            ),
+        )
+        for failed in answer.get("Errors", []):
+            raise BackendError("DeleteObjects", failed["Code"], failed["Message"], retryable=False)
+
+
+def _tls_only(bucket: str, partition: str) -> str:
+    arn = f"arn:{partition}:s3:::{bucket}"
+    return json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Sid": "TlsOnly",
+                    "Effect": "Deny",
+                    "Principal": "*",
+                    "Action": "s3:*",
+                    "Resource": [arn, f"{arn}/*"],
+                    "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+                }
+            ],
+        }
+    )

@@ -1,0 +1,160 @@
+"""``hangup deploy``."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from hangup.aws.stacks import StackState
+from hangup.cli.changes import changes_as_json, say_changes, say_event, say_outputs
+from hangup.cli.deployments import Config, Settings, account_of, described
+from hangup.cli.options import AsJson, Yes
+from hangup.cli.output import say, say_aside, say_json, say_progress, waiting
+from hangup.cli.package import functions_zip
+from hangup.cli.questions import agreed
+from hangup.cli.stacks import EndpointUrl, Profile, Region
+from hangup.config import MODE
+from hangup.ops.deploy import Deployer, Proposal, Wanted
+from hangup.ops.deployment_file import Deployment
+from hangup.ops.template import timeout_template
+from hangup.ops.wiring import deployer_of
+
+EXAMPLES: Final = (
+    "hangup deploy --mode observe",
+    "hangup deploy --yes --set timeout.idle_seconds=300",
+    "hangup deploy --json",
+)
+STATUS: Final = ("the stack is as the file says", "it is not: declined, or failed")
+
+
+def deploy(  # noqa: PLR0913 - the command's options
+    *,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            "--mode",
+            metavar="MODE",
+            help="close or observe, in place of the file's. observe decides and reports, and"
+            " closes nobody.",
+            show_default=False,
+        ),
+    ] = None,
+    bucket: Annotated[
+        str | None,
+        typer.Option(
+            "--bucket",
+            metavar="NAME",
+            help="Your own S3 bucket for the functions' code. Without it, one is made.",
+            show_default=False,
+        ),
+    ] = None,
+    zip_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--zip",
+            metavar="FILE",
+            help="The functions' code, as `hangup package` writes it.",
+            show_default=False,
+        ),
+    ] = None,
+    yes: Yes = False,
+    config: Config = None,
+    settings: Settings = None,
+    profile: Profile = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Deploy the timeout as a CloudFormation stack beside your own.
+
+    It shows what would be made or changed, and asks. Nothing is made before
+    you agree, the bucket for the code included. Then it follows the stack.
+    Run it again after a change of hangup.toml, an interruption or an upgrade.
+    """
+    overrides = [*(settings or ()), *([f"timeout.mode={mode}"] if mode else [])]
+    if bucket is not None:
+        overrides.append(f"code.bucket={bucket}")
+    deployment = described(config, overrides)
+    name = deployment["stack.name"]
+    where = account_of(deployment, profile=profile, region=region, endpoint_url=endpoint_url)
+    with where.account():
+        deployer = deployer_of(
+            happens=(lambda _event: None) if as_json else say_event, say=say_progress
+        )
+        with waiting(f"Working out what to change in the stack {name}"):
+            proposal = deployer.propose(_wanted(deployment, zip_file))
+        if proposal is None:
+            if as_json:
+                say_json({"stack": name, "changes": [], "executed": False})
+            else:
+                say((f"The stack {name} is as it should be: nothing to change.", "bold green"))
+            return 0
+        changes = proposal.change_set.changes
+        if as_json and not yes:
+            deployer.decline(proposal)
+            say_json({"stack": name, "changes": changes_as_json(changes), "executed": False})
+            return 1
+        if not as_json:
+            _say_proposal(name, deployment, proposal)
+        if not _agreed(deployer, proposal, yes=yes):
+            return 1
+        state = _carried_out(deployer, proposal, name)
+    if as_json:
+        executed = {"executed": True, "outputs": dict(state.outputs)}
+        say_json({"stack": name, "changes": changes_as_json(changes), **executed})
+    else:
+        _say_done(name, deployment, state)
+    return 0
+
+
+def _wanted(deployment: Deployment, zip_file: Path | None) -> Wanted:
+    return Wanted(
+        stack=deployment["stack.name"],
+        template=timeout_template(),
+        parameters=deployment.parameters(),
+        zip_path=zip_file or functions_zip(deployment["code.architecture"]),
+        bucket=deployment["code.bucket"],
+    )
+
+
+def _say_proposal(name: str, deployment: Deployment, proposal: Proposal) -> None:
+    new = "would be created" if proposal.change_set.is_creation else "would be changed"
+    say((f"The stack {name} {new}:", "bold"))
+    say_changes(proposal.change_set.changes)
+    where = f"the bucket {proposal.bucket.name}"
+    say(f"Code in {where}{', which is made' if proposal.makes_bucket else ''}.")
+    if deployment["timeout.mode"] == MODE.default:
+        say(("It closes idle connections", "bold"), " (--mode observe closes nobody).")
+    else:
+        say("It observes: it closes nobody.")
+
+
+def _agreed(deployer: Deployer, proposal: Proposal, *, yes: bool) -> bool:
+    """Return whether to go on; leave nothing behind where not."""
+    is_agreed = False
+    try:
+        is_agreed = agreed("Make these changes?", yes=yes)
+    finally:
+        if not is_agreed:
+            deployer.decline(proposal)
+    return is_agreed
+
+
+def _carried_out(deployer: Deployer, proposal: Proposal, name: str) -> StackState:
+    try:
+        return deployer.carry_out(proposal)
+    except KeyboardInterrupt:
+        say_aside(
+            f"interrupted: what CloudFormation has begun in the stack {name} goes on; run the same"
+            " command again to follow it"
+        )
+        raise
+
+
+def _say_done(name: str, deployment: Deployment, state: StackState) -> None:
+    say((f"The stack {name} is deployed.", "bold green"))
+    say_outputs(state)
+    if deployment["timeout.mode"] == MODE.default:
+        return
+    say("A sweep a minute reports what it would close, in the function's log.")
+    say("Next: `hangup mode close` once that is right.")

@@ -1,0 +1,88 @@
+"""``hangup destroy``."""
+
+from collections import Counter
+from typing import Annotated, Final
+
+import typer
+
+from hangup.aws.code_bucket import CodeBucket
+from hangup.cli.changes import say_event
+from hangup.cli.deployments import Config, Settings, account_of, described
+from hangup.cli.options import Yes
+from hangup.cli.output import say, say_progress, waiting
+from hangup.cli.questions import agreed
+from hangup.cli.stacks import EndpointUrl, Profile, Region
+from hangup.ops.deployment_file import Deployment
+from hangup.ops.wiring import clean_of, deployer_of
+
+EXAMPLES: Final = ("hangup destroy", "hangup destroy --clean", "hangup destroy --yes --keep-bucket")
+STATUS: Final = ("the stack is gone, and what was to go with it", "it is not: declined, or failed")
+
+
+def destroy(  # noqa: PLR0913 - the command's options
+    *,
+    clean: Annotated[
+        bool,
+        typer.Option("--clean", help="Remove from your items the attributes that Hangup added."),
+    ] = False,
+    keep_bucket: Annotated[
+        bool, typer.Option("--keep-bucket", help="Keep the bucket that was made for the code.")
+    ] = False,
+    yes: Yes = False,
+    config: Config = None,
+    settings: Settings = None,
+    profile: Profile = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+) -> int:
+    """Remove the stack of the timeout, and nothing of yours.
+
+    It shows what would be removed, and asks. The attributes that Hangup has
+    added to your items stay, unless you say --clean.
+    """
+    deployment = described(config, settings)
+    name = deployment["stack.name"]
+    where = account_of(deployment, profile=profile, region=region, endpoint_url=endpoint_url)
+    with where.account():
+        deployer = deployer_of(happens=say_event, say=say_progress)
+        with waiting(f"Looking at the stack {name}"):
+            state = deployer.stacks.find(name)
+        if state is None:
+            say(f"There is no stack {name} any more.")
+        else:
+            deployer.to_remove(name)
+            say((f"The stack {name} would be removed:", "bold"))
+            kinds = Counter(kind for kind, _ in deployer.stacks.resources(name))
+            for kind, count in sorted(kinds.items()):
+                say(f"Remove   {kind.removeprefix('AWS::')} ({count})")
+            if not agreed("Remove it?", yes=yes):
+                return 1
+            bucket = deployer.remove(name)
+            if bucket is not None and not keep_bucket:
+                _delete(bucket, yes=yes)
+            say((f"The stack {name} is removed.", "bold green"))
+        return _clean(deployment, clean=clean)
+
+
+def _delete(bucket: CodeBucket, *, yes: bool) -> None:
+    if agreed(f"Delete the bucket {bucket.name}, which has nothing but the code?", yes=yes):
+        bucket.delete()
+        say(f"The bucket {bucket.name} is deleted.")
+
+
+def _clean(deployment: Deployment, *, clean: bool) -> int:
+    """Say what is left in the user's items, or remove it."""
+    table = deployment["table.name"]
+    if deployment["timeout.state_table"]:
+        return 0
+    if not clean:
+        names = ", ".join(deployment.table_schema.own_attributes)
+        say(f"Items of {table} may still have these attributes: {names}.")
+        say("`hangup destroy --clean` removes them, and leaves all else as it is.")
+        return 0
+    with waiting(f"Reading the table {table}"):
+        cleaned = clean_of(deployment, progress=say_progress)
+    say((f"{cleaned.cleaned:,} items of {table} are as they were before.", "bold green"))
+    if cleaned.left:
+        say(f"{cleaned.left:,} were being closed just now: run it again in an hour.")
+    return 1 if cleaned.left else 0

@@ -1,0 +1,64 @@
+"""``hangup mode``."""
+
+from typing import Annotated, Final
+
+import typer
+
+from hangup.cli.changes import say_event
+from hangup.cli.deployments import Config, Settings, account_of, described
+from hangup.cli.options import Yes
+from hangup.cli.output import say, say_aside, say_progress, waiting
+from hangup.cli.questions import agreed
+from hangup.cli.stacks import EndpointUrl, Profile, Region
+from hangup.config import MODE
+from hangup.ops.wiring import deployer_of
+
+EXAMPLES: Final = ("hangup mode observe", "hangup mode close --yes")
+STATUS: Final = ("the stack is in this mode", "it is not: declined, or failed")
+
+
+def mode(  # noqa: PLR0913 - the command's options
+    *,
+    wanted: Annotated[str, typer.Argument(metavar="close|observe", show_default=False)],
+    yes: Yes = False,
+    config: Config = None,
+    settings: Settings = None,
+    profile: Profile = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+) -> int:
+    """Let a deployed timeout close connections, or only report.
+
+    Nothing else of the stack is changed. In the mode observe each sweep
+    reports what it would close, and closes nobody.
+    """
+    if not MODE.accepted.accepts(wanted):
+        raise typer.BadParameter(f"it must be {MODE.accepted}", param_hint="'close|observe'")
+    deployment = described(config, settings)
+    name = deployment["stack.name"]
+    where = account_of(deployment, profile=profile, region=region, endpoint_url=endpoint_url)
+    with where.account():
+        deployer = deployer_of(happens=say_event, say=say_progress)
+        with waiting(f"Looking at the stack {name}"):
+            change = deployer.propose_parameters(name, {"Mode": wanted})
+        if change is None:
+            say((f"The stack {name} is in the mode {wanted} already.", "bold green"))
+        else:
+            is_agreed = wanted != MODE.default
+            try:
+                is_agreed = is_agreed or agreed(
+                    f"Let the stack {name} close idle connections?", yes=yes
+                )
+            finally:
+                if not is_agreed:
+                    deployer.stacks.discard(change)
+            if not is_agreed:
+                return 1
+            deployer.change(change)
+            say((f"The stack {name} is in the mode {wanted} now.", "bold green"))
+    if deployment["timeout.mode"] != wanted:
+        say_aside(
+            f"the file still says timeout.mode = {deployment['timeout.mode']}: change it too, or"
+            " the next `hangup deploy` sets it back"
+        )
+    return 0

@@ -1,0 +1,242 @@
+"""Deploy the timeout as a stack of its own, beside the user's, and remove it again.
+
+1. A change is worked out and shown before anything is made: the bucket and the code in it too come
+   only once the change was agreed to. Whoever declines leaves nothing behind.
+2. Only a stack that this made is changed or deleted: it has the tag ``hangup``.
+3. A first deployment that failed is removed, with its bucket. An update that failed is rolled back
+   by CloudFormation.
+4. Whatever state an interrupted run left is gone on from: a change set that was never executed, a
+   creation that failed, a change that is still under way.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from hangup.aws.code_bucket import PREFIX, CodeBucket
+from hangup.aws.stacks import NEW, ChangeSet, StackEvent, Stacks, StackState
+from hangup.errors import DeployError
+
+TAG: Final = {"hangup": "timeout"}
+"""On every stack that is made here. No other is changed."""
+
+_BUCKET, _KEY = "CodeBucket", "CodeKey"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A deployment as it should be.
+
+    ``parameters`` are the template's, without where the code is. ``bucket`` is the user's own for
+    the code, None for one that is made. ``zip_path`` is the code.
+    """
+
+    stack: str
+    template: str
+    parameters: Mapping[str, str]
+    zip_path: Path
+    bucket: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """What would be changed. ``makes_bucket``: the bucket is made when the change is."""
+
+    change_set: ChangeSet
+    bucket: CodeBucket
+    makes_bucket: bool
+    code_key: str
+    zip_path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployer:
+    """Deploys and removes. ``happens`` hears of each event, ``say`` of each step.
+
+    ``bucket_of`` returns a bucket by its name. Every method raises ``BackendError``, and
+    ``DeployError`` where the state of a stack does not allow what was asked for.
+    """
+
+    stacks: Stacks
+    bucket_of: Callable[[str], CodeBucket]
+    happens: Callable[[StackEvent], None]
+    say: Callable[[str], None]
+
+    def propose(self, wanted: Wanted) -> Proposal | None:
+        """Work out what a deployment changes; return None if all is as wanted."""
+        state = self._settled(wanted.stack)
+        if state is not None and state.is_failed_creation:
+            self.say(f"removing what is left of the stack {wanted.stack}: its creation failed")
+            self._remove(wanted.stack, state)
+            state = None
+        is_creation = state is None or state.status == NEW
+        name, makes_bucket = self._bucket(wanted, state)
+        bucket = self.bucket_of(name)
+        if not makes_bucket and not bucket.exists():
+            raise DeployError(
+                f"there is no bucket {name} in this account: create it, or leave out --bucket and"
+                " one is made"
+            )
+        content = hashlib.sha256(wanted.zip_path.read_bytes()).hexdigest()
+        code_key = f"hangup/{content}.zip"
+        change_set = self.stacks.propose(
+            wanted.stack,
+            template=wanted.template,
+            parameters={**wanted.parameters, _BUCKET: name, _KEY: code_key},
+            tags=TAG,
+            is_creation=is_creation,
+            change_set=_new_name("deploy"),
+        )
+        if change_set is None:
+            return None
+        return Proposal(
+            change_set=change_set,
+            bucket=bucket,
+            makes_bucket=makes_bucket,
+            code_key=code_key,
+            zip_path=wanted.zip_path,
+        )
+
+    def propose_parameters(self, stack: str, changed: Mapping[str, str]) -> ChangeSet | None:
+        """Work out a change of some parameters alone; return None if they have these values."""
+        state = self._ours(stack)
+        unknown = changed.keys() - state.parameters.keys()
+        if unknown:
+            raise DeployError(
+                f"the stack {stack} has no parameter {min(unknown)}: it is of another version; run"
+                " hangup deploy first"
+            )
+        return self.stacks.propose(
+            stack,
+            template=None,
+            parameters=changed,
+            kept=[name for name in state.parameters if name not in changed],
+            tags=TAG,
+            is_creation=False,
+            change_set=_new_name("mode"),
+        )
+
+    def decline(self, proposal: Proposal) -> None:
+        """Leave everything as it was before ``propose``."""
+        self.stacks.discard(proposal.change_set)
+
+    def carry_out(self, proposal: Proposal) -> StackState:
+        """Upload the code, make the change, and return the stack as it is then."""
+        bucket = proposal.bucket
+        if proposal.makes_bucket and not bucket.exists():
+            self.say(f"making the bucket {bucket.name}")
+            bucket.create()
+        if bucket.upload(proposal.zip_path, proposal.code_key):
+            self.say(f"uploaded the functions' code to {bucket.name}")
+        try:
+            return self.change(proposal.change_set)
+        except DeployError:
+            if proposal.change_set.is_creation and proposal.makes_bucket:
+                bucket.delete()
+            raise
+
+    def change(self, change_set: ChangeSet) -> StackState:
+        """Make a change and return the stack as it is then; a failed creation is removed."""
+        causes = _Causes(self.happens)
+        state = self.stacks.execute(change_set, happens=causes.hear)
+        if state is not None and state.is_well:
+            return state
+        if change_set.is_creation and state is not None and state.is_failed_creation:
+            self._remove(change_set.stack_id, state)
+            raise DeployError(f"the stack was not created, and is removed again: {causes}")
+        status = "gone" if state is None else state.status
+        raise DeployError(f"the stack is {status}, and what it was before still works: {causes}")
+
+    def to_remove(self, stack: str) -> StackState:
+        """Return a stack that may be deleted."""
+        state = self._ours(stack)
+        if state.is_protected:
+            raise DeployError(
+                f"the stack {stack} has termination protection: turn it off with `aws"
+                " cloudformation update-termination-protection --no-enable-termination-protection"
+                f" --stack-name {stack}`"
+            )
+        return state
+
+    def remove(self, stack: str) -> CodeBucket | None:
+        """Delete a stack; return the bucket of its code if that was made for it and is left."""
+        state = self.to_remove(stack)
+        self._remove(stack, state)
+        bucket = self.bucket_of(state.parameters[_BUCKET])
+        return bucket if bucket.exists() and bucket.is_made_for_code() else None
+
+    def _remove(self, stack: str, state: StackState) -> None:
+        causes = _Causes(self.happens)
+        left = self.stacks.delete(state.stack_id, happens=causes.hear)
+        if left is not None:
+            raise DeployError(
+                f"the stack {stack} could not be deleted, it is {left.status}: {causes}"
+            )
+
+    def _settled(self, stack: str) -> StackState | None:
+        """Return the stack once nothing changes; None if there is none. Refuse one of others."""
+        state = self.stacks.find(stack)
+        if state is None:
+            return None
+        if state.status != NEW and not TAG.items() <= state.tags.items():
+            raise DeployError(
+                f"there is a stack {stack} already that hangup deploy did not make: choose another"
+                " name for this one with --stack"
+            )
+        if state.is_changing:
+            self.say(f"the stack {stack} is being changed: waiting until that is done")
+            state = self.stacks.follow(state.stack_id, happens=self.happens)
+        if state is not None and state.status == "UPDATE_ROLLBACK_FAILED":
+            raise DeployError(
+                f"the stack {stack} is UPDATE_ROLLBACK_FAILED: first run `aws cloudformation"
+                f" continue-update-rollback --stack-name {stack}`"
+            )
+        return state
+
+    def _ours(self, stack: str) -> StackState:
+        state = self._settled(stack)
+        if state is None:
+            raise DeployError(f"there is no stack {stack} in this account and Region")
+        return state
+
+    def _bucket(self, wanted: Wanted, state: StackState | None) -> tuple[str, bool]:
+        """Return the bucket's name, and whether it is one that is made here."""
+        if wanted.bucket is not None:
+            return wanted.bucket, False
+        held = state.parameters.get(_BUCKET) if state else None
+        if held is not None and self.bucket_of(held).exists():
+            return held, False
+        if state is not None:
+            # Interrupted before: the bucket that it was about to use may be there.
+            for parameters in self.stacks.parameters_of_change_sets(wanted.stack):
+                name = parameters.get(_BUCKET, "")
+                if name.startswith(PREFIX):
+                    return name, True
+        return f"{PREFIX}{secrets.token_hex(8)}", True
+
+
+@dataclass(slots=True)
+class _Causes:
+    """Passes events on, and remembers what failed by itself."""
+
+    happens: Callable[[StackEvent], None]
+    found: list[StackEvent] = field(default_factory=list)
+
+    def hear(self, event: StackEvent) -> None:
+        self.happens(event)
+        if event.is_cause:
+            self.found.append(event)
+
+    def __str__(self) -> str:
+        said: Sequence[str] = [
+            f"{one.logical_id} ({one.resource_type}) {one.status}: {one.reason}"
+            for one in self.found
+        ]
+        return "; ".join(said) or "CloudFormation gave no reason"
+
+
+def _new_name(what: str) -> str:
+    return f"hangup-{what}-{secrets.token_hex(4)}"

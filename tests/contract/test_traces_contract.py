@@ -1,0 +1,82 @@
+"""What Hangup leaves in a table is removed, and nothing else, in every shape, on each engine."""
+
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from hangup.aws.retries import Calls, Deadline
+from hangup.aws.runtime import SystemClock
+from hangup.aws.schema import TableSchema
+from hangup.aws.traces import Traces
+from hangup.core.connection import Connection, EpochMs
+from hangup.ops.clean import clean
+from hangup.testing.services import FakeClock
+from tests.support.engines import ENGINES
+from tests.support.schemas import SHAPES, Item, item_of, table_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+pytestmark = pytest.mark.integration
+
+NOW_MS: Final = EpochMs(1_700_000_000_000)
+_numbers = count(1)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("schema", SHAPES.values(), ids=SHAPES.keys())
+def test_every_item_is_byte_for_byte_what_it_was(
+    engine: str, schema: TableSchema, request: pytest.FixtureRequest
+) -> None:
+    client: DynamoDBClient = request.getfixturevalue(engine)
+    name = f"traces-{next(_numbers)}"
+    client.create_table(TableName=name, **table_of(schema))
+    connected = EpochMs(NOW_MS - 600_000) if schema.connected_at else None
+    active = EpochMs(NOW_MS - 500_000) if schema.last_activity else None
+    ids = [f"Abc{n}defghijkl=" for n in range(3)]
+    ours = [
+        Connection(connection_id=one, connected_at_ms=connected, last_activity_ms=active)
+        for one in ids
+    ]
+    before = [item_of(one, schema) for one in ours]
+    # Another item, of which the schema says nothing, with an attribute of the same name.
+    stranger: Item = {"note": {"S": "hello"}, schema.handovers: {"N": "7"}}
+    if schema.selection.filter or schema.partition:
+        other: Item = {"S": {"S": "else"}, "N": {"N": "9"}, "B": {"B": b"else"}}
+        key = schema.key_attributes or ((schema.connection_id, "S"),)
+        before.append({**stranger, **{name: other[kind] for name, kind in key}})
+    for item in before:
+        client.put_item(TableName=name, Item=item)
+    clock = SystemClock()
+    traces = Traces(client, Calls(clock, Deadline(clock)), name, schema)
+    read = [one for page in traces._scan(traces._requests.all_records()) for one in page.candidates]
+    noted, noticed, held = sorted(read, key=lambda one: one.connection_id)
+    assert traces.record_gateway_activity(noted, active_ms=NOW_MS, now_ms=NOW_MS)
+    if schema.connected_at or schema.last_activity:
+        _claim(traces, noticed, claim_ms=0)
+        traces.release(noticed, noticed_at_ms=NOW_MS, is_handed_over=True)
+        _claim(traces, held, claim_ms=60_000)
+    assert _items(client, name) != _sorted(before)
+
+    now = FakeClock(NOW_MS + 30_000)
+    result = clean(traces, clock=now, concurrent_map=map, progress=lambda _: None)
+    assert result.left == (1 if schema.connected_at or schema.last_activity else 0)
+    now = FakeClock(NOW_MS + 60_000)
+    result = clean(traces, clock=now, concurrent_map=map, progress=lambda _: None)
+    assert result.left == 0
+    assert _items(client, name) == _sorted(before)
+
+
+def _claim(traces: Traces, connection: Connection, *, claim_ms: int) -> None:
+    assert traces.claim(connection, now_ms=NOW_MS, claim_expires_ms=EpochMs(NOW_MS + claim_ms)), (
+        connection
+    )
+
+
+def _items(client: "DynamoDBClient", name: str) -> list[Any]:
+    return _sorted(client.scan(TableName=name)["Items"])
+
+
+def _sorted(items: Any) -> list[Any]:
+    return sorted(items, key=lambda item: repr(sorted(item.items())))

@@ -1,0 +1,145 @@
+"""The whole way: found, deployed to observe, let close, and removed without a trace."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from hangup.local.ministack.engine import Engine
+from tests.support.chat_app import deployed
+from tests.support.chat_user import STACK, User, found
+from tests.support.terminal import HANGUP, on_terminal
+
+pytestmark = pytest.mark.integration
+
+_UNREADABLE = {"socket": "ws#Ab1cdefghijk=", "since": "soon", "env": "prod"}
+_PATIENT = ("--set", "timeout.idle_seconds=5")
+"""Longer than a command takes: whoever has spoken before it is not idle."""
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Iterator[User]:
+    with Engine.start(enforce_iam=False) as engine:
+        app = deployed(engine)
+        yield User(app, tmp_path)
+
+
+def test_the_way_in_and_out(user: User) -> None:
+    with ExitStack() as clients:
+        silent = clients.enter_context(connect(user.app.address))
+        talking = clients.enter_context(connect(user.app.address))
+        found(user)
+        shown = user.hangup("deploy", "--zip", "code.zip")
+        assert shown.returncode == 1
+        assert "Add      Lambda::Function" in shown.stdout
+        assert "add --yes" in shown.stderr
+        assert (user.stacks, user.buckets) == ([], [])
+
+        said = user.done("deploy", "--zip", "code.zip", "--mode", "observe", "--yes")
+        assert f"The stack {STACK} is deployed." in said
+        again = user.done("deploy", "--zip", "code.zip", "--mode", "observe", "--yes")
+        assert "nothing to change" in again
+        items = user.items()
+        time.sleep(2.5)
+        talking.send("{}")
+        assert user.sweep()["wouldClose"] == 1
+        assert user.items() == items
+
+        change = user.done("mode", "close", "--yes")
+        assert "in the mode close now" in change
+        talking.send("{}")
+        assert user.sweep()["closed"] == 1
+        assert json.loads(silent.recv(timeout=5))["type"] == "connectionTimeout"
+        with pytest.raises(ConnectionClosed):
+            silent.recv(timeout=5)
+        assert _is_open(talking)
+
+        (kept,) = user.items()
+        assert "gatewayActiveAt" in kept
+        assert f"The stack {STACK} is removed." in user.done("destroy", "--yes", "--clean")
+        assert [one for one in items if one["socket"] == kept["socket"]] == user.items()
+    assert (user.stacks, user.buckets) == ([], [])
+    assert "no stack" in user.done("destroy", "--yes", "--clean")
+
+
+def _is_open(client: ClientConnection) -> bool:
+    """Return whether a client is connected, whatever it was sent."""
+    try:
+        while True:
+            client.recv(timeout=0.3)
+    except TimeoutError:
+        return True
+    except ConnectionClosed:
+        return False
+
+
+def test_who_declines_leaves_nothing(user: User) -> None:
+    found(user)
+    words = [*HANGUP, "deploy", "--zip", "code.zip"]
+    screen = on_terminal(
+        words,
+        environment=user.environment,
+        cwd=user.folder,
+        type_when=lambda said: "Make these changes?" in said,
+        typed=b"n\r",
+    )
+    assert screen.status == 1
+    assert (user.stacks, user.buckets) == ([], [])
+
+
+def test_attributes_that_stay_are_named(user: User) -> None:
+    found(user)
+    user.done("deploy", "--zip", "code.zip", "--yes")
+    said = user.done("destroy", "--yes", "--keep-bucket")
+    assert "gatewayActiveAt" in said
+    assert "--clean" in said
+    assert len(user.buckets) == 1
+
+
+def test_a_sweep_by_hand_shows_who_is_idle_and_closes_them_when_told(user: User) -> None:
+    with ExitStack() as clients:
+        silent, other, talking = (
+            clients.enter_context(connect(user.app.address)) for _ in range(3)
+        )
+        found(user)
+        items = user.items()
+        ids = {one["socket"]["S"].removeprefix("ws#"): one["since"]["N"] for one in items}
+        user.app.engine.client("dynamodb").put_item(
+            TableName="chat-sockets",
+            Item={
+                "socket": {"S": "ws#Ab1cdefghijk="},
+                "since": {"S": "soon"},
+                "env": {"S": "prod"},
+            },
+        )
+        time.sleep(6)
+        talking.send("{}")
+        time.sleep(0.2)
+        before = user.items()
+        swept = json.loads(user.done("sweep", "--dry-run", "--json", *_PATIENT))
+        decisions = {one["connectionId"]: one["decision"] for one in swept["connections"]}
+        assert sorted(decisions.values()) == ["close", "close", "left", "unreadable"]
+        (unreadable,) = [o for o in swept["connections"] if o["decision"] == "unreadable"]
+        assert "since is" in unreadable["why"]
+        assert decisions.keys() - {"Ab1cdefghijk="} == ids.keys()
+        assert user.items() == before
+        shown = user.done("sweep", "--dry-run", *_PATIENT)
+        assert "4 records checked: 2 close, 1 left, 1 unreadable." in shown
+
+        talking.send("{}")
+        asked = user.hangup("sweep", *_PATIENT)
+        assert asked.returncode == 1
+        assert "Close 2 connections?" in asked.stderr
+        assert user.items() == before
+        talking.send("{}")
+        done = user.done("sweep", "--max-closes", "1", "--yes", *_PATIENT)
+        assert "1 closed" in done
+        assert sum(map(_is_open, (silent, other, talking))) == 2
+        talking.send("{}")
+        assert "1 closed" in user.done("sweep", "--yes", *_PATIENT)
+        assert _is_open(talking)
