@@ -26,8 +26,7 @@ from hangup.ops.template import timeout_template
 from tests.support.documents import ROOT
 from tests.support.engine_stack import code, template
 
-# With install: it builds the zip of the functions, which needs a package index the first time.
-pytestmark = [pytest.mark.integration, pytest.mark.install]
+pytestmark = pytest.mark.acceptance
 
 IDLE_TIMEOUT_S: Final = 2
 BUCKET: Final = "my-artifacts"
