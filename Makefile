@@ -7,8 +7,8 @@ DIST   := dist
 # What has to be covered, line and branch, and the tests that do it. They run apart and in one process:
 # tracing the rest would only take longer, and pytest-cov traces twice in each process of pytest-xdist.
 COVERED := hangup.core hangup.idle hangup.sessions hangup.handlers
-COVERING := $(patsubst %,tests/unit/test_%.py,activity activity_recorder bounds check close_handler events guard hand_over invariants \
-  lifecycle mass_close messages pacing policy precise_sweep recording_health redrive repair report requests scheduled_close several_records several_rules testing texts timeout_handler tokens)
+COVERING := $(patsubst %,tests/unit/test_%.py,activity activity_recorder bounds check close_handler events gateway_activity guard hand_over invariants \
+  lifecycle mass_close messages pacing policy precise_sweep recording_health redrive repair report requests scheduled_close several_records several_rules testing texts timeout_handler timeouts_by_role tokens)
 
 help: ## List what make can do here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13

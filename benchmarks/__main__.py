@@ -40,6 +40,7 @@ _MEASURES: Final[Mapping[Callable[[Run], None], tuple[str, ...]]] = {
     package.cold_start_message: ("cold_start_message_cpu_ms",),
     heartbeats: ("heartbeat_cpu_ms",),
     measures.closes: ("close_cpu_ms", "close_paced_cpu_ms"),
+    measures.questions: ("question_cpu_ms",),
     measures.check: ("check_cpu_per_million", *_GROWTH),
     measures.large_sweep: ("sweep_s_256mb_1m", "peak_rss_mb", "peak_rss_mb_10k"),
     measures.closes_per_sweep: ("closes_per_sweep_256mb",),

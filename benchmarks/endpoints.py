@@ -67,9 +67,13 @@ class Endpoints:
     def __exit__(self, *_exception: object) -> None:
         self._process.communicate()  # closes its standard input, and waits
 
-    def reset(self, *, records: int) -> None:
-        """Forget what came, and have a table of so many connections, all idle for an hour."""
-        self._ask("POST", json.dumps({"records": records, "now_ms": _now_ms()}))
+    def reset(self, *, records: int, talking: bool = False) -> None:
+        """Forget what came, and have a table of so many connections, all idle for an hour.
+
+        They are ``talking`` by API Gateway's account, or not.
+        """
+        new = {"records": records, "now_ms": _now_ms(), "talking": talking}
+        self._ask("POST", json.dumps(new))
 
     @property
     def counts(self) -> dict[str, int]:

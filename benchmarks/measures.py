@@ -21,6 +21,7 @@ from benchmarks.records import Idle
 from benchmarks.tables import Engine, Tables
 from benchmarks.trial import Sample, Side, sweep
 from hangup.config import CLOSES_PER_SECOND
+from hangup.core.guard import Activity
 
 __all__ = [
     "FULL",
@@ -32,6 +33,7 @@ __all__ = [
     "closes",
     "closes_per_sweep",
     "large_sweep",
+    "questions",
 ]
 
 
@@ -226,6 +228,27 @@ def _closing(aws: Endpoints, side: Side, number: int, per_second: int) -> Sample
         aws.check(closes=number, metrics=number)
     else:
         aws.check(closes=number, claims=number)
+    return sample
+
+
+# -- question_cpu_ms ---------------------------------------------------------------------------
+
+
+def questions(run: Run) -> None:
+    """Measure the CPU of a question where API Gateway's account is the source of activity.
+
+    Every connection is kept, so each question is followed by a write. The naive way has no such.
+    """
+    for _ in run.rounds("question"):
+        nothing_s, all_s = (_asking(run.aws, n).cpu_s for n in (0, run.scale.closes_hangup))
+        each_ms = (all_s - nothing_s) / run.scale.closes_hangup * 1_000
+        run.take("question_cpu_ms", "hangup", each_ms)
+
+
+def _asking(aws: Endpoints, number: int) -> Sample:
+    aws.reset(records=number, talking=True)
+    sample = _completed(sweep("hangup", aws, remaining_ms=900_000, activity=Activity.GATEWAY))
+    aws.check(closes=0, claims=number, questions=number)
     return sample
 
 

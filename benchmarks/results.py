@@ -40,6 +40,10 @@ ROWS: Final[Mapping[str, RowKind]] = {
         unit="ms",
         what="the same at the default pace of 200 a second; the naive way is slower",
     ),
+    "question_cpu_ms": RowKind(
+        unit="ms",
+        what="CPU of a question with `ACTIVITY` = `gateway`: asked, and the time written, over TLS",
+    ),
     "closes_per_sweep_256mb": RowKind(
         unit="closes",
         what="closes in one 60 s sweep at 0.15 CPU, pace lifted",

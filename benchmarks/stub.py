@@ -16,6 +16,7 @@ import ssl
 import sys
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -38,14 +39,19 @@ PAGE_RECORDS: Final = 5_000
 
 IDLE_FOR_MS: Final = 3_600_000
 
-_QUIET: Final = json.dumps(
-    {
-        "connectedAt": "2023-11-14T22:13:20.000Z",
-        "lastActiveAt": "2023-11-14T22:13:20.000Z",
-        "identity": {"sourceIp": "192.0.2.10", "userAgent": "benchmark"},
-    }
-).encode()
-"""What API Gateway says of every connection: silent for years."""
+_LONG_AGO: Final = "2023-11-14T22:13:20.000Z"
+
+
+def _account(last_active_at: str) -> bytes:
+    """Return what API Gateway says of every connection."""
+    return json.dumps(
+        {
+            "connectedAt": _LONG_AGO,
+            "lastActiveAt": last_active_at,
+            "identity": {"sourceIp": "192.0.2.10", "userAgent": "benchmark"},
+        }
+    ).encode()
+
 
 Answer = tuple[int, str, bytes]
 """Status, content type, body."""
@@ -64,11 +70,17 @@ class Ledger:
         self._records = 0
         self._now_ms = 0
         self._number: dict[str, int] = {}
+        self._account = _account(_LONG_AGO)
         self.reset(records=0, now_ms=0)
 
-    def reset(self, *, records: int, now_ms: int) -> None:
-        """Forget what came, and have a table of so many idle records."""
+    def reset(self, *, records: int, now_ms: int, talking: bool = False) -> None:
+        """Forget what came, and have a table of so many idle records.
+
+        By API Gateway's account their clients have been silent for years, or are ``talking``.
+        """
         self.counts.clear()
+        now = datetime.fromtimestamp(now_ms / 1_000, UTC)
+        self._account = _account(now.isoformat() if talking else _LONG_AGO)
         self.ids = {"notices": set(), "closes": set(), "handovers": set()}
         if (records, now_ms) != (self._records, self._now_ms):
             self._records, self._now_ms = records, now_ms
@@ -91,7 +103,7 @@ class Ledger:
                 raise TooMuchAskedError(f"{method} {path}")
             self.counts[kind] += 1
             if kind == "questions":
-                return 200, "application/json", _QUIET
+                return 200, "application/json", self._account
             self.ids[kind].add(gone_id)
             return (204 if kind == "closes" else 200), "application/json", b""
         if path.endswith("/invocations"):

@@ -14,6 +14,7 @@ from benchmarks.endpoints import Endpoints, WorkNotDoneError
 from benchmarks.machine import CpuLimit
 from benchmarks.records import Idle
 from benchmarks.tables import PAGE_RECORDS, Engine, table_name
+from hangup.core.guard import Activity
 
 __all__ = ["Sample", "Side", "sweep"]
 
@@ -60,12 +61,14 @@ def sweep(  # noqa: PLR0913 - what a trial varies
     dies_after_s: float | None = None,
     warm: int = 0,
     closes_per_second: int = 0,
+    activity: Activity = Activity.RECORDED,
 ) -> Sample | None:
     """Run one sweep and return what it took; None if it was ended after ``dies_after_s``.
 
     With ``table`` it is a sweep over that engine's table of so many ``records``, of which ``idle``
     are; else over the stub's own table, whose connections all are. ``remaining_ms`` is what
-    the handler is told it may go on for; ``closes_per_second`` is Hangup's pace, which 0 lifts.
+    the handler is told it may go on for; ``closes_per_second`` is Hangup's pace, which 0 lifts, and
+    ``activity`` its source of activity.
     With ``warm`` a sweep comes before those that count, and of so many the mean is returned. Raises
     ``WorkNotDoneError`` with the end of what the process said if it failed.
     """
@@ -91,7 +94,7 @@ def sweep(  # noqa: PLR0913 - what a trial varies
             ended = subprocess.run(  # noqa: S603 - fixed words and our own paths
                 command,
                 cwd=_ROOT,
-                env=_environment(aws, closes_per_second) | about_table,
+                env=_environment(aws, closes_per_second) | {"ACTIVITY": activity} | about_table,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,

@@ -6,15 +6,17 @@ it, and ``make docs`` prints it into the docs. A missing or malformed variable r
 """
 
 import os
+from collections.abc import Mapping
 from typing import Any, Final, Self
 
 from hangup.core.bounds import WholeNumber
 from hangup.core.connection import DurationMs
-from hangup.core.guard import LastActiveCounts
+from hangup.core.guard import NOT_WITH_GATEWAY, Activity, LastActiveCounts
 from hangup.core.hand_over import HandOver
 from hangup.core.limits import (
     MAX_CLOSERS,
     MAX_CONNECTION_S,
+    MAX_ROLES,
     MAX_SCAN_SEGMENTS,
     MAX_SCHEMA_BYTES,
 )
@@ -22,14 +24,13 @@ from hangup.core.pacing import Pace
 from hangup.core.policy import IdlePolicy
 from hangup.core.report import NAMESPACE
 from hangup.core.texts import Text
-from hangup.variables import Environment, ManagementEndpoint, Variable
+from hangup.errors import ConfigurationError
+from hangup.variables import ROLE, Environment, ManagementEndpoint, SecondsByRole, Variable
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 """What ``LOG_LEVEL`` may be, in capitals or not."""
 
 DEFAULT_METRIC_ROLES: Final = ("speaker", "listener")
-
-ROLE: Final = "[A-Za-z0-9_.-]{1,64}"
 
 _TABLE: Final = Text(
     "the name of a DynamoDB table (3 to 255 letters, digits, dots, hyphens or underscores) or its"
@@ -44,6 +45,13 @@ CONNECTION_IDLE_TIMEOUT_SECONDS: Final = Variable(
     120,
     "timeout",
     "close a connection that has been silent for longer",
+)
+IDLE_TIMEOUTS_BY_ROLE: Final[Variable[Mapping[str, int] | None]] = Variable(
+    "IDLE_TIMEOUTS_BY_ROLE",
+    SecondsByRole(),
+    None,
+    "timeout",
+    "timeouts of roles that have one of their own, such as `speaker=300,listener=60`",
 )
 ACTIVITY_RESOLUTION_SECONDS: Final = Variable(
     "ACTIVITY_RESOLUTION_SECONDS",
@@ -97,6 +105,13 @@ LAST_ACTIVE_COUNTS: Final = Variable(
     "`both`: every route records, so the record decides; `unsettled` or `client`: a connection"
     " that is active by API Gateway's account stays open",
 )
+ACTIVITY: Final = Variable(
+    "ACTIVITY",
+    Text("recorded or gateway", "|".join(Activity)),
+    str(Activity.RECORDED),
+    "timeout, close",
+    "`gateway`: nobody records activity; API Gateway is asked about each connection once a timeout",
+)
 MODE: Final = Variable(
     "MODE",
     Text("close or observe", "close|observe"),
@@ -114,7 +129,10 @@ HAND_OVER: Final = Variable(
 )
 METRIC_ROLES: Final = Variable(
     "METRIC_ROLES",
-    Text("up to 10 names of roles, separated by commas", f"{ROLE}(,{ROLE}){{0,9}}"),
+    Text(
+        f"up to {MAX_ROLES} names of roles, separated by commas",
+        f"{ROLE}(,{ROLE}){{0,{MAX_ROLES - 1}}}",
+    ),
     ",".join(DEFAULT_METRIC_ROLES),
     "timeout, close",
     "the roles that `ConnectionTimeout` names; any other is `other`",
@@ -182,6 +200,7 @@ LOG_LEVEL: Final = Variable(
 
 VARIABLES: Final[tuple[Variable[Any], ...]] = (
     CONNECTION_IDLE_TIMEOUT_SECONDS,
+    IDLE_TIMEOUTS_BY_ROLE,
     ACTIVITY_RESOLUTION_SECONDS,
     TABLE_SCHEMA,
     SCAN_SEGMENTS,
@@ -190,6 +209,7 @@ VARIABLES: Final[tuple[Variable[Any], ...]] = (
     _OPTIONAL_CLOSE_QUEUE_URL,
     _CLOSE_QUEUE_URL,
     LAST_ACTIVE_COUNTS,
+    ACTIVITY,
     MODE,
     HAND_OVER,
     METRIC_ROLES,
@@ -242,6 +262,11 @@ class CloserSettings(_Settings):
         self.pace: Final = Pace(CLOSES_PER_SECOND.read(env), shared_by=_PACE_SHARED_BY.read(env))
         self.table_schema: Final = TABLE_SCHEMA.read(env)
         self.counts_both: Final = LAST_ACTIVE_COUNTS.read(env) == LastActiveCounts.BOTH
+        self.activity: Final = Activity(ACTIVITY.read(env))
+        if self.counts_both and self.activity is Activity.GATEWAY:
+            raise ConfigurationError(
+                f"{LAST_ACTIVE_COUNTS.name} must not be both: {NOT_WITH_GATEWAY}"
+            )
         self.acts: Final = MODE.read(env) == "close"
         self.metric_roles: Final = frozenset(METRIC_ROLES.read(env).split(","))
         self.metrics_namespace: Final = METRICS_NAMESPACE.read(env)
@@ -252,10 +277,17 @@ class TimeoutSettings(CloserSettings):
 
     def __init__(self, env: Environment) -> None:
         super().__init__(env)
+        by_role = IDLE_TIMEOUTS_BY_ROLE.read(env) or {}
         self.policy: Final = IdlePolicy(
             idle_timeout_ms=_milliseconds(CONNECTION_IDLE_TIMEOUT_SECONDS.read(env)),
             activity_resolution_ms=_milliseconds(ACTIVITY_RESOLUTION_SECONDS.read(env)),
+            by_role={role: _milliseconds(seconds) for role, seconds in by_role.items()},
         )
+        if self.policy.activity_resolution_ms and self.activity is Activity.GATEWAY:
+            raise ConfigurationError(
+                f"{ACTIVITY_RESOLUTION_SECONDS.name} must be 0 with {ACTIVITY.name} gateway:"
+                " API Gateway's times are exact"
+            )
         self.total_segments: Final = SCAN_SEGMENTS.read(env)
         self.close_queue_url: Final = _OPTIONAL_CLOSE_QUEUE_URL.read(env)
 

@@ -3,16 +3,27 @@
 The table of them all is in ``hangup.config``.
 """
 
+import re
 from collections.abc import Mapping
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+from hangup.core.bounds import WholeNumber
+from hangup.core.limits import MAX_CONNECTION_S, MAX_ROLES
 from hangup.core.texts import Text, Unfit
 from hangup.errors import ConfigurationError
+
+ROLE: Final = "[A-Za-z0-9_.-]{1,64}"
+"""What a role may be called where the configuration names it."""
 
 Environment = Mapping[str, str]
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+
+def is_role(value: object) -> bool:
+    """Return whether this may be the name of a role."""
+    return isinstance(value, str) and bool(re.fullmatch(ROLE, value, re.ASCII))
 
 
 class Accepted(Protocol[T_co]):
@@ -53,6 +64,33 @@ class Variable(NamedTuple, Generic[T]):
             raise ConfigurationError(
                 f"{self.name} must be {self.accepted}, not {text!r}{fix}"
             ) from None
+
+
+class SecondsByRole:
+    """Seconds for each of 1 to 10 roles: ``speaker=300,listener=60``."""
+
+    _NUMBER: Final = WholeNumber(at_least=1, at_most=MAX_CONNECTION_S)
+
+    def __str__(self) -> str:
+        return f"1 to {MAX_ROLES} roles, separated by commas, each with = and {self._NUMBER}"
+
+    def accepts(self, value: object) -> bool:
+        """Return whether this is such a mapping from roles to seconds."""
+        return (
+            isinstance(value, Mapping)
+            and 1 <= len(value) <= MAX_ROLES
+            and all(is_role(role) and self._NUMBER.accepts(value[role]) for role in value)
+        )
+
+    def parse(self, text: str) -> Mapping[str, int]:
+        """Return the seconds by role; raise ``Unfit`` for a role twice, else ``ValueError``."""
+        pairs = [pair.partition("=") for pair in text.split(",")]
+        seconds = {role: self._NUMBER.parse(number) for role, _, number in pairs}
+        if len(seconds) < len(pairs):
+            raise Unfit("a role is named twice")
+        if not self.accepts(seconds):
+            raise ValueError(text)
+        return seconds
 
 
 class ManagementEndpoint(Text):

@@ -1,4 +1,4 @@
-"""The template of the timeout alone, deployed by plain CloudFormation beside a small application."""
+"""The template of the timeout alone, deployed by plain CloudFormation beside a small app."""
 
 import asyncio
 import json

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import aws_cdk as cdk
 import pytest
@@ -14,6 +15,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sns as sns
 
+from hangup.aws.schema import TableSchema
 from hangup.cdk import HangupStack
 from hangup.cdk.bundle import build_lambda_zip, content_hash
 from hangup.core.hand_over import HandOver
@@ -450,6 +452,67 @@ def test_what_tracked_functions_fail_to_record_rings_one_alarm(tracked: Resource
         assert transformation["MetricName"] == alarm["MetricName"]
         assert transformation["MetricNamespace"] == alarm["Namespace"]
     assert alarm["AlarmActions"] == [TOPIC_ARN]
+
+
+def test_roles_may_have_timeouts_of_their_own(lambda_zip: Path) -> None:
+    stack = existing_stack()
+    number = cdk.CfnParameter(stack, "Seconds", type="Number")
+    by_role = {
+        "speaker": 300,
+        "listener": cdk.Duration.minutes(2),
+        "admin": number.value_as_number,
+        "guest": number.value_as_string,
+    }
+    add_timeout(stack, lambda_zip, precise=True, idle_timeouts_by_role=by_role)
+    resources = synthesised(stack)
+    environment = resources.function("timeout_handler")["Environment"]["Variables"]
+    assert readable(environment["IDLE_TIMEOUTS_BY_ROLE"]) == (
+        "speaker=300,listener=120,admin=${Seconds},guest=${Seconds}"
+    )
+    # Each message of the queue says when its connection is idle.
+    closing = resources.function("close_handler")["Environment"]["Variables"]
+    assert "IDLE_TIMEOUTS_BY_ROLE" not in closing
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"idle_timeouts_by_role": {}}, "must be a mapping from 1 to 10 names of roles"),
+        ({"idle_timeouts_by_role": "speaker=300"}, "must be a mapping from 1 to 10 names of roles"),
+        ({"idle_timeouts_by_role": {"a b": 300}}, "must be a mapping from 1 to 10 names of roles"),
+        (
+            {"idle_timeouts_by_role": dict.fromkeys("abcdefghijk", 300)},
+            "must be a mapping from 1 to 10 names of roles",
+        ),
+        (
+            {"idle_timeouts_by_role": {"speaker": 0}},
+            r"\['speaker'\] must be a whole number from 1 to 7200 or a token, not 0",
+        ),
+        (
+            {"idle_timeouts_by_role": {"speaker": "300"}},
+            r"\['speaker'\] must be a whole number from 1 to 7200 or a token, not '300'",
+        ),
+        (
+            {"idle_timeouts_by_role": {"speaker": cdk.Duration.millis(1_500)}},
+            r"\['speaker'\] must be whole seconds, not",
+        ),
+        (
+            {"idle_timeouts_by_role": {"speaker": 300, "listener": 74}, "precise": True},
+            r"precise=True needs idle_timeouts_by_role\['listener'\] of at least 75, not 74",
+        ),
+        (
+            {"idle_timeouts_by_role": {"listener": 60}, "activity_resolution_seconds": 60},
+            r"below the idle timeout in idle_timeouts_by_role\['listener'\] \(60\)",
+        ),
+        (
+            {"idle_timeouts_by_role": {"speaker": 300}, "schema": TableSchema(role=None)},
+            "needs a schema whose role is an attribute, not None",
+        ),
+    ],
+)
+def test_refuses_timeouts_by_role_that_would_fail(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        add_timeout(existing_stack(), None, **options)
 
 
 def test_takes_durations(tracked: Resources) -> None:

@@ -6,8 +6,8 @@ from enum import Enum
 from itertools import product
 from typing import Final
 
-from hangup.core.guard import LastActiveCounts
-from tests.model.guard_fleet import NEVER, Habits, Loss
+from hangup.core.guard import Activity, LastActiveCounts
+from tests.model.guard_fleet import NEVER, Habits, Loss, Others
 from tests.model.guard_runs import Outcome, Run, simulate
 
 BEGIN_S: Final = 600
@@ -35,17 +35,25 @@ class Setting(Enum):
     B = "B, unsettled"
     A_BOTH = "A, set to `both`"
     B_BOTH = "B, `both`"
+    A_GATEWAY = "A, activity by API Gateway"
+    B_GATEWAY = "B, activity by API Gateway"
 
     @property
     def counts_pushes(self) -> bool:
         """Whether messages to a client move the account."""
-        return self in (Setting.B, Setting.B_BOTH)
+        return self in (Setting.B, Setting.B_BOTH, Setting.B_GATEWAY)
 
     @property
     def counts(self) -> LastActiveCounts:
         """``LAST_ACTIVE_COUNTS``."""
         is_told = self in (Setting.A_BOTH, Setting.B_BOTH)
         return LastActiveCounts.BOTH if is_told else LastActiveCounts.UNSETTLED
+
+    @property
+    def activity(self) -> Activity:
+        """``ACTIVITY``."""
+        is_source = self in (Setting.A_GATEWAY, Setting.B_GATEWAY)
+        return Activity.GATEWAY if is_source else Activity.RECORDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +108,9 @@ FAULTS: Final = (
 )
 
 
+_OUTAGES: Final = (FAULTS[4], FAULTS[7], A_SUBSET)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """A fault of a fleet under a setting, and the seed of everything that is left to chance."""
@@ -122,6 +133,7 @@ class Case:
                     losses=self.fault.losses,
                 ),
                 counts=self.setting.counts,
+                activity=self.setting.activity,
                 cold=self.fault.cold,
                 sweeps_from_s=self.fault.sweeps_from_s,
                 minutes=self.minutes,
@@ -145,11 +157,13 @@ class Case:
     @property
     def must_close(self) -> bool:
         """Whether idle clients must be gone soon, once all is well."""
-        if self.setting is Setting.B and self.habits.push_s:
+        if self.setting in (Setting.B, Setting.B_GATEWAY) and self.habits.push_s:
             return False
+        if self.setting.activity is Activity.GATEWAY:
+            return True
         if self.is_settled:
             # Each process that starts holds until it has watched for long enough.
-            return not self.fault.cold and self.habits.clients >= SURE_FROM
+            return not self.fault.cold and self.habits.smallest_role >= SURE_FROM
         return self.fault.ends_s < NEVER and (
             self.habits.clients <= _LARGEST_IN_ONE_SWEEP or not self.fault.losses
         )
@@ -162,20 +176,26 @@ def broken_promises(case: Case, outcome: Outcome) -> Iterator[str]:
         yield f"{tally.cut} live clients cut"
     if not case.is_settled and tally.early:
         yield f"{tally.early} clients closed before their timeout"
-    if case.must_close and tally.delay_sweeps_in_peace > RIGHT_ON:
-        yield f"an idle client was closed by sweep {tally.delay_sweeps_in_peace}"
-    is_over = case.fault.ends_s < outcome.sweeps * 60
+    # An outage of what nobody needs is none.
+    is_source = case.setting.activity is Activity.GATEWAY
+    sweeps = tally.delay_sweeps if is_source else tally.delay_sweeps_in_peace
+    if case.must_close and sweeps > RIGHT_ON:
+        yield f"an idle client was closed by sweep {sweeps}"
+    if is_source and outcome.held_at_s:
+        yield f"{len(outcome.held_at_s)} sweeps held"
+    is_over = is_source or case.fault.ends_s < outcome.sweeps * 60
     if case.must_close and is_over and outcome.unclosed:
         yield f"{outcome.unclosed} idle clients left"
     # Who sends together is not recorded until all send again.
-    may_be_late = case.habits.together or not case.is_settled
+    # Of two roles, one sees the outage of the other.
+    may_be_late = case.habits.together or case.habits.others or not case.is_settled
     if case.must_close and not may_be_late and (late_s := held_after_s(case, outcome)):
         yield f"held {late_s:.0f} s after the outage"
 
 
 def held_after_s(case: Case, outcome: Outcome) -> float:
     """Return how long after the outage the last sweep was held, if longer than it should be."""
-    timeout_s, ends_s = case.habits.timeout_s, case.fault.ends_s
+    timeout_s, ends_s = case.habits.longest_timeout_s, case.fault.ends_s
     last_s = outcome.held_at_s[-1] if outcome.held_at_s else 0
     # A process that has just started knows nothing either.
     # What shows the end of an outage is the first message that is recorded again.
@@ -199,9 +219,27 @@ def quick_cases(fault: Fault) -> Iterator[Case]:
         yield from _in_all_settings(fault, clients, period_s, 1)
 
 
+NO_RECORDER: Final = Fault(name="no recorder at all", losses=(Loss(),), is_full=True)
+_RECORDED: Final = tuple(one for one in Setting if one.activity is Activity.RECORDED)
+
+
+def gateway_cases(*fleets: int) -> Iterator[Case]:
+    """Yield fleets of which nobody records anything, and some that record with an outage."""
+    settings = ((Setting.A_GATEWAY, 0), (Setting.B_GATEWAY, 0), (Setting.B_GATEWAY, 10))
+    for fault, clients, period_s, (setting, push_s) in product(
+        (NO_RECORDER, *_OUTAGES), fleets or FLEETS, PERIODS_S, settings
+    ):
+        yield Case(
+            fault=fault,
+            setting=setting,
+            habits=Habits(clients=clients, period_s=period_s, push_s=push_s),
+            minutes=35 if clients < FLEETS[-1] else 12,
+        )
+
+
 def _in_all_settings(fault: Fault, clients: int, period_s: float, seeds: int) -> Iterator[Case]:
     # Where the account does not count pushes, whether there are any makes no difference.
-    for setting, push_s in product(Setting, (0, 10)):
+    for setting, push_s in product(_RECORDED, (0, 10)):
         if push_s and not setting.counts_pushes:
             continue
         habits = Habits(clients=clients, period_s=period_s, push_s=push_s)
@@ -285,6 +323,27 @@ def other_fleets() -> Iterator[tuple[str, Case]]:
         habits = Habits(clients=1_000, period_s=60, answers=1)
         name = f"each client answers the notice at once, {fault.name}"
         yield name, Case(fault=fault, setting=setting, habits=habits)
+
+
+def fleets_with_roles() -> Iterator[tuple[str, Case]]:
+    """Yield fleets of two roles, each with a timeout of its own, settled and pushed to.
+
+    The second role has few of the clients, many, or nearly all. All send as seldom as they may.
+    """
+    sizes = ((20, 1), (100, 1), (100, 20), (100, 99), (1_000, 10), (1_000, 500), (3_000, 2_990))
+    for (timeout_s, other_s), length_s, (clients, others) in product(
+        ((60, 300), (300, 60), (120, 300), (300, 120)), (0, 60, 150), sizes
+    ):
+        habits = Habits(
+            clients=clients,
+            timeout_s=timeout_s,
+            period_s=0.9 * timeout_s,
+            push_s=10,
+            others=Others(clients=others, timeout_s=other_s, period_s=0.9 * other_s),
+        )
+        fault = _one_outage(length_s, begin_s=2_400) if length_s else NOTHING
+        name = f"timeouts {timeout_s} s and {other_s} s, {fault.name}"
+        yield name, Case(fault=fault, setting=Setting.B_BOTH, habits=habits, minutes=80)
 
 
 def breaker_cases() -> Iterator[tuple[str, Case]]:

@@ -28,6 +28,7 @@ from hangup.testing import START_MS, FakeClock
 Times = NDArray[np.int64]
 
 NEVER: Final = 2**62
+OTHER_ROLE: Final = "other"
 _PAGE: Final = 7_000
 """Records in one page of a scan: 1 MB of records of 150 bytes."""
 _32_BITS: Final = 0xFFFF_FFFF
@@ -62,6 +63,15 @@ def _chance(client: Any, message: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Others:
+    """Clients of another role: how many of the fleet, their timeout, and how often they send."""
+
+    clients: int
+    timeout_s: float
+    period_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Habits:
     """What the clients of a fleet do.
 
@@ -70,7 +80,8 @@ class Habits:
     good each minute; one in five of those leaves, and its clean-up is lost. Every ``push_s`` the
     application sends to each client; 0 is never. ``answers`` is the share that answers the notice,
     before anything else happens. ``counts_pushes`` is whether messages to a client move API
-    Gateway's account (meaning B) or not (A).
+    Gateway's account (meaning B) or not (A). ``others`` are those of the clients that have the role
+    ``OTHER_ROLE``.
     """
 
     clients: int
@@ -83,6 +94,18 @@ class Habits:
     answers: float = 0
     counts_pushes: bool = False
     losses: tuple[Loss, ...] = ()
+    others: Others | None = None
+
+    @property
+    def longest_timeout_s(self) -> float:
+        """The longest timeout that a client has."""
+        return self.timeout_s if self.others is None else max(self.timeout_s, self.others.timeout_s)
+
+    @property
+    def smallest_role(self) -> int:
+        """How many clients have the role of the fewest."""
+        others = self.others.clients if self.others else 0
+        return min(others or self.clients, self.clients - others)
 
 
 @dataclass(slots=True)
@@ -112,11 +135,16 @@ class Fleet:
     def __init__(self, habits: Habits, clock: FakeClock, *, seed: int) -> None:
         n = habits.clients
         self.habits, self.clock, self.tally = habits, clock, Tally()
-        self.timeout_ms = round(habits.timeout_s * 1000)
+        self.timeout_ms = np.full(n, round(habits.timeout_s * 1000), np.int64)
         self.sweeps_ms: list[int] = []
         """When each sweep started."""
         self._random = np.random.default_rng(seed)
-        period_ms = habits.period_s * 1000
+        period_ms = np.full(n, habits.period_s * 1000)
+        self.is_other = np.zeros(n, bool)
+        if (others := habits.others) is not None:
+            self.is_other[self._random.permutation(n)[: others.clients]] = True
+            self.timeout_ms[self.is_other] = round(others.timeout_s * 1000)
+            period_ms[self.is_other] = others.period_s * 1000
         # Clients' clocks and networks differ a little: nobody is in step with the sweeps for ever.
         spread = 0 if habits.together else 0.03
         self.period_ms = (period_ms * (1 - spread * self._random.random(n))).astype(np.int64)
@@ -225,7 +253,7 @@ class Fleet:
         """Close the socket, and judge whether that was right."""
         self.look_at(client)
         self.is_open[client] = False
-        if self.clock.ms <= self.spoke_ms.item(client) + self.timeout_ms:
+        if self.clock.ms <= self.spoke_ms.item(client) + self.timeout_ms.item(client):
             is_silent = self.clock.ms >= self.silent_from_ms.item(client)
             self.tally.early += is_silent
             self.tally.cut += not is_silent
@@ -233,25 +261,26 @@ class Fleet:
     def clean_up(self, client: int) -> None:
         """Drop the record of a client that was closed or had left; another one comes instead."""
         self.look_at(client)
-        now_ms, deadline_ms = self.clock.ms, self.spoke_ms.item(client) + self.timeout_ms
+        now_ms, timeout_ms = self.clock.ms, self.timeout_ms.item(client)
+        deadline_ms = self.spoke_ms.item(client) + timeout_ms
         is_idle = now_ms > deadline_ms
         if is_idle:
-            self._count_delay(now_ms, deadline_ms)
+            self._count_delay(now_ms, deadline_ms, timeout_ms)
         soonest_ms, latest_ms = (1_000, 30_000) if is_idle else (1_000, 5_000)
         self._connect(client, now_ms + int(self._random.integers(soonest_ms, latest_ms)))
 
-    def _count_delay(self, now_ms: int, deadline_ms: int) -> None:
+    def _count_delay(self, now_ms: int, deadline_ms: int, timeout_ms: int) -> None:
         tally, sweeps = self.tally, sum(at_ms > deadline_ms for at_ms in self.sweeps_ms)
         tally.closed += 1
         tally.delay_ms = max(tally.delay_ms, now_ms - deadline_ms)
         tally.delay_sweeps = max(tally.delay_sweeps, sweeps)
-        if not self.is_after_outage(deadline_ms):
+        if not self._is_after_outage(deadline_ms, timeout_ms):
             tally.delay_sweeps_in_peace = max(tally.delay_sweeps_in_peace, sweeps)
 
-    def is_after_outage(self, deadline_ms: int) -> bool:
+    def _is_after_outage(self, deadline_ms: int, timeout_ms: int) -> bool:
         """Return whether a deadline is so close to an outage that its close may be held."""
         # One and a half timeouts, at least the timeout and a minute, and the sweep that notices.
-        rest_ms = max(self.timeout_ms * 3 // 2, self.timeout_ms + 60_000) + 60_000
+        rest_ms = max(timeout_ms * 3 // 2, timeout_ms + 60_000) + 60_000
         # What a process has not watched for so long it does not know either.
         starts_ms = self.sweeps_ms[0] + rest_ms
         return deadline_ms <= starts_ms or any(
@@ -385,6 +414,7 @@ class Table:
         fleet = self._fleet
         return Connection(
             connection_id=f"{client:x}-{fleet.life.item(client)}",
+            role=OTHER_ROLE if fleet.is_other[client] else None,
             connected_at_ms=EpochMs(fleet.connected_ms.item(client)),
             last_activity_ms=EpochMs(fleet.recorded_ms.item(client)),
             gateway_active_ms=EpochMs(fleet.noted_ms.item(client) or 0) or None,

@@ -11,7 +11,7 @@ from hangup.core.connection import (
     TimeAttribute,
 )
 from hangup.core.events import GatewayAddress
-from hangup.core.guard import LastActiveCounts
+from hangup.core.guard import Activity, LastActiveCounts
 from hangup.core.pacing import Pace, pace_of_questions
 from hangup.core.policy import IdlePolicy
 from hangup.core.report import CloseStatus
@@ -22,7 +22,15 @@ from hangup.idle.guard import Confirmer, Watch
 from hangup.idle.pacer import Pacer
 from hangup.idle.sweep import Sweep
 from hangup.testing import START_MS, FakeClock, Sequential
-from tests.model.guard_fleet import ApiGateway, CleanUp, Fleet, Habits, Table, Tally
+from tests.model.guard_fleet import (
+    OTHER_ROLE,
+    ApiGateway,
+    CleanUp,
+    Fleet,
+    Habits,
+    Table,
+    Tally,
+)
 
 _PACE: Final = Pace(200)
 """``CLOSES_PER_SECOND`` by default."""
@@ -54,7 +62,7 @@ class Breaker(ApiGateway):
 
     def __init__(self, fleet: Fleet) -> None:
         super().__init__(fleet)
-        self._silence_ms, self._clock = fleet.timeout_ms, fleet.clock
+        self._silence_ms, self._clock = round(fleet.habits.timeout_s * 1000), fleet.clock
         self._asked = self._active = 0
 
     def get_connection(self, connection_id: str) -> ConnectionInfo | NoConnection:
@@ -82,6 +90,7 @@ class Run:
 
     habits: Habits
     counts: LastActiveCounts = LastActiveCounts.UNSETTLED
+    activity: Activity = Activity.RECORDED
     cold: bool = False
     has_breaker: bool = False
     asks: bool = True
@@ -141,11 +150,19 @@ def _sweep_of(run: Run, fleet: Fleet) -> Sweep:
     """Return a sweep as the timeout handler makes it, in a process that has just started."""
     clock, quiet, table = fleet.clock, _Quiet(), Table(fleet)
     gateway: ApiGateway = Breaker(fleet) if run.has_breaker else ApiGateway(fleet)
+    habits = run.habits
     policy = IdlePolicy(
-        idle_timeout_ms=DurationMs(fleet.timeout_ms), activity_resolution_ms=DurationMs(0)
+        idle_timeout_ms=DurationMs(round(habits.timeout_s * 1000)),
+        activity_resolution_ms=DurationMs(0),
+        by_role={OTHER_ROLE: DurationMs(round(habits.others.timeout_s * 1000))}
+        if habits.others
+        else {},
     )
     confirmer = Confirmer(
-        gateway=gateway, clock=clock, counts_both=run.counts is LastActiveCounts.BOTH
+        gateway=gateway,
+        clock=clock,
+        counts_both=run.counts is LastActiveCounts.BOTH,
+        activity=run.activity,
     )
     closer = Closer(
         connections=table,
@@ -163,7 +180,7 @@ def _sweep_of(run: Run, fleet: Fleet) -> Sweep:
         watch=Watch(connections=table, confirmer=confirmer, policy=policy),
         metrics=quiet,
         policy=policy,
-        questions=Pacer(clock=clock, pace=pace_of_questions(_PACE)),
+        questions=Pacer(clock=clock, pace=pace_of_questions(_PACE, run.activity)),
         times={time: TimeAttribute(time.value, "epoch ms") for time in RecordedTime},
         total_segments=4,
         concurrency=Sequential(),

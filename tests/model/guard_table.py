@@ -13,6 +13,8 @@ from tests.model.guard_cases import (
     Sum,
     breaker_cases,
     cases,
+    fleets_with_roles,
+    gateway_cases,
     other_fleets,
 )
 
@@ -35,7 +37,9 @@ def main() -> int:
     tables = {
         "outages": ("fault | setting | runs | ", rows),
         "others": ("fleet | runs | ", list(other_fleets())),
+        "roles": ("fleet | runs | ", list(fleets_with_roles())),
         "breaker": ("fleet | runs | ", list(_named_breakers())),
+        "gateway": ("recording | setting | runs | ", list(_by_gateway())),
     }
     broken: list[str] = []
     with ProcessPoolExecutor(os.cpu_count()) as processes:
@@ -55,6 +59,11 @@ def _pushes(case: Case) -> str:
 def _named_breakers() -> Iterator[Row]:
     for name, case in breaker_cases():
         yield f"{name}, {'with a breaker' if case.has_breaker else 'as it is'}", case
+
+
+def _by_gateway() -> Iterator[Row]:
+    for case in gateway_cases():
+        yield f"{case.fault.name} | {case.setting.value}, {_pushes(case)}", case
 
 
 def _sums(rows: Sequence[Row], processes: ProcessPoolExecutor) -> dict[str, Sum]:

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from hangup.core.guard import CONTROL_SIZE
 from tests.model.guard_cases import (
     A_SUBSET,
     BEGIN_S,
     FAULTS,
+    NO_RECORDER,
     NOTHING,
     Case,
     Fault,
@@ -15,6 +17,8 @@ from tests.model.guard_cases import (
     Sum,
     breaker_cases,
     cases,
+    fleets_with_roles,
+    gateway_cases,
     quick_cases,
 )
 from tests.model.guard_fleet import Habits, Loss
@@ -38,6 +42,26 @@ def test_the_same_fleet_is_cut_where_nobody_is_asked(fault: Fault) -> None:
     case = Case(fault=fault, setting=Setting.A, habits=habits)
     assert not case.run().tally.cut
     assert replace(case, asks=False).run().tally.cut
+
+
+@pytest.mark.parametrize("clients", [19, 1_000])
+def test_where_api_gateway_says_who_is_active_nobody_has_to_record(clients: int) -> None:
+    total = Sum()
+    for case in gateway_cases(clients):
+        total.add(case, case.run())
+    assert total.broken == []
+    assert total.closed > 0
+    # Twice a timeout at most, where a client sends just before it ends.
+    assert total.most_questions <= clients + CONTROL_SIZE
+
+
+def test_a_fleet_that_one_function_can_ask_about_is_asked_about_in_time() -> None:
+    habits = Habits(clients=100_000, period_s=60)
+    case = Case(fault=NO_RECORDER, setting=Setting.A_GATEWAY, habits=habits, minutes=8)
+    outcome = case.run()
+    assert not outcome.tally.cut
+    assert outcome.tally.closed > 1_000
+    assert outcome.tally.delay_sweeps == 1
 
 
 def test_a_large_fleet_is_closed_at_its_pace() -> None:
@@ -97,6 +121,28 @@ def test_other_timeouts_are_kept_through_an_outage(timeout_s: int) -> None:
     outcome = Case(fault=fault, setting=Setting.B_BOTH, habits=habits, minutes=90).run()
     assert not outcome.tally.cut
     assert outcome.tally.closed > 20
+
+
+def test_no_full_outage_cuts_anybody_where_roles_have_timeouts_of_their_own() -> None:
+    total = Sum()
+    for _, case in fleets_with_roles():
+        if case.fault.ends_s == 2_460:
+            total.add(case, case.run())
+    assert total.broken == []
+    assert (total.cut, total.runs) == (0, 28)
+    assert total.closed > 1_000
+
+
+def test_idle_clients_of_each_role_are_closed_soon() -> None:
+    case = next(
+        case
+        for _, case in fleets_with_roles()
+        if case.fault is NOTHING and case.habits.smallest_role == 500
+    )
+    outcome = case.run()
+    assert outcome.tally.closed > 500
+    assert outcome.tally.delay_sweeps_in_peace == 1
+    assert not outcome.unclosed
 
 
 def test_a_breaker_would_keep_idle_clients_open() -> None:

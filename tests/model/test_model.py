@@ -1,18 +1,20 @@
 """The invariants of the design under races, faults and floods."""
 
 import os
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from hangup.core.connection import DurationMs
 from hangup.core.hand_over import HandOver
 from hangup.testing import Faults
 from tests.model.machine import ConnectionsMachine
 from tests.model.mutants import MUTANTS
 from tests.model.precise import PreciseMachine
 from tests.model.stores import DynamoDbStores, Stores
-from tests.model.world import Violation, World
+from tests.model.world import POLICY, Violation, World
 from tests.support.engines import ENGINES
 from tests.support.stores import DynamoDbStore
 
@@ -53,6 +55,21 @@ def test_the_invariants_hold_where_the_handler_is_called_only_for_what_is_left(
             return world
 
     run_state_machine_as_test(IfLeft, settings=model_settings(SCHEDULES // 2))
+
+
+@pytest.mark.parametrize("machine", [ConnectionsMachine, PreciseMachine])
+def test_the_invariants_hold_with_a_timeout_of_each_role(
+    machine: type[ConnectionsMachine],
+) -> None:
+    class ByRole(machine):  # type: ignore[misc, valid-type]
+        def make_world(self) -> World:
+            world: World = super().make_world()
+            # A sweep comes before each deadline, and each is over when the model has settled.
+            by_role = {"speaker": DurationMs(180_000), "listener": DurationMs(80_000)}
+            world.policy = replace(POLICY, by_role=by_role)
+            return world
+
+    run_state_machine_as_test(ByRole, settings=model_settings(SCHEDULES // 4))
 
 
 @pytest.mark.parametrize("name", MUTANTS)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from hangup.core.connection import EpochMs
-from hangup.core.guard import RecordingHealth
+from hangup.core.connection import DurationMs, EpochMs
 from hangup.core.policy import IdlePolicy
+from hangup.core.recording import RecordingByTimeout
 from hangup.sessions.model import Role
 from hangup.testing import Faults
 from tests.model.precise import NoLookAtTheClock, PreciseWorld
@@ -17,10 +17,10 @@ CALLS = 18
 """More than a delivery about two connections makes."""
 
 
-class AlwaysWell(RecordingHealth):
+class AlwaysWell(RecordingByTimeout):
     """Activity is being recorded, and that is known from the first moment."""
 
-    def is_well(self, _policy: IdlePolicy, _now_ms: EpochMs) -> bool:
+    def is_well(self, _policy: IdlePolicy, _now_ms: EpochMs, _timeout_ms: DurationMs) -> bool:
         return True
 
 

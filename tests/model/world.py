@@ -25,11 +25,12 @@ from hangup.core.connection import (
     TimeAttribute,
 )
 from hangup.core.events import parse_disconnect
-from hangup.core.guard import RecordingHealth, Seen, seen_of
+from hangup.core.guard import Seen, seen_of
 from hangup.core.hand_over import HandOver
 from hangup.core.outcomes import CloseOutcome
 from hangup.core.pacing import Pace
 from hangup.core.policy import Close, IdlePolicy, decide
+from hangup.core.recording import RecordingByTimeout
 from hangup.core.timing import ATTEMPT_MS, REPORT_MS
 from hangup.errors import BackendError, HangupError
 from hangup.idle.activity import ActivityRecorder
@@ -135,6 +136,7 @@ class World:
     join_session = staticmethod(join)
     parse_disconnect = staticmethod(parse_disconnect)
     hand_over = HandOver.ALWAYS
+    policy = POLICY
     close_queue: InMemoryCloseQueue | None = None
     """Where sweeps send what falls due; None where they close by themselves."""
 
@@ -144,7 +146,7 @@ class World:
         self.stores = stores
         self.gateway = InMemoryGateway(faults, self.clock)
         self.counts_both = False
-        self.health = RecordingHealth()
+        self.health = RecordingByTimeout()
         self.functions = InMemoryFunctions(faults)
         self.log = RecordingLog()
         self.clients: dict[str, Client] = {}
@@ -277,11 +279,11 @@ class World:
             watch=Watch(
                 connections=closer.connections,
                 confirmer=closer.confirmer,
-                policy=POLICY,
+                policy=self.policy,
                 health=self.health,
             ),
             metrics=RecordingMetrics(),
-            policy=POLICY,
+            policy=self.policy,
             questions=Pacer(clock=clock, pace=Pace(500)),
             times=dict.fromkeys(RecordedTime, TimeAttribute("a time", "epoch ms")),
             total_segments=2,
@@ -495,7 +497,7 @@ class World:
             record = self.stores.connections.get(connection_id)
         if record is not None:
             spoke_after_claim = record.last_seen_ms != self.claimed.get(connection_id)
-            idle = isinstance(decide(record, POLICY, now_ms), Close)
+            idle = isinstance(decide(record, self.policy, now_ms), Close)
             if not idle and not (connection_id in self.claimed and spoke_after_claim):
                 raise Violation(f"I1: {connection_id} was closed within its timeout")
         told = any(
@@ -515,7 +517,7 @@ class World:
             record = self.stores.connections.get(connection.connection_id)
         if record is None:
             raise Violation("I1: a connection without a record was claimed")
-        if not isinstance(decide(record, POLICY, now_ms), Close):
+        if not isinstance(decide(record, self.policy, now_ms), Close):
             raise Violation(f"I1: {connection.connection_id} was claimed within its timeout")
         answer = self.answers.get(connection.connection_id)
         if answer not in (Seen.GONE, Seen.QUIET) and not self.counts_both:
@@ -617,7 +619,10 @@ class _WatchedGateway:
         answer = self._world.gateway.get_connection(connection_id)
         # As a record that is long out of date: what is on record must not make it quiet.
         old = Connection(connection_id=connection_id, connected_at_ms=EpochMs(0))
-        seen = seen_of(answer, old, silence_ms=IDLE_TIMEOUT_MS, now_ms=now_ms)
+        # Who was never let in is gone, whatever the timeout.
+        client = self._world.clients.get(connection_id)
+        silence_ms = self._world.policy.timeout_ms(client.role if client else None)
+        seen = seen_of(answer, old, silence_ms=silence_ms, now_ms=now_ms)
         self._world.answers[connection_id] = seen
         return answer
 

@@ -30,16 +30,18 @@ from tests.support.json_values import ANY_TEXT
 
 TIMES = st.integers(1_000_000_000_000, 10**15).map(EpochMs)
 MOMENTS = st.integers(-1_000_000, 1_000_000) | st.integers(-3 * MAX_CLOCK_LEAD_MS, 0)
+ROLES = st.sampled_from(["speaker", "listener", "admin"])
 POLICIES = st.builds(
     IdlePolicy,
     idle_timeout_ms=st.integers(1, 7_200_000).map(DurationMs),
     activity_resolution_ms=st.integers(0, 7_200_000).map(DurationMs),
+    by_role=st.dictionaries(ROLES, st.integers(1, 7_200_000).map(DurationMs)),
 )
 POLICY = IdlePolicy(idle_timeout_ms=DurationMs(120_000), activity_resolution_ms=DurationMs(0))
 CONNECTIONS = st.builds(
     Connection,
     connection_id=st.just("c1") | ANY_TEXT,
-    role=st.none() | ANY_TEXT,
+    role=st.none() | ROLES | ANY_TEXT,
     connected_at_ms=st.none() | TIMES,
     last_activity_ms=st.none() | TIMES,
     gateway_active_ms=st.none() | TIMES,
@@ -52,7 +54,7 @@ CONNECTIONS = st.builds(
 
 def _around_the_deadline(connection: Connection, policy: IdlePolicy, moment: int) -> EpochMs:
     seen_ms = connection.last_seen_ms or EpochMs(1_700_000_000_000)
-    return EpochMs(policy.deadline_ms(seen_ms) + moment)
+    return EpochMs(policy.deadline_ms(seen_ms, connection.role) + moment)
 
 
 @given(CONNECTIONS, POLICIES, MOMENTS)
@@ -64,7 +66,8 @@ def test_never_closes_within_the_timeout(
     if isinstance(decision, Close):
         assert connection.last_seen_ms is not None
         assert decision.idle_ms == now_ms - connection.last_seen_ms
-        assert decision.idle_ms > policy.idle_timeout_ms + policy.activity_resolution_ms
+        timeout_ms = policy.by_role.get(str(connection.role), policy.idle_timeout_ms)
+        assert decision.idle_ms > timeout_ms + policy.activity_resolution_ms
 
 
 @given(CONNECTIONS, POLICIES, MOMENTS, st.integers(0, 10**9))
@@ -98,7 +101,7 @@ def test_a_client_that_speaks_now_is_kept_whatever_was_on_record(
         last_activity_ms=now_ms,
         gateway_active_ms=None if gateway_ms is None else min(gateway_ms, now_ms),
     )
-    assert decide(spoke, policy, now_ms) == Keep(policy.deadline_ms(now_ms))
+    assert decide(spoke, policy, now_ms) == Keep(policy.deadline_ms(now_ms, spoke.role))
 
 
 @given(CONNECTIONS, POLICIES, MOMENTS, st.integers(1, 10**6))

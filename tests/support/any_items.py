@@ -25,13 +25,15 @@ __all__ = ["ANY_POLICY", "NOW_MS", "assert_finds_what_is_not_to_be_kept", "key_i
 
 NOW_MS: Final = EpochMs(1_700_000_000_000)
 _TIMEOUT_MS: Final = 120_000
+_BY_ROLE: Final = {"speaker": 300_000, "listener": 60_000}
 
 ANY_POLICY: Final = st.builds(
     IdlePolicy,
     idle_timeout_ms=st.just(DurationMs(_TIMEOUT_MS)),
     activity_resolution_ms=st.sampled_from([DurationMs(0), DurationMs(10_000)]),
+    by_role=st.sampled_from([{}, {role: DurationMs(ms) for role, ms in _BY_ROLE.items()}]),
 )
-"""The timeout that the times of the items are around."""
+"""The timeouts that the times of the items are around."""
 
 _BOUNDS: Final = st.builds(
     lambda bound, off: bound + off,
@@ -39,6 +41,7 @@ _BOUNDS: Final = st.builds(
         [
             NOW_MS,
             NOW_MS - _TIMEOUT_MS,
+            *(NOW_MS - ms for ms in _BY_ROLE.values()),
             NOW_MS + MAX_CLOCK_LEAD_MS,
             MIN_PLAUSIBLE_EPOCH_MS,
             MAX_PLAUSIBLE_EPOCH_MS,
@@ -80,6 +83,7 @@ _ANY_ID: Final = st.one_of(
     st.text(st.characters(codec="utf-8"), min_size=1, max_size=30),
     st.sampled_from(["room#lobby", "x" * (MAX_CONNECTION_ID_LENGTH + 1), "a b", "é", "\n"]),
 )
+_ROLE: Final = st.sampled_from([*_BY_ROLE, "admin"]).map(lambda role: {"S": role})
 _ISO_FORMS: Final = (
     "%Y-%m-%dT%H:%M:%S.{ms:03}Z",
     "%Y-%m-%dT%H:%M:%SZ",
@@ -132,7 +136,7 @@ def many_items(
     names = attributes_of(schema)
     texts = {schema.session_id, schema.role} if is_indexed else set()
     others: dict[str, st.SearchStrategy[dict[str, Any]]] = {
-        name: text if name in texts else _times_of(schema, meaning)
+        name: _ROLE | text if name in texts else _times_of(schema, meaning)
         for meaning, name in names.items()
         if meaning != "connection_id"
     }
@@ -150,6 +154,8 @@ def many_items(
 
 def _times_of(schema: TableSchema, meaning: str) -> st.SearchStrategy[dict[str, Any]]:
     """Return the strategy for an attribute: a time is mostly as this table writes it."""
+    if meaning == "role":
+        return _ROLE | _ROLE | _ANY_VALUE
     if meaning not in _TIMES:
         return _ANY_VALUE
     units = {

@@ -15,6 +15,7 @@ from hangup.config import (
     TimeoutSettings,
 )
 from hangup.core.events import GatewayAddress
+from hangup.core.guard import Activity
 from hangup.core.pacing import Pace
 from hangup.errors import ConfigurationError
 
@@ -245,6 +246,53 @@ def test_refuses_what_is_no_list_of_roles(roles: str) -> None:
     )
 
 
+def test_roles_may_have_timeouts_of_their_own() -> None:
+    read = TimeoutSettings.from_env(
+        COMPLETE | {"IDLE_TIMEOUTS_BY_ROLE": "speaker=7200,listener=1,a.b-c_D9=60"}
+    )
+    assert read.policy.by_role == {"speaker": 7_200_000, "listener": 1_000, "a.b-c_D9": 60_000}
+    assert TimeoutSettings.from_env(COMPLETE | {"IDLE_TIMEOUTS_BY_ROLE": ""}).policy.by_role == {}
+
+
+def test_ten_roles_may_have_timeouts_of_their_own() -> None:
+    ten = ",".join(f"{role}=60" for role in "abcdefghij")
+    read = TimeoutSettings.from_env(COMPLETE | {"IDLE_TIMEOUTS_BY_ROLE": ten})
+    assert len(read.policy.by_role) == 10
+
+
+@pytest.mark.parametrize(
+    "roles",
+    [
+        ",",
+        "speaker",
+        "speaker=",
+        "=60",
+        "speaker=0",
+        "speaker=7201",
+        "speaker=1.5",
+        "speaker=300,",
+        "speaker=300, listener=60",
+        "sp eaker=300",
+        "speaker=300;listener=60",
+        "speaker=60=60",
+        "x" * 65 + "=60",
+        ",".join(f"{role}=60" for role in "abcdefghijk"),
+    ],
+)
+def test_refuses_what_does_not_give_seconds_by_role(roles: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        TimeoutSettings.from_env(COMPLETE | {"IDLE_TIMEOUTS_BY_ROLE": roles})
+    assert str(error.value) == (
+        "IDLE_TIMEOUTS_BY_ROLE must be 1 to 10 roles, separated by commas, each with = and a whole"
+        f" number from 1 to 7200, not {roles!r}"
+    )
+
+
+def test_says_that_a_role_has_two_timeouts() -> None:
+    with pytest.raises(ConfigurationError, match=r"not 'a=60,a=90': a role is named twice$"):
+        TimeoutSettings.from_env(COMPLETE | {"IDLE_TIMEOUTS_BY_ROLE": "a=60,a=90"})
+
+
 @pytest.mark.parametrize(
     ("name", "accepted", "expects"),
     [
@@ -377,3 +425,29 @@ def test_the_environment_is_the_process_s_own_unless_given(
     for name, value in COMPLETE.items():
         monkeypatch.setenv(name, value)
     assert vars(TimeoutSettings.from_env()) == vars(TimeoutSettings.from_env(COMPLETE))
+
+
+class TestActivity:
+    def test_is_recorded_unless_it_says_otherwise(self) -> None:
+        assert TimeoutSettings.from_env(COMPLETE).activity is Activity.RECORDED
+        gateway = COMPLETE | {"ACTIVITY": "gateway"}
+        assert CloseSettings.from_env(gateway).activity is Activity.GATEWAY
+
+    @pytest.mark.parametrize("read", [TimeoutSettings.from_env, CloseSettings.from_env])
+    def test_records_cannot_decide_where_nobody_has_to_record(
+        self, read: Callable[[dict[str, str]], object]
+    ) -> None:
+        env = COMPLETE | {"ACTIVITY": "gateway", "LAST_ACTIVE_COUNTS": "both"}
+        with pytest.raises(ConfigurationError) as error:
+            read(env)
+        assert str(error.value) == (
+            "LAST_ACTIVE_COUNTS must not be both: with ACTIVITY gateway nobody has to record"
+            " activity, so the records cannot decide"
+        )
+        read(env | {"LAST_ACTIVE_COUNTS": "client"})
+
+    def test_there_is_no_resolution_of_writes_that_nobody_makes(self) -> None:
+        env = COMPLETE | {"ACTIVITY": "gateway", "ACTIVITY_RESOLUTION_SECONDS": "10"}
+        with pytest.raises(ConfigurationError, match="ACTIVITY_RESOLUTION_SECONDS must be 0 with"):
+            TimeoutSettings.from_env(env)
+        TimeoutSettings.from_env(env | {"ACTIVITY_RESOLUTION_SECONDS": "0"})

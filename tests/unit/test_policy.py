@@ -1,5 +1,7 @@
 """The rules of ``core.policy``, each on both sides of its bound."""
 
+from dataclasses import replace
+
 import pytest
 
 from hangup.core.connection import Connection, DurationMs, EpochMs, InvalidTime, RecordedTime
@@ -245,3 +247,26 @@ def test_was_last_seen_when_it_connected_if_it_never_spoke() -> None:
     assert active(None, connected_at_ms=SEEN_MS).last_seen_ms == SEEN_MS
     assert active(SEEN_MS + 1, connected_at_ms=SEEN_MS).last_seen_ms == SEEN_MS + 1
     assert active(None).last_seen_ms is None
+
+
+BY_ROLE = IdlePolicy(
+    idle_timeout_ms=DurationMs(120_000),
+    activity_resolution_ms=DurationMs(0),
+    by_role={"speaker": DurationMs(300_000), "listener": DurationMs(60_000)},
+)
+
+
+@pytest.mark.parametrize(
+    ("role", "timeout_ms"),
+    [("speaker", 300_000), ("listener", 60_000), ("admin", 120_000), (None, 120_000)],
+)
+def test_a_role_has_its_own_timeout_or_the_default(role: str | None, timeout_ms: int) -> None:
+    connection = replace(active(), role=role)
+    assert decide(connection, BY_ROLE, after(timeout_ms)) == Keep(after(timeout_ms))
+    assert decide(connection, BY_ROLE, after(timeout_ms + 1)) == Close(DurationMs(timeout_ms + 1))
+
+
+def test_the_filter_goes_by_the_shortest_timeout() -> None:
+    assert BY_ROLE.cutoff_ms(after(60_001)) == after(1)
+    longer = replace(BY_ROLE, by_role={"speaker": DurationMs(300_000)})
+    assert longer.cutoff_ms(after(120_001)) == after(1)

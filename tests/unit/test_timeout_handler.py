@@ -671,6 +671,7 @@ class TestLambdaHandler:
             "gone": 0,
             "wouldClose": 0,
             "activityUnrecorded": 0,
+            "kept": 0,
             "unconfirmed": 0,
             "recordingDoubted": 0,
             "claimsLost": 0,
@@ -772,6 +773,27 @@ class TestLambdaHandler:
         monkeypatch.setenv("CONNECTION_IDLE_TIMEOUT_SECONDS", value)
         with pytest.raises(ConfigurationError, match="CONNECTION_IDLE_TIMEOUT_SECONDS must be"):
             timeout_handler.lambda_handler(TICK, Context())
+
+    def test_fails_where_roles_have_timeouts_and_the_table_has_no_roles(
+        self, aws: AwsStub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("IDLE_TIMEOUTS_BY_ROLE", "speaker=300")
+        monkeypatch.setenv("TABLE_SCHEMA", '{"role":null}')
+        with pytest.raises(ConfigurationError) as error:
+            timeout_handler.lambda_handler(TICK, Context())
+        assert str(error.value) == (
+            "IDLE_TIMEOUTS_BY_ROLE needs an attribute for the role, and this TABLE_SCHEMA has none"
+        )
+
+    def test_the_filter_goes_by_the_shortest_timeout_of_a_role(
+        self, aws: AwsStub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("IDLE_TIMEOUTS_BY_ROLE", "speaker=300,listener=60")
+        aws.answer("Scan", {"Items": [], "Count": 0, "ScannedCount": 0})
+        timeout_handler.lambda_handler(TICK, Context())
+        cutoff_ms = int(aws.calls("Scan")[-1]["ExpressionAttributeValues"][":cutoff"]["N"])
+        now_ms = timeout_handler._sweep().closer.clock.now_ms()
+        assert 60_000 <= now_ms - cutoff_ms < 90_000
 
     def test_the_timeout_is_120_seconds_unless_set(
         self, aws: AwsStub, monkeypatch: pytest.MonkeyPatch

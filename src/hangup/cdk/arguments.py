@@ -5,7 +5,7 @@ what is accepted and shows what was given. A token, such as a CloudFormation par
 at synthesis. It passes where an argument may be a token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_apigatewayv2 as apigatewayv2
@@ -14,17 +14,21 @@ from aws_cdk import aws_dynamodb as dynamodb
 from hangup.aws.schema import TableSchema
 from hangup.aws.schema_checks import WHAT_IS_MORE
 from hangup.config import (
+    ACTIVITY,
     API_GATEWAY_ENDPOINT,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
     HAND_OVER,
+    IDLE_TIMEOUTS_BY_ROLE,
+    LAST_ACTIVE_COUNTS,
     METRIC_ROLES,
 )
 from hangup.core.bounds import WholeNumber
+from hangup.core.guard import NOT_WITH_GATEWAY, Activity, LastActiveCounts
 from hangup.core.hand_over import HandOver
-from hangup.core.limits import MAX_CONNECTION_S
+from hangup.core.limits import MAX_CONNECTION_S, MAX_ROLES
 from hangup.core.texts import Unfit
 from hangup.core.timing import LOOK_AHEAD_S
-from hangup.variables import Accepted
+from hangup.variables import Accepted, is_role
 
 
 def as_text(seconds: float | str) -> str:
@@ -74,24 +78,80 @@ def check_metric_roles(value: object) -> None:
         )
 
 
-def check_seconds(idle_timeout: object, activity_resolution: object, *, precise: bool) -> None:
+def check_seconds(
+    idle_timeout: object,
+    activity_resolution: object,
+    *,
+    precise: bool,
+    name: str = "idle_timeout_seconds",
+) -> None:
     """Refuse a timeout or a resolution that is out of bounds; tokens pass."""
     allowed = CONNECTION_IDLE_TIMEOUT_SECONDS.accepted
-    check("idle_timeout_seconds", idle_timeout, allowed, or_token=True)
+    check(name, idle_timeout, allowed, or_token=True)
     # A token may become any timeout.
     longest = idle_timeout if isinstance(idle_timeout, int) else MAX_CONNECTION_S
     if precise and longest < LOOK_AHEAD_S:
         raise ValueError(
-            f"precise=True needs idle_timeout_seconds of at least {LOOK_AHEAD_S}, not"
+            f"precise=True needs {name} of at least {LOOK_AHEAD_S}, not"
             f" {longest}: with less, a connection may be idle before a sweep has seen it. Use"
             " a longer timeout, or leave precise out: then closes come up to a minute late."
         )
+    of_role = "" if name == "idle_timeout_seconds" else f" in {name}"
     below = WholeNumber(at_least=0, at_most=longest - 1)
     if not below.accepts(activity_resolution) and not cdk.Token.is_unresolved(activity_resolution):
         raise ValueError(
             "activity_resolution_seconds must be a whole number from 0 to below the idle timeout"
-            f" ({longest}) or a token, not {_shown(activity_resolution)}."
+            f"{of_role} ({longest}) or a token, not {_shown(activity_resolution)}."
         )
+
+
+def check_activity(
+    activity: object, *, last_active_counts: object, activity_resolution: object
+) -> None:
+    """Refuse what there is not of these, and what cannot be with API Gateway's account.
+
+    Tokens pass: the functions refuse the same.
+    """
+    check("activity", activity, ACTIVITY.accepted, or_token=True)
+    check("last_active_counts", last_active_counts, LAST_ACTIVE_COUNTS.accepted, or_token=True)
+    if activity != Activity.GATEWAY:
+        return
+    if last_active_counts == LastActiveCounts.BOTH:
+        raise ValueError(f"last_active_counts must not be both: {NOT_WITH_GATEWAY}.")
+    if activity_resolution != 0 and not cdk.Token.is_unresolved(activity_resolution):
+        raise ValueError(
+            "activity_resolution_seconds must be 0 with activity='gateway', not"
+            f" {activity_resolution}: API Gateway's times are exact."
+        )
+
+
+def timeouts_by_role(
+    by_role: Mapping[str, int | str | cdk.Duration] | None,
+    activity_resolution: object,
+    schema: TableSchema | str,
+    *,
+    precise: bool,
+) -> dict[str, str]:
+    """Return the variable that has the timeouts by role; none without any.
+
+    Refuse what ``check_seconds`` would refuse of any of them; a token passes as a number.
+    """
+    name = "idle_timeouts_by_role"
+    if by_role is None:
+        return {}
+    is_named = isinstance(by_role, Mapping) and all(is_role(role) for role in by_role)
+    if not is_named or not 1 <= len(by_role) <= MAX_ROLES:
+        raise ValueError(
+            f"{name} must be a mapping from 1 to {MAX_ROLES} names of roles (letters, digits, dots,"
+            f" hyphens or underscores) to seconds, not {by_role!r}."
+        )
+    if isinstance(schema, TableSchema) and schema.role is None:
+        raise ValueError(f"{name} needs a schema whose role is an attribute, not None.")
+    seconds = {role: in_seconds(f"{name}[{role!r}]", value) for role, value in by_role.items()}
+    for role, value in seconds.items():
+        check_seconds(value, activity_resolution, precise=precise, name=f"{name}[{role!r}]")
+    text = ",".join(f"{role}={as_text(value)}" for role, value in seconds.items())
+    return {IDLE_TIMEOUTS_BY_ROLE.name: text}
 
 
 def check_hand_over(rule: object, disconnect_handler: object, schema: TableSchema | str) -> None:

@@ -1,6 +1,6 @@
 """The idle timeout as one construct, for any stack with a WebSocket API."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_apigatewayv2 as apigatewayv2
@@ -18,6 +18,7 @@ from hangup.aws.schema import TableSchema
 from hangup.cdk.arguments import (
     as_text,
     check,
+    check_activity,
     check_api,
     check_construct,
     check_flags,
@@ -27,6 +28,7 @@ from hangup.cdk.arguments import (
     check_seconds,
     check_table,
     in_seconds,
+    timeouts_by_role,
 )
 from hangup.cdk.code import lambda_code
 from hangup.cdk.dashboard import add_dashboard
@@ -38,6 +40,7 @@ from hangup.cdk.table_schema import checked, environment_of, read_grants
 from hangup.cdk.timeout_alarms import CLOSES_FAIL, alarms_of_sweeps
 from hangup.cdk.tracking import Recorders
 from hangup.config import (
+    ACTIVITY,
     ACTIVITY_RESOLUTION_SECONDS,
     CLOSES_PER_SECOND,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
@@ -78,8 +81,10 @@ class IdleConnectionTimeout(Construct):
       select different items.
     - ``idle_timeout_seconds``: 1 to 7,200, a ``cdk.Duration``, or a token such as a CloudFormation
       parameter. A connection is closed when it has been silent for longer.
+    - ``idle_timeouts_by_role``: the timeouts of up to 10 roles that have one of their own, each as
+      ``idle_timeout_seconds``. Any other role, and a connection without one, has that.
     - ``activity_resolution_seconds``: the ``ACTIVITY_RESOLUTION_SECONDS`` of the functions that
-      record activity; below the timeout, a ``cdk.Duration``, or a token. The sweep waits that much
+      record activity; below each timeout, a ``cdk.Duration``, or a token. The sweep waits that much
       longer.
     - ``log_level``: the lowest level of log lines: DEBUG, INFO, WARNING, ERROR, CRITICAL, or a
       token.
@@ -95,6 +100,9 @@ class IdleConnectionTimeout(Construct):
       ``both`` (those to the client as well), ``unsettled``, or a token. Say ``both`` only where
       every route records activity: then a connection is closed by its record, even if it is active
       by API Gateway's account.
+    - ``activity``: ``recorded``, ``gateway``, or a token. With ``gateway`` nothing has to record
+      activity: API Gateway is asked about each connection once a timeout. One function can ask
+      about some 1,900 a second; ``shards`` are for more.
     - ``mode``: ``close``, or ``observe`` to decide and report without closing, or a token.
     - ``metric_roles``: 1 to 10 names of roles that the metrics tell apart. Any other role counts as
       ``other``, and a connection without one as ``unknown``.
@@ -134,10 +142,12 @@ class IdleConnectionTimeout(Construct):
         hand_over: str = HAND_OVER.default,
         schema: TableSchema | str | None = None,
         idle_timeout_seconds: int | str | cdk.Duration = CONNECTION_IDLE_TIMEOUT_SECONDS.default,
+        idle_timeouts_by_role: Mapping[str, int | str | cdk.Duration] | None = None,
         activity_resolution_seconds: int | str | cdk.Duration = ACTIVITY_RESOLUTION_SECONDS.default,
         log_level: str = LOG_LEVEL.default,
         closes_per_second: int = CLOSES_PER_SECOND.default,
         last_active_counts: str = LAST_ACTIVE_COUNTS.default,
+        activity: str = ACTIVITY.default,
         mode: str = MODE.default,
         metric_roles: Sequence[str] = DEFAULT_METRIC_ROLES,
         precise: bool = False,
@@ -167,7 +177,11 @@ class IdleConnectionTimeout(Construct):
         check_seconds(idle_timeout_seconds, activity_resolution_seconds, precise=precise)
         check("log_level", log_level, LOG_LEVEL.accepted, or_token=True)
         check("closes_per_second", closes_per_second, CLOSES_PER_SECOND.accepted)
-        check("last_active_counts", last_active_counts, LAST_ACTIVE_COUNTS.accepted, or_token=True)
+        check_activity(
+            activity,
+            last_active_counts=last_active_counts,
+            activity_resolution=activity_resolution_seconds,
+        )
         check("mode", mode, MODE.accepted, or_token=True)
         check_metric_roles(metric_roles)
         check("shards", shards, WholeNumber(at_least=1, at_most=MAX_SHARDS))
@@ -199,6 +213,7 @@ class IdleConnectionTimeout(Construct):
             "METRIC_ROLES": ",".join(metric_roles),
             "METRICS_NAMESPACE": self.metrics_namespace,
             "MODE": mode,
+            **({} if activity == ACTIVITY.default else {"ACTIVITY": activity}),
             **environment_of(schema),
         }
         if disconnect_handler is not None:
@@ -210,6 +225,9 @@ class IdleConnectionTimeout(Construct):
             "CLOSES_PER_SECOND": str(closes_per_second),
             "CONNECTION_IDLE_TIMEOUT_SECONDS": as_text(idle_timeout_seconds),
             "ACTIVITY_RESOLUTION_SECONDS": as_text(activity_resolution_seconds),
+            **timeouts_by_role(
+                idle_timeouts_by_role, activity_resolution_seconds, schema, precise=precise
+            ),
         }
         hand_over_grants = _hand_over_grants(hand_over, disconnect_handler, connections_table)
         self.scheduled_closes: ScheduledCloses | None = None

@@ -11,8 +11,10 @@ from hangup.ops.template import timeout_template
 
 EXAMPLES: Final = (
     "hangup template --output hangup.template.json",
-    "aws cloudformation create-stack --stack-name chat-timeout --capabilities CAPABILITY_IAM"
-    " --template-body file://hangup.template.json --parameters ...",
+    (
+        "aws cloudformation create-stack --stack-name chat-timeout --capabilities CAPABILITY_IAM"
+        " --template-body file://hangup.template.json --parameters ..."
+    ),
 )
 STATUS: Final = ("the template is printed, or written", "the file cannot be written")
 

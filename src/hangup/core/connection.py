@@ -1,7 +1,7 @@
 """What the rules talk about: connections, their times, and why they end."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from typing import NamedTuple, NewType, TypeGuard
 
@@ -120,6 +120,12 @@ class Connection:
         if recorded_ms is None or gateway_ms is None:
             return gateway_ms if recorded_ms is None else recorded_ms
         return max(recorded_ms, gateway_ms)
+
+    def seen_by_gateway(self, active_ms: EpochMs) -> "Connection":
+        """Return it as it is if API Gateway last saw it active then."""
+        if self.last_seen_ms is not None and active_ms <= self.last_seen_ms:
+            return self
+        return replace(self, gateway_active_ms=active_ms)
 
     @property
     def has_recorded_activity(self) -> bool:

@@ -10,6 +10,9 @@
    that has not watched for that long knows nothing.
 5. A sample of connections that are not idle shows whether this is our table at all. If API Gateway
    knows most of them not, it is another stage's, and nothing is closed.
+6. Where nobody records (``Activity.GATEWAY``), the account is the source. Then *active* there is
+   the normal case: the time is written forward, and the connection is asked about again when it is
+   due by that time. There is no recording to judge, and rule 5 waits for the first that is gone.
 
 ``docs/explanation/guard.md`` has the simulation that chose the numbers here.
 """
@@ -33,7 +36,7 @@ ANSWER_GOOD_MS: Final = DurationMs(2_000)
 """How old an answer may be when the claim follows. A client that speaks in between is recorded, and
 the claim is lost; only one whose activity is not recorded could be closed."""
 
-_LAG_MS: Final = DurationMs(5_000)
+LAG_MS: Final = DurationMs(5_000)
 """How much later than the record the account may have the same activity: whole seconds, two clocks,
 a connect that is recorded before API Gateway calls it one. Clients speak less often."""
 
@@ -53,22 +56,22 @@ _MIN_CONTROL: Final = 3
 _FEW: Final = 5
 """Fewer records say nothing about recording."""
 
-_SOME: Final = 15
+SOME: Final = 15
 """With fewer clients a pause is chance: of 19 that speak once in 0.9 of the timeout, none is
 recorded within a tenth of it once in nine times, and none within a quarter once in 500."""
 
-_PAUSE, _SHORT_PAUSE = 4, 10
+PAUSE, SHORT_PAUSE = 4, 10
 """A quarter and a tenth of the timeout. A client that speaks once in 0.9 of it is idle on record a
 tenth of it after an outage began; one that speaks twice, half of it."""
 
-_TOGETHER: Final = 20
+TOGETHER: Final = 20
 """Where three quarters were recorded within a twentieth of the timeout, all speak together."""
 
 _OVERDUE_PERCENT: Final = 2
 """If this share of those on record is overdue, a short pause is a sign: one of up to 50. About one
 percent is overdue where one in a hundred falls silent each minute."""
 
-_MISSING_PERCENT, _MIN_MISSING = 15, 3
+MISSING_PERCENT, _MIN_MISSING = 15, 3
 """If this many are missing at once, they did not all fall silent by chance. After an outage this
 many are still missing for 0.85 of the time between two messages."""
 
@@ -86,6 +89,15 @@ class LastActiveCounts(StrEnum):
     UNSETTLED = "unsettled"
     CLIENT = "client"
     BOTH = "both"
+
+
+class Activity(StrEnum):
+    """The source of activity: the variable ``ACTIVITY``."""
+
+    RECORDED = "recorded"
+    """The application writes it down."""
+    GATEWAY = "gateway"
+    """API Gateway's account. What the application wrote down counts as well, if it is later."""
 
 
 class Seen(Enum):
@@ -132,6 +144,12 @@ WHAT_DECIDES: Final = (
 """Why a table does not fit to what goes by the record alone."""
 
 
+NOT_WITH_GATEWAY: Final = (
+    "with ACTIVITY gateway nobody has to record activity, so the records cannot decide"
+)
+"""Why what goes by the record alone does not fit to API Gateway's account as the source."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """Some records of the table, idle or not, and AWS's time when they were read, None if unknown.
@@ -157,7 +175,7 @@ def seen_of(
     if now_ms > answer.last_active_ms + silence_ms:
         return Seen.QUIET
     last_seen_ms = connection.last_seen_ms
-    is_on_record = last_seen_ms is not None and answer.last_active_ms <= last_seen_ms + _LAG_MS
+    is_on_record = last_seen_ms is not None and answer.last_active_ms <= last_seen_ms + LAG_MS
     return Seen.NOT_YET if is_on_record else Seen.ACTIVE
 
 
@@ -190,19 +208,40 @@ class RecordingHealth:
         now_ms: EpochMs,
         *,
         others: int = 0,
+        ill_ms: EpochMs | None = None,
     ) -> None:
-        """Judge a sample of the table, read now, among ``others`` that are not connections."""
-        if self._watched_ms is None or now_ms - self._watched_ms > _memory_ms(policy):
+        """Judge a sample of the table, read now, among ``others`` that are not connections.
+
+        ``ill_ms`` is when the recording was ill by what the caller knows.
+        """
+        recorded_ms = recorded_times(records)
+        signs = _Signs(recorded_ms, policy, now_ms)
+        # Among other items too few connections were met to judge by.
+        is_thin = others > 0 and len(records) < SOME
+        self.note(
+            recorded_ms,
+            policy,
+            now_ms,
+            ill_ms=(signs.ill_ms if len(records) >= _FEW else None) or ill_ms,
+            is_doubtful=signs.is_short_pause or is_thin,
+        )
+
+    def note(
+        self,
+        recorded_ms: Sequence[EpochMs],
+        policy: IdlePolicy,
+        now_ms: EpochMs,
+        *,
+        ill_ms: EpochMs | None,
+        is_doubtful: bool,
+    ) -> None:
+        """Remember what a sample showed: when the recording was ill last, None if it is well."""
+        if self._watched_ms is None or now_ms - self._watched_ms > memory_ms(policy):
             self._watched_since_ms = now_ms
         self._watched_ms = now_ms
-        recorded_ms = _recorded_ms(records)
-        signs = _Signs(recorded_ms, policy, now_ms)
-        ill_ms = signs.ill_ms if len(records) >= _FEW else None
         if ill_ms is None and self._goes_on(recorded_ms, policy, now_ms):
             ill_ms = now_ms
-        # Among other items too few connections were met to judge by.
-        is_thin = others > 0 and len(records) < _SOME
-        self._is_doubtful = signs.is_short_pause or is_thin
+        self._is_doubtful = is_doubtful
         if ill_ms is not None:
             self._ill_ms = EpochMs(max(ill_ms, self._ill_ms or ill_ms))
             self._is_over = False
@@ -210,7 +249,7 @@ class RecordingHealth:
     def is_well(self, policy: IdlePolicy, now_ms: EpochMs) -> bool:
         """Return whether recording was well for as long as an outage is remembered."""
         since = [ms for ms in (self._watched_since_ms, self._ill_ms) if ms is not None]
-        return bool(since) and not self._is_doubtful and now_ms - max(since) >= _memory_ms(policy)
+        return bool(since) and not self._is_doubtful and now_ms - max(since) >= memory_ms(policy)
 
     def _goes_on(self, recorded_ms: Sequence[EpochMs], policy: IdlePolicy, now_ms: EpochMs) -> bool:
         """Return whether an outage goes on after a break, in which few were recorded again."""
@@ -219,15 +258,16 @@ class RecordingHealth:
             return False
         self._is_over = 2 * sum(ms > ill_ms for ms in recorded_ms) >= len(recorded_ms)
         pause_ms = now_ms - max(recorded_ms)
-        return not self._is_over and pause_ms * _PAUSE > policy.deadline_ms(EpochMs(0))
+        return not self._is_over and pause_ms * PAUSE > policy.deadline_ms(EpochMs(0))
 
 
-def _memory_ms(policy: IdlePolicy) -> DurationMs:
+def memory_ms(policy: IdlePolicy) -> DurationMs:
+    """Return how long an outage is remembered."""
     timeout_ms = policy.deadline_ms(EpochMs(0))
     return DurationMs(max(timeout_ms * 3 // 2, timeout_ms + 60_000))
 
 
-def _recorded_ms(records: Sequence[Connection]) -> Sequence[EpochMs]:
+def recorded_times(records: Sequence[Connection]) -> Sequence[EpochMs]:
     """Return the times of recorded activity. A connect does not count.
 
     It may be written while the recording of activity is broken.
@@ -246,20 +286,20 @@ class _Signs:
         self._now_ms, self._timeout_ms = now_ms, policy.deadline_ms(EpochMs(0))
         # Whoever is silent for longer may have left: that says nothing about recording.
         ages = (now_ms - ms for ms in recorded_ms)
-        self._ages = sorted(age_ms for age_ms in ages if -_LAG_MS <= age_ms <= _memory_ms(policy))
+        self._ages = sorted(age_ms for age_ms in ages if -LAG_MS <= age_ms <= memory_ms(policy))
         self._on_time = [age_ms for age_ms in self._ages if age_ms * 10 <= self._timeout_ms * 9]
 
     @property
     def ill_ms(self) -> EpochMs | None:
         """When activity was last not recorded; None if it was, as far as this shows."""
-        if not self._on_time or self._has_paused(_PAUSE):
+        if not self._on_time or self._has_paused(PAUSE):
             return self._now_ms
         return self._missing_since_ms
 
     @property
     def is_short_pause(self) -> bool:
         """Whether nobody was recorded just now, and somebody is overdue."""
-        return self._some_are_overdue and self._has_paused(_SHORT_PAUSE)
+        return self._some_are_overdue and self._has_paused(SHORT_PAUSE)
 
     @property
     def _some_are_overdue(self) -> bool:
@@ -268,11 +308,11 @@ class _Signs:
 
     def _has_paused(self, parts: int) -> bool:
         """Return whether nobody was recorded for that part of the timeout."""
-        if len(self._ages) < _SOME or not self._on_time:
+        if len(self._ages) < SOME or not self._on_time:
             return False
         newest_ms, old_ms = self._on_time[0], self._on_time[len(self._on_time) * 3 // 4]
         # Where all speak at the same moment, a pause is no sign.
-        is_together = (old_ms - newest_ms) * _TOGETHER <= self._timeout_ms
+        is_together = (old_ms - newest_ms) * TOGETHER <= self._timeout_ms
         return newest_ms * parts > self._timeout_ms and not is_together
 
     @property
@@ -284,7 +324,7 @@ class _Signs:
             (i for i in range(1, on_time + 1) if self._gap_ms(i) * 5 > self._timeout_ms * 2), None
         )
         missing = len(ages) - (on_time if first is None else first)
-        is_many = missing >= _MIN_MISSING and missing * 100 >= len(ages) * _MISSING_PERCENT
+        is_many = missing >= _MIN_MISSING and missing * 100 >= len(ages) * MISSING_PERCENT
         if not (is_many and self._some_are_overdue):
             return None
         return self._now_ms if first is None else EpochMs(self._now_ms - ages[first - 1])

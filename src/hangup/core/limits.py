@@ -12,6 +12,9 @@ MAX_FRAME_BYTES: Final = 32_768
 """Largest WebSocket frame, bytes (32 KB); a larger message comes in several frames. API Gateway
 developer guide, quotas."""
 
+MAX_ROLES: Final = 10
+"""Most roles that a deployment names. A bound of our own: all variables of a function have 4 KB."""
+
 MAX_CLOSERS: Final = 1_000
 """Most processes that may be closing at once. A bound of our own: an account's default quota of
 concurrent executions (Lambda developer guide, quotas)."""

@@ -9,10 +9,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from hangup.core.connection import DurationMs, EpochMs
+from hangup.core.guard import Activity
 
 _QUESTIONS_PER_SECOND: Final = 500
 """Of the 10,000 requests a second that an account has by default, and its clients share (API
 Gateway developer guide, quotas). A sweep can ask about 24,000 connections."""
+
+_QUESTIONS_OF_ONE: Final = 2_000
+"""Questions a second of one function where API Gateway's account is the source of activity. The CPU
+of 256 MB is enough for some 1,900 (``hangup.planner.assumptions``); five functions together leave
+the account's quota of 10,000 a second to its clients."""
+
+_QUESTIONS_AT_ONCE: Final = 10
+"""They start every five milliseconds: a pace is kept in whole ones."""
 
 _FEWEST_FUNCTIONS: Final = 4
 """Two would do for 200 closes a second; of more, a slow batch keeps fewer waiting."""
@@ -34,13 +43,15 @@ class Pace:
     """A rate of closes, 1 to 1,000 a second; 0 does not pace.
 
     ``shared_by`` (1 or more) is how many processes may be closing at once: each takes its share, so
-    that the rate is that of all together. Each close starts at least one interval after the one
+    that the rate is that of all together. ``at_once`` (1 or more) start together, and the rate may
+    be that many times as high. Each close starts at least one interval after the one
     before, and what was not used is not made up for later: so no second has more than
     ``per_second`` starts. The interval is rounded up to whole milliseconds: 300 a second are 250.
     """
 
     per_second: int
     shared_by: int = 1
+    at_once: int = 1
 
     def next_start_ms(self, *, last_start_ms: EpochMs | None, now_ms: EpochMs) -> EpochMs:
         """Return when the next close may start: now, or later."""
@@ -53,11 +64,17 @@ class Pace:
         """Between two closes of one process, rounded up to whole milliseconds; 0 does not pace."""
         if not self.per_second:
             return DurationMs(0)
-        return DurationMs(-(-1_000 * self.shared_by // self.per_second))
+        return DurationMs(-(-1_000 * self.shared_by * self.at_once // self.per_second))
 
 
-def pace_of_questions(closes: Pace) -> Pace:
-    """Return the pace at which API Gateway is asked: 500 a second, or as fast as closes are."""
+def pace_of_questions(closes: Pace, activity: Activity = Activity.RECORDED) -> Pace:
+    """Return the pace at which API Gateway is asked: 500 a second, or as fast as closes are.
+
+    Where its account is the source of activity, each function asks up to 2,000 a second: every
+    client has to be asked about once a timeout, and more functions are for more clients.
+    """
+    if activity is Activity.GATEWAY:
+        return Pace(_QUESTIONS_OF_ONE, at_once=_QUESTIONS_AT_ONCE)
     per_second = closes.per_second and max(closes.per_second, _QUESTIONS_PER_SECOND)
     return Pace(per_second, shared_by=closes.shared_by)
 

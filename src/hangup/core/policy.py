@@ -1,6 +1,7 @@
 """What idle means, and what a sweep should do about one connection.
 
-1. A connection's deadline is its last activity plus the idle timeout plus the activity resolution.
+1. A connection's deadline is its last activity plus the idle timeout of its role plus the activity
+   resolution. A role without a timeout of its own, or none, has the default one.
 2. A connection is idle when ``now_ms > deadline_ms``. At exactly the deadline it stays.
 3. Without a recorded activity, the time of the connect stands in for it. Where API Gateway was
    asked and had seen the client later, that time counts.
@@ -10,14 +11,15 @@
 
 Rule 2 stands in three more places: the scan's filter (``aws.expressions``), the question to API
 Gateway (``core.guard``) and the wait of a scheduled close (``core.scheduled_close``). Change all;
-tests compare them.
+tests compare them. The filter knows no roles: it goes by the shortest timeout, and what it returns
+too soon is kept here.
 
 The resolution is 0 unless activity writes are coalesced. Then a client may have been active up to
 one resolution after the recorded time, and the deadline allows for it.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
@@ -38,23 +40,39 @@ _TOO_LARGE: Final = 1e19
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdlePolicy:
-    """How long a connection may be silent. Both durations are milliseconds and not negative."""
+    """How long a connection may be silent. All durations are milliseconds and not negative.
+
+    ``by_role`` has the timeouts of the roles that have one of their own.
+    """
 
     idle_timeout_ms: DurationMs
     activity_resolution_ms: DurationMs
+    by_role: Mapping[str, DurationMs] = field(default_factory=dict, hash=False)
 
-    def deadline_ms(self, last_seen_ms: EpochMs) -> EpochMs:
+    @property
+    def timeouts_ms(self) -> frozenset[DurationMs]:
+        """Every timeout that a connection may have."""
+        return frozenset((self.idle_timeout_ms, *self.by_role.values()))
+
+    def timeout_ms(self, role: str | None) -> DurationMs:
+        """Return the timeout of a role; of an unlisted one, and without one, it is the default."""
+        return self.by_role.get(role or "", self.idle_timeout_ms)
+
+    def deadline_ms(self, last_seen_ms: EpochMs, role: str | None = None) -> EpochMs:
         """Return the last millisecond at which a connection last seen then is not idle."""
-        return EpochMs(last_seen_ms + self.idle_timeout_ms + self.activity_resolution_ms)
+        return EpochMs(last_seen_ms + self.timeout_ms(role) + self.activity_resolution_ms)
 
     def deadline_of(self, connection: Connection) -> EpochMs:
         """Return the same for a connection on record, which must have a time."""
         assert connection.last_seen_ms is not None  # noqa: S101 - every idle or due connection has a time
-        return self.deadline_ms(connection.last_seen_ms)
+        return self.deadline_ms(connection.last_seen_ms, connection.role)
 
     def cutoff_ms(self, now_ms: EpochMs) -> EpochMs:
-        """Return the time before which (exclusive) a last activity makes a connection idle now."""
-        return EpochMs(now_ms - self.idle_timeout_ms - self.activity_resolution_ms)
+        """Return the time before which (exclusive) a last activity may make a connection idle now.
+
+        Of the roles with longer timeouts it does not yet.
+        """
+        return EpochMs(now_ms - min(self.timeouts_ms) - self.activity_resolution_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +126,7 @@ def decide(connection: Connection, policy: IdlePolicy, now_ms: EpochMs) -> Decis
         return WithoutTime()
     if last_seen_ms > now_ms + MAX_CLOCK_LEAD_MS:
         return Unreadable(_in_the_future(connection, last_seen_ms))
-    deadline_ms = policy.deadline_ms(last_seen_ms)
+    deadline_ms = policy.deadline_ms(last_seen_ms, connection.role)
     if now_ms > deadline_ms:
         return Close(DurationMs(now_ms - last_seen_ms))
     return Keep(deadline_ms)

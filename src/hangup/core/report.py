@@ -61,6 +61,8 @@ class CloseStatus(Enum):
     HANDOVER_FAILED = auto()
     ACTIVE = auto()
     """Left: active by API Gateway's account, though not on record."""
+    KEPT = auto()
+    """Left: active by API Gateway's account, which is the source of activity."""
     NOT_YET = auto()
     """Left: idle in a moment, by the same activity as API Gateway's account has it."""
     HELD = auto()
@@ -162,6 +164,7 @@ class ClosesReport:
             "gone": self.gone,
             "wouldClose": self.count(CloseStatus.WOULD_CLOSE),
             "activityUnrecorded": self.count(CloseStatus.ACTIVE),
+            "kept": self.count(CloseStatus.KEPT),
             "unconfirmed": self.count(CloseStatus.UNCONFIRMED),
             "recordingDoubted": self.count(CloseStatus.HELD),
             "claimsLost": self.count(CloseStatus.CLAIM_LOST),

@@ -28,15 +28,22 @@ class Shard:
 WHOLE_TABLE: Final = Shard(index=0, of=1)
 
 
-def segments_from(now_ms: EpochMs, total_segments: int) -> Iterator[int]:
-    """Yield all segments, starting with one that changes from minute to minute.
+def rotation(now_ms: EpochMs, places: int) -> int:
+    """Return where to begin among some places (at least 1): elsewhere from minute to minute.
 
-    The start is a multiple of the golden ratio, so that it visits every segment evenly even where
-    sweeps come only every second, fifth or sixtieth minute. Consecutive segments here lie a quarter
-    of the table apart, as far as their number allows.
+    It is a multiple of the golden ratio, so it visits every place evenly even where sweeps come
+    only every second, fifth or sixtieth minute.
     """
     minute = now_ms // ROTATION_MS
-    first = (minute * _GOLDEN_RATIO_32 % 2**32) * total_segments >> 32
+    return (minute * _GOLDEN_RATIO_32 % 2**32) * places >> 32
+
+
+def segments_from(now_ms: EpochMs, total_segments: int) -> Iterator[int]:
+    """Yield all segments, starting with one that changes from minute to minute (``rotation``).
+
+    Consecutive segments here lie a quarter of the table apart, as far as their number allows.
+    """
+    first = rotation(now_ms, total_segments)
     apart = -(-total_segments // SEGMENTS_AT_ONCE)
     return (
         (first + segment) % total_segments

@@ -44,6 +44,7 @@ def closer_of(settings: CloserSettings, schema: TableSchema, *, log: Log) -> Clo
             gateway=gateway,
             clock=clock,
             counts_both=settings.counts_both,
+            activity=settings.activity,
             # Another connection may take over an item that does not have the id in its key.
             records_end=schema.table_key.has_id,
         ),

@@ -1,7 +1,8 @@
 """Close one idle connection: confirm, claim, notice, close, hand over, in that order.
 
 1. API Gateway is asked first: see ``core.guard``. Who is active there is left, and the time is
-   noted in an attribute of our own. Without an answer the connection is left.
+   noted in an attribute of our own. Without an answer the connection is left. Where the account is
+   the source of activity, ``idle.asking`` asks before there is a turn, and comes with the answer.
 2. The caller takes a turn of the pace before it starts a close. A close that comes to nothing gives
    the turn back.
 3. If the claim is refused, stop: the client has spoken or left, or somebody else is closing. The
@@ -35,6 +36,7 @@ from hangup.ports import Clock, ConnectionsRepository, Functions, Gateway, Log
 _TURN_NOT_USED: Final = (
     CloseStatus.NOT_YET,
     CloseStatus.ACTIVE,
+    CloseStatus.KEPT,
     CloseStatus.HELD,
     CloseStatus.UNCONFIRMED,
     CloseStatus.IGNORED,
@@ -92,23 +94,33 @@ class Closer:
         return CloseCounter(metric_roles=self.metric_roles, counts_repeats=counts_repeats)
 
     def close_idle_connection(
-        self, connection: Connection, terms: Terms, *, correlation_id: str
+        self,
+        connection: Connection,
+        terms: Terms,
+        *,
+        correlation_id: str,
+        answer: Answer | None = None,
     ) -> CloseResult:
-        """Confirm, claim, notify, close and hand over one connection, past its deadline."""
-        result = self._confirm_and_close(connection, terms, correlation_id)
+        """Confirm, claim, notify, close and hand over one connection, past its deadline.
+
+        With an ``answer``, which must have come just now, API Gateway is not asked again.
+        """
+        result = self._confirm_and_close(connection, terms, correlation_id, answer)
         if result.status in _TURN_NOT_USED:
             self.pacer.give_back()
         return result
 
     def _confirm_and_close(
-        self, connection: Connection, terms: Terms, correlation_id: str
+        self, connection: Connection, terms: Terms, correlation_id: str, answer: Answer | None
     ) -> CloseResult:
-        answer = Answer(seen=Seen.QUIET, asked_ms=self.clock.monotonic_ms())
-        if terms.asks:
+        if answer is None and terms.asks:
             answer = self.confirmer.ask(connection, silence_ms=terms.silence_ms)
-        left = self._reason_to_leave(connection, answer, terms)
+        if answer is None:
+            answer = Answer(seen=Seen.QUIET, asked_ms=self.clock.monotonic_ms())
+        left = self.reason_to_leave(connection, answer, terms)
         if left is not None:
             return left
+        connection = self.as_told(connection, answer)
         if not self.acts:
             return CloseResult(status=CloseStatus.WOULD_CLOSE)
         now_ms = self.clock.now_ms()
@@ -130,10 +142,19 @@ class Closer:
             return CloseResult(status=CloseStatus.UNCONFIRMED)
         return self._close_claimed(connection, answer, now_ms, claim_expires_ms, correlation_id)
 
-    def _reason_to_leave(
+    def as_told(self, connection: Connection, answer: Answer) -> Connection:
+        """Return a connection with API Gateway's account of it, where that is the source."""
+        if answer.info is None or not self.confirmer.is_source:
+            return connection
+        return connection.seen_by_gateway(answer.info.last_active_ms)
+
+    def reason_to_leave(
         self, connection: Connection, answer: Answer, terms: Terms
     ) -> CloseResult | None:
-        """Return the result for a connection that must not be closed, None for one that may."""
+        """Return the result for a connection that must not be closed, None for one that may.
+
+        Where API Gateway saw one active that is not on record, note the time.
+        """
         match answer.seen:
             case Seen.GONE:
                 return None
@@ -170,16 +191,17 @@ class Closer:
 
     def _leave_active(self, connection: Connection, answer: Answer) -> CloseResult:
         """Note when API Gateway saw the client, so that it is not asked about every minute."""
+        status = CloseStatus.KEPT if self.confirmer.is_source else CloseStatus.ACTIVE
         if not self.acts or answer.info is None:
-            return CloseResult(status=CloseStatus.ACTIVE)
+            return CloseResult(status=status)
         try:
             is_noted = self.connections.record_gateway_activity(
                 connection, active_ms=answer.info.last_active_ms, now_ms=self.clock.now_ms()
             )
         except BackendError as error:
-            return CloseResult(status=CloseStatus.ACTIVE, error=error)
+            return CloseResult(status=status, error=error)
         # Recorded by now: the client has spoken since the table was read.
-        return CloseResult(status=CloseStatus.ACTIVE if is_noted else CloseStatus.CLAIM_LOST)
+        return CloseResult(status=status if is_noted else CloseStatus.CLAIM_LOST)
 
     def _close_claimed(
         self,

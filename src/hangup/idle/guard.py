@@ -12,8 +12,8 @@ from hangup.core.guard import (
     ANSWER_GOOD_MS,
     MAX_REFUSALS,
     SAMPLE_SIZE,
+    Activity,
     Hold,
-    RecordingHealth,
     Seen,
     control_group,
     has_outlived_its_connection,
@@ -22,6 +22,7 @@ from hangup.core.guard import (
     seen_of,
 )
 from hangup.core.policy import IdlePolicy
+from hangup.core.recording import RecordingByTimeout
 from hangup.errors import BackendError
 from hangup.ports import Clock, ConcurrentMap, ConnectionsRepository, Gateway
 
@@ -47,6 +48,7 @@ class Confirmer:
     """Asks API Gateway about connections, one by one.
 
     ``counts_both`` is whether it is settled that its account counts messages to clients.
+    ``activity`` is whether its account is the source of activity; then ``counts_both`` is False.
     ``records_end`` is whether a record belongs to one connection for as long as it is there.
     """
 
@@ -54,11 +56,17 @@ class Confirmer:
     clock: Clock
     counts_both: bool
     records_end: bool = True
+    activity: Activity = Activity.RECORDED
     _refusals: int = 0
 
     def start(self) -> None:
         """Begin a sweep: refusals count anew."""
         self._refusals = 0
+
+    @property
+    def is_source(self) -> bool:
+        """Whether API Gateway's account is the source of activity."""
+        return self.activity is Activity.GATEWAY
 
     @property
     def is_refused(self) -> bool:
@@ -96,7 +104,7 @@ class Watch:
     connections: ConnectionsRepository
     confirmer: Confirmer
     policy: IdlePolicy
-    health: RecordingHealth = field(default_factory=RecordingHealth)
+    health: RecordingByTimeout = field(default_factory=RecordingByTimeout)
     others: int = 0
     """Items of the last sample that are not connections of this deployment."""
     _records: Sequence[Connection] = ()
@@ -108,22 +116,26 @@ class Watch:
         self._records, self.others = sample.records, sample.others
         if is_clock_off(sample, now_ms):
             return Hold.CLOCK
-        self.health.watch(sample.records, self.policy, now_ms, others=sample.others)
+        if not self.confirmer.is_source:
+            self.health.watch(sample.records, self.policy, now_ms, others=sample.others)
         return None
 
-    def is_well(self, now_ms: EpochMs) -> bool:
-        """Return whether activity is being recorded, as far as this process knows."""
-        return self.health.is_well(self.policy, now_ms)
+    def is_well(self, now_ms: EpochMs, timeout_ms: DurationMs) -> bool:
+        """Return whether the activity of those with this timeout is being recorded.
+
+        As far as this process knows; False where nobody has to record it.
+        """
+        return self.health.is_well(self.policy, now_ms, timeout_ms)
 
     def check_control_group(
         self, now_ms: EpochMs, *, has_time: Callable[[], bool], concurrent_map: ConcurrentMap
     ) -> Hold | None:
         """Ask about connections of the sample that are not idle; return why to close nothing."""
-        silence_ms = DurationMs(self.policy.deadline_ms(EpochMs(0)))
 
         def seen(connection: Connection) -> Seen:
             if not has_time():
                 return Seen.NO_ANSWER
+            silence_ms = DurationMs(self.policy.deadline_ms(EpochMs(0), connection.role))
             return self.confirmer.ask(connection, silence_ms=silence_ms).seen
 
         control = control_group(self._records, self.policy, now_ms)

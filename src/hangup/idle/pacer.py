@@ -28,6 +28,8 @@ class Pacer:
     pace: Pace
     _last_start_ms: EpochMs | None = None
     _given_back: int = 0
+    _at_once_left: int = 0
+    """Of those that start together, how many have not started."""
     _taking: Lock = field(default_factory=Lock)
 
     def wait(self, has_time: Callable[[], bool] = lambda: True) -> bool:
@@ -40,6 +42,10 @@ class Pacer:
             # very thread that has to come back here. Of all that wake up, one takes the turn.
             self.clock.sleep(min(early_ms, _LONGEST_SLEEP_MS))
         return False
+
+    def take(self) -> bool:
+        """Return whether the next close may start now. Then the turn is taken."""
+        return not self._take_turn()
 
     def give_back(self) -> None:
         """Let somebody else have the turn of a close that came to nothing, at once."""
@@ -58,7 +64,11 @@ class Pacer:
                 # First: so no more of them wait than closes are under way.
                 self._given_back -= 1
                 return DurationMs(0)
+            if self._at_once_left:
+                self._at_once_left -= 1
+                return DurationMs(0)
             start_ms = self.pace.next_start_ms(last_start_ms=last_ms, now_ms=now_ms)
             if start_ms <= now_ms:
                 self._last_start_ms = now_ms
+                self._at_once_left = self.pace.at_once - 1
             return DurationMs(start_ms - now_ms)

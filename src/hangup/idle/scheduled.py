@@ -171,23 +171,44 @@ class ScheduledCloser:
         deadline_ms = scheduled.deadline_ms
         # The turn comes last: taken before the wait, it would be kept from a message that is due.
         while self._is_past(deadline_ms, received.message, scheduled):
-            if not self.closer.pacer.wait(has_time):
-                return None
-            result = closer.close_idle_connection(
-                scheduled.connection,
-                Terms(
-                    silence_ms=scheduled.silence_ms,
-                    recording_is_well=scheduled.recording_is_well,
-                    is_old=self._is_old(scheduled),
-                    asks=scheduled.asks,
-                ),
-                correlation_id=scheduled.correlation_id,
+            terms = Terms(
+                silence_ms=scheduled.silence_ms,
+                recording_is_well=scheduled.recording_is_well,
+                is_old=self._is_old(scheduled),
+                asks=scheduled.asks,
             )
-            if result.last_active_ms is None:
+            result = self._close_in_turn(closer, scheduled, terms, has_time)
+            if result is None or result.last_active_ms is None:
                 return result
             # Its last activity is by API Gateway's account a moment later than on record.
             deadline_ms = EpochMs(result.last_active_ms + scheduled.silence_ms)
         return None
+
+    def _close_in_turn(
+        self,
+        closer: Closer,
+        scheduled: ScheduledClose,
+        terms: Terms,
+        has_time: Callable[[], bool],
+    ) -> CloseResult | None:
+        """Take a turn of the pace, and close; None if there was no time left for it.
+
+        Where API Gateway's account is the source of activity, most are kept, and take no turn.
+        """
+        answer = None
+        if closer.confirmer.is_source:
+            answer = closer.confirmer.ask(scheduled.connection, silence_ms=terms.silence_ms)
+            left = closer.reason_to_leave(scheduled.connection, answer, terms)
+            if left is not None:
+                return left
+        if answer is None or not (has_time() and closer.pacer.take()):
+            # By the time that there is a turn the answer may be untrue.
+            answer = None
+            if not closer.pacer.wait(has_time):
+                return None
+        return closer.close_idle_connection(
+            scheduled.connection, terms, correlation_id=scheduled.correlation_id, answer=answer
+        )
 
     def _is_old(self, scheduled: ScheduledClose) -> bool:
         """Return whether the sweep's verdict on the recording was given too long ago."""

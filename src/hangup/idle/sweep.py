@@ -5,7 +5,8 @@
 3. Decide: the rules in ``core.policy`` decide what to do about each candidate. What they cannot
    judge is in ``unjudged``.
 4. Close: ``closer`` asks API Gateway about each connection that looks idle, and closes it, no
-   faster than ``pacer`` allows. One bad record or failure does not stop the others. With a queue
+   faster than ``pacer`` allows. One bad record or failure does not stop the others. Where API
+   Gateway's account is the source of activity, most are kept: ``asking`` asks first. With a queue
    the sweep closes nothing itself: ``scheduled`` queues a close for each connection that is idle,
    or will be before the next sweep reads it.
 5. Stop in time: when less than ``STOP_MARGIN_MS`` is left, nothing more starts, and the report says
@@ -35,7 +36,7 @@ from hangup.core.connection import (
     RecordedTime,
     TimeAttribute,
 )
-from hangup.core.guard import MAX_REFUSALS, WHAT_DECIDES, Hold
+from hangup.core.guard import MAX_REFUSALS, NOT_WITH_GATEWAY, WHAT_DECIDES, Hold
 from hangup.core.outcomes import IDS_PER_LINE, CloseCounter, CloseResult
 from hangup.core.policy import IdlePolicy, part_records, sort_candidates
 from hangup.core.report import CloseStatus, SweepReport
@@ -43,8 +44,9 @@ from hangup.core.scheduled_close import ScheduledClose
 from hangup.core.shards import WHOLE_TABLE, Shard
 from hangup.core.timing import LOOK_AHEAD_MS, STOP_MARGIN_MS
 from hangup.errors import BackendError, InvalidRequest, SweepFailed
+from hangup.idle.asking import Asking
 from hangup.idle.closer import Closer, Terms, log_closed, log_left
-from hangup.idle.guard import Watch
+from hangup.idle.guard import Answer, Watch
 from hangup.idle.pacer import Pacer
 from hangup.idle.scan import Batch, Scan
 from hangup.idle.scheduled import schedule
@@ -94,6 +96,8 @@ class Sweep:
         cannot decide that, and ``SweepFailed``, after it has emitted the metrics, if a backend
         error left work to the next sweep.
         """
+        if override_guard and self.closer.confirmer.is_source:
+            raise InvalidRequest(400, f"overrideGuard is refused: {NOT_WITH_GATEWAY}")
         if override_guard and not self.records_decide:
             raise InvalidRequest(400, f"overrideGuard is not for this TABLE_SCHEMA: {WHAT_DECIDES}")
         now_ms = self.closer.clock.now_ms()
@@ -123,6 +127,8 @@ class Sweep:
                 run.act_on(batch)
                 if run.is_stopped:
                     break
+        if run.asking is not None:
+            run.asking.close_the_rest()
         return run.report(scan)
 
 
@@ -138,7 +144,10 @@ class _Run:
     asks: bool
     closes: CloseCounter
     unjudged: Unjudged
-    terms: Terms = field(init=False)
+    terms: Mapping[DurationMs, Terms] = field(init=False)
+    """On what terms a connection is closed, by its timeout."""
+    asking: Asking | None = None
+    """Where API Gateway's account is the source of activity, and closes are not queued."""
     met: set[str] = field(default_factory=set)
     """The connections that were acted on: another record of one waits for API Gateway's answer."""
     counts: Counter[str] = field(default_factory=Counter)
@@ -167,12 +176,26 @@ class _Run:
             hold = None
         # Whoever overrides the guard trusts the records, and not a wrong clock.
         self.hold = hold
-        is_well = self.error is None and watch.is_well(self.now_ms)
-        self.terms = Terms(
-            silence_ms=self.sweep.policy.idle_timeout_ms,
-            recording_is_well=is_well,
-            asks=self.asks,
-        )
+        self.terms = {
+            timeout_ms: Terms(
+                silence_ms=timeout_ms,
+                recording_is_well=self.error is None and watch.is_well(self.now_ms, timeout_ms),
+                asks=self.asks,
+            )
+            for timeout_ms in self.sweep.policy.timeouts_ms
+        }
+        if self.sweep.closer.confirmer.is_source and self.sweep.close_queue is None:
+            self.asking = Asking(
+                closer=self.sweep.closer,
+                terms_of=self._terms_of,
+                questions=self.sweep.questions,
+                concurrent_map=self.sweep.concurrency.map,
+                may_go_on=lambda: not self.is_stopped and self._has_time(),
+                close=self._close,
+                close_other=self._close_other,
+                count=self._count,
+                is_held=self._is_held,
+            )
 
     def act_on(self, batch: Batch) -> None:
         """Close, or schedule, what is idle in a batch, as far as there is time."""
@@ -189,6 +212,12 @@ class _Run:
             )
             self.error = self.error or self.unjudged.error
         found = sorted_.found
+        if self.asking is not None:
+            self.counts["found"] += len(found)
+            self.asking.ask_about(found, self.met)
+            if self.is_stopped:
+                self.checked = batch.checked
+            return
         if self._check_control_group(found, batch) or not found or not self._has_time():
             return
         first, others = part_records(found, self.met)
@@ -211,13 +240,18 @@ class _Run:
     def _check_control_group(self, found: Sequence[Connection], batch: Batch) -> bool:
         """Return whether the sweep is held. The first that looks idle makes it ask."""
         if found and self.asks and not self.control_is_checked and not self.is_stopped:
-            self.control_is_checked = True
-            self.hold = self.sweep.watch.check_control_group(
-                self.now_ms, has_time=self._has_time, concurrent_map=self.sweep.concurrency.map
-            )
+            self._is_held()
         if self.hold is not None:
             self.checked = batch.checked
         return self.is_stopped
+
+    def _is_held(self) -> bool:
+        """Ask the control group; return whether it holds the sweep. To be called once."""
+        self.control_is_checked = True
+        self.hold = self.sweep.watch.check_control_group(
+            self.now_ms, has_time=self._has_time, concurrent_map=self.sweep.concurrency.map
+        )
+        return self.hold is not None
 
     def _paced(self, found: Sequence[Connection]) -> Iterator[Connection]:
         """Wait for both paces, then yield the next connection. Stop when time is short."""
@@ -231,22 +265,30 @@ class _Run:
                 return
             yield connection
 
-    def _close(self, connection: Connection) -> None:
+    def _close(self, connection: Connection, answer: Answer | None = None) -> None:
         deadline_ms = self.sweep.policy.deadline_of(connection)
         result = self.sweep.closer.close_idle_connection(
-            connection, self.terms, correlation_id=self.correlation_id
+            connection,
+            self._terms_of(connection),
+            correlation_id=self.correlation_id,
+            answer=answer,
         )
         self._count(connection, result, deadline_ms=deadline_ms)
 
     def _close_other(self, connection: Connection) -> None:
         result = self.sweep.closer.close_idle_connection(
-            connection, replace(self.terms, only_gone=True), correlation_id=self.correlation_id
+            connection,
+            replace(self._terms_of(connection), only_gone=True),
+            correlation_id=self.correlation_id,
         )
         # One connection, one timeout.
-        self._count(connection, result, deadline_ms=None)
+        self._count(connection, result)
+
+    def _terms_of(self, connection: Connection) -> Terms:
+        return self.terms[self.sweep.policy.timeout_ms(connection.role)]
 
     def _count(
-        self, connection: Connection, result: CloseResult, *, deadline_ms: EpochMs | None
+        self, connection: Connection, result: CloseResult, *, deadline_ms: EpochMs | None = None
     ) -> None:
         if result.status is not CloseStatus.UNCONFIRMED:
             self.error = self.error or result.error
@@ -258,9 +300,9 @@ class _Run:
                 connection=connection,
                 deadline_ms=self.sweep.policy.deadline_of(connection),
                 correlation_id=self.correlation_id,
-                silence_ms=self.terms.silence_ms,
+                silence_ms=self._terms_of(connection).silence_ms,
                 judged_at_ms=self.now_ms,
-                recording_is_well=self.terms.recording_is_well,
+                recording_is_well=self._terms_of(connection).recording_is_well,
                 asks=self.asks,
             )
             for connection in found

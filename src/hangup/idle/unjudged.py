@@ -6,7 +6,6 @@ is noted, and counts from then on. If not, the record is ignored: it may be anyt
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from hangup.core.connection import (
     Connection,
@@ -19,14 +18,15 @@ from hangup.core.connection import (
 from hangup.core.guard import Seen
 from hangup.core.outcomes import IDS_PER_LINE
 from hangup.core.policy import Sorted, looks_like
-from hangup.core.timing import ROTATION_MS
+from hangup.core.shards import rotation
 from hangup.errors import BackendError
 from hangup.idle.closer import Closer
 from hangup.ports import ConcurrentMap
 
-_MAX_UNKNOWN: Final = 100
+_MAX_UNKNOWN, _UNKNOWN_PER_CLOCK = 100, 10
 """Records without a time whose connection API Gateway does not know. After this many a sweep asks
-about no more of them: they are probably no connections at all."""
+about no more of them, and after some more for each that was a connection: most of the others are
+probably none at all."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,11 +67,12 @@ class Unjudged:
 
         Begin elsewhere each minute, so that records that are not connections hide no connection.
         """
-        start = self.now_ms // ROTATION_MS * _MAX_UNKNOWN % max(1, len(connections))
+        start = rotation(self.now_ms, max(1, len(connections)))
 
         def questions() -> Iterator[Connection]:
             for connection in (*connections[start:], *connections[:start]):
-                if self._unknown >= _MAX_UNKNOWN or not may_ask():
+                most_unknown = _MAX_UNKNOWN + _UNKNOWN_PER_CLOCK * self.clocks_started
+                if self._unknown >= most_unknown or not may_ask():
                     return
                 yield connection
 

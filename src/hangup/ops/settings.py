@@ -19,17 +19,16 @@ from hangup.config import (
     LOG_LEVELS,
     METRIC_ROLES,
     MODE,
-    ROLE,
 )
 from hangup.core.bounds import WholeNumber
 from hangup.core.guard import LastActiveCounts
 from hangup.core.hand_over import HandOver
-from hangup.core.limits import MAX_SHARDS
+from hangup.core.limits import MAX_ROLES, MAX_SHARDS
 from hangup.core.texts import Text
 from hangup.ops.kinds import Flag, Labelled, Listed, OneOf, Plain, Setting, plain_text
 from hangup.ops.table_settings import TABLE_SETTINGS
+from hangup.variables import ROLE
 
-_MAX_ROLES: Final = 10
 _ROLE: Final = Text(
     "the name of a role (1 to 64 letters, digits, dots, hyphens or underscores)", ROLE
 )
@@ -130,10 +129,10 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "timeout.roles",
         Labelled(
-            f"a table of up to {_MAX_ROLES} roles with seconds",
+            f"a table of up to {MAX_ROLES} roles with seconds",
             _ROLE,
             Plain(CONNECTION_IDLE_TIMEOUT_SECONDS.accepted),
-            at_most=_MAX_ROLES,
+            at_most=MAX_ROLES,
         ),
         "other timeouts, by the client's role",
         parameter="TimeoutsByRole",
@@ -206,10 +205,10 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "operation.metric_roles",
         Listed(
-            f"1 to {_MAX_ROLES} names of roles",
+            f"1 to {MAX_ROLES} names of roles",
             Plain(_ROLE),
             at_least=1,
-            at_most=_MAX_ROLES,
+            at_most=MAX_ROLES,
         ),
         "roles that the metric ConnectionTimeout names; any other is other",
         parameter="MetricRoles",

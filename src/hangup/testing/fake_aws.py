@@ -1,11 +1,13 @@
 """All fakes as one world, and what an application's own tests do in it."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
 from hangup.core.connection import Connection, DurationMs, RecordedTime
 from hangup.core.events import GatewayAddress
+from hangup.core.guard import Activity
 from hangup.core.pacing import Pace
 from hangup.core.policy import IdlePolicy
 from hangup.core.report import SweepReport
@@ -36,7 +38,8 @@ _A_MINUTE = DurationMs(60_000)
 class FakeAws:
     """All fakes, wired to one another and to one set of faults.
 
-    ``schema`` is that of the items of ``connections.put_item``.
+    ``schema`` is that of the items of ``connections.put_item``. Set ``activity`` to ``gateway`` for
+    sweeps whose source of activity is API Gateway's account (``gateway.active_ms``).
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class FakeAws:
         self.metrics = metrics or RecordingMetrics()
         self.log = log or RecordingLog()
         self.schema = schema
+        self.activity: str = Activity.RECORDED
         self.connections = InMemoryConnections(self.faults, schema=schema)
         self.sessions = InMemorySessions(self.connections, self.faults)
         self.gateway = InMemoryGateway(self.faults, self.clock)
@@ -104,17 +108,26 @@ class FakeAws:
             gateway=self.gateway,
             clock=self.clock,
             counts_both=counts_both,
+            activity=Activity(self.activity),
             records_end=self.schema.table_key.has_id,
         )
 
-    def make_sweep(self, *, idle_timeout_s: int = 120, **overrides: Any) -> Sweep:  # noqa: ANN401 - fields of Sweep
+    def make_sweep(
+        self,
+        *,
+        idle_timeout_s: int = 120,
+        idle_timeouts_by_role_s: Mapping[str, int] | None = None,
+        **overrides: Any,  # noqa: ANN401 - fields of Sweep
+    ) -> Sweep:
         """Return a sweep on these fakes, with the construct's defaults and without a pace.
 
-        ``idle_timeout_s`` is in seconds, 1 or more. ``overrides`` are the sweep's fields.
+        The timeouts are in seconds, 1 or more. ``overrides`` are the sweep's fields.
         """
+        by_role_s = idle_timeouts_by_role_s or {}
         policy = IdlePolicy(
             idle_timeout_ms=DurationMs(idle_timeout_s * 1000),
             activity_resolution_ms=DurationMs(0),
+            by_role={role: DurationMs(seconds * 1000) for role, seconds in by_role_s.items()},
         )
         closer = overrides.get("closer") or self.make_closer()
         policy = overrides.get("policy") or policy
@@ -132,12 +145,17 @@ class FakeAws:
         }
         return Sweep(**(fields | overrides))
 
-    def run_sweep(self, *, idle_timeout_s: int = 120) -> SweepReport:
+    def run_sweep(
+        self, *, idle_timeout_s: int = 120, idle_timeouts_by_role_s: Mapping[str, int] | None = None
+    ) -> SweepReport:
         """Run one sweep with the construct's defaults and without a pace; return its counts.
 
-        ``idle_timeout_s`` is in seconds, 1 or more. What it hands over to the disconnect handler is
-        in ``functions.events``, in order. Raises SweepFailed if a planned fault left work.
+        The timeouts are in seconds, 1 or more. What it hands over to the disconnect handler is in
+        ``functions.events``, in order. Raises SweepFailed if a planned fault left work.
         """
-        return self.make_sweep(idle_timeout_s=idle_timeout_s).check_and_close_idle_connections(
+        sweep = self.make_sweep(
+            idle_timeout_s=idle_timeout_s, idle_timeouts_by_role_s=idle_timeouts_by_role_s
+        )
+        return sweep.check_and_close_idle_connections(
             time_left_ms=lambda: _A_MINUTE, correlation_id="sweep"
         )
