@@ -61,6 +61,7 @@ class FoundTable:
 
     ``key`` has the names and types of its key, ``ttl`` the attribute of its time to live,
     ``kms_key`` the ARN of the key in KMS that encrypts it, and ``replicas`` its other Regions.
+    ``indexes`` are those that project all attributes.
     """
 
     name: str
@@ -69,6 +70,7 @@ class FoundTable:
     has_stream: bool = False
     kms_key: str | None = None
     replicas: Sequence[str] = ()
+    indexes: Sequence[str] = ()
 
 
 class ConnectionsAccount(Protocol):
@@ -177,6 +179,12 @@ class Account:
             has_stream=described.get("StreamSpecification", {}).get("StreamEnabled", False),
             kms_key=described.get("SSEDescription", {}).get("KMSMasterKeyArn"),
             replicas=[one["RegionName"] for one in described.get("Replicas", [])],
+            indexes=[
+                one["IndexName"]
+                for kind in ("GlobalSecondaryIndexes", "LocalSecondaryIndexes")
+                for one in described.get(kind, [])
+                if one["Projection"].get("ProjectionType") == "ALL"
+            ],
         )
 
     def pages(self, table: str) -> Iterator[Sequence[Item]]:
