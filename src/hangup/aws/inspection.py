@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from hangup.aws import clients
+from hangup.aws.gateway import ManagementApiGateway
 from hangup.aws.retries import Calls
 from hangup.aws.values import Item
 from hangup.core.connection import EpochMs
@@ -67,9 +68,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarm:
-    """An alarm of CloudWatch."""
+    """An alarm of CloudWatch; ``metric`` is the name of what it watches."""
 
     name: str
+    metric: str
     about: str
     is_on: bool
     has_actions: bool
@@ -142,6 +144,13 @@ class Inspection:
         return [
             (one["ApiId"], one["Stage"], one.get("ApiMappingKey", "")) for one in answer["Items"]
         ]
+
+    def gateway(self, endpoint: str) -> ManagementApiGateway:
+        """Return who manages the connections of a stage, by its ``@connections`` URL."""
+        client = self._calls(
+            "CreateClient", lambda: clients.client("apigatewaymanagementapi", endpoint)
+        )
+        return ManagementApiGateway(client, self._calls)
 
     def domains(self) -> Sequence[str]:
         """Return the custom domains of the account."""
@@ -279,6 +288,7 @@ class Inspection:
             for one in answer["MetricAlarms"]:
                 yield Alarm(
                     name=one["AlarmName"],
+                    metric=one.get("MetricName", ""),
                     about=one.get("AlarmDescription", ""),
                     is_on=one["StateValue"] == "ALARM",
                     has_actions=bool(one.get("AlarmActions")),

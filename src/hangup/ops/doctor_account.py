@@ -86,7 +86,9 @@ def api_and_stage(case: Case) -> Iterator[Finding]:
     api_id, name = case["api.id"], case["api.stage"]
     anew = hangup("init", "--force")
     if not case.is_on_web_socket_api:
-        cause = f"{api_id} is an {case.api[0]} API" if case.api else f"{case.region} has no {api_id}"
+        cause = (
+            f"{api_id} is an {case.api[0]} API" if case.api else f"{case.region} has no {api_id}"
+        )
         yield found("no-api", cause, fix=anew)
         return
     stage = case.inspection.stage(api_id, name)
@@ -175,7 +177,9 @@ def misled(case: Case) -> Finding | None:
     if address.api_id:
         own_works = case.api is not None and case.api[1]
         if (address.api_id, address.stage) != wanted:
-            cause = f"{case.endpoint} is of {address.api_id}/{address.stage}, not {'/'.join(wanted)}"
+            cause = (
+                f"{case.endpoint} is of {address.api_id}/{address.stage}, not {'/'.join(wanted)}"
+            )
             right = endpoint_of(*wanted, case.region) if own_works else _own_domain(case)
             return found("endpoint-elsewhere", cause, fix=setting("api.endpoint", right))
         if ".execute-api." in (url.hostname or "") and not own_works:

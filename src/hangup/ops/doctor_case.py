@@ -23,6 +23,9 @@ from hangup.ports import Clock
 
 _FUNCTION: Final = "AWS::Lambda::Function"
 
+LATELY_MIN: Final = 10
+"""Minutes without a sweep that are too many."""
+
 _NOBODY: Final = "AAAAAAAAAAAAAAA="
 """An id as API Gateway gives them, of no connection."""
 
@@ -140,6 +143,17 @@ class Case:
         first = self.stack.outputs.get("TimeoutFunctionName")
         names = sorted(self.of_kind(_FUNCTION), key=lambda name: name != first)
         return [one for name in names if (one := self.inspection.function(name)) is not None]
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the first sweeps may be still to come."""
+        changed_at_ms = self.functions[0].changed_at_ms if self.functions else None
+        return changed_at_ms is None or self.clock.now_ms() - changed_at_ms < LATELY_MIN * 60_000
+
+    @property
+    def read_log(self) -> str:
+        """The command that shows the log of the sweeps."""
+        return aws("logs", "tail", *self.of_kind("AWS::Logs::LogGroup")[:1], "--since", "1h")
 
     @cached_property
     def template(self) -> Any:  # noqa: ANN401 - JSON

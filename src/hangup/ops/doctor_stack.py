@@ -17,7 +17,7 @@ _CODE: Final = ("CodeBucket", "CodeKey")
 _MOST_NAMED: Final = 4
 _RULE: Final = "AWS::Events::Rule"
 _ALARM: Final = "AWS::CloudWatch::Alarm"
-_QUEUE: Final = "AWS::SQS::Queue"
+_NO_SWEEP: Final = "ConnectionsChecked"
 
 
 def name_is_free(case: Case) -> Iterator[Finding]:
@@ -88,7 +88,9 @@ def environment(case: Case) -> Iterator[Finding]:
         try:
             settings.from_env(function.variables)
         except ConfigurationError as error:
-            yield found("environment", f"{function.name}: {error}", fix=_as_deployed(case, function))
+            yield found(
+                "environment", f"{function.name}: {error}", fix=_as_deployed(case, function)
+            )
         else:
             yield well("environment", f"The environment of {function.name} is valid")
         if function.is_in_vpc:
@@ -251,9 +253,7 @@ def queue(case: Case) -> Iterator[Finding]:
                 fix=aws("lambda", "update-event-source-mapping", "--uuid", uuid, "--enabled"),
             )
         if not mappings:
-            yield found(
-                "mapping-off", f"{function.name} has no event source mapping", fix=_anew()
-            )
+            yield found("mapping-off", f"{function.name} has no event source mapping", fix=_anew())
         elif not off:
             yield well("mapping-off", f"{function.name} gets the messages of its queue")
 
@@ -283,13 +283,9 @@ def alarms(case: Case) -> Iterator[Finding]:
                 "cloudwatch", "enable-alarm-actions", "--alarm-names", *(one.name for one in off)
             ),
         )
-    for one in there:
-        if one.is_on:
-            yield found("alarm", one.about or one.name, fix=_log_of(case))
-    if not silent and not off and not any(one.is_on for one in there):
+    # The alarm that no sweep ended rings until the first ones have.
+    ringing = [one for one in there if one.is_on and not (case.is_new and one.metric == _NO_SWEEP)]
+    for one in ringing:
+        yield found("alarm", one.about or one.name, fix=case.read_log)
+    if not (silent or off or ringing):
         yield well("alarm", f"{len(there)} alarms are quiet, and have actions")
-
-
-def _log_of(case: Case) -> str:
-    groups = case.of_kind("AWS::Logs::LogGroup")
-    return aws("logs", "tail", *groups[:1], "--since", "1h")

@@ -4,13 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from hangup.aws.inspection import Metric
-from hangup.ops.doctor_case import Case, aws, hangup, setting
+from hangup.ops.doctor_case import LATELY_MIN, Case, aws, hangup, setting
 from hangup.ops.findings import Finding, found, well
 
 _MINUTES: Final = 60
-_LATELY: Final = 10
-"""Minutes without a sweep that are too many."""
-
 _OURS: Final = {
     "SweepsHeld": "held",
     "SweepsIncomplete": "incomplete",
@@ -35,17 +32,17 @@ def ticks(case: Case) -> Iterator[Finding]:
     if not case.functions:
         return
     function, now_ms = case.functions[0], case.clock.now_ms()
-    if function.changed_at_ms is None or now_ms - function.changed_at_ms < _LATELY * 60_000:
+    if case.is_new:
         yield well("no-ticks", f"{function.name} is new: its sweeps begin within a minute")
         return
     started = Metric("AWS/Lambda", "Invocations", ("FunctionName", function.name))
-    count = case.inspection.sums([started], until_ms=now_ms, minutes=_LATELY)[started]
+    count = case.inspection.sums([started], until_ms=now_ms, minutes=LATELY_MIN)[started]
     if count:
-        yield well("no-ticks", f"{count:,.0f} sweeps have started in the last {_LATELY} minutes")
+        yield well("no-ticks", f"{count:,.0f} sweeps have started in the last {LATELY_MIN} minutes")
     else:
         yield found(
             "no-ticks",
-            f"{function.name} was not started in the last {_LATELY} minutes",
+            f"{function.name} was not started in the last {LATELY_MIN} minutes",
             fix=aws("lambda", "invoke", "--function-name", function.name, "/dev/stdout"),
         )
 
@@ -75,7 +72,7 @@ def metrics(case: Case) -> Iterator[Finding]:
                 trouble,
                 f"{metric.name}{f' of {whose}' if whose else ''} was {sums[metric]:,.0f} in the"
                 " last hour",
-                fix=fixes.get(trouble, _log(case)),
+                fix=fixes.get(trouble, case.read_log),
             )
     if not any(sums.values()):
         yield well("sweeps", "The metrics of the last hour show no failure")
@@ -93,8 +90,3 @@ def _fixes(case: Case) -> Mapping[str, str]:
         "writes-throttled": f"aws dynamodb update-table --table-name {table}"
         " --billing-mode PAY_PER_REQUEST",
     }
-
-
-def _log(case: Case) -> str:
-    groups = case.of_kind("AWS::Logs::LogGroup")
-    return aws("logs", "tail", *groups[:1], "--since", "1h")

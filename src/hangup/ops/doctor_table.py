@@ -167,7 +167,9 @@ def activity(case: Case) -> Iterator[Finding]:
     gateway = case.account.connections_at(case.endpoint)
     present = control_group(connections, case.policy, case.clock.now_ms())[:_ASKED]
     idle = [one for one in connections if one not in present and one.last_seen_ms is not None]
-    answers = [(one, gateway.get_connection(one.connection_id)) for one in (*present, *idle[:_ASKED])]
+    answers = [
+        (one, gateway.get_connection(one.connection_id)) for one in (*present, *idle[:_ASKED])
+    ]
     known = [(one, info) for one, info in answers if isinstance(info, ConnectionInfo)]
     gone = [answer for _, answer in answers[: len(present)] if answer is NoConnection.GONE]
     if len(present) >= _FEW and 2 * len(gone) > len(present):

@@ -33,6 +33,11 @@ class Finding:
     fix: str = ""
     message: str = ""
 
+    @property
+    def is_well(self) -> bool:
+        """Whether there is nothing to do."""
+        return self.status is Status.OK
+
     def as_json(self) -> Mapping[str, str]:
         """Return it for programs."""
         return {
@@ -382,6 +387,62 @@ _ALL: Final = (
     ),
     Trouble("silent-alarms", _WARN, "Alarms tell nobody", "", is_before=False),
     Trouble("alarm", _WARN, "An alarm is ringing", "", is_before=False),
+    Trouble(
+        "probe-refused",
+        _BROKEN,
+        "The client of the probe cannot connect",
+        "Unexpected server response: 401",
+        is_before=False,
+    ),
+    Trouble(
+        "probe-unseen",
+        _BROKEN,
+        "The client of the probe is not in the table",
+        "",
+        is_before=False,
+    ),
+    Trouble(
+        "probe-no-message",
+        _BROKEN,
+        "A message to the client of the probe did not arrive",
+        "",
+        is_before=False,
+    ),
+    Trouble(
+        "counts-unsettled",
+        _WARN,
+        "The file does not say whose messages count as activity: the probe has settled it",
+        "",
+        is_before=False,
+    ),
+    Trouble(
+        "counts-otherwise",
+        _BROKEN,
+        "The file says otherwise whose messages count as activity",
+        "",
+        is_before=False,
+    ),
+    Trouble(
+        "probe-not-closed",
+        _BROKEN,
+        "The silent client of the probe was not closed",
+        "",
+        is_before=False,
+    ),
+    Trouble(
+        "probe-not-noticed",
+        _WARN,
+        "The client of the probe was closed without a notice",
+        "notice failed",
+        is_before=False,
+    ),
+    Trouble(
+        "probe-not-removed",
+        _BROKEN,
+        "The record of the probe's client was not removed",
+        "hand-over failed",
+        is_before=False,
+    ),
 )
 
 TROUBLES: Final[Mapping[str, Trouble]] = {one.name: one for one in _ALL}
