@@ -6,14 +6,14 @@ name of the operation.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from hangup.aws import clients
 from hangup.aws.gateway import ManagementApiGateway
+from hangup.aws.inspected import Alarm, Caller, Function, Metric, Resource, Rule, Stage
 from hangup.aws.retries import Calls
 from hangup.aws.values import Item
 from hangup.core.connection import EpochMs
@@ -24,74 +24,6 @@ _METRICS_AT_ONCE: Final = 500
 _ALARMS_AT_ONCE: Final = 100
 _TAIL_BYTES: Final = 1_000_000
 _PERIOD_S: Final = 60
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Who asks. ``answered_at_ms`` is AWS's time in the answer, None where it had none."""
-
-    account: str
-    arn: str
-    answered_at_ms: EpochMs | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """A stage. ``rate`` is its throttle, requests a second; None is the account's."""
-
-    is_deployed: bool
-    rate: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Function:
-    """A function as Lambda has it; ``problem`` says why it cannot run."""
-
-    name: str
-    arn: str
-    role: str
-    variables: Mapping[str, str]
-    is_in_vpc: bool
-    changed_at_ms: EpochMs | None
-    problem: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """A rule of EventBridge."""
-
-    name: str
-    arn: str
-    is_enabled: bool
-    targets: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alarm:
-    """An alarm of CloudWatch; ``metric`` is the name of what it watches."""
-
-    name: str
-    metric: str
-    about: str
-    is_on: bool
-    has_actions: bool
-    actions_enabled: bool
-
-
-class Metric(NamedTuple):
-    """One metric, by its namespace, its name and one dimension if it has any."""
-
-    namespace: str
-    name: str
-    dimension: tuple[str, str] | None = None
-
-
-class Resource(NamedTuple):
-    """A resource of a stack."""
-
-    kind: str
-    logical_id: str
-    physical_id: str
 
 
 class Inspection:
@@ -184,7 +116,8 @@ class Inspection:
         answer = self._ask(
             "lambda", "GetFunctionConcurrency", "get_function_concurrency", FunctionName=function
         )
-        return answer.get("ReservedConcurrentExecutions")
+        reserved: int | None = answer.get("ReservedConcurrentExecutions")
+        return reserved
 
     def may_be_started_by(self, function: str, rule_arn: str) -> bool:
         """Return whether a function's policy lets a rule of EventBridge start it."""

@@ -15,8 +15,9 @@ from hangup.cli.stacks import EndpointUrl, Profile, Region
 from hangup.ops.deployment_file import Deployment
 from hangup.ops.doctor import examine
 from hangup.ops.doctor_case import Case
-from hangup.ops.findings import Finding, Status, worst
+from hangup.ops.findings import Finding, worst
 from hangup.ops.probe import Probe
+from hangup.ops.troubles import Status
 from hangup.ops.wiring import case_of
 
 EXAMPLES: Final = (

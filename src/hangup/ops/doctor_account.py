@@ -1,4 +1,4 @@
-"""The checks of what is there before a deployment: who asks, the API, the endpoint, the function."""
+"""The checks of what is there before a deployment: who asks, the API, the endpoint."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -86,10 +86,8 @@ def api_and_stage(case: Case) -> Iterator[Finding]:
     api_id, name = case["api.id"], case["api.stage"]
     anew = hangup("init", "--force")
     if not case.is_on_web_socket_api:
-        cause = (
-            f"{api_id} is an {case.api[0]} API" if case.api else f"{case.region} has no {api_id}"
-        )
-        yield found("no-api", cause, fix=anew)
+        kind = f"{api_id} is an {case.api[0]} API" if case.api else ""
+        yield found("no-api", kind or f"{case.region} has no {api_id}", fix=anew)
         return
     stage = case.inspection.stage(api_id, name)
     if stage is None:
@@ -177,9 +175,8 @@ def misled(case: Case) -> Finding | None:
     if address.api_id:
         own_works = case.api is not None and case.api[1]
         if (address.api_id, address.stage) != wanted:
-            cause = (
-                f"{case.endpoint} is of {address.api_id}/{address.stage}, not {'/'.join(wanted)}"
-            )
+            leads = f"{case.endpoint} is of {address.api_id}/{address.stage}"
+            cause = f"{leads}, not {'/'.join(wanted)}"
             right = endpoint_of(*wanted, case.region) if own_works else _own_domain(case)
             return found("endpoint-elsewhere", cause, fix=setting("api.endpoint", right))
         if ".execute-api." in (url.hostname or "") and not own_works:
@@ -189,8 +186,11 @@ def misled(case: Case) -> Finding | None:
                 fix=setting("api.endpoint", _own_domain(case)),
             )
         return None
-    if url.hostname in _HERE:
-        return None
+    return None if url.hostname in _HERE else _misled_by_domain(case)
+
+
+def _misled_by_domain(case: Case) -> Finding | None:
+    wanted, url = (case["api.id"], case["api.stage"]), urlsplit(case.endpoint)
     mappings = case.inspection.api_mappings(url.hostname or "")
     if mappings is None:
         return found(

@@ -10,7 +10,8 @@ from functools import cached_property
 from typing import Any, Final
 
 from hangup.aws.discovery import Account, FoundTable, endpoint_of
-from hangup.aws.inspection import Function, Inspection, Resource
+from hangup.aws.inspected import Function, Resource
+from hangup.aws.inspection import Inspection
 from hangup.aws.stacks import Stacks, StackState
 from hangup.aws.values import Item
 from hangup.core.connection import Connection, ConnectionInfo, DurationMs, NoConnection

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from hangup.aws.inspection import Function
+from hangup.aws.inspected import Function
 from hangup.aws.stacks import NEW
 from hangup.config import CloseSettings, TimeoutSettings
 from hangup.errors import ConfigurationError

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from hangup.aws.inspection import Metric
+from hangup.aws.inspected import Metric
 from hangup.ops.doctor_case import LATELY_MIN, Case, aws, hangup, setting
 from hangup.ops.findings import Finding, found, well
 

@@ -158,7 +158,7 @@ def _unreadable(case: Case, connections: Sequence[Connection]) -> Iterator[Findi
 
 
 def activity(case: Case) -> Iterator[Finding]:
-    """Check, with API Gateway's account, that these are its connections and their activity is kept."""
+    """Check with API Gateway that these are its connections, and their activity is recorded."""
     connections = case.connections
     if not (connections and case.is_on_web_socket_api and case.nobody is NoConnection.GONE):
         return
