@@ -48,7 +48,7 @@ _BEFORE: Final = (
         "other-region",
         _BROKEN,
         "The deployment is in another Region",
-        "NotFoundException: Unable to find Api by ID ...",
+        "NotFoundException: Invalid API identifier specified",
     ),
     (
         "clock-skew",
@@ -69,7 +69,7 @@ _BEFORE: Final = (
         "no-api",
         _BROKEN,
         "There is no such WebSocket API",
-        "NotFoundException: Unable to find Api by ID ...",
+        "NotFoundException: Invalid API identifier specified",
     ),
     ("no-stage", _BROKEN, "The API has no such stage", "Unexpected server response: 403"),
     ("not-deployed", _BROKEN, "The stage has no deployment", "Unexpected server response: 403"),
