@@ -171,13 +171,15 @@ class Account:
             one["AttributeName"]: one["AttributeType"] for one in described["AttributeDefinitions"]
         }
         keys = sorted(described["KeySchema"], key=lambda one: str(one["KeyType"]))  # HASH first
+        encryption = described.get("SSEDescription", {})
+        is_encrypted = encryption.get("Status") not in ("DISABLED", "DISABLING")
         is_on = to_live.get("TimeToLiveStatus") in ("ENABLED", "ENABLING")
         return FoundTable(
             name=name,
             key=[(one["AttributeName"], types[one["AttributeName"]]) for one in keys],
             ttl=to_live.get("AttributeName") if is_on else None,
             has_stream=described.get("StreamSpecification", {}).get("StreamEnabled", False),
-            kms_key=described.get("SSEDescription", {}).get("KMSMasterKeyArn"),
+            kms_key=encryption.get("KMSMasterKeyArn") if is_encrypted else None,
             replicas=[one["RegionName"] for one in described.get("Replicas", [])],
             indexes=[
                 one["IndexName"]

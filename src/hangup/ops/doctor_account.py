@@ -100,13 +100,7 @@ def api_and_stage(case: Case) -> Iterator[Finding]:
             f"nothing is deployed to the stage {name} of {api_id}",
             fix=aws("apigatewayv2", "create-deployment", "--api-id", api_id, "--stage-name", name),
         )
-    if stage.rate == 0:
-        yield found(
-            "stage-closed",
-            f"the stage {name} allows 0 requests a second",
-            fix=_without_throttle(case),
-        )
-    if stage.is_deployed and stage.rate != 0:
+    else:
         yield well("no-stage", f"The stage {name} of the API {api_id} is deployed")
 
 
@@ -118,12 +112,19 @@ def throttles(case: Case) -> Iterator[Finding]:
     stage = case.inspection.stage(case["api.id"], case["api.stage"])
     pace = case["timeout.closes_per_second"] or _FASTEST
     is_well = True
+    if stage is not None and stage.rate == 0:
+        is_well = False
+        yield found(
+            "stage-closed",
+            f"the stage {case['api.stage']} allows 0 requests a second",
+            fix=_throttle_at(case, rate),
+        )
     if stage is not None and stage.rate is not None and stage.rate > rate:
         is_well = False
         yield found(
             "stage-throttle",
             f"the stage allows {stage.rate:,.0f} requests a second, the account {rate:,.0f}",
-            fix=_without_throttle(case),
+            fix=_throttle_at(case, rate),
         )
     if pace * _CALLS_A_CLOSE > rate * _SHARE:
         is_well = False
@@ -137,10 +138,12 @@ def throttles(case: Case) -> Iterator[Finding]:
         yield well("pace", f"{pace:,} closes a second fit into the account's throttle")
 
 
-def _without_throttle(case: Case) -> str:
+def _throttle_at(case: Case, rate: float) -> str:
+    """Return the command that lets a stage have what the account has; the burst is half of it."""
+    limits = f"ThrottlingRateLimit={rate:.0f},ThrottlingBurstLimit={rate / 2:.0f}"
     return aws(
-        *("apigatewayv2", "delete-route-settings", "--route-key", "$default"),
-        *("--api-id", case["api.id"], "--stage-name", case["api.stage"]),
+        *("apigatewayv2", "update-stage", "--api-id", case["api.id"]),
+        *("--stage-name", case["api.stage"], "--default-route-settings", limits),
     )
 
 

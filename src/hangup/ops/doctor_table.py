@@ -98,18 +98,22 @@ def encryption(case: Case) -> Iterator[Finding]:
 
 def items(case: Case) -> Iterator[Finding]:
     """Check that items are connections, and that their times can be read."""
+    key = case.deployment.table_schema.table_key.attributes
+    if case.table is None or list(case.table.key) != key:
+        return
     if not case.items:
-        if case.table is not None:
-            yield well("items", f"The table {case.table.name} has no items yet")
+        yield well("items", f"The table {case.table.name} has no items yet")
         return
     connections = case.connections
     if not connections:
-        yield found(
-            "no-connections",
-            f"0 of {len(case.items)} items that were read have a text {_id_of(case)}"
-            f"{' and meet table.only' if case['table.only'] else ''}",
-            fix=hangup("init", "--api", case["api.id"], "--force"),
-        )
+        anew = hangup("init", "--api", case["api.id"], "--force")
+        schema = case.deployment.table_schema
+        if any(map(schema.names_id, case.items)):
+            cause = f"{len(case.items)} items were read; is nobody of this deployment connected?"
+            yield found("none-selected", cause, fix=anew)
+        else:
+            cause = f"0 of {len(case.items)} items that were read have a text {_id_of(case)}"
+            yield found("no-connections", cause, fix=anew)
         return
     yield well("items", f"{how_many(len(connections), len(case.items))} items are connections")
     yield from _unreadable(case, connections)
@@ -135,7 +139,9 @@ def _unreadable(case: Case, connections: Sequence[Connection]) -> Iterator[Findi
         guess = looks_like(value)
         unit = _UNITS.get(guess)
         fix = hangup("init", "--api", case["api.id"], "--force")
-        if unit is not None and unit is not getattr(schema, f"{field}_unit", unit):
+        # Where most are well, who writes the others is wrong, and not the file.
+        is_most = 2 * count > len(connections)
+        if is_most and unit is not None and unit is not getattr(schema, f"{field}_unit", unit):
             offset_s = getattr(schema, f"{field}_offset_s")
             fix = setting(
                 setting_key,
@@ -216,6 +222,7 @@ def conflicts(case: Case) -> Iterator[Finding]:
         if one.variables.get("CONNECTIONS_TABLE") == name
         and CONNECTION_IDLE_TIMEOUT_SECONDS.name in one.variables
         and one.name not in own
+        and case.inspection.reserved(one.name) != 0
         and not _are_apart(schema, one.variables.get(TABLE_SCHEMA.name))
     ]
     for one in others:

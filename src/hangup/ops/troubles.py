@@ -107,7 +107,7 @@ _BEFORE: Final = (
         "endpoint-elsewhere",
         _BROKEN,
         "The endpoint leads to another API or stage",
-        "GoneException: An error occurred (GoneException) when calling the GetConnection operation",
+        "No method found matching route .../@connections/... for http method POST",
     ),
     (
         "endpoint-unreachable",
@@ -157,6 +157,12 @@ _BEFORE: Final = (
         _BROKEN,
         "No item is a connection by what the file says",
         "ignored records that are not connections",
+    ),
+    (
+        "none-selected",
+        _WARN,
+        "No item meets table.only",
+        "",
     ),
     (
         "unreadable-times",
