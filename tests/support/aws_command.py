@@ -43,19 +43,23 @@ def _options(words: Sequence[str]) -> list[tuple[str, list[str]]]:
     return options
 
 
+_SCALARS: dict[str, Callable[[str], Any]] = {
+    "string": str,
+    "integer": int,
+    "long": int,
+    "double": float,
+    "float": float,
+}
+
+
 def _value(shape: Any, values: Sequence[str]) -> Any:
-    match shape.type_name:
-        case "boolean":
-            assert not values
-            return True
-        case "list":
-            return [_value(shape.member, [one]) for one in values]
-        case "string":
-            return values[0]
-        case "integer" | "long":
-            return int(values[0])
-        case "double" | "float":
-            return float(values[0])
+    if shape.type_name == "boolean":
+        assert not values
+        return True
+    if shape.type_name == "list":
+        return [_value(shape.member, [one]) for one in values]
+    if shape.type_name in _SCALARS:
+        return _SCALARS[shape.type_name](values[0])
     if values[0].startswith("{"):
         return json.loads(values[0])
     return {

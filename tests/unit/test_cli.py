@@ -25,7 +25,10 @@ from tests.support.cloudformation_stub import (
 )
 from tests.support.loopback import service
 
-COMMANDS = ("demo", "up", "init", "template", "token", "check", "redrive", "plan")
+COMMANDS = (
+    *("demo", "up", "init", "deploy", "doctor", "mode", "destroy", "template"),
+    *("token", "check", "redrive", "plan"),
+)
 TOKEN = ["token", "--session", "s1", "--role", "listener"]
 
 pytestmark = pytest.mark.usefixtures("signals_as_before")

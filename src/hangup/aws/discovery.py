@@ -85,6 +85,7 @@ class Account:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
+        self._clients: dict[tuple[str, str | None], Any] = {}
 
     @property
     def region(self) -> str:
@@ -212,8 +213,11 @@ class Account:
         return [one for page in pages for one in page[members]]
 
     def _client(self, service: str, endpoint: str | None = None) -> Any:  # noqa: ANN401 - botocore's
-        # Made within a call, so that a missing Region is an error like any other.
-        return self._calls("CreateClient", lambda: clients.client(service, endpoint))
+        if (service, endpoint) not in self._clients:
+            # Made within a call, so that a missing Region is an error like any other.
+            made = self._calls("CreateClient", lambda: clients.client(service, endpoint))
+            self._clients[service, endpoint] = made
+        return self._clients[service, endpoint]
 
 
 def endpoint_of(api_id: str, stage: str, region: str) -> str:

@@ -31,6 +31,7 @@ class Inspection:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
+        self._clients: dict[str, Any] = {}
 
     def caller(self) -> Caller:
         """Return who asks."""
@@ -252,9 +253,7 @@ class Inspection:
     # -- how it is asked -------------------------------------------------------------------------
 
     def _ask(self, service: str, operation: str, method: str, **request: Any) -> Any:  # noqa: ANN401
-        # Made within a call, so that a missing Region is an error like any other.
-        client = self._calls(operation, lambda: clients.client(service))
-        return self._calls(operation, partial(getattr(client, method), **request))
+        return self._calls(operation, partial(getattr(self._client(service), method), **request))
 
     def _found(self, service: str, operation: str, method: str, **request: Any) -> Any | None:  # noqa: ANN401
         try:
@@ -271,9 +270,15 @@ class Inspection:
         method: str,
         **request: Any,  # noqa: ANN401
     ) -> list[Any]:
-        client = self._calls(operation, lambda: clients.client(service))
-        paginator = client.get_paginator(method)
+        paginator = self._client(service).get_paginator(method)
         return self._calls(operation, lambda: list(paginator.paginate(**request)))
+
+    def _client(self, service: str) -> Any:  # noqa: ANN401 - botocore's
+        if service not in self._clients:
+            # Made within a call, so that a missing Region is an error like any other.
+            made = self._calls("CreateClient", lambda: clients.client(service))
+            self._clients[service] = made
+        return self._clients[service]
 
 
 def _date_in(headers: Mapping[str, str]) -> EpochMs | None:

@@ -15,6 +15,7 @@ from hangup.ops.findings import Finding, found, well
 
 _CODE: Final = ("CodeBucket", "CodeKey")
 _MOST_NAMED: Final = 4
+_SECTIONS: Final = ("Parameters", "Conditions", "Resources", "Outputs")
 _RULE: Final = "AWS::Events::Rule"
 _ALARM: Final = "AWS::CloudWatch::Alarm"
 _NO_SWEEP: Final = "ConnectionsChecked"
@@ -54,7 +55,9 @@ def stack(case: Case) -> Iterator[Finding]:
         yield found("drift", f"{', '.join(map(str, differs[:_MOST_NAMED]))}{and_more}", fix=fix)
     else:
         yield well("drift", "Its parameters are what the file says")
-    if case.inspection.template(state.stack_id) != case.template:
+    template = case.inspection.template(state.stack_id)
+    # A change of its description alone is no change for CloudFormation.
+    if any(template.get(one) != case.template.get(one) for one in _SECTIONS):
         yield found(
             "other-version",
             "its template is not that of the installed package",
