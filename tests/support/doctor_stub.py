@@ -45,16 +45,20 @@ hand_over = "if_left"
 
 
 class Clock:
-    """A clock that stands."""
+    """A clock that goes on where somebody sleeps, and nowhere else."""
+
+    def __init__(self) -> None:
+        self.slept_ms = 0
 
     def now_ms(self) -> EpochMs:
-        return NOW_MS
+        return EpochMs(NOW_MS + self.slept_ms)
 
     def monotonic_ms(self) -> DurationMs:
         return DurationMs(0)
 
     def sleep(self, duration_ms: DurationMs) -> None:
-        """Return at once."""
+        """Return at once, later."""
+        self.slept_ms += duration_ms
 
 
 class StubbedInspection(Inspection):
@@ -144,12 +148,13 @@ class World:
     def anew(self) -> Case:
         """Return the case as it is now."""
         self.account = StubbedAccount(self.table, self.items)
+        self.clock = Clock()
         self.case = Case(
             self.deployment,
             account=self.account,
             inspection=StubbedInspection(self.answers),
             stacks=StubbedStacks(self.state),
-            clock=Clock(),
+            clock=self.clock,
         )
         return self.case
 
