@@ -1,7 +1,7 @@
 """Build the docs site, strictly: ``make docs``. Show it on loopback: ``make docs-serve``.
 
-1. Write what is generated: the table of environment variables and the settings of ``hangup.toml``
-   into their pages, and the JSON Schema of ``hangup.toml`` into the package.
+1. Write what is generated: the tables of environment variables and of what the doctor finds, and
+   the settings of ``hangup.toml``, into their pages, and the JSON Schema of ``hangup.toml`` into the package.
 2. Lay out the sources in ``build/docs``: every page of ``docs/``, the pages of the repository's
    root (CHANGELOG, CONTRIBUTING, SECURITY, LICENSE), and ``hangup COMMAND --help`` in the page of
    the command line. Links to files that are not pages of the site become the names of those files.
@@ -16,13 +16,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from hangup import config
-from hangup.ops import deployment_text
+from hangup.ops import deployment_text, template, troubles
 
 __all__ = ["COMMAND_LINE", "ROOT_PAGES", "SiteError", "help_of", "lay_out", "main"]
 
@@ -61,6 +61,7 @@ def write_generated(page: Path, text: str) -> None:
     page.write_text(f"{before}{begin}{text}{end}{after}")
 
 
+@cache
 def help_of(command: str) -> str:
     """Return what ``hangup COMMAND --help`` prints, 80 columns wide and without colours."""
     plain = {"NO_COLOR": "1", "COLUMNS": "80", "TERM": "dumb"}
@@ -141,7 +142,9 @@ def build() -> None:
     """Lay out the sources and build the site from them. Raises ``SiteError`` if either fails."""
     reference = _ROOT / "docs" / "reference"
     write_generated(reference / "environment.md", config.as_markdown())
+    write_generated(_ROOT / "docs" / "operate" / "doctor.md", troubles.as_markdown())
     write_generated(reference / "hangup-toml.md", deployment_text.as_markdown())
+    write_generated(reference / "template.md", template.as_markdown())
     _JSON_SCHEMA.write_text(deployment_text.json_schema_text())
     lay_out(_ROOT, _ROOT / "build" / "docs")
     result = subprocess.run(

@@ -68,6 +68,14 @@ TABLE_SCHEMA: Final[Variable[str | None]] = Variable(
     "what the attributes of the connections table mean, where that is not the reference"
     " application's: `TableSchema.as_json()`",
 )
+STATE_TABLE: Final[Variable[str | None]] = Variable(
+    "STATE_TABLE",
+    _TABLE,
+    None,
+    "timeout, close",
+    "Hangup's own state, by connection id, where nothing is to be written to the records of"
+    " connections; one table for each deployment",
+)
 SCAN_SEGMENTS: Final = Variable(
     "SCAN_SEGMENTS",
     WholeNumber(at_least=1, at_most=MAX_SCAN_SEGMENTS),
@@ -203,6 +211,7 @@ VARIABLES: Final[tuple[Variable[Any], ...]] = (
     IDLE_TIMEOUTS_BY_ROLE,
     ACTIVITY_RESOLUTION_SECONDS,
     TABLE_SCHEMA,
+    STATE_TABLE,
     SCAN_SEGMENTS,
     CLOSES_PER_SECOND,
     _PACE_SHARED_BY,
@@ -261,6 +270,7 @@ class CloserSettings(_Settings):
         )
         self.pace: Final = Pace(CLOSES_PER_SECOND.read(env), shared_by=_PACE_SHARED_BY.read(env))
         self.table_schema: Final = TABLE_SCHEMA.read(env)
+        self.state_table: Final = STATE_TABLE.read(env)
         self.counts_both: Final = LAST_ACTIVE_COUNTS.read(env) == LastActiveCounts.BOTH
         self.activity: Final = Activity(ACTIVITY.read(env))
         if self.counts_both and self.activity is Activity.GATEWAY:

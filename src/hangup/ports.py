@@ -28,13 +28,15 @@ class ScanPage:
     """One page of a sweep's scan: the candidates in it, and how many records DynamoDB read.
 
     ``is_last`` is whether its segment has no more pages. ``others`` counts what came with the
-    candidates and names no connection.
+    candidates and names no connection, ``left`` the records that may be idle and were not looked
+    at, since there were too many.
     """
 
     candidates: Sequence[Connection]
     scanned_count: int
     is_last: bool
     others: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

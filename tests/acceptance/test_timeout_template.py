@@ -1,8 +1,14 @@
 """The template of the timeout alone, deployed by plain CloudFormation beside a small app."""
 
 import asyncio
+import hashlib
+import io
 import json
+import os
+import subprocess
+import sys
 import time
+import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -12,13 +18,15 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from hangup.local.deploy import Deployment, deploy
-from hangup.local.deploy import _lambda_zip as lambda_zip
+from hangup.local.ministack.aws_client import ROOT as ROOT_CREDENTIALS
 from hangup.local.ministack.engine import Engine
 from hangup.local.ministack.template import prepared
 from hangup.ops.template import timeout_template
+from tests.support.documents import ROOT
 from tests.support.engine_stack import code, template
 
-pytestmark = pytest.mark.integration
+# With install: it builds the zip of the functions, which needs a package index the first time.
+pytestmark = [pytest.mark.integration, pytest.mark.install]
 
 IDLE_TIMEOUT_S: Final = 2
 BUCKET: Final = "code-of-the-timeout"
@@ -45,10 +53,36 @@ def handler(event, context):
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
     with Engine.start() as started:
-        s3 = started.client("s3")
-        s3.create_bucket(Bucket=BUCKET)
-        s3.put_object(Bucket=BUCKET, Key="hangup.zip", Body=lambda_zip())
+        started.client("s3").create_bucket(Bucket=BUCKET)
         yield started
+
+
+@pytest.fixture(scope="module")
+def uploaded(engine: Engine) -> Mapping[str, str]:
+    """What ``hangup package`` has uploaded, by its own account."""
+    done = package(engine, "--bucket", BUCKET, "--json")
+    assert done.returncode == 0, done.stderr
+    result: dict[str, str] = json.loads(done.stdout)
+    return result
+
+
+def package(engine: Engine, *words: str) -> "subprocess.CompletedProcess[str]":
+    account = {
+        "AWS_ACCESS_KEY_ID": ROOT_CREDENTIALS.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": ROOT_CREDENTIALS.secret_access_key,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "hangup.cli", "package", "--endpoint-url", engine.endpoint, *words],
+        cwd=ROOT,
+        env={**os.environ, **account},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +101,9 @@ def settled(engine: Engine) -> Mapping[str, Any]:
         time.sleep(0.1)
 
 
-def parameters_of(engine: Engine, application: Deployment, **others: str) -> list[dict[str, str]]:
+def parameters_of(
+    engine: Engine, application: Deployment, uploaded: Mapping[str, str], **others: str
+) -> list[dict[str, str]]:
     function = engine.client("lambda").get_function(
         FunctionName=application.outputs["ConnectFunction"]
     )["Configuration"]["FunctionArn"]
@@ -79,8 +115,8 @@ def parameters_of(engine: Engine, application: Deployment, **others: str) -> lis
         "DisconnectFunctionArn": function,
         "IdleTimeoutSeconds": str(IDLE_TIMEOUT_S),
         "MetricRoles": "host,guest",
-        "CodeBucket": BUCKET,
-        "CodeKey": "hangup.zip",
+        "CodeBucket": uploaded["CodeBucket"],
+        "CodeKey": uploaded["CodeKey"],
         **others,
     }
     return [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]
@@ -118,11 +154,12 @@ async def last_words(client: ClientConnection) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("precise", ["false", "true"])
 def test_a_silent_client_is_closed_and_a_talking_one_stays(
-    engine: Engine, application: Deployment, precise: str
+    engine: Engine, application: Deployment, uploaded: Mapping[str, str], precise: str
 ) -> None:
     cloudformation = engine.client("cloudformation")
     body = json.dumps(prepared(json.loads(timeout_template())), separators=(",", ":"))
-    outputs = create(engine, body, parameters_of(engine, application, Precise=precise, Shards="2"))
+    parameters = parameters_of(engine, application, uploaded, Precise=precise, Shards="2")
+    outputs = create(engine, body, parameters)
     assert outputs["MetricsNamespace"] == f"Hangup/{STACK}"
     assert ("CloseQueueUrl" in outputs) == (precise == "true")
     # The test sweeps by hand.
@@ -160,7 +197,41 @@ def test_a_silent_client_is_closed_and_a_talking_one_stays(
     ],
 )
 def test_what_contradicts_is_refused_with_what_to_do(
-    engine: Engine, application: Deployment, contradiction: dict[str, str], said: str
+    engine: Engine,
+    application: Deployment,
+    uploaded: Mapping[str, str],
+    contradiction: dict[str, str],
+    said: str,
 ) -> None:
+    parameters = parameters_of(engine, application, uploaded, **contradiction)
     with pytest.raises(ClientError, match=said):
-        create(engine, timeout_template(), parameters_of(engine, application, **contradiction))
+        create(engine, timeout_template(), parameters)
+
+
+def test_both_are_uploaded_by_their_content(engine: Engine, uploaded: Mapping[str, str]) -> None:
+    s3 = engine.client("s3")
+    code_ = s3.get_object(Bucket=BUCKET, Key=uploaded["CodeKey"])["Body"].read()
+    assert "hangup/handlers/timeout_handler.py" in zipfile.ZipFile(io.BytesIO(code_)).namelist()
+    assert hashlib.sha256(code_).hexdigest()[:16] in uploaded["CodeKey"]
+    host, _, key = uploaded["TemplateUrl"].partition(f"/{BUCKET}/")
+    assert host == "https://s3.us-east-1.amazonaws.com"
+    there = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode()
+    assert there == timeout_template()
+    again = package(engine, "--bucket", BUCKET, "--json")
+    assert json.loads(again.stdout) == uploaded
+    assert len(s3.list_objects_v2(Bucket=BUCKET)["Contents"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--bucket", "nobody-made-this"), "there is no bucket nobody-made-this: create it in us-"),
+        (("--output", "no/such/folder/a.zip"), "cannot be written"),
+    ],
+)
+def test_says_what_to_do_where_it_cannot_upload(
+    engine: Engine, words: tuple[str, ...], said: str
+) -> None:
+    done = package(engine, *words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr

@@ -17,18 +17,21 @@ from hangup.aws.conditions import Rule, attribute_exists, begins_with, equals
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.retries import Calls, Deadline
 from hangup.aws.runtime import SystemClock
-from hangup.aws.schema import TableSchema
+from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
+from hangup.aws.state_table import StateTableConnections
+from hangup.aws.states import DynamoDbStates
 from hangup.aws.times import TimeUnit
 from hangup.core.connection import Connection, DurationMs, EpochMs, KeyPart, RecordedTime
 from hangup.core.guard import Sample
 from hangup.core.hand_over import HandOver
+from hangup.core.limits import MAX_CLOCK_LEAD_MS
 from hangup.core.outcomes import NotRecorded
 from hangup.core.policy import IdlePolicy
 from hangup.core.scheduled_close import ScheduledClose, as_message, parse_scheduled_close
 from hangup.errors import ConfigurationError
 from hangup.idle.guard import Watch
 from hangup.ports import ConnectionsRepository
-from hangup.testing import FakeAws, InMemoryConnections
+from hangup.testing import FakeAws, InMemoryConnections, InMemoryStates
 from hangup.testing.services import FakeClock
 from tests.support.any_items import (
     ANY_POLICY,
@@ -38,6 +41,7 @@ from tests.support.any_items import (
 )
 from tests.support.engines import ENGINES, direct_to
 from tests.support.schemas import SHAPES, Item, item_of, key_of, table_of
+from tests.support.stores import parted, put_state, put_state_items
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -56,10 +60,15 @@ class Table(Protocol):
     """A table of a schema: its repository, and a way around it."""
 
     connections: ConnectionsRepository
+    has_state_table: bool
     compares_any_type: bool
     """Whether ``begins_with`` is false for what is no text. MiniStack refuses the whole scan."""
 
     def put(self, *items: Item) -> None:
+        """Write items as they are, and what they have of Hangup's own where that is."""
+        ...
+
+    def put_records(self, *items: Item) -> None:
         """Write items as they are."""
         ...
 
@@ -67,21 +76,41 @@ class Table(Protocol):
         """Return every item that the repository cannot have written, or may have."""
         ...
 
+    def everything(self) -> object:
+        """Return all that is in the table, to be compared."""
+        ...
+
 
 class FakeTable:
     """The fake, with pages of three."""
 
-    def __init__(self, schema: TableSchema) -> None:
+    def __init__(self, schema: TableSchema, *, state_table: bool) -> None:
         self.compares_any_type = True
-        self._fake = InMemoryConnections(schema=schema, page_size=3)
+        self.has_state_table = state_table
+        self._schema = schema
+        self._states = InMemoryStates()
+        self._fake = InMemoryConnections(schema=schema, page_size=3, has_state=not state_table)
         self.connections: ConnectionsRepository = self._fake
+        if state_table:
+            self.connections = StateTableConnections(self._fake, self._states, schema.table_key)
 
     def put(self, *items: Item) -> None:
+        for item in items:
+            if self.has_state_table:
+                item, place, state = parted(item, self._schema)  # noqa: PLW2901
+                put_state(self._states, place, state)
+            self._fake.put_item(item)
+
+    def put_records(self, *items: Item) -> None:
         for item in items:
             self._fake.put_item(item)
 
     def items(self) -> Sequence[Item]:
         return [dict(item) for item in self._fake.others.values()]
+
+    def everything(self) -> object:
+        records = {place: replace(record) for place, record in self._fake.records.items()}
+        return records, dict(self._fake.others)
 
 
 class EngineTable:
@@ -94,19 +123,33 @@ class EngineTable:
         *,
         is_direct: bool,
         compares_any_type: bool = True,
+        state_table: bool = False,
     ) -> None:
         self._client = client
+        self._schema = schema
+        self.has_state_table = state_table
         self.compares_any_type = compares_any_type
         self.name = f"shape-{next(_numbers)}"
         client.create_table(TableName=self.name, **table_of(schema))
         clock = SystemClock()
         dynamodb: DynamoDBClient | DirectDynamoDb = direct_to(client) if is_direct else client
         calls = Calls(clock, Deadline(clock))
-        self.connections: ConnectionsRepository = DynamoDbConnections(
-            dynamodb, calls, self.name, schema
-        )
+        records = DynamoDbConnections(dynamodb, calls, self.name, schema, has_state=not state_table)
+        self.connections: ConnectionsRepository = records
+        self._states_name = f"{self.name}-states"
+        if state_table:
+            client.create_table(TableName=self._states_name, **table_of(DEFAULT_SCHEMA))
+            states = DynamoDbStates(dynamodb, calls, self._states_name, clock)
+            self.connections = StateTableConnections(records, states, schema.table_key)
 
     def put(self, *items: Item) -> None:
+        if self.has_state_table:
+            parts = [parted(item, self._schema) for item in items]
+            items = tuple(item for item, _, _ in parts)
+            put_state_items(self._client, self._states_name, parts)
+        self.put_records(*items)
+
+    def put_records(self, *items: Item) -> None:
         for start in range(0, len(items), _MAX_BATCH):
             puts: Any = [{"PutRequest": {"Item": one}} for one in items[start : start + _MAX_BATCH]]
             answer = self._client.batch_write_item(RequestItems={self.name: puts})
@@ -117,37 +160,48 @@ class EngineTable:
         assert "LastEvaluatedKey" not in page
         return [dict(item) for item in page["Items"]]
 
+    def everything(self) -> object:
+        return sorted(repr(sorted(item.items())) for item in self.items())
+
     def drop(self) -> None:
         self._client.delete_table(TableName=self.name)
+        if self.has_state_table:
+            self._client.delete_table(TableName=self._states_name)
 
 
 @pytest.fixture(
     params=[
-        pytest.param(("fake", False), id="fake"),
+        pytest.param(("fake", False, False), id="fake"),
+        pytest.param(("fake", False, True), id="fake, state table"),
         *(
             pytest.param(
-                (*engine.values, direct),
+                (*engine.values, direct, state_table),
                 marks=engine.marks,
-                id=f"{engine.values[0]}{', botocore' * (not direct)}",
+                id=f"{engine.values[0]}{', botocore' * (not direct)}"
+                f"{', state table' * state_table}",
             )
-            for engine, direct in (*((one, True) for one in ENGINES), (ENGINES[-1], False))
+            for engine, direct, state_table in (
+                *((one, True, state_table) for one in ENGINES for state_table in (False, True)),
+                (ENGINES[-1], False, False),
+            )
         ),
     ]
 )
 def make(request: pytest.FixtureRequest) -> Iterator[Make]:
     """Return what makes a table of a schema on each engine."""
-    engine, is_direct = request.param
+    engine, is_direct, state_table = request.param
     made: list[EngineTable] = []
 
     def table_of_schema(schema: TableSchema) -> Table:
         if engine == "fake":
-            return FakeTable(schema)
+            return FakeTable(schema, state_table=state_table)
         client: DynamoDBClient = request.getfixturevalue(engine)
         table = EngineTable(
             client,
             schema,
             is_direct=is_direct,
             compares_any_type=engine != "ministack",
+            state_table=state_table,
         )
         made.append(table)
         return table
@@ -192,7 +246,7 @@ def claim(table: Table, connection: Connection, now_ms: int = NOW_MS) -> bool:
     )
 
 
-def write_everything(table: Table, connection: Connection) -> list[bool]:
+def write_everything(table: Table, connection: Connection, *, deletes: bool = True) -> list[bool]:
     """Try every write about a connection; return which of them said that they were made."""
     note_ms = EpochMs(NOW_MS - 1_000)
     repository = table.connections
@@ -201,6 +255,8 @@ def write_everything(table: Table, connection: Connection) -> list[bool]:
         claim(table, connection),
     ]
     repository.release(connection, noticed_at_ms=NOW_MS, is_handed_over=False)
+    if not deletes:
+        return done
     expires_ms = EpochMs(NOW_MS + _CLAIM_MS)
     return [*done, repository.delete_claimed(connection, claim_expires_ms=expires_ms)]
 
@@ -310,17 +366,22 @@ class TestEveryShape:
         def check(items: list[Item], policy: IdlePolicy, data: st.DataObject) -> None:
             if not table.compares_any_type:
                 items = [item for item in items if has_texts_to_compare(item, schema)]
+            if table.has_state_table:
+                items = as_sweeps_leave_them(items, schema)
             table.put(*items)
             assert_finds_what_is_not_to_be_kept(table.connections, items, policy, schema)
             strangers = {repr(key_in(item, schema)) for item in items if not schema.matches(item)}
             before = [one for one in table.items() if repr(key_in(one, schema)) in strangers]
+            everything = table.everything()
             found = candidates(table, NOW_MS + 3_600_000)
             for connection in data.draw(st.permutations(found))[:5]:
                 # No sweep acts on what was last seen in the future.
                 if (connection.last_seen_ms or 0) <= NOW_MS:
-                    write_everything(table, connection)
+                    write_everything(table, connection, deletes=not table.has_state_table)
             after = [one for one in table.items() if repr(key_in(one, schema)) in strangers]
             assert after == before
+            if table.has_state_table:
+                assert table.everything() == everything
 
         check()
 
@@ -331,6 +392,21 @@ def has_texts_to_compare(item: Item, schema: TableSchema) -> bool:
     if schema.id_prefix:
         names.add(schema.connection_id)
     return all("S" in item[name] for name in names & item.keys())
+
+
+def as_sweeps_leave_them(items: Sequence[Item], schema: TableSchema) -> list[Item]:
+    """Return items with no state that no sweep writes into a table of its own.
+
+    It writes no time of API Gateway's far in the future, which the filter of the connections table
+    would not see, and nothing about what is no connection by its id.
+    """
+    left = []
+    for item in items:
+        without_state, place, _ = parted(item, schema)
+        gateway_ms = schema.decode(item).gateway_active_ms if place else None
+        is_of_sweeps = place and (gateway_ms or 0) <= NOW_MS + MAX_CLOCK_LEAD_MS
+        left.append(item if is_of_sweeps else without_state)
+    return left
 
 
 def over_the_queue(connection: Connection) -> Connection:
@@ -481,6 +557,7 @@ class TestSweep:
         others = [item for one in put if (item := no_connection(one, schema)) is not None]
         table.put(*others)
         before = [one for one in table.items() if not schema.matches(one)]
+        everything = table.everything()
         closer = world.make_closer(connections=table.connections, hand_over=hand_over)
         sweep = world.make_sweep(
             closer=closer,
@@ -508,6 +585,8 @@ class TestSweep:
         assert left == (["silent=", "talking="] if called else ["talking="])
         assert [one for one in table.items() if not schema.matches(one)] == before
         assert len(before) == len(others)
+        if table.has_state_table and hand_over is HandOver.ALWAYS:
+            assert table.everything() == everything
 
 
 _POLICY: Final = IdlePolicy(
@@ -528,6 +607,43 @@ class _Undated:
 
     def sample_records(self, size: int) -> Sample:
         return replace(self._connections.sample_records(size), answered_at_ms=None)
+
+
+class TestStateTable:
+    def test_state_of_an_items_connection_before_does_not_count(self, make: Make) -> None:
+        schema = SHAPES["F, attribute"]
+        table = make(schema)
+        if not table.has_state_table:
+            pytest.skip("without a state table, the item itself has it")
+        old, new = seen("old=", 300_000, schema), seen("new=", 300_000, schema)
+        key = {"userId": {"S": "u1"}}
+        table.put(item_of(old, schema) | key)
+        (found,) = candidates(table)
+        assert claim(table, found)
+        assert candidates(table) == []
+        table.put(item_of(new, schema) | key)
+        (now,) = candidates(table)
+        assert now == new
+        assert claim(table, now)
+
+    def test_attributes_that_are_called_like_ours_are_not_ours(self, make: Make) -> None:
+        table = make(TableSchema())
+        if not table.has_state_table:
+            pytest.skip("without a state table, they are")
+        idle = seen("c1=", 300_000, TableSchema())
+        theirs = {
+            "claimExpiresAt": {"N": str(NOW_MS + 1_000)},
+            "gatewayActiveAt": {"N": str(NOW_MS)},
+            "noticedAt": {"N": str(NOW_MS)},
+            "handovers": {"N": "7"},
+        }
+        table.put_records(item_of(idle, TableSchema()) | theirs)
+        everything = table.everything()
+        (found,) = candidates(table)
+        assert (found.gateway_active_ms, found.noticed_at_ms, found.handovers) == (None, None, 0)
+        assert claim(table, found)
+        assert candidates(table) == []
+        assert table.everything() == everything
 
 
 class TestIndexes:

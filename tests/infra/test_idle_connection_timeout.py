@@ -8,6 +8,7 @@ from typing import Any
 
 import aws_cdk as cdk
 import pytest
+from aws_cdk import aws_apigatewayv2 as apigatewayv2
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_kms as kms
@@ -16,8 +17,9 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sns as sns
 
 from hangup.aws.schema import TableSchema
-from hangup.cdk import HangupStack
+from hangup.cdk import HangupStack, IdleConnectionTimeout
 from hangup.cdk.bundle import build_lambda_zip, content_hash
+from hangup.cdk.code import code_of
 from hangup.core.hand_over import HandOver
 from tests.support.documents import ROOT, page, table
 from tests.support.existing_stack import (
@@ -44,7 +46,7 @@ def existing(lambda_zip: Path) -> Resources:
 def test_adds_only_what_belongs_to_the_timeout(existing: Resources) -> None:
     types = sorted(resource["Type"] for resource in existing.template["Resources"].values())
     assert types == [
-        *["AWS::CloudWatch::Alarm"] * 9,
+        *["AWS::CloudWatch::Alarm"] * 10,
         "AWS::Events::Rule",
         "AWS::IAM::Policy",
         "AWS::IAM::Role",
@@ -70,6 +72,54 @@ def test_finds_its_way_in_a_stack_with_imported_resources(existing: Resources) -
         "LOG_LEVEL": "INFO",
         "METRIC_ROLES": "speaker,listener",
     }
+
+
+def test_takes_l1_resources_through_cdks_imports(lambda_zip: Path) -> None:
+    """As docs/guides/existing-stack.md shows."""
+    stack = existing_stack()
+    cfn_api = apigatewayv2.CfnApi(stack, "CfnApi", name="chat", protocol_type="WEBSOCKET")
+    cfn_stage = apigatewayv2.CfnStage(stack, "CfnStage", api_id=cfn_api.ref, stage_name="live")
+    cfn_table = dynamodb.CfnTable(
+        stack,
+        "CfnTable",
+        key_schema=[
+            dynamodb.CfnTable.KeySchemaProperty(attribute_name="connectionId", key_type="HASH")
+        ],
+    )
+    cfn_function = lambda_.CfnFunction(
+        stack,
+        "CfnFunction",
+        code=lambda_.CfnFunction.CodeProperty(zip_file="def handler(event, context): ..."),
+        handler="index.handler",
+        runtime="python3.13",
+        role="arn:aws:iam::111122223333:role/disconnect",
+    )
+    api = apigatewayv2.WebSocketApi.from_web_socket_api_attributes(
+        stack, "L2Api", web_socket_id=cfn_api.ref
+    )
+    IdleConnectionTimeout(
+        stack,
+        "IdleTimeout",
+        api=api,
+        stage=apigatewayv2.WebSocketStage.from_web_socket_stage_attributes(
+            stack, "L2Stage", api=api, stage_name=cfn_stage.stage_name
+        ),
+        connections_table=dynamodb.Table.from_table_arn(stack, "L2Table", cfn_table.attr_arn),
+        disconnect_handler=lambda_.Function.from_function_arn(
+            stack, "L2Disconnect", cfn_function.attr_arn
+        ),
+        code=code_of(lambda_zip),
+    )
+    template = synthesised(stack)
+    environment = template.function("timeout_handler")["Environment"]["Variables"]
+    assert readable(environment["API_GATEWAY_ENDPOINT"]) == (
+        "https://${CfnApi}.execute-api.eu-west-1.${AWS::URLSuffix}/live"
+    )
+    assert readable(environment["DISCONNECT_HANDLER_FUNCTION"]) == "${CfnFunction.Arn}"
+    assert "CfnTable" in str(environment["CONNECTIONS_TABLE"])
+    stage = "arn:${AWS::Partition}:execute-api:eu-west-1:111122223333:${CfnApi}/live/"
+    grants = template.grants("timeout_handler")
+    assert {"${CfnTable.Arn}", "${CfnFunction.Arn}", f"{stage}GET/@connections/*"} <= set(grants)
 
 
 def test_allows_itself_only_what_it_was_given(existing: Resources) -> None:
@@ -136,8 +186,8 @@ def test_takes_every_option(lambda_zip: Path) -> None:
     (log_group,) = resources.of_type("AWS::Logs::LogGroup").values()
     assert log_group["RetentionInDays"] == 7
     alarms = resources.of_type("AWS::CloudWatch::Alarm").values()
-    assert [alarm["AlarmActions"] for alarm in alarms] == [[TOPIC_ARN]] * 9
-    assert len(timeout.alarms) == 9
+    assert [alarm["AlarmActions"] for alarm in alarms] == [[TOPIC_ARN]] * 10
+    assert len(timeout.alarms) == 10
 
 
 def test_shows_its_function_and_its_rule(lambda_zip: Path) -> None:
@@ -533,7 +583,7 @@ def test_every_alarm_names_its_runbook(tracked: Resources) -> None:
     descriptions = [
         one["AlarmDescription"] for one in tracked.of_type("AWS::CloudWatch::Alarm").values()
     ]
-    assert len(descriptions) == 14
+    assert len(descriptions) == 15
     for description in descriptions:
         # CloudWatch's own limit.
         assert len(description) <= 1024

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from hangup.local.deploy import packaged_template
+from hangup.ops.template import timeout_template
 
 pytestmark = pytest.mark.infra
 
+TOPOLOGIES = ("inline", "precise", "timeout alone")
 COMMITTED = Path(__file__).with_name("logical_ids.json")
 
 WHAT_TO_DO = """
@@ -29,7 +31,11 @@ did not intend this, restore the construct's id. If you did, describe it in CHAN
 
 def names(topology: str) -> dict[str, str]:
     """Return the type of each resource and parameter by its name; outputs have none."""
-    template: dict[str, Any] = packaged_template(precise=topology == "precise")
+    template: dict[str, Any] = (
+        json.loads(timeout_template())
+        if topology == "timeout alone"
+        else packaged_template(precise=topology == "precise")
+    )
     return {
         f"{section}.{name}": definition.get("Type", "")
         for section in ("Parameters", "Resources", "Outputs")
@@ -37,7 +43,7 @@ def names(topology: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("topology", ["inline", "precise"])
+@pytest.mark.parametrize("topology", TOPOLOGIES)
 def test_the_names_are_the_committed_ones(topology: str) -> None:
     committed, current = json.loads(COMMITTED.read_text())[topology], names(topology)
     changes = {
@@ -48,5 +54,5 @@ def test_the_names_are_the_committed_ones(topology: str) -> None:
 
 
 if __name__ == "__main__":
-    everything = {topology: names(topology) for topology in ("inline", "precise")}
+    everything = {topology: names(topology) for topology in TOPOLOGIES}
     sys.stdout.write(json.dumps(everything, indent=2, sort_keys=True) + "\n")

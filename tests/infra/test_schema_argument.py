@@ -11,7 +11,13 @@ from aws_cdk import aws_lambda as lambda_
 
 from hangup.aws.conditions import begins_with, equals
 from hangup.aws.schema import TableSchema
-from tests.support.existing_stack import TABLE_ARN, add_timeout, existing_stack, synthesised
+from tests.support.existing_stack import (
+    FUNCTION_ARN,
+    TABLE_ARN,
+    add_timeout,
+    existing_stack,
+    synthesised,
+)
 from tests.support.schemas import SHAPES
 
 pytestmark = pytest.mark.infra
@@ -115,10 +121,82 @@ def test_takes_a_table_with_the_key_of_the_schema_and_no_other(lambda_zip: Path)
         )
 
 
+def stack_with_an_index(
+    kind: type[dynamodb.Table | dynamodb.TableV2], index: dict[str, Any]
+) -> tuple[cdk.Stack, dynamodb.ITable]:
+    """Return a stack with a table of its own whose index ``by-kind`` has the key ``kind``."""
+    stack = existing_stack()
+    table = kind(stack, "Own", partition_key=attribute("connectionId"))
+    table.add_global_secondary_index(index_name="by-kind", partition_key=attribute("kind"), **index)
+    return stack, table
+
+
+def attribute(name: str) -> dynamodb.Attribute:
+    return dynamodb.Attribute(name=name, type=dynamodb.AttributeType.STRING)
+
+
+@pytest.mark.parametrize("kind", [dynamodb.Table, dynamodb.TableV2])
+def test_takes_an_index_that_an_own_table_has(
+    lambda_zip: Path, kind: type[dynamodb.Table | dynamodb.TableV2]
+) -> None:
+    stack, table = stack_with_an_index(kind, {})
+    schema = TableSchema(index="by-kind", partition=equals("kind", "c"))
+    assert add_timeout(stack, lambda_zip, connections_table=table, schema=schema).alarms
+
+
+@pytest.mark.parametrize("kind", [dynamodb.Table, dynamodb.TableV2])
+@pytest.mark.parametrize(
+    ("index", "schema", "message"),
+    [
+        (
+            {},
+            TableSchema(index="by-type"),
+            "connections_table must have the schema's index by-type, and has by-kind: add it",
+        ),
+        (
+            {"projection_type": dynamodb.ProjectionType.KEYS_ONLY},
+            TableSchema(index="by-kind"),
+            "connections_table's index by-kind must project all attributes.",
+        ),
+        (
+            {},
+            TableSchema(index="by-kind", partition=equals("type", "c")),
+            "connections_table's index by-kind has the partition key kind, and the schema's ",
+        ),
+    ],
+)
+def test_refuses_an_index_that_an_own_table_does_not_have(
+    lambda_zip: Path,
+    kind: type[dynamodb.Table | dynamodb.TableV2],
+    index: dict[str, Any],
+    schema: TableSchema,
+    message: str,
+) -> None:
+    stack, table = stack_with_an_index(kind, index)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        add_timeout(stack, lambda_zip, connections_table=table, schema=schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "advice"),
+    [
+        (TableSchema(), ": last_active_counts='both' settles that"),
+        (SHAPES["F, attribute"], "with this table schema their records cannot decide."),
+        (cdk.Fn.ref("TableSchema"), "where the table schema lets the records decide."),
+    ],
+)
+def test_advises_both_only_where_the_schema_allows_it(
+    lambda_zip: Path, schema: TableSchema | str, advice: str
+) -> None:
+    stack = existing_stack()
+    add_timeout(stack, lambda_zip, schema=schema)
+    assert advice in synthesised(stack).alarm("ActivityUnrecorded")["AlarmDescription"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"schema": D.as_json()}, "schema must be a hangup.TableSchema, not '"),
+        ({"schema": D.as_json()}, "schema must be a hangup.TableSchema or a token, not '"),
         (
             {"schema": TableSchema(only=tuple(equals(f"{n}{'x' * 250}", 1) for n in range(9)))},
             "schema does not fit: the table schema has ",
@@ -228,3 +306,48 @@ def test_two_may_not_where_an_item_may_be_of_both(
 ) -> None:
     with pytest.raises(ValueError, match="are on the same connections_table"):
         two_on_one_table(lambda_zip, TableSchema(only=first), TableSchema(only=second))
+
+
+def test_with_a_schema_that_only_the_functions_know_a_sweep_may_read_table_and_indexes(
+    lambda_zip: Path,
+) -> None:
+    stack = existing_stack()
+    schema = cdk.CfnParameter(stack, "Schema").value_as_string
+    timeout = add_timeout(stack, lambda_zip, schema=schema, precise=True)
+    assert environments(stack) == [{"Ref": "Schema"}] * 2
+    reads = {"dynamodb:Scan", "dynamodb:Query"}
+    assert actions_on_the_table(stack) == {
+        "": {*reads, "dynamodb:UpdateItem", "dynamodb:GetItem"},
+        "/index/*": reads,
+    }
+    with pytest.raises(ValueError, match=r"^track needs a schema that is known at synthesis"):
+        timeout.track(new_function(stack, "Route"))
+
+
+@pytest.mark.parametrize("first_is_known", [False, True])
+def test_a_schema_that_only_the_functions_know_may_select_any_item(
+    lambda_zip: Path, *, first_is_known: bool
+) -> None:
+    app = cdk.App()
+    token = cdk.Fn.ref("Schema")
+    known = TableSchema(only=(equals("stage", "prod"),))
+    environment = cdk.Environment(account="111122223333", region="eu-west-1")
+    first, second = (known, token) if first_is_known else (token, known)
+    add_timeout(cdk.Stack(app, "One", env=environment), lambda_zip, schema=first)
+    with pytest.raises(ValueError, match="are on the same connections_table"):
+        add_timeout(cdk.Stack(app, "Two", env=environment), lambda_zip, schema=second)
+
+
+def test_a_rule_of_handing_over_that_is_a_token_gets_what_each_rule_needs(lambda_zip: Path) -> None:
+    stack = existing_stack()
+    add_timeout(stack, lambda_zip, hand_over=cdk.Fn.ref("HandOver"))
+    grants = synthesised(stack).grants("timeout_handler")
+    assert "lambda:InvokeFunction" in grants[FUNCTION_ARN]
+    assert "dynamodb:DeleteItem" in grants[TABLE_ARN]
+    with pytest.raises(ValueError, match="disconnect_handler must be an"):
+        add_timeout(
+            existing_stack(),
+            lambda_zip,
+            hand_over=cdk.Fn.ref("HandOver"),
+            disconnect_handler=None,
+        )

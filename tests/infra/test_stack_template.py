@@ -412,7 +412,7 @@ def test_alarms_when_a_handler_fails(stack: Template, function: str) -> None:
             "TreatMissingData": "notBreaching",
         },
     )
-    stack.resource_count_is("AWS::CloudWatch::Alarm", 13)
+    stack.resource_count_is("AWS::CloudWatch::Alarm", 14)
 
 
 @pytest.mark.parametrize(
@@ -426,6 +426,7 @@ def test_alarms_when_a_handler_fails(stack: Template, function: str) -> None:
         ("ConnectionsUnconfirmed", 3, ["execute-api:ManageConnections", "GET", "throttled"]),
         ("RecordsUnreadable", 1, ["epoch milliseconds", "seconds"]),
         ("HandoversRepeated", 1, ["fails", "does not remove the record"]),
+        ("SweepsMostlyGone", 1, ["20 or more", "90 % or more", "$disconnect function"]),
         ("SweepsHeld", 1, ['"sweep held"', '{"overrideGuard": true}', "another stage"]),
     ],
 )

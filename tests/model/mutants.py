@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any, Literal
 from unittest.mock import patch
 
+from hangup.aws.state_table import StateTableConnections
 from hangup.core import events
 from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.events import parse_disconnect
-from hangup.core.guard import Seen
+from hangup.core.guard import Activity, Seen
 from hangup.core.outcomes import CloseResult, NotRecorded, PostOutcome
 from hangup.errors import InvalidRequest
 from hangup.idle.closer import Closer
@@ -19,7 +20,7 @@ from hangup.sessions.model import EndRefusal, JoinOutcome, LeaveOutcome, Session
 from hangup.testing import Faults, InMemoryConnections, InMemorySessions
 from hangup.testing.faults import aws_call
 from tests.model.machine import ConnectionsMachine
-from tests.model.stores import InMemoryStores, Stores
+from tests.model.stores import InMemoryStores, StateTableStores, Stores
 from tests.model.world import CALM, Script, World
 
 
@@ -219,26 +220,41 @@ class AnyIdIsOne(World):
             super().sweep(script)
 
 
+class ClaimsByTheStateAlone(StateTableConnections):
+    """Do not read the record again under the claim."""
+
+    def claim(self, connection: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs) -> bool:
+        return self._states.claim(
+            connection.connection_id,
+            connection,
+            now_ms=now_ms,
+            claim_expires_ms=claim_expires_ms,
+            token="",
+        )
+
+
 class _Mutant(ConnectionsMachine):
     connections = InMemoryConnections
     sessions = InMemorySessions
     closer = Closer
     cleanup = Cleanup
     confirmer = Confirmer
+    activity = Activity.RECORDED
     join_session: Any = staticmethod(join)
     parse_disconnect: Any = staticmethod(parse_disconnect)
     world_class = World
 
     def make_stores(self, faults: Faults) -> Stores:
         stores = InMemoryStores(faults)
-        stores.connections = self.connections(faults, page_size=3)
-        stores.sessions = self.sessions(stores.connections, faults)
+        stores.connections = stores.items = self.connections(faults, page_size=3)
+        stores.sessions = self.sessions(stores.items, faults)
         return stores
 
     def make_world(self) -> World:
         faults = Faults()
         world = self.world_class(self.make_stores(faults), faults)
         world.closer, world.cleanup, world.confirmer = self.closer, self.cleanup, self.confirmer
+        world.activity = self.activity
         world.join_session = self.join_session
         world.parse_disconnect = self.parse_disconnect
         return world
@@ -258,13 +274,27 @@ _BROKEN: dict[str, dict[str, Any]] = {
     "listeners after the record": {"cleanup": ForgottenListeners},
     "no confirmation": {"confirmer": NoConfirmation},
     "active closed while unsettled": {"closer": ActiveClosedWhileUnsettled},
+    "the kept are closed": {"closer": ActiveClosedWhileUnsettled, "activity": Activity.GATEWAY},
+    "written into the last activity": {
+        "connections": OwnWritesLookRecorded,
+        "activity": Activity.GATEWAY,
+    },
     "own writes taken for recording": {"connections": OwnWritesLookRecorded},
     "old answers": {"confirmer": OldAnswers},
     "no event type": {"parse_disconnect": staticmethod(disconnect_by_route)},
     "ids of any form": {"world_class": AnyIdIsOne},
 }
 
+
+class _NoSecondRead(ConnectionsMachine):
+    def make_stores(self, faults: Faults) -> Stores:
+        class Broken(StateTableStores):
+            repository = ClaimsByTheStateAlone
+
+        return Broken(faults)
+
+
 MUTANTS: dict[str, type[ConnectionsMachine]] = {
     name: type(name.title().replace(" ", ""), (_Mutant,), broken)
     for name, broken in _BROKEN.items()
-}
+} | {"no second read under a claim in a state table": _NoSecondRead}

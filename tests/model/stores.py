@@ -7,14 +7,22 @@ from botocore.exceptions import ClientError
 
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.retries import Calls, Deadline
+from hangup.aws.schema import DEFAULT_SCHEMA
 from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA
 from hangup.aws.sessions import DynamoDbSessions
+from hangup.aws.state_table import StateTableConnections
 from hangup.core.connection import Connection, EpochMs
 from hangup.errors import BackendError
 from hangup.ports import ConnectionsRepository
 from hangup.sessions.model import Session
 from hangup.sessions.ports import SessionsRepository
-from hangup.testing import FakeClock, Faults, InMemoryConnections, InMemorySessions
+from hangup.testing import (
+    FakeClock,
+    Faults,
+    InMemoryConnections,
+    InMemorySessions,
+    InMemoryStates,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -58,8 +66,9 @@ class InMemoryStores:
     """The public fakes."""
 
     def __init__(self, faults: Faults) -> None:
-        self.connections = InMemoryConnections(faults, page_size=3)
-        self.sessions = InMemorySessions(self.connections, faults)
+        self.items = InMemoryConnections(faults, page_size=3)
+        self.connections: ConnectionsRepository = self.items
+        self.sessions = InMemorySessions(self.items, faults)
 
     def all_sessions(self) -> Sequence[Session]:
         return list(self.sessions.sessions.values())
@@ -70,11 +79,25 @@ class InMemoryStores:
 
     def put_stranger(self, item_id: str, connected_ms: int | None) -> None:
         time = None if connected_ms is None else EpochMs(connected_ms)
-        self.connections.put(Connection(connection_id=item_id, connected_at_ms=time))
+        self.items.put(Connection(connection_id=item_id, connected_at_ms=time))
 
     def item(self, item_id: str) -> object:
-        record = self.connections.records.get(item_id)
+        record = self.items.records.get(item_id)
         return None if record is None else (record.connection, record.claim_expires_ms)
+
+
+class StateTableStores(InMemoryStores):
+    """The same with Hangup's own state in a table of its own."""
+
+    repository = StateTableConnections
+
+    def __init__(self, faults: Faults) -> None:
+        super().__init__(faults)
+        self.items = InMemoryConnections(faults, page_size=3, has_state=False)
+        self.connections = self.repository(
+            self.items, InMemoryStates(faults), DEFAULT_SCHEMA.table_key
+        )
+        self.sessions = InMemorySessions(self.items, faults)
 
 
 class DynamoDbStores:

@@ -6,7 +6,7 @@ import pytest
 
 from hangup.sessions.model import Role
 from hangup.testing import Faults
-from tests.model.stores import InMemoryStores
+from tests.model.stores import InMemoryStores, StateTableStores
 from tests.model.world import CALM, Fault, Script, World
 
 pytestmark = pytest.mark.slow
@@ -14,10 +14,10 @@ pytestmark = pytest.mark.slow
 CRASHES = [Fault.CRASH_BEFORE, Fault.CRASH_AFTER]
 
 
-def silent_session() -> World:
+def silent_session(stores: type[InMemoryStores] = InMemoryStores) -> World:
     """Return a session whose speaker and one listener are idle; the other listener talks."""
     faults = Faults()
-    world = World(InMemoryStores(faults), faults)
+    world = World(stores(faults), faults)
     world.join("s1", Role.SPEAKER)
     world.join("s1", Role.LISTENER)
     talking = world.join("s1", Role.LISTENER)
@@ -66,6 +66,7 @@ def clean_up_after_a_listener(world: World, script: Script) -> None:
 
 
 SWEEP_CALLS = calls_of(silent_session(), sweep)
+STATE_TABLE_SWEEP_CALLS = calls_of(silent_session(StateTableStores), sweep)
 
 
 def swept() -> World:
@@ -82,6 +83,8 @@ def test_the_enumeration_covers_what_the_design_says() -> None:
     # The sample, and two segments of the scan, a page each; the one that is not idle is asked
     # about; question, claim, notice, close and hand-over of two connections.
     assert SWEEP_CALLS == 3 + 1 + 2 * 5
+    # State of the sample and of the candidates in each page, and a second read under each claim.
+    assert STATE_TABLE_SWEEP_CALLS == SWEEP_CALLS + 3 + 2
     # Record, end of the session, listing, records of two listeners, then notice, close and removal
     # of each, another listing, and the removal of the speaker's record.
     assert SPEAKER_CALLS == 3 + 2 + 2 * 3 + 2
@@ -94,6 +97,20 @@ def test_the_enumeration_covers_what_the_design_says() -> None:
 def test_a_sweep_that_crashes(at: int, crash: Fault, events: str) -> None:
     world = silent_session()
     world.sweep(Script(faults={at: crash}))
+    if events == "are lost":
+        world.disconnects.clear()
+        world.functions.events.clear()
+    assert_clean_after_two_sweeps(world)
+
+
+@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("at", range(STATE_TABLE_SWEEP_CALLS))
+@pytest.mark.parametrize("events", ["arrive", "are lost"])
+def test_a_sweep_with_a_state_table_that_crashes_or_fails(
+    at: int, fault: Fault, events: str
+) -> None:
+    world = silent_session(StateTableStores)
+    world.sweep(Script(faults={at: fault}))
     if events == "are lost":
         world.disconnects.clear()
         world.functions.events.clear()

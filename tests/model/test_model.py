@@ -8,12 +8,13 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from hangup.core.connection import DurationMs
+from hangup.core.guard import Activity
 from hangup.core.hand_over import HandOver
 from hangup.testing import Faults
 from tests.model.machine import ConnectionsMachine
 from tests.model.mutants import MUTANTS
 from tests.model.precise import PreciseMachine
-from tests.model.stores import DynamoDbStores, Stores
+from tests.model.stores import DynamoDbStores, StateTableStores, Stores
 from tests.model.world import POLICY, Violation, World
 from tests.support.engines import ENGINES
 from tests.support.stores import DynamoDbStore
@@ -45,6 +46,15 @@ def test_the_invariants_hold_with_a_queue() -> None:
 
 
 @pytest.mark.parametrize("machine", [ConnectionsMachine, PreciseMachine])
+def test_the_invariants_hold_with_a_state_table(machine: type[ConnectionsMachine]) -> None:
+    class StateTable(machine):  # type: ignore[misc, valid-type]
+        def make_stores(self, faults: Faults) -> Stores:
+            return StateTableStores(faults)
+
+    run_state_machine_as_test(StateTable, settings=model_settings(SCHEDULES // 5))
+
+
+@pytest.mark.parametrize("machine", [ConnectionsMachine, PreciseMachine])
 def test_the_invariants_hold_where_the_handler_is_called_only_for_what_is_left(
     machine: type[ConnectionsMachine],
 ) -> None:
@@ -70,6 +80,19 @@ def test_the_invariants_hold_with_a_timeout_of_each_role(
             return world
 
     run_state_machine_as_test(ByRole, settings=model_settings(SCHEDULES // 4))
+
+
+@pytest.mark.parametrize("machine", [ConnectionsMachine, PreciseMachine])
+def test_the_invariants_hold_where_api_gateway_says_who_is_active(
+    machine: type[ConnectionsMachine],
+) -> None:
+    class ByGateway(machine):  # type: ignore[misc, valid-type]
+        def make_world(self) -> World:
+            world: World = super().make_world()
+            world.activity = Activity.GATEWAY
+            return world
+
+    run_state_machine_as_test(ByGateway, settings=model_settings(SCHEDULES // 2))
 
 
 @pytest.mark.parametrize("name", MUTANTS)

@@ -8,7 +8,7 @@ from hangup.core.recording import RecordingByTimeout
 from hangup.sessions.model import Role
 from hangup.testing import Faults
 from tests.model.precise import NoLookAtTheClock, PreciseWorld
-from tests.model.stores import InMemoryStores
+from tests.model.stores import InMemoryStores, StateTableStores
 from tests.model.world import MAX_SKEW_MS, Fault, Script, Violation
 
 pytestmark = pytest.mark.slow
@@ -24,10 +24,12 @@ class AlwaysWell(RecordingByTimeout):
         return True
 
 
-def queued_session(*, is_settled: bool = False) -> PreciseWorld:
+def queued_session(
+    *, is_settled: bool = False, stores: type[InMemoryStores] = InMemoryStores
+) -> PreciseWorld:
     """Return a session that fell silent, at the moment that the queue delivers it."""
     faults = Faults()
-    world = PreciseWorld(InMemoryStores(faults), faults)
+    world = PreciseWorld(stores(faults), faults)
     if is_settled:
         world.counts_both, world.health = True, AlwaysWell()
     world.join("s1", Role.SPEAKER)
@@ -60,10 +62,11 @@ def test_without_a_look_at_the_clock_that_is_caught(
 
 @pytest.mark.parametrize("crash", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER])
 @pytest.mark.parametrize("at", range(CALLS))
+@pytest.mark.parametrize("stores", [InMemoryStores, StateTableStores])
 def test_after_a_crash_two_minutes_without_one_leave_everything_clean(
-    at: int, crash: Fault
+    stores: type[InMemoryStores], at: int, crash: Fault
 ) -> None:
-    world = queued_session()
+    world = queued_session(stores=stores)
     world.deliver(Script(faults={at: crash}))
     for _ in range(2):
         world.fault_free_minute(talking=False)
@@ -73,8 +76,11 @@ def test_after_a_crash_two_minutes_without_one_leave_everything_clean(
     world.check()
 
 
-def test_a_delivery_makes_fewer_calls_than_crashes_were_tried_at() -> None:
-    world = queued_session()
+@pytest.mark.parametrize("stores", [InMemoryStores, StateTableStores])
+def test_a_delivery_makes_fewer_calls_than_crashes_were_tried_at(
+    stores: type[InMemoryStores],
+) -> None:
+    world = queued_session(stores=stores)
     calls: list[int] = []
     world.deliver(
         Script(meanwhile={n: lambda n=n: calls.append(n) for n in range(100)})  # type: ignore[misc]

@@ -16,5 +16,5 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def wheel(dist: Path) -> Path:
-    (wheel,) = dist.glob("*.whl")
+    (wheel,) = dist.glob("hangup-*.whl")
     return wheel

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import zipfile
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
@@ -62,7 +63,10 @@ def virtualenv_with(wheel: str, folder: Path) -> Path:
     uv("venv", virtualenv)
     # The versions that are tested here; any within the bounds would do.
     lock = ROOT / "requirements" / "dev.txt"
-    uv("pip", "install", "--python", python_of(virtualenv), "--constraint", lock, wheel)
+    # Both of our own wheels are in one folder, as they are in one index.
+    ours = Path(wheel.partition("[")[0]).parent
+    options = ("--python", python_of(virtualenv), "--constraint", lock, "--find-links", ours)
+    uv("pip", "install", *options, wheel)
     return virtualenv
 
 
@@ -229,3 +233,20 @@ def test_the_command_plans_and_mints_tokens_with_its_extra_alone(with_cli: Path)
     assert json.loads(planned.stdout)
     explained = hangup(with_cli, "token", "--help")
     assert explained.returncode == 0, explained.stderr
+
+
+@pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
+def test_the_command_line_has_the_zips_of_the_functions(
+    with_cli: Path, dist: Path, tmp_path: Path, architecture: str
+) -> None:
+    done = hangup(
+        with_cli,
+        *("package", "--json", "--architecture", architecture),
+        *("--output", str(tmp_path / "functions.zip")),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["Output"] == str(tmp_path / "functions.zip")
+    (data,) = dist.glob("hangup_lambda-*.whl")
+    with zipfile.ZipFile(data) as archive:
+        carried = archive.read(f"hangup_lambda/hangup-lambda-{architecture}.zip")
+    assert (tmp_path / "functions.zip").read_bytes() == carried

@@ -1,6 +1,8 @@
 """``make dist``: the wheel and the sdist are complete, and the same wherever they are built."""
 
+import io
 import os
+import re
 import subprocess
 import tarfile
 import zipfile
@@ -17,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.install]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.glob("hangup-*")}
+    return {file.name: file.read_bytes() for file in folder.glob("hangup*")}
 
 
 def test_two_builds_give_the_same_bytes(dist: Path, tmp_path: Path) -> None:
@@ -34,6 +36,7 @@ def test_two_builds_give_the_same_bytes(dist: Path, tmp_path: Path) -> None:
     assert again.keys() == {
         f"hangup-{__version__}-py3-none-any.whl",
         f"hangup-{__version__}.tar.gz",
+        f"hangup_lambda-{__version__}-py3-none-any.whl",
     }
     assert again == contents(dist)
 
@@ -42,6 +45,7 @@ def test_a_build_leaves_nothing_of_the_last_one(dist: Path, tmp_path: Path) -> N
     target = tmp_path / "target"
     target.mkdir()
     (target / "hangup-0.0.1-py3-none-any.whl").touch()
+    (target / "hangup_lambda-0.0.1-py3-none-any.whl").touch()
     (target / "not ours").touch()
     (tmp_path / "sources").mkdir()
     build(copy_of_the_sources(tmp_path / "sources"), target)
@@ -56,7 +60,7 @@ def test_a_description_that_an_index_cannot_show_is_refused(tmp_path: Path) -> N
     (copy / "pyproject.toml").write_text(settings.replace("README.md", "README.rst"))
     with pytest.raises(subprocess.CalledProcessError):
         build(copy, tmp_path / "target")
-    wheel = next((tmp_path / "target").glob("*.whl"))
+    wheel = next((tmp_path / "target").glob("hangup-*.whl"))
     checked = subprocess.run(
         [TOOLS / "twine", "check", wheel], capture_output=True, text=True, check=False
     )
@@ -86,3 +90,22 @@ def test_both_carry_the_licence_and_the_sdist_the_changelog(dist: Path, wheel: P
     with tarfile.open(next(dist.glob("*.tar.gz"))) as archive:
         names = set(archive.getnames())
     assert {f"hangup-{__version__}/{name}" for name in ("LICENSE", "CHANGELOG.md")} <= names
+
+
+def test_the_data_distribution_holds_both_zips_and_no_code(dist: Path) -> None:
+    (data,) = dist.glob("hangup_lambda-*.whl")
+    with zipfile.ZipFile(data) as archive:
+        files = {name for name in archive.namelist() if ".dist-info/" not in name}
+        assert files == {
+            "hangup_lambda/__init__.py",
+            "hangup_lambda/hangup-lambda-arm64.zip",
+            "hangup_lambda/hangup-lambda-x86_64.zip",
+        }
+        assert archive.read("hangup_lambda/__init__.py").count(b"\n") == 1
+        for architecture, machine in (("arm64", b"aarch64"), ("x86_64", b"x86_64")):
+            content = io.BytesIO(archive.read(f"hangup_lambda/hangup-lambda-{architecture}.zip"))
+            names = " ".join(zipfile.ZipFile(content).namelist())
+            assert "hangup/handlers/timeout_handler.py" in names
+            assert re.findall(r"greenlet/_greenlet\.cpython-\d+-(\w+)-linux", names) == [
+                machine.decode()
+            ]

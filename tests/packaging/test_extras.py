@@ -12,6 +12,8 @@ from tests.support.documents import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+OURS = "hangup-lambda"
+"""Built from these sources as well, so no lock has it."""
 PINNED = re.compile(r"^([\w.-]+)==([\w.]+)", re.MULTILINE)
 
 
@@ -21,7 +23,7 @@ def requirements_of(*extras: str) -> Iterator[Requirement]:
         for one in map(Requirement, EXTRAS[extra]):
             if one.name == "hangup":
                 yield from requirements_of(*one.extras)
-            else:
+            elif one.name != OURS:
                 yield one
 
 
@@ -54,3 +56,14 @@ def test_all_is_every_extra() -> None:
     (everything,) = map(Requirement, EXTRAS["all"])
     assert everything.name == "hangup"
     assert everything.extras == EXTRAS.keys() - {"all"}
+
+
+def test_the_zips_are_of_the_same_version_and_come_with_the_command_line_alone() -> None:
+    wanted = {
+        extra: [one for one in map(Requirement, EXTRAS[extra]) if one.name == OURS]
+        for extra in EXTRAS
+    }
+    (pinned,) = wanted.pop("cli")
+    assert str(pinned.specifier) == f"=={PROJECT['version']}"
+    assert not any(wanted.values())
+    assert OURS not in {Requirement(one).name for one in PROJECT["dependencies"]}

@@ -135,7 +135,7 @@ class AwsStub(LoopbackServer):
     @property
     def writes(self) -> Sequence[str]:
         """The calls that change something."""
-        reads = {"GetConnection", "GetItem", "GetSecretValue", "Query", "Scan"}
+        reads = {"BatchGetItem", "GetConnection", "GetItem", "GetSecretValue", "Query", "Scan"}
         return [operation for operation in self.operations if operation not in reads]
 
     def reply_to(self, call: Call) -> Reply:

@@ -80,7 +80,8 @@ def deployed(engine: Engine) -> App:
     )["IntegrationId"]
     for route in ("$connect", "$default", "$disconnect"):
         gateway.create_route(ApiId=api_id, RouteKey=route, Target=f"integrations/{integration}")
-    gateway.create_stage(ApiId=api_id, StageName="prod", AutoDeploy=True)
+    for stage in ("dev", "prod"):
+        gateway.create_stage(ApiId=api_id, StageName=stage, AutoDeploy=True)
     return App(engine, api_id, function)
 
 

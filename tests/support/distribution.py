@@ -23,9 +23,13 @@ def copy_of_the_sources(folder: Path) -> Path:
     """Copy what the archives are made of, and with what."""
     for name in _SOURCES:
         shutil.copy(ROOT / name, folder / name)
-    for name in ("src", "requirements"):
+    for name in ("src", "requirements", "scripts"):
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, folder / name, ignore=ignore, copy_function=shutil.copy)
+    # What is installed for the Lambda zips already, so that no index is asked again.
+    (folder / "build").mkdir()
+    for installed in (ROOT / "build").glob("lambda-dependencies-*"):
+        (folder / "build" / installed.name).symlink_to(installed)
     return folder
 
 
@@ -36,7 +40,7 @@ def build(sources: Path, target: Path) -> Path:
         cwd=sources,
         env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000"},
         check=True,
-        timeout=120,
+        timeout=300,
     )
     return target
 

@@ -19,6 +19,7 @@ from hangup.core.connection import DurationMs, EpochMs, NoConnection
 from hangup.errors import BackendError
 from hangup.ops.deployment_file import Deployment
 from hangup.ops.doctor_case import Case
+from hangup.ops.template import timeout_template
 
 NOW_MS = EpochMs(1_700_000_000_000)
 NOW = "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -142,7 +143,7 @@ class World:
         self.items: list[Item] = []
         self.metrics: dict[tuple[str, str], float] = {("AWS/Lambda", "Invocations"): 10}
         self.answers: dict[str, Any] = deepcopy(dict(_WELL)) | {"GetMetricData": self._metric_data}
-        self.answers["GetTemplate"] = lambda _: {"TemplateBody": self.case.template}
+        self.answers["GetTemplate"] = lambda _: {"TemplateBody": timeout_template()}
         self.case = self.anew()
 
     def anew(self) -> Case:

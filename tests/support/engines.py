@@ -30,7 +30,7 @@ ENGINES = [
 
 REAL = [
     pytest.param(
-        (*engine.values, direct, schema),
+        (*engine.values, direct, schema, False),
         marks=engine.marks,
         id=f"{engine.id or engine.values[0]}{', direct' * direct}{other_names}",
     )
@@ -46,11 +46,28 @@ REAL = [
 tables whose attributes are called otherwise, or have another key."""
 
 FAKES = [
-    pytest.param(DEFAULT_SESSION_SCHEMA, id="fake"),
-    pytest.param(OTHER_SCHEMA, id="fake, other names"),
-    pytest.param(STRANGE_SCHEMA, id="fake, strange key"),
+    pytest.param((DEFAULT_SESSION_SCHEMA, False), id="fake"),
+    pytest.param((OTHER_SCHEMA, False), id="fake, other names"),
+    pytest.param((STRANGE_SCHEMA, False), id="fake, strange key"),
 ]
 """The fake with each kind of table."""
+
+WITH_STATE_TABLE = [
+    pytest.param((DEFAULT_SESSION_SCHEMA, True), id="fake, state table"),
+    pytest.param((STRANGE_SCHEMA, True), id="fake, strange key, state table"),
+    *(
+        pytest.param(
+            (*engine.values, True, schema, True),
+            marks=engine.marks,
+            id=f"{engine.id or engine.values[0]}{other_names}, state table",
+        )
+        for engine, schema, other_names in (
+            (ENGINES[0], STRANGE_SCHEMA, ", strange key"),
+            (ENGINES[1], OTHER_SCHEMA, ", other names"),
+        )
+    ),
+]
+"""Some of both with Hangup's own state in a table of its own."""
 
 DYNAMODB_LOCAL = [param for param in REAL if str(param.id).startswith("dynamodb-local")]
 """The same without MiniStack, for what that refuses."""
@@ -77,8 +94,14 @@ def dynamodb_local() -> Iterator["DynamoDBClient"]:
 @pytest.fixture(params=[*FAKES, *REAL])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     """Both repositories, empty, on each engine in turn."""
-    if isinstance(request.param, SessionSchema):
-        yield InMemoryStore(request.param)
+    yield from store_of(request)
+
+
+def store_of(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Yield what one of the parameters above stands for."""
+    if isinstance(request.param[0], SessionSchema):
+        schema, state_table = request.param
+        yield InMemoryStore(schema, state_table=state_table)
     else:
         yield from _tables(request)
 
@@ -107,8 +130,10 @@ def transport_to(url: str, *, service: str) -> Transport:
 
 
 def _tables(request: pytest.FixtureRequest) -> Iterator[DynamoDbStore]:
-    engine, direct, schema = request.param
+    engine, direct, schema, state_table = request.param
     client: DynamoDBClient = request.getfixturevalue(engine)
-    tables = DynamoDbStore(client, direct_to(client) if direct else None, schema)
+    tables = DynamoDbStore(
+        client, direct_to(client) if direct else None, schema, state_table=state_table
+    )
     yield tables
     tables.drop()

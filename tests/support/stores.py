@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 from hangup.aws.conditions import equals
 from hangup.aws.connections import DynamoDbConnections
@@ -16,11 +16,13 @@ from hangup.aws.runtime import SystemClock
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
 from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, SessionSchema
 from hangup.aws.sessions import DynamoDbSessions
+from hangup.aws.state_table import StateTableConnections, place_of
+from hangup.aws.states import DynamoDbStates, state_in
 from hangup.core.connection import Connection
 from hangup.ports import ConnectionsRepository
 from hangup.sessions.model import Session
 from hangup.sessions.ports import ConsistencyStore, SessionsRepository
-from hangup.testing import FakeAws
+from hangup.testing import FakeAws, InMemoryStates
 from tests.support.schemas import Item, attributes_of, item_of, table_of
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ __all__ = [
     "Store",
     "at_once",
     "item_of",
+    "parted",
+    "put_state",
+    "put_state_items",
     "table_definition",
 ]
 
@@ -92,6 +97,11 @@ class Store(Protocol):
         ...
 
     @property
+    def has_state_table(self) -> bool:
+        """Whether Hangup's own state is in a table of its own."""
+        ...
+
+    @property
     def connections(self) -> ConnectionsRepository:
         """The connections table."""
         ...
@@ -122,10 +132,13 @@ class Store(Protocol):
 class InMemoryStore:
     """The fakes."""
 
-    def __init__(self, schema: SessionSchema = DEFAULT_SESSION_SCHEMA) -> None:
-        self._world = FakeAws(schema=schema.connections)
+    def __init__(
+        self, schema: SessionSchema = DEFAULT_SESSION_SCHEMA, *, state_table: bool = False
+    ) -> None:
+        self._world = FakeAws(schema=schema.connections, state_table=state_table)
         self.schema = schema
-        self.connections = self._world.connections
+        self.has_state_table = state_table
+        self.connections = self._world.repository
         self.sessions = self._world.sessions
         self.consistency = self._world.store
 
@@ -136,6 +149,9 @@ class InMemoryStore:
 
     def put_items(self, *items: Item) -> None:
         for item in items:
+            if self.has_state_table:
+                item, place, state = parted(item, self.schema.connections)  # noqa: PLW2901
+                put_state(self._world.states, place, state)
             self._world.connections.put_item(item)
 
     def put_session(self, session: Session) -> None:
@@ -150,8 +166,11 @@ class DynamoDbStore:
         client: "DynamoDBClient",
         direct: DirectDynamoDb | None = None,
         schema: SessionSchema = DEFAULT_SESSION_SCHEMA,
+        *,
+        state_table: bool = False,
     ) -> None:
         self.client = client
+        self.has_state_table = state_table
         self.schema = schema
         number = next(_numbers)
         self.connections_table = f"connections-{number}"
@@ -167,14 +186,25 @@ class DynamoDbStore:
             client.create_table(TableName=table, **table_definition(key, names))
         clock = SystemClock()
         calls = Calls(clock, Deadline(clock))
-        self.connections = DynamoDbConnections(
-            direct or client, calls, self.connections_table, schema.connections
+        items = DynamoDbConnections(
+            direct or client,
+            calls,
+            self.connections_table,
+            schema.connections,
+            has_state=not state_table,
         )
+        self.connections: ConnectionsRepository = items
+        self.state_table = f"states-{number}"
+        if state_table:
+            client.create_table(TableName=self.state_table, **table_of(DEFAULT_SCHEMA))
+            states = DynamoDbStates(direct or client, calls, self.state_table, clock)
+            self.connections = StateTableConnections(items, states, schema.connections.table_key)
         self.sessions = DynamoDbSessions(direct or client, calls, schema=schema, **tables)
         self.consistency = DynamoDbConsistencyStore(client, calls, schema=schema, **tables)
 
     def drop(self) -> None:
-        for table in (self.connections_table, self.sessions_table):
+        states = [self.state_table] if self.has_state_table else []
+        for table in (self.connections_table, self.sessions_table, *states):
             self.client.delete_table(TableName=table)
 
     def put(self, *connections: Connection) -> None:
@@ -183,7 +213,11 @@ class DynamoDbStore:
         )
 
     def put_items(self, *items: Item) -> None:
-        """Write connection records as items."""
+        """Write connection records as items, and what they say of Hangup's own where that is."""
+        if self.has_state_table:
+            parts = [parted(item, self.schema.connections) for item in items]
+            items = tuple(item for item, _, _ in parts)
+            put_state_items(self.client, self.state_table, parts)
         for start in range(0, len(items), _MAX_BATCH):
             answer = self.client.batch_write_item(
                 RequestItems={
@@ -220,6 +254,44 @@ class DynamoDbStore:
 
 
 _MAX_BATCH: Final = 25
+
+
+_OWN: Final = ("gateway_active", "noticed_at", "handovers", "claim_expires_at", "claim_token")
+
+Parted: TypeAlias = tuple[Item, str | None, Item]
+"""An item without Hangup's own attributes, where those are in a state table, and they as an item
+there, empty if there are none."""
+
+
+def parted(item: Item, schema: TableSchema) -> Parted:
+    """Part an item that one table would have."""
+    if not schema.matches(item):
+        return item, None, {}
+    connection = schema.decode(item)
+    place = place_of(connection, schema.table_key)
+    names = {getattr(schema, own): getattr(DEFAULT_SCHEMA, own) for own in _OWN}
+    state = {names[name]: value for name, value in item.items() if name in names}
+    if state:
+        state["lastActivityTime"] = {"N": str(connection.recorded_ms or 0)}
+    return {name: value for name, value in item.items() if name not in names}, place, state
+
+
+def put_state(states: InMemoryStates, place: str | None, state: Item) -> None:
+    """Write the state of a place into the fake, and nothing else that it had."""
+    if place is not None:
+        states.states.pop(place, None)
+        if state:
+            states.states[place] = state_in(state)
+
+
+def put_state_items(client: "DynamoDBClient", table: str, parts: Sequence[Parted]) -> None:
+    """Write the state of each item, and nothing else that it had."""
+    for _, place, state in parts:
+        key = {"connectionId": {"S": place}}
+        if place is not None and state:
+            client.put_item(TableName=table, Item=state | key)
+        elif place is not None:
+            client.delete_item(TableName=table, Key=key)
 
 
 def table_definition(key: str, schema: TableSchema | SessionSchema = DEFAULT_SCHEMA) -> Any:

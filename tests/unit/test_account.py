@@ -12,6 +12,7 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.endpoint_provider import EndpointProvider
+from botocore.loaders import create_loader
 from botocore.session import Session
 
 from hangup.aws import clients
@@ -25,6 +26,9 @@ from tests.support.aws_stub import AwsStub
 from tests.support.http_server import Request, serving
 
 SERVICES = ("dynamodb", "lambda", "secretsmanager", "sqs")
+LOADER = create_loader()
+"""Reads each of botocore's models once for all sessions here: that takes half a second."""
+
 IN_A_FUNCTION = {
     "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
     "AWS_SECRET_ACCESS_KEY": "a-secret",
@@ -68,7 +72,9 @@ def called_by_botocore(service: str) -> str:
         sent.append(request.url)
         return AWSResponse(request.url, 200, HTTPHeaders(), Raw(b"{}"))
 
-    client = Session().create_client(service)
+    session = Session()
+    session.register_component("data_loader", LOADER)
+    client = session.create_client(service)
     client.meta.events.register("before-send", keep)
     list_all = {
         "dynamodb": "list_tables",
@@ -94,9 +100,8 @@ class TestEndpoints:
     def test_are_botocores_in_every_region_of_every_partition(
         self, service: str, fips: bool, dual_stack: bool
     ) -> None:
-        data = Session().get_component("data_loader")
-        partitions = data.load_data("partitions")
-        rules = data.load_service_model(service, "endpoint-rule-set-1")
+        partitions = LOADER.load_data("partitions")
+        rules = LOADER.load_service_model(service, "endpoint-rule-set-1")
         botocores = EndpointProvider(rules, partitions)
         regions = [
             region

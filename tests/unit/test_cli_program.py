@@ -20,7 +20,7 @@ from tests.support.cloudformation_stub import assert_one_sentence
 from tests.support.documents import ROOT
 from tests.support.terminal import HANGUP, on_terminal, plain_environment
 
-COMMANDS = ("demo", "up", "token", "check", "redrive", "init", "plan")
+COMMANDS = ("demo", "up", "token", "check", "redrive", "template", "init", "plan")
 
 pytestmark = pytest.mark.usefixtures("signals_as_before")
 

@@ -1,6 +1,7 @@
 """``hangup.toml``: read, checked, written and said as JSON Schema."""
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +13,18 @@ import pytest
 from hangup.aws.conditions import Rule
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
 from hangup.cli.deployments import described
+from hangup.core.pacing import close_functions
 from hangup.errors import ConfigurationError
 from hangup.ops import deployment_text
-from hangup.ops.deployment_file import SCHEMA_PARAMETER, Deployment, find
+from hangup.ops.deployment_file import (
+    CLOSE_FUNCTIONS_PARAMETER,
+    SCHEMA_PARAMETER,
+    Deployment,
+    as_parameter,
+    find,
+)
 from hangup.ops.deployment_text import commented_file, json_schema, json_schema_text
+from hangup.ops.kinds import Setting
 from hangup.ops.settings import BY_KEY, SETTINGS
 from hangup.ops.toml_text import in_toml, line_of
 from tests.support.documents import ROOT, page
@@ -36,6 +45,22 @@ name = "connections"
 connection_id = "id"
 """
 NEVER = 'timeout.hand_over = "never"\n'
+
+
+PARAMETERS: Mapping[str, Any] = json.loads(
+    (ROOT / "src" / "hangup" / "ops" / "timeout.template.json").read_text()
+)["Parameters"]
+
+
+COMING = {"Activity", "StateTable", "TimeoutsByRole"}
+"""Parameters that the template has as soon as the functions know what they say."""
+
+
+def is_accepted(parameter: Mapping[str, Any], value: str) -> bool:
+    """Return whether CloudFormation takes a value for a parameter of the template."""
+    if "AllowedValues" in parameter:
+        return value in parameter["AllowedValues"]
+    return re.search(parameter["AllowedPattern"], value) is not None
 
 
 def said_of(schema: TableSchema) -> dict[str, Any]:
@@ -121,6 +146,7 @@ class TestReading:
             "timeout.idle_seconds=300",
             "timeout.precise=true",
             "timeout.roles={ speaker = 90 }",
+            "table.role=role",
             "table.session=room",
             "timeout.idle_seconds=200",
             "operation.log_retention_days=7",
@@ -139,6 +165,7 @@ class TestReading:
 class TestParameters:
     def test_are_what_is_said_as_the_template_takes_it(self) -> None:
         text = f"""{BARE}
+        role = "role"
         [timeout]
         roles = {{ speaker = 300, listener = 60 }}
         precise = false
@@ -171,14 +198,35 @@ class TestParameters:
     def test_there_is_a_setting_for_each(self) -> None:
         names = [one.parameter for one in SETTINGS if one.parameter]
         assert len(names) == len(set(names))
-        assert {*names, SCHEMA_PARAMETER} == {
-            *("ApiId", "StageName", "ManagementEndpoint", "TableName", "TableKeyArn"),
-            *("TableSchema", "Activity", "LastActiveCounts", "HandOver", "DisconnectFunctionArn"),
-            *("IdleTimeoutSeconds", "TimeoutsByRole", "ActivityResolutionSeconds", "MetricRoles"),
-            *("ClosesPerSecond", "Precise", "Shards", "StateTable", "Mode", "ReserveConcurrency"),
-            *("Deployment", "AlarmTopicArn", "Dashboard", "LogLevel", "LogRetentionDays"),
-            *("Architecture", "CodeBucket", "CodeKey"),
-        }
+        assert {*names, SCHEMA_PARAMETER, CLOSE_FUNCTIONS_PARAMETER} - COMING == (
+            set(PARAMETERS) - COMING
+        )
+
+    @pytest.mark.parametrize(
+        "setting", [one for one in SETTINGS if one.parameter in PARAMETERS], ids=lambda one: one.key
+    )
+    def test_are_accepted_by_the_template_as_the_settings_are(self, setting: Setting) -> None:
+        parameter = PARAMETERS[setting.parameter]
+        default = parameter.get("Default")
+        assert (default in (None, "")) == (setting.default is None)
+        if setting.default is not None:
+            assert as_parameter(setting.default) == default
+        schema = setting.kind.json_schema()
+        values = [setting.example, setting.default, *schema.get("enum", [])]
+        values += [schema[bound] for bound in ("minimum", "maximum") if bound in schema]
+        for value in values:
+            if value is not None:
+                assert is_accepted(parameter, as_parameter(value)), value
+        if "enum" in schema:
+            assert list(map(str, schema["enum"])) == parameter["AllowedValues"]
+        for bound, beyond in (("minimum", -1), ("maximum", 1)):
+            if bound in schema:
+                assert not is_accepted(parameter, str(schema[bound] + beyond))
+
+    def test_the_functions_behind_the_queue_follow_from_the_pace(self) -> None:
+        assert CLOSE_FUNCTIONS_PARAMETER not in read(BARE).parameters()
+        parameters = read(BARE, "timeout.precise=true", "timeout.closes_per_second=1000")
+        assert parameters.parameters()[CLOSE_FUNCTIONS_PARAMETER] == str(close_functions(1_000))
 
     def test_each_can_be_said_on_the_command_line(self) -> None:
         for one in SETTINGS:
@@ -291,6 +339,20 @@ class TestErrors:
             (["timeout.last_active_counts=both"], "timeout.last_active_counts must not be both"),
             (["timeout.precise=true", "timeout.idle_seconds=74"], "75 seconds, and the shortest"),
             (["timeout.activity_resolution_seconds=120"], "less than the shortest timeout (120)"),
+            (["timeout.roles={ speaker = 90 }"], "timeout.roles needs table.role"),
+            (
+                ["timeout.activity=gateway", "timeout.activity_resolution_seconds=1"],
+                "timeout.activity_resolution_seconds must be 0 where timeout.activity is gateway",
+            ),
+            (
+                [
+                    "timeout.activity=gateway",
+                    "timeout.last_active_counts=both",
+                    'table.connected_at={ attribute = "at" }',
+                    'table.last_activity={ attribute = "last" }',
+                ],
+                "timeout.last_active_counts must not be both: with ACTIVITY gateway",
+            ),
             (
                 ["timeout.shards=2", 'table.partition={ attribute = "id", equals = "x" }'],
                 "timeout.shards must be 1",
@@ -328,8 +390,11 @@ class TestErrors:
             ("timeout.precise=1", "--set timeout.precise=1: timeout.precise must be true or false"),
             ("table.only=[", "--set table.only=[: table.only must be up to 10 conditions"),
             ("table.only=[]\nx=1", "table.only must be up to 10 conditions"),
-            ("timeout.mode=x", '--set: timeout.mode must be close or observe, not "x"'),
-            ("table.only=[{ attribute = 'a' }]", "--set: table.only[0] must be a condition"),
+            (
+                "timeout.mode=x",
+                '--set timeout.mode=x: timeout.mode must be close or observe, not "x"',
+            ),
+            ("table.only=[{ attribute = 'a' }]", ": table.only[0] must be a condition"),
             ("table.session=id", "--set: table.session is 'id', and so is connection_id"),
         ],
     )

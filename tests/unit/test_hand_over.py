@@ -101,6 +101,39 @@ def test_if_left_calls_again_later_and_later() -> None:
     assert minutes == [1, 3, 7, 15, 31]
 
 
+def test_if_left_rings_at_the_third_call_as_always_does() -> None:
+    for rule in (HandOver.ALWAYS, HandOver.IF_LEFT):
+        stack = Stack(rule)
+        calls_at_repeats = [
+            stack.calls for _ in range(40) if stack.sweep(after_s=60).closes.handovers_repeated
+        ]
+        assert calls_at_repeats == list(range(3, stack.calls + 1)), rule
+        assert len(calls_at_repeats) > 1, rule
+
+
+@pytest.mark.parametrize(
+    ("rule", "calls"),
+    [
+        (HandOver.ALWAYS, [1, 1]),
+        (HandOver.IF_LEFT, [0, 1]),
+        (HandOver.DELETE, [0]),
+        (HandOver.NEVER, [0, 0]),
+    ],
+)
+def test_the_log_says_what_became_of_those_that_had_left(rule: HandOver, calls: list[int]) -> None:
+    stack = Stack(rule)
+    stack.aws.gateway.open_ids.clear()
+    stack.sweep()
+    stack.sweep(after_s=60)
+    lines = [
+        (fields["handOver"], fields["handlerCalls"])
+        for _, event, fields in stack.aws.log.lines
+        if event == "found idle connections that had left"
+    ]
+    assert lines == [(rule, number) for number in calls]
+    assert stack.calls == sum(calls)
+
+
 def test_delete_removes_the_record_and_calls_nobody() -> None:
     stack = Stack(HandOver.DELETE)
     assert stack.sweep().closes.closed == 1

@@ -6,15 +6,15 @@ from typing import Any, Final
 
 import pytest
 
+from hangup.aws import clients
 from hangup.aws.discovery import (
     Account,
     FoundFunction,
     FoundTable,
     Route,
     WebSocketApi,
-    endpoint_of,
 )
-from hangup.aws.runtime import clock
+from hangup.aws.runtime import calls, clock
 from hangup.core.connection import ConnectionInfo, EpochMs, NoConnection
 from hangup.errors import BackendError, ConfigurationError
 from hangup.ops.deployment_file import Deployment
@@ -50,6 +50,7 @@ class FakeAccount(Account):
     asked: list[str] = field(default_factory=list)
     read: list[str] = field(default_factory=list)
     refuses: bool = False
+    is_at_aws: bool = True
 
     @property
     def region(self) -> str:
@@ -79,6 +80,9 @@ class FakeAccount(Account):
         for start in range(0, len(items), 100):
             self.read += [table] * len(items[start : start + 100])
             yield items[start : start + 100]
+
+    def endpoint_of(self, api_id: str, stage: str) -> str | None:
+        return f"https://{api_id}/{stage}" if self.is_at_aws else None
 
     def connections_at(self, endpoint: str) -> "FakeAccount":
         self.asked.append(endpoint)
@@ -123,7 +127,7 @@ def test_finds_the_one_app_that_there_is(account: FakeAccount) -> None:
     assert found.disconnect is not None
     assert found.disconnect.name == "bye"
     assert (found.inferred.connections, found.inferred.known) == (2, 2)
-    assert account.asked == [endpoint_of("a1", "prod", "eu-central-1"), *IDS]
+    assert account.asked == ["https://a1/prod", *IDS]
     deployment = Deployment.from_text(draft(found.proposals, {}, "f").text, "f")
     assert (deployment["stack.name"], deployment["stack.region"]) == ("chat-hangup", "eu-central-1")
     assert deployment["api.disconnect_function"] == f"{ARN}bye"
@@ -263,15 +267,44 @@ class TestApiGateway:
         given = {"api.endpoint": "https://ws.example.com/prod"}
         assert draft(found.proposals, given, "hangup.toml").left_out == []
 
-    def test_in_china_has_a_name_of_its_own(self) -> None:
-        assert endpoint_of("a1", "prod", "cn-north-1") == (
-            "https://a1.execute-api.cn-north-1.amazonaws.com.cn/prod"
-        )
+    def test_that_is_not_at_aws_is_not_asked_unless_it_is_said_where(
+        self, account: FakeAccount
+    ) -> None:
+        account.is_at_aws = False
+        found = find(account)
+        assert (account.asked, found.inferred.connections) == ([], 3)
+        (note,) = found.notes
+        assert note.startswith("API Gateway was not asked about connections, so less is certain: ")
+        assert note.endswith(" --set api.endpoint=URL")
+
+    @pytest.mark.parametrize(
+        ("region", "url"),
+        [
+            ("eu-west-1", "https://a1.execute-api.eu-west-1.amazonaws.com/prod"),
+            ("cn-north-1", "https://a1.execute-api.cn-north-1.amazonaws.com.cn/prod"),
+        ],
+    )
+    def test_has_an_address_at_aws(
+        self, region: str, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name, value in (("DEFAULT_REGION", region), ("ACCESS_KEY_ID", "x")):
+            monkeypatch.setenv(f"AWS_{name}", value)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
+        clients.session.cache_clear()
+        assert Account(calls).endpoint_of("a1", "prod") == url
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
+        clients.session.cache_clear()
+        assert Account(calls).endpoint_of("a1", "prod") is None
+        clients.session.cache_clear()
 
 
 def test_a_file_that_lacks_something_says_what(account: FakeAccount) -> None:
     account.tables = {"sockets": [{"id": {"S": "x"}, "pk": {"S": "y"}}]}
-    written = draft(find(account).proposals, {}, "hangup.toml")
+    proposals = find(account).proposals
+    assert {one.key: one.value for one in proposals}["table.key"] == [
+        {"attribute": "id", "type": "S"}
+    ]
+    written = draft(proposals, {}, "hangup.toml")
     assert written.left_out == ["table.connection_id"]
     assert written.problem is not None
     assert written.problem.startswith("hangup.toml:")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pycurl
 import pytest
@@ -33,26 +33,33 @@ class StandingClock:
 
 
 class Answerer:
-    """An HTTP server that answers every request after as many seconds as its path says."""
+    """An HTTP server that answers each request after some seconds, or when it may."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._may_answer: list[Callable[[], bool]] = []
         server.answer = self._answer
 
     @property
     def connections(self) -> int:
         return self._server.connections
 
-    def transfer(self, *, after_s: float = 0.0) -> pycurl.Curl:
-        """Return a request that is answered after so long."""
+    def transfer(
+        self, *, after_s: float = 0.0, when: Callable[[], bool] = lambda: True
+    ) -> pycurl.Curl:
+        """Return a request that is answered after so long, and not before ``when`` is true."""
         transfer = pycurl.Curl()
-        transfer.setopt(pycurl.URL, f"{self._server.url}/{after_s}")
+        transfer.setopt(pycurl.URL, f"{self._server.url}/{after_s}/{len(self._may_answer)}")
+        self._may_answer.append(when)
         transfer.setopt(pycurl.WRITEFUNCTION, len)
         transfer.setopt(pycurl.TIMEOUT_MS, 10_000)
         return transfer
 
     def _answer(self, request: Request) -> bytes:
-        time.sleep(float(request.path.rpartition("/")[2]))
+        after_s, number = request.path.split("/")[-2:]
+        time.sleep(float(after_s))
+        while not self._may_answer[int(number)]():
+            time.sleep(0.001)
         return OK
 
 
@@ -143,30 +150,6 @@ class TestLoop:
         assert len(seen) <= 4
         assert all(one.dead for one in seen)
 
-    def test_an_interruption_where_another_has_run_gets_through(self) -> None:
-        def run(number: int) -> None:
-            if number == 2:
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            Loop(1).map(run, range(3))
-        assert Loop(1).map(str, range(2)) == ["0", "1"]
-
-    def test_an_item_is_taken_when_it_can_begin_and_not_before(self) -> None:
-        events: list[str] = []
-
-        def items() -> Iterator[int]:
-            for number in range(3):
-                events.append(f"taken {number}")
-                yield number
-
-        def wait(number: int) -> None:
-            sleep(0.001)
-            events.append(f"done {number}")
-
-        Loop(1).map(wait, items())
-        assert events == [f"{what} {n}" for n in range(3) for what in ("taken", "done")]
-
     @pytest.mark.usefixtures("clock")
     def test_what_has_begun_goes_on_while_the_next_item_is_waited_for(self) -> None:
         done: list[int] = []
@@ -210,22 +193,6 @@ class TestLoop:
             Loop(2).map(fail, range(5))
         assert done == [0, 3, 4]
 
-    def test_where_the_items_fail_what_has_begun_is_ended(self) -> None:
-        done: list[int] = []
-
-        def items() -> Iterator[int]:
-            yield 0
-            raise ValueError("no more")
-
-        def wait(number: int) -> None:
-            sleep(0.001)
-            done.append(number)
-
-        with pytest.raises(ValueError, match="no more"):
-            Loop(2).map(wait, items())
-        assert done == [0]
-        assert Loop(2).map(abs, [-1]) == [1]
-
     @pytest.mark.usefixtures("clock")
     def test_an_interruption_is_raised_once_what_has_begun_is_ended(self) -> None:
         done: list[int] = []
@@ -259,13 +226,6 @@ class TestLoop:
         assert sorted(ended) == [1, 2, 3, 100]
         # What it was sent with is free for the next.
         assert status(transfer) == 200
-
-    def test_is_not_nested(self) -> None:
-        two = Loop(2)
-        with pytest.raises(RuntimeError, match="nested"):
-            two.map(lambda item: two.map(abs, [item]), [-1])
-        # And is good as new afterwards.
-        assert two.map(abs, [-1, 2]) == [1, 2]
 
     def test_threads_may_each_have_their_own(self, answerer: Answerer) -> None:
         results: dict[int, list[int]] = {}
@@ -309,14 +269,15 @@ class TestPerform:
         assert answerer.connections == 2
 
     def test_who_is_answered_first_goes_on_first(self, answerer: Answerer) -> None:
-        done: list[float] = []
+        done: list[int] = []
 
-        def wait(after_s: float) -> None:
-            perform(answerer.transfer(after_s=after_s))
-            done.append(after_s)
+        def wait(number: int) -> None:
+            # The first to be asked is the last to be answered: once all others have gone on.
+            perform(answerer.transfer(when=lambda: len(done) == 2 - number))
+            done.append(number)
 
-        Loop(3).map(wait, [0.3, 0.15, 0.0])
-        assert done == [0.0, 0.15, 0.3]
+        Loop(3).map(wait, range(3))
+        assert done == [2, 1, 0]
 
     @pytest.mark.parametrize("concurrent", [False, True])
     def test_raises_what_the_transfer_alone_would(self, *, concurrent: bool) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from hangup.core.guard import Activity
 from hangup.core.timing import FUNCTION_TIMEOUT_S
 from hangup.planner.assumptions import (
     CLEANUP_S,
@@ -20,9 +21,9 @@ from hangup.planner.costs import (
     messages_usd,
     subtotal_usd,
 )
-from hangup.planner.fleet import Fleet
+from hangup.planner.fleet import Fleet, FleetContradiction
 from hangup.planner.model import estimate_sweep
-from hangup.planner.plan import make_plan
+from hangup.planner.plan import as_text, make_plan
 from hangup.planner.prices import list_prices
 from tests.support.documents import page, table
 
@@ -190,3 +191,78 @@ def test_fewer_sweeps_cost_less_and_more_invocations_more() -> None:
     one = usd(DOCUMENTED_FLEET, 1)
     assert usd(replace(DOCUMENTED_FLEET, sweep_interval_s=300), 1) == pytest.approx(one / 5)
     assert usd(DOCUMENTED_FLEET, 3) == pytest.approx(3 * one)
+
+
+class TestActivityByApiGateway:
+    ASKED = replace(DOCUMENTED_FLEET, connections=1_000_000, activity=Activity.GATEWAY)
+
+    def test_the_heartbeats_function_logs_writes_and_answers_are_not_paid(self) -> None:
+        plan = make_plan(self.ASKED, PRICES)
+        recorded = planned(replace(self.ASKED, activity=Activity.RECORDED))
+        asked = planned(self.ASKED)
+        gone = {"activity writes", "heartbeat function", "heartbeat logs"} | {
+            "looks whether the session has ended",
+            "heartbeats and their answers",
+        }
+        added = {"heartbeats, not answered", "times written forward"}
+        assert recorded.keys() - asked.keys() == gone
+        assert asked.keys() - recorded.keys() == {*added, "questions to API Gateway, not billed"}
+        less = sum(recorded[one] for one in gone) - asked["heartbeats, not answered"]
+        assert 140_000 < less < 170_000
+        saved = plan.by_activity_usd["recorded"] - plan.by_activity_usd["gateway"]
+        # The writes forward, and longer sweeps, are taken off.
+        assert saved == pytest.approx(less - asked["times written forward"], abs=500)
+
+    def test_the_same_bill_is_beside_the_recorded_one(self) -> None:
+        recorded = make_plan(replace(self.ASKED, activity=Activity.RECORDED), PRICES)
+        asked = make_plan(self.ASKED, PRICES)
+        assert recorded.by_activity_usd == asked.by_activity_usd
+        inline = recorded.topologies["inline"].total_usd
+        assert recorded.by_activity_usd["recorded"] == inline
+        assert asked.by_activity_usd["gateway"] == asked.topologies["inline"].total_usd
+        text = as_text(asked)
+        assert (
+            f"Recorded, with the reference application's heartbeat, the total is {inline:,.2f}"
+            in text
+        )
+        assert "lastActiveAt" in text
+        assert "lastActiveAt" not in as_text(recorded)
+
+    @pytest.mark.parametrize(
+        ("heartbeat_s", "apart_s"),
+        # Ages are even from 0 to the heartbeat: the question comes two or three sweeps later.
+        [(30, 120), (60, 120), (119, 120 - 60 * 59 / 119), (1, 120)],
+    )
+    def test_a_client_is_asked_about_once_a_timeout(
+        self, heartbeat_s: float, apart_s: float
+    ) -> None:
+        fleet = replace(self.ASKED, heartbeat_s=heartbeat_s)
+        assert fleet.questions_per_second == pytest.approx(1_000_000 / apart_s, rel=0.01)
+
+    def test_without_it_nobody_is(self) -> None:
+        assert replace(self.ASKED, activity=Activity.RECORDED).questions_per_second == 0
+
+    def test_more_clients_need_more_sweeps(self) -> None:
+        def shards(connections: int) -> int:
+            return estimate_sweep(replace(self.ASKED, connections=connections)).shards
+
+        assert (shards(10_000), shards(100_000)) == (1, 2)
+        assert estimate_sweep(self.ASKED).fits
+        assert not estimate_sweep(replace(self.ASKED, connections=2_000_000)).fits
+
+    def test_questions_are_requests_of_the_account(self) -> None:
+        calls = {
+            activity: next(
+                quota.load
+                for quota in make_plan(replace(self.ASKED, activity=activity), PRICES).quotas
+                if quota.name == "API Gateway requests"
+            )
+            for activity in Activity
+        }
+        assert calls[Activity.GATEWAY] - calls[Activity.RECORDED] == pytest.approx(8_333, abs=1)
+
+    @pytest.mark.parametrize(("field", "value"), [("activity_resolution_s", 10), ("precise", True)])
+    def test_refuses_what_contradicts_it(self, field: str, value: object) -> None:
+        with pytest.raises(FleetContradiction) as error:
+            replace(self.ASKED, **{field: value})  # type: ignore[arg-type]
+        assert error.value.fields == ("activity", field)

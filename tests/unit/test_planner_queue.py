@@ -12,7 +12,13 @@ from hangup.core.events import NO_ROLE
 from hangup.core.guard import Hold
 from hangup.core.limits import MAX_QUEUE_BATCH
 from hangup.core.pacing import close_functions
-from hangup.core.report import OTHER_ROLE, ClosesReport, CloseStatus, SweepReport
+from hangup.core.report import (
+    MIN_MOSTLY_GONE,
+    OTHER_ROLE,
+    ClosesReport,
+    CloseStatus,
+    SweepReport,
+)
 from hangup.local.deploy import packaged_template
 from hangup.planner import assumptions
 from hangup.planner.costs import Item
@@ -329,8 +335,10 @@ class TestConstants:
             hold=None,
             has_read_all=False,
         )
-        held = replace(sweep, hold=Hold.CLOCK)
-        emitted = [*sweep.metrics(), *held.metrics(), *(everything.metrics() if precise else [])]
+        gone = replace(everything, timeouts={(NO_ROLE, TimeoutReason.GONE): MIN_MOSTLY_GONE})
+        reports = [sweep, replace(sweep, hold=Hold.CLOCK), replace(sweep, closes=gone)]
+        emitted = [metric for report in reports for metric in report.metrics()]
+        emitted += everything.metrics() if precise else []
         names = {(metric.name, *sorted(metric.dimensions.items())) for metric in emitted}
         assert len(names) == at_most
 

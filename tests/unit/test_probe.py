@@ -29,7 +29,7 @@ class Fake:
         self.world.state = replace(
             self.world.state, parameters={**self.world.state.parameters, "Mode": "close"}
         )
-        since = {"N": str(NOW_MS)}
+        since: Any = {"N": str(NOW_MS)}
         self.item: Any = {"id": {"S": ID}, "since": since}
         self.world.items = [{"id": {"S": "BBBBBBBBBBBBBBB="}, "since": since}, self.item]
         self.case = self.world.anew()

@@ -107,6 +107,28 @@ def test_closed_includes_the_gone_and_timeouts_tell_them_apart_by_role_and_reaso
     }
 
 
+@pytest.mark.parametrize(
+    ("closed", "gone", "rings"),
+    [
+        (0, 20, True),
+        (0, 19, False),
+        (2, 18, True),
+        (3, 18, False),
+        (100, 900, True),
+        (20, 0, False),
+    ],
+)
+def test_says_when_nearly_all_of_many_had_left(closed: int, gone: int, *, rings: bool) -> None:
+    timeouts = {
+        ("listener", TimeoutReason.GONE): gone,
+        ("listener", TimeoutReason.IDLE_TIMEOUT): closed,
+    }
+    closes = replace(NO_CLOSES, timeouts=timeouts)
+    said = Count(name="SweepsMostlyGone", value=1)
+    assert (said in replace(QUIET, closes=closes).metrics()) == rings
+    assert (said in closes.metrics()) == rings
+
+
 def test_only_timeouts_have_dimensions_and_they_are_role_and_reason() -> None:
     for count in BUSY.metrics():
         expected = ["Role", "Reason"] if count.name == "ConnectionTimeout" else []

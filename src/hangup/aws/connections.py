@@ -22,7 +22,10 @@ _MORE_TO_FILTER: Final = 4
 
 
 class DynamoDbConnections:
-    """``ConnectionsRepository`` on a DynamoDB table; ``client`` is used from several threads."""
+    """``ConnectionsRepository`` on a DynamoDB table; ``client`` is used from several threads.
+
+    With ``has_state`` False, the table is one that Hangup only reads: see ``aws.state_table``.
+    """
 
     def __init__(
         self,
@@ -30,12 +33,14 @@ class DynamoDbConnections:
         calls: Calls,
         table: str,
         schema: TableSchema = DEFAULT_SCHEMA,
+        *,
+        has_state: bool = True,
     ) -> None:
         self._table = DynamoDbTable(
             client, calls, table, key=schema.connection_id, whole_key=str(schema.table_key)
         )
         self._schema = schema
-        self._requests = TableRequests(schema)
+        self._requests = TableRequests(schema, has_state=has_state)
 
     def get(self, connection_id: str) -> Connection | None:
         """Return the record as last written, ``None`` if there is none."""
@@ -89,11 +94,14 @@ class DynamoDbConnections:
             # The end of the table. What is read twice counts once.
             pages.append(next(self._pages(swept)))
         items = [item for one in pages for item in one["Items"]]
-        read = self._decoded(items)
+        named = self._named(items)
+        # Enough for the size, as no page has one twice. Where all items are connections, there are
+        # four times as many.
+        read = self._decoded(named[: size * len(pages)])
         records = {(one.connection_id, one.key): one for one in read}
         return Sample(
             records=list(records.values())[:size],
-            others=sum(one["ScannedCount"] for one in pages) - len(read) if is_filtered else 0,
+            others=sum(one["ScannedCount"] for one in pages) - len(named) if is_filtered else 0,
             answered_at_ms=_date_of(page),
         )
 
@@ -123,6 +131,11 @@ class DynamoDbConnections:
         deletion = self._requests.deletion(connection, claim_expires_ms=claim_expires_ms)
         return self._table.delete(deletion).is_written
 
+    def delete_unchanged(self, connection: Connection) -> bool:
+        """Delete the record of a connection if it is as it was seen, claimed or not."""
+        deletion = self._requests.deletion(connection, claim_expires_ms=None)
+        return self._table.delete(deletion).is_written
+
     def record_gateway_activity(
         self, connection: Connection, *, active_ms: EpochMs, now_ms: EpochMs
     ) -> bool:
@@ -148,7 +161,7 @@ class DynamoDbConnections:
     def _scan(self, request: Request) -> Iterator[ScanPage]:
         # Not tried again when it is too late for a page: what was found is still to be closed.
         for page in self._pages(request, repeat_until_ms=SCAN_MARGIN_MS):
-            candidates = self._decoded(page["Items"])
+            candidates = self._decoded(self._named(page["Items"]))
             yield ScanPage(
                 candidates=candidates,
                 scanned_count=page["ScannedCount"],
@@ -162,13 +175,17 @@ class DynamoDbConnections:
         operation: Literal["Scan", "Query"] = "Query" if self._requests.is_query else "Scan"
         return self._table.pages(operation, request, repeat_until_ms=repeat_until_ms)
 
-    def _decoded(self, items: Sequence[Item]) -> list[Connection]:
-        """Return the connections in some items, without those that name none."""
+    def _named(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Return the items that name a connection."""
         schema = self._schema
         if schema.table_key.is_carried or schema.index:
-            items = [item for item in items if schema.names_id(item)]
+            return [item for item in items if schema.names_id(item)]
+        return items
+
+    def _decoded(self, items: Sequence[Item]) -> list[Connection]:
+        """Return the connections in items that each name one."""
         try:
-            return [schema.decode(item) for item in items]
+            return [self._schema.decode(item) for item in items]
         except KeyError:
             raise self._table.spec.has_another_key("Scan") from None
 

@@ -98,6 +98,16 @@ class Account:
             )
         return str(region)
 
+    def endpoint_of(self, api_id: str, stage: str) -> str | None:
+        """Return the ``@connections`` URL of a stage as API Gateway has it.
+
+        None where the account is reached somewhere else than at AWS: only its owner knows.
+        """
+        suffix = "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
+        if suffix not in self._client("apigatewayv2").meta.endpoint_url:
+            return None
+        return f"https://{api_id}.execute-api.{self.region}.{suffix}/{stage}"
+
     def web_socket_apis(self) -> list[WebSocketApi]:
         """Return the WebSocket APIs, by name."""
         apis = [
@@ -218,12 +228,6 @@ class Account:
             made = self._calls("CreateClient", lambda: clients.client(service, endpoint))
             self._clients[service, endpoint] = made
         return self._clients[service, endpoint]
-
-
-def endpoint_of(api_id: str, stage: str, region: str) -> str:
-    """Return the ``@connections`` URL of a stage as API Gateway has it."""
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return f"https://{api_id}.execute-api.{region}.{suffix}/{stage}"
 
 
 def _function_in(uri: str, variables: Mapping[str, str]) -> str | None:

@@ -38,6 +38,7 @@ OWN: Final = ("gateway_active", "noticed_at", "handovers", "claim_expires_at", "
 HAS_TRACES: Final = f"({' OR '.join(f'attribute_exists(#{one})' for one in OWN)})"
 REMOVE_TRACES: Final = f"REMOVE {', '.join(f'#{one}' for one in OWN)}"
 IS_UNDER_CLAIM: Final = "#claim_expires_at = :claim"
+IS_THIS_CLAIM: Final = "#claim_token = :token"
 
 IS_LATER: Final = (
     "(attribute_not_exists(#gateway_active) OR #gateway_active < :active"
@@ -71,6 +72,13 @@ def is_candidate(activity: Form, connect: Form) -> str:
         f" OR {was_asked} AND ({is_readable} OR {has_no_times}))"
     )
     return f"{HAS_NO_CLAIM} AND NOT ({is_kept})"
+
+
+@cache
+def looks_idle(activity: Form, connect: Form) -> str:
+    """Return the same filter by the application's own times alone; empty if there are none."""
+    was_active = _is_since("cutoff", activity, connect)
+    return f"NOT {was_active}" if was_active else ""
 
 
 _FIRST: Final = ("cutoff", "earliest")
@@ -108,6 +116,16 @@ def may_claim(is_ours: str, unchanged: str, *, is_noticed: bool) -> str:
     """Return the condition of a claim, by what was seen of the connection."""
     is_not_noticed = "" if is_noticed else _HAS_NO_OTHER_NOTICE
     return all_of(is_ours, unchanged, HAS_NO_CLAIM, _IS_NOT_HANDED_OVER_SINCE, is_not_noticed)
+
+
+@cache
+def may_claim_state(*, is_noticed: bool) -> str:
+    """Return the condition of a claim in a state table, whose item need not be there yet.
+
+    Hand-overs of an earlier silence do not count: ``#last_activity`` is what was recorded then.
+    """
+    handed_over = f"({_IS_NOT_HANDED_OVER_SINCE} OR #last_activity < :recorded)"
+    return all_of(HAS_NO_CLAIM, handed_over, "" if is_noticed else _HAS_NO_OTHER_NOTICE)
 
 
 def is_as_seen(connection: Connection, activity: Form, connect: Form) -> str:

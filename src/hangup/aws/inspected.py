@@ -9,7 +9,7 @@ from hangup.core.connection import EpochMs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks. ``answered_at_ms`` is AWS's time in the answer, None where it had none."""
+    """The caller. ``answered_at_ms`` is AWS's time in the answer, None where it had none."""
 
     account: str
     arn: str

@@ -15,7 +15,7 @@ from typing import Final, Self
 from hangup.aws.conditions import Condition, Selection
 from hangup.aws.expressions import OWN
 from hangup.aws.keys import TableKey
-from hangup.aws.schema_checks import checked, fields_in, in_json
+from hangup.aws.schema_checks import checked, fields_in, in_json, key_of
 from hangup.aws.times import Times, TimeUnit
 from hangup.aws.values import Item, Values, count_in, number, start_of, string, text_in, time_in
 from hangup.config import TABLE_SCHEMA
@@ -100,7 +100,7 @@ class TableSchema:
         given = checked({name: getattr(self, name) for name in _FIELDS})
         for name, value in given.items():
             object.__setattr__(self, name, value)
-        key = self.key_attributes or ((self.connection_id, "S"),)
+        key = key_of(self.key_attributes, self.connection_id)
         selection = Selection(
             id_attribute=self.connection_id,
             id_prefix=self.id_prefix,

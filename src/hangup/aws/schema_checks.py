@@ -182,9 +182,16 @@ def _check_only(fields: Fields) -> None:
             _fail("only", f"compares {one.attribute}, which is written as {field}")
 
 
+def key_of(
+    key_attributes: Sequence[tuple[str, str]], connection_id: str
+) -> Sequence[tuple[str, str]]:
+    """Return the names and types of a table's key: by default the id alone."""
+    return key_attributes or ((connection_id, "S"),)
+
+
 def _check_key(fields: Fields) -> None:
     """Check that what is said of the key's attributes fits their types."""
-    types = dict(fields["key_attributes"]) or {fields["connection_id"]: "S"}
+    types = dict(key_of(fields["key_attributes"], fields["connection_id"]))
     if types.get(fields["connection_id"], "S") != "S":
         _fail("connection_id", "is in the key, and so must have the type S there")
     partition, index = fields["partition"], fields["index"]

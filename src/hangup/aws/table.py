@@ -1,10 +1,10 @@
 """The calls of one table in DynamoDB, as all its adapters make them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
-from hangup.aws.errors import Table
+from hangup.aws.errors import ServiceError, Table
 from hangup.aws.retries import CallFailed, Calls
 from hangup.aws.table_requests import Request
 from hangup.aws.values import Item, Values
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 DynamoDb: TypeAlias = "DynamoDBClient | DirectDynamoDb"
 """What makes the calls: botocore's client, or ours through libcurl."""
+
+
+_THROTTLED: Final = "ProvisionedThroughputExceededException"
+_BAD_REQUEST: Final = 400
+"""What DynamoDB answers where it leaves out everything (API reference, BatchGetItem)."""
 
 
 class Write(NamedTuple):
@@ -54,6 +59,27 @@ class DynamoDbTable:
         )
         item: Item | None = answer.get("Item")
         return item
+
+    def get_many(self, keys: Sequence[Values], *, consistent: bool) -> Sequence[Item]:
+        """Return those items of up to 100 keys, each another, that are there, in any order."""
+        found: list[Item] = []
+        left: Any = keys
+
+        def read() -> None:
+            nonlocal left
+            request: Any = {self.spec.name: {"Keys": left, "ConsistentRead": consistent}}
+            answer: Any = self._client.batch_get_item(RequestItems=request)
+            # Each has one table, under its name or its ARN.
+            for items in answer["Responses"].values():
+                found.extend(items)
+            unread = list(answer.get("UnprocessedKeys", {}).values())
+            if unread:
+                left = unread[0]["Keys"]
+                why = f"DynamoDB left out {len(left)} of {len(keys)} items"
+                raise ServiceError(_THROTTLED, why, status=_BAD_REQUEST)
+
+        self._calls("BatchGetItem", read, table=self.spec)
+        return found
 
     def pages(
         self,

@@ -46,10 +46,14 @@ def update_of(
 
 
 class TableRequests:
-    """Every request about the connections in a table of this schema."""
+    """Every request about the connections in a table of this schema.
 
-    def __init__(self, schema: TableSchema) -> None:
+    With ``has_state`` False, Hangup's own attributes are not in its items.
+    """
+
+    def __init__(self, schema: TableSchema, *, has_state: bool = True) -> None:
         self.schema: Final = schema
+        self._has_state: Final = has_state
 
     @property
     def is_query(self) -> bool:
@@ -63,11 +67,14 @@ class TableRequests:
         or at no time that is one; without an activity, the connect decides. A record whose claim
         has not expired at ``now_ms`` is left out.
         """
-        return self._read(
-            self.schema.swept,
-            expr.is_candidate(*self.schema.times.forms),
-            self.schema.times.bounds(cutoff_ms, now_ms),
-        )
+        bounds = self.schema.times.bounds(cutoff_ms, now_ms)
+        if self._has_state:
+            condition = expr.is_candidate(*self.schema.times.forms)
+            return self._read(self.schema.swept, condition, bounds)
+        condition = expr.looks_idle(*self.schema.times.forms)
+        # DynamoDB refuses a value that no expression uses.
+        used = {name: bounds[name] for name in set(re.findall(r":\w+", condition))}
+        return self._read(self.schema.swept, condition, used)
 
     def swept(self) -> Request:
         """Return a read of what a sweep needs of every record."""
@@ -222,23 +229,25 @@ class TableRequests:
             "ExpressionAttributeNames": names_in(self.schema, expr.EXISTS),
         }
 
-    def deletion(self, connection: Connection, *, claim_expires_ms: EpochMs) -> Request:
+    def deletion(self, connection: Connection, *, claim_expires_ms: EpochMs | None) -> Request:
         """Return the deletion of the record of a connection as it was seen, and under this claim.
 
         Refused if the record is gone, if the client became active since, or under another claim.
+        Without a claim, that does not matter.
         """
-        condition = self._ours(
-            expr.is_as_seen(connection, *self.schema.times.forms), expr.IS_UNDER_CLAIM
-        )
+        is_claimed = "" if claim_expires_ms is None else expr.IS_UNDER_CLAIM
+        condition = self._ours(expr.is_as_seen(connection, *self.schema.times.forms), is_claimed)
+        values = {
+            **({} if claim_expires_ms is None else {":claim": number(claim_expires_ms)}),
+            **self.schema.times.recorded(connection, connection.recorded_ms),
+            **self._written(connection),
+        }
         return {
             "Key": self.schema.table_key.of(connection),
             "ConditionExpression": condition,
             "ExpressionAttributeNames": names_in(self.schema, condition),
-            "ExpressionAttributeValues": {
-                ":claim": number(claim_expires_ms),
-                **self.schema.times.recorded(connection, connection.recorded_ms),
-                **self._written(connection),
-            },
+            # DynamoDB refuses an empty one.
+            **({"ExpressionAttributeValues": values} if values else {}),
         }
 
     def _ours(self, *conditions: str) -> str:

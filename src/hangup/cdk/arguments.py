@@ -184,6 +184,12 @@ def check_construct(name: str, value: object, kind: str, *members: str) -> None:
         raise ValueError(f"{name} must be an {kind}, made here or imported, not {_shown(value)}.")
 
 
+def check_key(name: str, value: object) -> None:
+    """Refuse all but a key, and None for none."""
+    if value is not None:
+        check_construct(name, value, "aws_kms.IKey", "key_arn")
+
+
 def check_api(api: object, management_endpoint: object) -> None:
     """Refuse an API whose calls have nowhere to go, and an endpoint where they cannot go.
 
@@ -240,6 +246,37 @@ def check_table(name: str, value: object, schema: TableSchema | str) -> None:
             for one in elements
         )
         raise ValueError(f"{name} must have the {schema.table_key}, not {given}.")
+    if schema.index is not None:
+        _check_index(name, resource, schema, schema.index)
+
+
+def _check_index(
+    name: str,
+    resource: dynamodb.CfnTable | dynamodb.CfnGlobalTable,
+    schema: TableSchema,
+    index_name: str,
+) -> None:
+    """Refuse an index that the table does not have by now, or not as the schema reads it."""
+    resolve = cdk.Stack.of(resource).resolve
+    indexes = [
+        *(resolve(resource.global_secondary_indexes) or []),
+        *(resolve(resource.local_secondary_indexes) or []),
+    ]
+    index = next((one for one in indexes if one["indexName"] == index_name), None)
+    if index is None:
+        known = ", ".join(one["indexName"] for one in indexes) or "none"
+        raise ValueError(
+            f"{name} must have the schema's index {index_name}, and has {known}: add it to the"
+            " table before this construct is made."
+        )
+    if index["projection"].get("projectionType", "ALL") != "ALL":
+        raise ValueError(f"{name}'s index {index_name} must project all attributes.")
+    partition_key = index["keySchema"][0]["attributeName"]
+    if schema.partition is not None and schema.partition.attribute != partition_key:
+        raise ValueError(
+            f"{name}'s index {index_name} has the partition key {partition_key}, and the schema's"
+            f" partition names {schema.partition.attribute}."
+        )
 
 
 def check_place_of_table(

@@ -22,7 +22,10 @@ class _Graph(NamedTuple):
 
 _GRAPHS: Final = (
     _Graph("Sweeps finished", ("ConnectionsChecked",), cloudwatch.Stats.SAMPLE_COUNT),
-    _Graph("Sweeps held or incomplete", ("SweepsHeld", "SweepsIncomplete")),
+    _Graph(
+        "Sweeps held, incomplete, or with nearly all gone",
+        ("SweepsHeld", "SweepsIncomplete", "SweepsMostlyGone"),
+    ),
     _Graph("Connections on record", ("ConnectionsChecked",)),
     _Graph("Idle, closed", ("IdleConnectionsDetected", "ConnectionsClosed", "ClosesScheduled")),
     _Graph(

@@ -38,13 +38,26 @@ def namespace_of(scope: Construct, deployment: str | None) -> str:
 
 
 def refuse_a_second(
-    scope: Construct, namespace: str, table: dynamodb.ITable, schema: TableSchema | str
+    scope: Construct,
+    namespace: str,
+    table: dynamodb.ITable,
+    schema: TableSchema | str,
+    state_table: dynamodb.ITable | None = None,
 ) -> None:
     """Raise ValueError if the app has another deployment on this table, or of this name.
 
     Two may be on one table where no item can be a connection by both of their schemas. A schema
-    that is a token may be any.
+    that is a token may be any. Each has a state table of its own: nobody says that ids of two APIs
+    differ.
     """
+    if state_table is not None:
+        _refuse_again(
+            scope,
+            f"state table {_identity(state_table)}",
+            "have the same state_table. Give each a table of its own, or pass True",
+        )
+        if _identity(state_table) == _identity(table):
+            raise ValueError("state_table must be another table than connections_table.")
     stack = cdk.Stack.of(scope)
     name = [stack.account, stack.region, namespace]
     if cdk.Token.is_unresolved(namespace):

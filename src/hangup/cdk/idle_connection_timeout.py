@@ -23,6 +23,7 @@ from hangup.cdk.arguments import (
     check_construct,
     check_flags,
     check_hand_over,
+    check_key,
     check_metric_roles,
     check_place_of_table,
     check_seconds,
@@ -36,6 +37,7 @@ from hangup.cdk.deployments import namespace_of, refuse_a_second
 from hangup.cdk.handler_function import HandlerFunction, allow
 from hangup.cdk.management_api import manage_connections, stage_endpoint
 from hangup.cdk.scheduled_closes import ScheduledCloses
+from hangup.cdk.state_table import StateTable
 from hangup.cdk.table_schema import checked, environment_of, read_grants
 from hangup.cdk.timeout_alarms import CLOSES_FAIL, alarms_of_sweeps
 from hangup.cdk.tracking import Recorders
@@ -63,7 +65,7 @@ class IdleConnectionTimeout(Construct):
     """Close the idle connections of one WebSocket API stage, once a minute.
 
     The construct creates the sweep's function with its role and log group, the EventBridge rule
-    that invokes it, and nine alarms. With ``precise`` it adds two queues, a second function and
+    that invokes it, and ten alarms. With ``precise`` it adds two queues, a second function and
     four alarms. It does not change what it is given, so ``api``, ``stage``, ``connections_table``
     and ``disconnect_handler`` may be imported. The table's items need ``connectionId`` (the key, a
     string, with no sort key), ``connectedAt`` and, after the first message, ``lastActivityTime``,
@@ -79,6 +81,9 @@ class IdleConnectionTimeout(Construct):
       JSON, which the functions check at each start: then sweeps may read the table and any of its
       indexes. Two deployments may be on one table where their schemas (``only``, ``partition``)
       select different items.
+    - ``state_table``: True where nothing is to be written to the connections table, such as one
+      with a stream: Hangup's own state is in a table that is made here. Or a table for it, with the
+      key ``connectionId`` (a string), the TTL ``expiresAt``, and no other deployment on it.
     - ``idle_timeout_seconds``: 1 to 7,200, a ``cdk.Duration``, or a token such as a CloudFormation
       parameter. A connection is closed when it has been silent for longer.
     - ``idle_timeouts_by_role``: the timeouts of up to 10 roles that have one of their own, each as
@@ -102,7 +107,7 @@ class IdleConnectionTimeout(Construct):
       by API Gateway's account.
     - ``activity``: ``recorded``, ``gateway``, or a token. With ``gateway`` nothing has to record
       activity: API Gateway is asked about each connection once a timeout. One function can ask
-      about some 1,900 a second; ``shards`` are for more.
+      some 600 times a second; ``shards`` are for more.
     - ``mode``: ``close``, or ``observe`` to decide and report without closing, or a token.
     - ``metric_roles``: 1 to 10 names of roles that the metrics tell apart. Any other role counts as
       ``other``, and a connection without one as ``unknown``.
@@ -141,6 +146,7 @@ class IdleConnectionTimeout(Construct):
         disconnect_handler: lambda_.IFunction | None = None,
         hand_over: str = HAND_OVER.default,
         schema: TableSchema | str | None = None,
+        state_table: bool | dynamodb.ITable = False,
         idle_timeout_seconds: int | str | cdk.Duration = CONNECTION_IDLE_TIMEOUT_SECONDS.default,
         idle_timeouts_by_role: Mapping[str, int | str | cdk.Duration] | None = None,
         activity_resolution_seconds: int | str | cdk.Duration = ACTIVITY_RESOLUTION_SECONDS.default,
@@ -195,14 +201,17 @@ class IdleConnectionTimeout(Construct):
             region=cdk.Stack.of(self).region,
             replicated=replicated_table,
         )
-        if connections_table_key is not None:
-            check_construct(
-                "connections_table_key", connections_table_key, "aws_kms.IKey", "key_arn"
-            )
+        check_key("connections_table_key", connections_table_key)
         check_hand_over(hand_over, disconnect_handler, schema)
         self.metrics_namespace = namespace_of(self, deployment)
-        refuse_a_second(self, self.metrics_namespace, connections_table, schema)
-        table_keys = [k for k in [connections_table_key or connections_table.encryption_key] if k]
+        self._state = state = StateTable(
+            self,
+            state_table,
+            table_key=connections_table_key or connections_table.encryption_key,
+            replicated=replicated_table,
+        )
+        refuse_a_second(self, self.metrics_namespace, connections_table, schema, state.table)
+        table_keys = state.keys
         architecture = architecture or lambda_.Architecture.ARM_64
         code = code or lambda_code(architecture)
         common = {
@@ -215,6 +224,7 @@ class IdleConnectionTimeout(Construct):
             "MODE": mode,
             **({} if activity == ACTIVITY.default else {"ACTIVITY": activity}),
             **environment_of(schema),
+            **state.environment,
         }
         if disconnect_handler is not None:
             common["DISCONNECT_HANDLER_FUNCTION"] = disconnect_handler.function_arn
@@ -241,7 +251,11 @@ class IdleConnectionTimeout(Construct):
                 environment=common,
                 closes_per_second=closes_per_second,
                 grants=[
-                    allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], connections_table.table_arn),
+                    allow(
+                        sorted({"dynamodb:GetItem", state.record_action}),
+                        connections_table.table_arn,
+                    ),
+                    *state.grants,
                     manage_connections(api, stage, ["POST", "DELETE", "GET"]),
                     *hand_over_grants,
                 ],
@@ -253,13 +267,15 @@ class IdleConnectionTimeout(Construct):
             environment["CLOSE_QUEUE_URL"] = self.scheduled_closes.queue.queue_url
             grants = [
                 # UpdateItem is for records without a time.
-                *read_grants(schema, connections_table),
+                *read_grants(schema, connections_table, state.record_action),
+                *state.grants,
                 manage_connections(api, stage, ["GET"]),
                 allow(["sqs:SendMessage"], self.scheduled_closes.queue.queue_arn),
             ]
         else:
             grants = [
-                *read_grants(schema, connections_table),
+                *read_grants(schema, connections_table, state.record_action),
+                *state.grants,
                 manage_connections(api, stage, ["POST", "DELETE", "GET"]),
                 *hand_over_grants,
             ]
@@ -284,7 +300,12 @@ class IdleConnectionTimeout(Construct):
         self.function = handler.function
         self.rules = self._rules(shards)
         self.alarms = (
-            *alarms_of_sweeps(self, self.metrics_namespace, shards=shards),
+            *alarms_of_sweeps(
+                self,
+                self.metrics_namespace,
+                shards=shards,
+                records_decide=None if isinstance(schema, str) else schema.records_decide,
+            ),
             handler.failure_alarm,
             *alarms_of_closes,
         )
@@ -316,6 +337,11 @@ class IdleConnectionTimeout(Construct):
         finds no record by an id, or has no last activity.
         """
         return self._recorders.add(functions)
+
+    @property
+    def state_table(self) -> dynamodb.ITable | None:
+        """The table with Hangup's own state, None if that is in the connections table."""
+        return self._state.table
 
     @property
     def rule(self) -> events.Rule:

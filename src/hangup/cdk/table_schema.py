@@ -52,21 +52,23 @@ def environment_of(schema: TableSchema | str) -> Mapping[str, str]:
     return {} if schema == DEFAULT_SCHEMA else {TABLE_SCHEMA.name: schema.as_json()}
 
 
-def read_grants(schema: TableSchema | str, table: dynamodb.ITable) -> Sequence[iam.PolicyStatement]:
-    """Return what a sweep needs to find records, and to write what it finds of each.
+def read_grants(
+    schema: TableSchema | str, table: dynamodb.ITable, record_action: str
+) -> Sequence[iam.PolicyStatement]:
+    """Return what a sweep needs to find records, and what it does with each.
 
     With a token: to read the table or any of its indexes, whole or by partition.
     """
     if isinstance(schema, str):
         reads = ["dynamodb:Scan", "dynamodb:Query"]
         return [
-            allow([*reads, "dynamodb:UpdateItem"], table.table_arn),
+            allow([*reads, record_action], table.table_arn),
             allow(reads, f"{table.table_arn}/index/*"),
         ]
     read = "dynamodb:Query" if schema.partition else "dynamodb:Scan"
     if schema.index is None:
-        return [allow([read, "dynamodb:UpdateItem"], table.table_arn)]
+        return [allow([read, record_action], table.table_arn)]
     return [
         allow([read], f"{table.table_arn}/index/{schema.index}"),
-        allow(["dynamodb:UpdateItem"], table.table_arn),
+        allow([record_action], table.table_arn),
     ]

@@ -7,6 +7,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
 from hangup.cdk.alarms import MINUTE, alarm_above, with_runbook
+from hangup.core.report import MIN_MOSTLY_GONE, MOSTLY_GONE_PERCENT
 
 _SILENT_MINUTES = 5
 
@@ -20,8 +21,21 @@ _UNRECORDED_ADVICE = (
     "API Gateway saw these connections active, and their records do not: they were left open. Is"
     " there a route without the recorder? Decorate its function with tracks_activity. Does a"
     " function lack a grant: dynamodb:UpdateItem, or the key of the table? If every route records,"
-    " messages to clients count in API Gateway's lastActiveAt: last_active_counts='both' settles"
-    " that (LastActiveCounts of the reference stack)."
+    " messages to clients count in API Gateway's lastActiveAt"
+)
+_SETTLED: Final = {
+    True: ": last_active_counts='both' settles that (LastActiveCounts of the reference stack).",
+    False: ", and clients that are sent messages stay open: with this table schema their records"
+    " cannot decide.",
+    None: ": LastActiveCounts=both settles that, where the table schema lets the records decide.",
+}
+"""By whether records decide; None where a token says it."""
+
+_MOSTLY_GONE_ADVICE = (
+    f"One sweep found {MIN_MOSTLY_GONE} or more connections that were over, and"
+    f" {MOSTLY_GONE_PERCENT} % or more of them had left before, with their records still there."
+    " Does the $disconnect function remove its records? Were many clients disconnected at once? Do"
+    " connections_table and stage belong together?"
 )
 _UNCONFIRMED_ADVICE = (
     "API Gateway did not say whether these connections are active, so they were left open. Is"
@@ -72,7 +86,6 @@ _ALARMS: Final = (
     CountAlarm("ManyIdle", "IdleConnectionsDetected", "Warning", bound=10),
     CountAlarm("ManyClosed", "ConnectionsClosed", "Critical", bound=50),
     CountAlarm("Held", "SweepsHeld", "Critical", advice=_HELD_ADVICE),
-    CountAlarm("Unrecorded", "ActivityUnrecorded", "Critical", advice=_UNRECORDED_ADVICE),
     # A single call may fail for a moment. What is refused is refused every minute.
     CountAlarm(
         "Unconfirmed",
@@ -83,14 +96,25 @@ _ALARMS: Final = (
     ),
     CountAlarm("Unreadable", "RecordsUnreadable", "Warning", advice=_UNREADABLE_ADVICE),
     CountAlarm("HandedOverAgain", "HandoversRepeated", "Critical", advice=_HANDOVERS_ADVICE),
+    CountAlarm("MostlyGone", "SweepsMostlyGone", "Warning", advice=_MOSTLY_GONE_ADVICE),
 )
 
 
 def alarms_of_sweeps(
-    scope: Construct, namespace: str, *, shards: int
+    scope: Construct, namespace: str, *, shards: int, records_decide: bool | None
 ) -> Sequence[cloudwatch.Alarm]:
-    """Return the alarms on a deployment whose sweeps are ``shards`` a minute."""
-    alarms = [alarm.add_to(scope, namespace) for alarm in _ALARMS]
+    """Return the alarms on a deployment whose sweeps are ``shards`` a minute.
+
+    ``records_decide`` is whether the table schema allows ``last_active_counts='both'``, None if it
+    is a token.
+    """
+    unrecorded = CountAlarm(
+        "Unrecorded",
+        "ActivityUnrecorded",
+        "Critical",
+        advice=_UNRECORDED_ADVICE + _SETTLED[records_decide],
+    )
+    alarms = [alarm.add_to(scope, namespace) for alarm in (*_ALARMS, unrecorded)]
     return (*alarms, _no_sweep(scope, namespace, shards))
 
 

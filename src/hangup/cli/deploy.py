@@ -11,10 +11,10 @@ from hangup.cli.deployments import Config, Settings, account_of, described
 from hangup.cli.doctor import is_fit
 from hangup.cli.options import AsJson, Yes
 from hangup.cli.output import say, say_aside, say_json, say_progress, waiting
+from hangup.cli.package import functions_zip
 from hangup.cli.questions import agreed
 from hangup.cli.stacks import EndpointUrl, Profile, Region
 from hangup.config import MODE
-from hangup.errors import ConfigurationError
 from hangup.ops.deploy import Deployer, Proposal, Wanted
 from hangup.ops.deployment_file import Deployment
 from hangup.ops.template import timeout_template
@@ -166,7 +166,3 @@ def _say_done(name: str, deployment: Deployment, state: StackState) -> None:
         return
     say("A sweep a minute reports what it would close, in the function's log.")
     say("Next: `hangup mode close` once that is right.")
-
-
-def functions_zip(architecture: str) -> Path:
-    raise ConfigurationError(f"no code for {architecture}: name it with --zip")

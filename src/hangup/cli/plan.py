@@ -7,6 +7,7 @@ import typer
 
 from hangup.cli.options import AsJson, decimal_number, whole_number
 from hangup.cli.output import say, say_json, waiting
+from hangup.core.guard import Activity
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.errors import ConfigurationError
 from hangup.planner.assumptions import MAX_CONNECTIONS, MAX_RECORD_BYTES
@@ -17,6 +18,7 @@ from hangup.planner.prices import list_prices
 EXAMPLES: Final = (
     "hangup plan --connections 1000000",
     "hangup plan --connections 50000 --heartbeat 20 --idle-share 0.02",
+    "hangup plan --connections 1000000 --activity gateway",
     "hangup plan --connections 1000000 --json",
 )
 STATUS: Final = ("the plan is printed", "the values contradict each other")
@@ -127,6 +129,14 @@ def plan(  # noqa: PLR0913 - the command's options
             rich_help_panel=_SETTINGS,
         ),
     ] = False,
+    activity: Annotated[
+        Activity,
+        typer.Option(
+            "--activity",
+            help="As ACTIVITY: with gateway nobody records it, and heartbeats run no function.",
+            rich_help_panel=_SETTINGS,
+        ),
+    ] = Activity.RECORDED,
     as_json: AsJson = False,
 ) -> int:
     """Show what a fleet of WebSocket connections costs a month.
@@ -149,6 +159,7 @@ def plan(  # noqa: PLR0913 - the command's options
                 activity_resolution_s=activity_resolution_s,
                 closes_per_second=closes_per_second,
                 precise=precise,
+                activity=activity,
             )
         except FleetContradiction as error:
             options = " and ".join(map(_option, error.fields))

@@ -10,11 +10,8 @@ from hangup.errors import ConfigurationError
 from hangup.ops.template import timeout_template
 
 EXAMPLES: Final = (
+    "hangup template",
     "hangup template --output hangup.template.json",
-    (
-        "aws cloudformation create-stack --stack-name chat-timeout --capabilities CAPABILITY_IAM"
-        " --template-body file://hangup.template.json --parameters ..."
-    ),
 )
 STATUS: Final = ("the template is printed, or written", "the file cannot be written")
 

@@ -5,7 +5,11 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from typing import NamedTuple, NewType, TypeGuard
 
-from hangup.core.limits import MAX_PLAUSIBLE_EPOCH_MS, MIN_PLAUSIBLE_EPOCH_MS
+from hangup.core.limits import (
+    MAX_CLOCK_LEAD_MS,
+    MAX_PLAUSIBLE_EPOCH_MS,
+    MIN_PLAUSIBLE_EPOCH_MS,
+)
 
 EpochMs = NewType("EpochMs", int)
 """A point in time: whole milliseconds since 1970-01-01 UTC."""
@@ -142,6 +146,32 @@ class Connection:
             and self.last_seen_ms is not None
             and self.noticed_at_ms >= self.last_seen_ms
         )
+
+
+def may_be_idle(connection: Connection, *, cutoff_ms: EpochMs, now_ms: EpochMs) -> bool:
+    """Return whether a record is a candidate of a sweep, if it is under no claim.
+
+    This is the filter of ``ConnectionsRepository.scan_candidates`` for what is in memory.
+    """
+    last_ms = connection.last_seen_ms
+    if last_ms is None or (connection.last_activity_ms is None and connection.malformed):
+        return True
+    return not cutoff_ms <= last_ms <= now_ms + MAX_CLOCK_LEAD_MS
+
+
+def is_claimed(claim_expires_ms: EpochMs | None, *, now_ms: EpochMs) -> bool:
+    """Return whether a claim holds: it expires after ``now_ms``, and within a day."""
+    return claim_expires_ms is not None and now_ms < claim_expires_ms <= now_ms + MAX_CLOCK_LEAD_MS
+
+
+def was_active_since(seen: Connection, now: Connection, seen_ms: EpochMs | None) -> bool:
+    """Return whether activity was recorded since a connection was seen: after ``seen_ms``."""
+    return (
+        (now.recorded_ms or 0) > (seen_ms or 0)
+        or (now.last_activity_ms is None) != (seen.last_activity_ms is None)
+        or (now.connected_at_ms is None) != (seen.connected_at_ms is None)
+        or any(time is RecordedTime.LAST_ACTIVITY for time, _ in now.malformed)
+    )
 
 
 def is_epoch_ms(value: object) -> TypeGuard[int]:

@@ -36,6 +36,16 @@ MAX_SHARDS: Final = 20
 quota of new connections (500 a second, each for two hours at most) makes 3.6 million live ones, far
 from what that many sweeps can read."""
 
+SHARDS_OF_TEMPLATE: Final = (1, 2, 4, 8, 16)
+"""How many sweeps side by side the template of the timeout alone can have. Each number of targets
+needs a condition there, so they are few."""
+
+LOG_RETENTION_DAYS: Final = (
+    *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096),
+    *(1827, 2192, 2557, 2922, 3288, 3653),
+)
+"""How long CloudWatch Logs can keep log lines, days. API reference, PutRetentionPolicy."""
+
 MAX_CONNECTION_ID_LENGTH: Final = 128
 """Longest connection id accepted, characters. API Gateway's are 13 to 16 characters of base64
 (observed; no source bounds them), so this only keeps nonsense out."""

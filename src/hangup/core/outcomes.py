@@ -6,6 +6,7 @@ from enum import Enum, auto
 from typing import Final
 
 from hangup.core.connection import Connection, DurationMs, EpochMs, TimeoutReason
+from hangup.core.hand_over import HandOver
 from hangup.core.report import ClosesReport, CloseStatus, metric_role
 from hangup.errors import BackendError
 
@@ -35,10 +36,6 @@ class CloseOutcome(Enum):
 
 _HANDED_OVER: Final = (CloseStatus.ALREADY_GONE, CloseStatus.HANDOVER_FAILED)
 
-_SLOW_HANDOVERS: Final = 2
-"""Lambda itself tries a failed cleanup again within some three minutes, so one hand-over more is
-nothing to report."""
-
 IDS_PER_LINE: Final = 20
 """Connection ids named in one log line, so that a table of bad records does not flood the log."""
 
@@ -48,13 +45,15 @@ class CloseResult:
     """What one close came to; ``error`` is what kept it from being complete.
 
     ``closed_at_ms`` is when the connection was closed, None if this close did not do it.
-    ``last_active_ms`` is API Gateway's account of one that is not idle yet.
+    ``last_active_ms`` is API Gateway's account of one that is not idle yet. ``is_gone`` is whether
+    one that would be closed has left.
     """
 
     status: CloseStatus
     last_active_ms: EpochMs | None = None
     closed_at_ms: EpochMs | None = None
     notice_failed: bool = False
+    is_gone: bool = False
     error: BackendError | None = None
 
 
@@ -62,18 +61,18 @@ class CloseResult:
 class CloseCounter:
     """Counts what closes come to.
 
-    ``metric_roles`` are the roles that metrics name. ``counts_repeats`` is whether a record that is
-    still there after its hand-over counts.
+    ``metric_roles`` are the roles that metrics name. ``hand_over`` is the rule of the deployment.
     """
 
     metric_roles: frozenset[str]
-    counts_repeats: bool = True
+    hand_over: HandOver = HandOver.ALWAYS
     _statuses: Counter[CloseStatus] = field(default_factory=Counter)
     _ids: dict[CloseStatus, list[str]] = field(default_factory=dict)
     _errors: dict[CloseStatus, BackendError] = field(default_factory=dict)
     _timeouts: Counter[tuple[str, TimeoutReason]] = field(default_factory=Counter)
     _notices_failed: int = 0
     _repeated: int = 0
+    _handler_calls: int = 0
     _lateness_ms: list[DurationMs] = field(default_factory=list)
 
     def add(
@@ -90,6 +89,8 @@ class CloseCounter:
         if result.error is not None:
             self._errors.setdefault(result.status, result.error)
         self._notices_failed += result.notice_failed
+        if result.status is CloseStatus.ALREADY_GONE:
+            self._handler_calls += self.hand_over.calls_handler_after(connection.handovers)
         if deadline_ms is None:
             return
         reason = None
@@ -99,7 +100,7 @@ class CloseCounter:
             self._lateness_ms.append(DurationMs(max(0, result.closed_at_ms - deadline_ms)))
         elif result.status in _HANDED_OVER:
             # Handed over before, it was counted then.
-            self._repeated += self.counts_repeats and connection.handovers >= _SLOW_HANDOVERS
+            self._repeated += self.hand_over.is_repeated(connection.handovers)
             reason = None if connection.handovers else TimeoutReason.GONE
         if reason is not None:
             role = metric_role(connection.role, named=self.metric_roles)
@@ -108,7 +109,8 @@ class CloseCounter:
     def examples(self, status: CloseStatus) -> dict[str, object]:
         """Return the fields of a log line about what came to this; none if nothing did.
 
-        They are the count, the first ids, and the first error.
+        They are the count, the first ids, and the first error. Of those that had left also the rule
+        for their records, and how often it called the disconnect handler.
         """
         if status not in self._statuses:
             return {}
@@ -117,7 +119,11 @@ class CloseCounter:
             "count": self._statuses[status],
             "connectionIds": self._ids[status],
             **({} if error is None else {"error": str(error)}),
+            **(self._handed_over() if status is CloseStatus.ALREADY_GONE else {}),
         }
+
+    def _handed_over(self) -> dict[str, object]:
+        return {"handOver": self.hand_over, "handlerCalls": self._handler_calls}
 
     def report(self) -> ClosesReport:
         """Return the counts so far."""

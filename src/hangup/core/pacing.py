@@ -17,8 +17,8 @@ Gateway developer guide, quotas). A sweep can ask about 24,000 connections."""
 
 _QUESTIONS_OF_ONE: Final = 2_000
 """Questions a second of one function where API Gateway's account is the source of activity. The CPU
-of 256 MB is enough for some 1,900 (``hangup.planner.assumptions``); five functions together leave
-the account's quota of 10,000 a second to its clients."""
+of 256 MB is enough for some 600 that are followed by a write (``hangup.planner.assumptions``). On a
+faster one this leaves most of the account's quota of 10,000 a second to its clients."""
 
 _QUESTIONS_AT_ONCE: Final = 10
 """They start every five milliseconds: a pace is kept in whole ones."""

@@ -12,6 +12,11 @@ from hangup.core.guard import Hold
 NAMESPACE: Final = "Hangup"
 """The CloudWatch namespace of every metric of Hangup's own."""
 
+MIN_MOSTLY_GONE: Final = 20
+MOSTLY_GONE_PERCENT: Final = 90
+"""From this many connections on, this many percent that had left before are worth a look: mostly
+API Gateway's own event has cleaned up after those."""
+
 OTHER_ROLE: Final = "other"
 """The ``Role`` of a connection whose role the configuration does not name."""
 
@@ -108,6 +113,12 @@ class ClosesReport:
         return self._by_reason(TimeoutReason.GONE)
 
     @property
+    def is_mostly_gone(self) -> bool:
+        """Whether nearly all of many connections had already left."""
+        over = self.closed + self.gone
+        return over >= MIN_MOSTLY_GONE and self.gone * 100 >= over * MOSTLY_GONE_PERCENT
+
+    @property
     def failures(self) -> int:
         """How many idle connections a backend error left to the next sweep."""
         return self.count(*_FAILED)
@@ -142,6 +153,7 @@ class ClosesReport:
             Count(name="NoticesFailed", value=self.notices_failed),
             Count(name="CloseFailures", value=self.failures),
             Count(name="HandoversRepeated", value=self.handovers_repeated),
+            Count(name="SweepsMostlyGone", value=int(self.is_mostly_gone)),
             Count(name="ActivityUnrecorded", value=self.count(CloseStatus.ACTIVE)),
             Count(name="ConnectionsUnconfirmed", value=self.count(CloseStatus.UNCONFIRMED)),
         ] + [

@@ -14,7 +14,7 @@ from hangup.errors import ConfigurationError
 from hangup.idle.closer import Closer
 from hangup.idle.guard import Confirmer
 from hangup.idle.pacer import Pacer
-from hangup.ports import Log
+from hangup.ports import ConnectionsRepository, Log
 
 
 def closer_of(settings: CloserSettings, schema: TableSchema, *, log: Log) -> Closer:
@@ -29,9 +29,7 @@ def closer_of(settings: CloserSettings, schema: TableSchema, *, log: Log) -> Clo
     function = settings.disconnect_function
     gateway = ManagementApiGateway(DirectManagementApi(url=settings.endpoint), calls)
     return Closer(
-        connections=DynamoDbConnections(
-            DirectDynamoDb(), calls, settings.connections_table, schema
-        ),
+        connections=_connections(settings, schema),
         gateway=gateway,
         functions=LambdaFunctions(DirectLambda(), calls, disconnect_function=function)
         if function
@@ -51,4 +49,23 @@ def closer_of(settings: CloserSettings, schema: TableSchema, *, log: Log) -> Clo
         metric_roles=settings.metric_roles,
         acts=settings.acts,
         hand_over=settings.hand_over,
+    )
+
+
+def _connections(settings: CloserSettings, schema: TableSchema) -> ConnectionsRepository:
+    dynamodb, table, state_table = (
+        DirectDynamoDb(),
+        settings.connections_table,
+        settings.state_table,
+    )
+    if state_table is None:
+        return DynamoDbConnections(dynamodb, calls, table, schema)
+    # Not before: a cold start is shorter without them, and most deployments have none.
+    from hangup.aws.state_table import StateTableConnections  # noqa: PLC0415
+    from hangup.aws.states import DynamoDbStates  # noqa: PLC0415
+
+    return StateTableConnections(
+        DynamoDbConnections(dynamodb, calls, table, schema, has_state=False),
+        DynamoDbStates(dynamodb, calls, state_table, clock),
+        schema.table_key,
     )

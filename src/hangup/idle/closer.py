@@ -89,9 +89,7 @@ class Closer:
 
     def counter(self) -> CloseCounter:
         """Return an empty counter of results."""
-        # Nobody is asked to remove the record, so that it is still there says nothing.
-        counts_repeats = self.hand_over is not HandOver.NEVER
-        return CloseCounter(metric_roles=self.metric_roles, counts_repeats=counts_repeats)
+        return CloseCounter(metric_roles=self.metric_roles, hand_over=self.hand_over)
 
     def close_idle_connection(
         self,
@@ -122,7 +120,7 @@ class Closer:
             return left
         connection = self.as_told(connection, answer)
         if not self.acts:
-            return CloseResult(status=CloseStatus.WOULD_CLOSE)
+            return CloseResult(status=CloseStatus.WOULD_CLOSE, is_gone=answer.seen is Seen.GONE)
         now_ms = self.clock.now_ms()
         claim_ms = min(self.claim_ms << connection.handovers, LONGEST_CLAIM_MS)
         claim_expires_ms = EpochMs(now_ms + claim_ms)
@@ -257,20 +255,9 @@ class Closer:
         correlation_id: str,
     ) -> None:
         """Do what the deployment's rule says. Raises ``BackendError``."""
-        match self.hand_over:
-            case HandOver.ALWAYS:
-                is_due = True
-            case HandOver.IF_LEFT:
-                # Claimed before: API Gateway's own event had its time.
-                is_due = connection.handovers > 0
-            case HandOver.DELETE:
-                is_due = False
-                self.connections.delete_claimed(connection, claim_expires_ms=claim_expires_ms)
-            case HandOver.NEVER:
-                is_due = False
-            case unexpected:
-                assert_never(unexpected)
-        if is_due:
+        if self.hand_over is HandOver.DELETE:
+            self.connections.delete_claimed(connection, claim_expires_ms=claim_expires_ms)
+        elif self.hand_over.calls_handler_after(connection.handovers):
             self.trigger_disconnect_handler(
                 connection, answer.info, now_ms=now_ms, correlation_id=correlation_id
             )
@@ -335,7 +322,7 @@ _LEFT: Final = {
 
 _CLOSED: Final = {
     CloseStatus.CLOSED: "closed idle connections",
-    CloseStatus.ALREADY_GONE: "handed over idle connections that had left",
+    CloseStatus.ALREADY_GONE: "found idle connections that had left",
 }
 
 

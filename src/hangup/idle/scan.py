@@ -48,6 +48,8 @@ class Scan:
     """Records read so far."""
     others: int = 0
     """How many of them name no connection, as far as they came."""
+    left: int = 0
+    """How many that may be idle were not looked at, since there were too many."""
     failed_segments: int = 0
     error: BackendError | None = None
     """The first error: probably the cause of the later ones."""
@@ -131,6 +133,7 @@ class Scan:
             self._partly_read.append((segment, pages))
         self.checked += page.scanned_count
         self.others += page.others
+        self.left += page.left
         self._gathered += page.candidates
         return True
 

@@ -13,8 +13,9 @@ from typing import Any, Final, Self
 
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
 from hangup.aws.schema_checks import WHAT_IS_MORE
-from hangup.core.guard import WHAT_DECIDES, LastActiveCounts
+from hangup.core.guard import NOT_WITH_GATEWAY, WHAT_DECIDES, Activity, LastActiveCounts
 from hangup.core.hand_over import HandOver
+from hangup.core.pacing import close_functions
 from hangup.core.timing import LOOK_AHEAD_S
 from hangup.errors import ConfigurationError
 from hangup.ops.kinds import Misfit, unknown
@@ -26,6 +27,9 @@ FILE_NAME: Final = "hangup.toml"
 
 SCHEMA_PARAMETER: Final = "TableSchema"
 """The template's parameter that most of ``[table]`` goes into."""
+
+CLOSE_FUNCTIONS_PARAMETER: Final = "CloseFunctions"
+"""The template's parameter that follows from the pace, where closes are precise."""
 
 _MAX_BYTES: Final = 100_000
 _LINE: Final = re.compile(r" \(at line (\d+), column \d+\)$")
@@ -105,10 +109,13 @@ class Deployment:
         The template has the same defaults for the others.
         """
         parameters = {
-            one.parameter: _as_parameter(self.said[one.key])
+            one.parameter: as_parameter(self.said[one.key])
             for one in SETTINGS
             if one.parameter and one.key in self.said
         }
+        if self["timeout.precise"]:
+            functions = close_functions(self["timeout.closes_per_second"])
+            parameters[CLOSE_FUNCTIONS_PARAMETER] = str(functions)
         if self.table_schema != DEFAULT_SCHEMA:
             parameters[SCHEMA_PARAMETER] = self.table_schema.as_json()
         return parameters
@@ -122,7 +129,8 @@ def find(start: Path) -> Path | None:
     )
 
 
-def _as_parameter(value: Any) -> str:  # noqa: ANN401 - as TOML has it
+def as_parameter(value: Any) -> str:  # noqa: ANN401 - as TOML has it
+    """Return a value as a parameter of a template, which is a text."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
@@ -140,9 +148,13 @@ def override_in(text: str) -> tuple[str, Any]:
         raise ConfigurationError(f"{_SET} {text}: {key} {unknown(key, BY_KEY)}")
     kind = BY_KEY[key].kind
     try:
-        return key, kind.parse(value)
+        parsed = kind.parse(value)
+        kind.check(key, parsed)
     except (ValueError, RecursionError):  # TOMLDecodeError is one
         raise ConfigurationError(f"{_SET} {text}: {key} must be {kind}") from None
+    except Misfit as misfit:
+        raise ConfigurationError(f"{_SET} {text}: {misfit.key} {misfit}") from None
+    return key, parsed
 
 
 def _settings_in(document: Mapping[str, Any], section: str = "") -> Iterator[tuple[str, Any]]:
@@ -178,7 +190,21 @@ def _check_required(said: Mapping[str, Any]) -> None:
 
 def _check_together(deployment: Deployment) -> None:
     """Check what depends on several settings, as the functions and the construct check it."""
+    _check_hand_over(deployment)
+    _check_activity(deployment)
     schema, shortest_s = deployment.table_schema, deployment.shortest_timeout_s
+    if deployment["timeout.roles"] and schema.role is None:
+        raise Misfit("timeout.roles", "needs table.role: the attribute with the role")
+    if deployment["timeout.shards"] > 1 and schema.partition is not None:
+        raise Misfit("timeout.shards", "must be 1: table.partition is read by one reader")
+    if deployment["timeout.precise"] and shortest_s < LOOK_AHEAD_S:
+        raise Misfit(
+            "timeout.precise",
+            f"needs timeouts of at least {LOOK_AHEAD_S} seconds, and the shortest is {shortest_s}",
+        )
+
+
+def _check_hand_over(deployment: Deployment) -> None:
     rule = HandOver(deployment["timeout.hand_over"])
     function = deployment["api.disconnect_function"]
     if rule.calls_handler and function is None:
@@ -192,21 +218,24 @@ def _check_together(deployment: Deployment) -> None:
             f"is never called: timeout.hand_over is {rule}; leave it out, or choose always or"
             " if_left",
         )
-    if rule is HandOver.DELETE and not schema.table_key.has_id:
+    if rule is HandOver.DELETE and not deployment.table_schema.table_key.has_id:
         raise Misfit("timeout.hand_over", f"must not be delete: {WHAT_IS_MORE}")
-    counts = deployment["timeout.last_active_counts"]
-    if counts == LastActiveCounts.BOTH and not schema.records_decide:
-        raise Misfit("timeout.last_active_counts", f"must not be both: {WHAT_DECIDES}")
-    if deployment["timeout.shards"] > 1 and schema.partition is not None:
-        raise Misfit("timeout.shards", "must be 1: table.partition is read by one reader")
-    if deployment["timeout.precise"] and shortest_s < LOOK_AHEAD_S:
+
+
+def _check_activity(deployment: Deployment) -> None:
+    is_gateway = deployment["timeout.activity"] == Activity.GATEWAY
+    if deployment["timeout.last_active_counts"] == LastActiveCounts.BOTH:
+        if not deployment.table_schema.records_decide:
+            raise Misfit("timeout.last_active_counts", f"must not be both: {WHAT_DECIDES}")
+        if is_gateway:
+            raise Misfit("timeout.last_active_counts", f"must not be both: {NOT_WITH_GATEWAY}")
+    key = "timeout.activity_resolution_seconds"
+    resolution_s, shortest_s = deployment[key], deployment.shortest_timeout_s
+    if resolution_s and is_gateway:
         raise Misfit(
-            "timeout.precise",
-            f"needs timeouts of at least {LOOK_AHEAD_S} seconds, and the shortest is {shortest_s}",
+            key, "must be 0 where timeout.activity is gateway: API Gateway's times are exact"
         )
-    resolution_s = deployment["timeout.activity_resolution_seconds"]
     if resolution_s >= shortest_s:
         raise Misfit(
-            "timeout.activity_resolution_seconds",
-            f"must be less than the shortest timeout ({shortest_s}), not {resolution_s}",
+            key, f"must be less than the shortest timeout ({shortest_s}), not {resolution_s}"
         )

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
-from hangup.aws.discovery import endpoint_of
 from hangup.aws.gateway import gateway_address
 from hangup.core.connection import NoConnection
 from hangup.core.guard import MAX_CLOCK_ERROR_MS
 from hangup.errors import BackendError
 from hangup.ops.doctor_case import Case, aws, hangup, setting
 from hangup.ops.findings import Finding, found, well
+from hangup.ops.sweep import own_endpoint_of
 
 _MIN_UNRESERVED: Final = 100
 """What Lambda keeps unreserved (Lambda developer guide, reserved concurrency)."""
@@ -180,7 +180,8 @@ def misled(case: Case) -> Finding | None:
         if (address.api_id, address.stage) != wanted:
             leads = f"{case.endpoint} is of {address.api_id}/{address.stage}"
             cause = f"{leads}, not {'/'.join(wanted)}"
-            right = endpoint_of(*wanted, case.region) if own_works else _own_domain(case)
+            own = own_endpoint_of(case.deployment, region=case.region)
+            right = own if own_works else _own_domain(case)
             return found("endpoint-elsewhere", cause, fix=setting("api.endpoint", right))
         if ".execute-api." in (url.hostname or "") and not own_works:
             return found(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
 
-from hangup.aws.discovery import Account, FoundTable, endpoint_of
+from hangup.aws.discovery import Account, FoundTable
 from hangup.aws.inspected import Function, Resource
 from hangup.aws.inspection import Inspection
 from hangup.aws.stacks import Stacks, StackState
@@ -19,6 +19,7 @@ from hangup.core.hand_over import HandOver
 from hangup.core.policy import IdlePolicy
 from hangup.errors import BackendError
 from hangup.ops.deployment_file import Deployment
+from hangup.ops.sweep import endpoint_of
 from hangup.ops.template import timeout_template
 from hangup.ports import Clock
 
@@ -71,8 +72,7 @@ class Case:
     @property
     def endpoint(self) -> str:
         """The ``@connections`` URL of the stage."""
-        said: str | None = self["api.endpoint"]
-        return said or endpoint_of(self["api.id"], self["api.stage"], self.region)
+        return endpoint_of(self.deployment, region=self.region)
 
     @cached_property
     def nobody(self) -> ConnectionInfo | NoConnection | BackendError:

@@ -22,7 +22,7 @@ _NO_SWEEP: Final = "ConnectionsChecked"
 
 
 def name_is_free(case: Case) -> Iterator[Finding]:
-    """Check that the stack is ours, or that there is none of this name."""
+    """Check that no other stack has the name of this one."""
     if case.stack is None or case.stack.status == NEW or TAG.items() <= case.stack.tags.items():
         return
     yield found(
@@ -190,6 +190,10 @@ def _needed(case: Case, function: Function, *, closes: bool) -> Iterator[_Grant]
         yield _Grant([reads], f"{table}/index/{schema.index}")
         reads = "dynamodb:Query"
     yield _Grant([*([reads] if is_sweep else ["dynamodb:GetItem"]), *writes], table)
+    state = function.variables.get("STATE_TABLE")
+    if state is not None:
+        actions = ["dynamodb:UpdateItem"]
+        yield _Grant(actions, f"arn:{partition}:dynamodb:{region}:{account}:table/{state}")
     api = f"arn:{partition}:execute-api:{region}:{account}:{case['api.id']}/{case['api.stage']}"
     for method in ("GET", "POST", "DELETE") if closes else ("GET",):
         yield _Grant(["execute-api:ManageConnections"], f"{api}/{method}/@connections/x")

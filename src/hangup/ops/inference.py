@@ -47,8 +47,7 @@ def infer(evidence: Evidence, table: FoundTable, disconnect: FoundFunction | Non
     if ids is None:
         proposed = proposals_without_items(evidence)
         attribute = proposed[0].value
-        if isinstance(attribute, str):
-            proposed += key_proposals(attribute, evidence)
+        proposed += key_proposals(attribute, evidence)
     else:
         attribute = ids.attribute
         records = Records.of(ids, evidence)

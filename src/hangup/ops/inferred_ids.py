@@ -167,7 +167,7 @@ def proposals_without_items(evidence: Evidence) -> list[Proposal]:
     ]
 
 
-def key_proposals(attribute: str, evidence: Evidence) -> list[Proposal]:
+def key_proposals(attribute: object, evidence: Evidence) -> list[Proposal]:
     """Return the table's key, where it is not the id alone."""
     if list(evidence.key) == [(attribute, "S")]:
         return []

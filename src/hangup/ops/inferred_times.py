@@ -266,5 +266,9 @@ def _by_name(
     if _ACTIVE.search(time.name):
         return _Meaning(LAST_ACTIVITY, 0, Confidence.LIKELY, "the last activity by its name")
     if _CONNECT.search(time.name):
+        distances_ms = [held_ms - connect_ms for held_ms, connect_ms, _ in _pairs(time, infos)]
+        if distances_ms and _Distance.of(distances_ms) <= (0, _NEAR_MS):
+            why = "the connect by its name, and by API Gateway's account"
+            return _Meaning(CONNECTED_AT, 0, by_count(len(distances_ms)), why)
         return _Meaning(CONNECTED_AT, 0, Confidence.LIKELY, "the connect by its name")
     return _Meaning(CONNECTED_AT, 0, Confidence.UNSURE, "is it the time of the connect?")

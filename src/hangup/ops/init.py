@@ -24,7 +24,6 @@ from hangup.aws.discovery import (
     FoundTable,
     Route,
     WebSocketApi,
-    endpoint_of,
 )
 from hangup.aws.values import Item
 from hangup.core.connection import ConnectionInfo, NoConnection
@@ -103,10 +102,7 @@ class Search:
         arn = next((route.function for route in routes if route.key == "$disconnect"), None)
         disconnect = functions.get(arn) if arn else None
         names = self._tables(api, routes, list(functions.values()))
-        endpoint = self._given.get("api.endpoint")
-        if endpoint is None and api.has_endpoint:
-            endpoint = endpoint_of(api.api_id, stage, region)
-        gateway = self._account.connections_at(endpoint) if endpoint else None
+        gateway = self._gateway(api, stage)
         looked = [self._look(name, api, stage, gateway, disconnect) for name in names]
         table, items, inferred = self._best(looked)
         return Found(
@@ -206,6 +202,19 @@ class Search:
                 " $disconnect delete it, because Hangup closes the connections that are in a table"
             )
         return candidates
+
+    def _gateway(self, api: WebSocketApi, stage: str) -> ConnectionsAccount | None:
+        """Return who knows the connections of the stage; None where it cannot be reached."""
+        endpoint = self._given.get("api.endpoint")
+        if endpoint is None and api.has_endpoint:
+            endpoint = self._account.endpoint_of(api.api_id, stage)
+        if endpoint is not None:
+            return self._account.connections_at(endpoint)
+        self._notes.append(
+            "API Gateway was not asked about connections, so less is certain: say where it is with"
+            " --set api.endpoint=URL"
+        )
+        return None
 
     def _look(
         self,

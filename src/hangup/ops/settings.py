@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from hangup.config import (
+    ACTIVITY,
     ACTIVITY_RESOLUTION_SECONDS,
     API_GATEWAY_ENDPOINT,
     CLOSES_PER_SECOND,
@@ -20,10 +21,9 @@ from hangup.config import (
     METRIC_ROLES,
     MODE,
 )
-from hangup.core.bounds import WholeNumber
-from hangup.core.guard import LastActiveCounts
+from hangup.core.guard import Activity, LastActiveCounts
 from hangup.core.hand_over import HandOver
-from hangup.core.limits import MAX_ROLES, MAX_SHARDS
+from hangup.core.limits import LOG_RETENTION_DAYS, MAX_ROLES, SHARDS_OF_TEMPLATE
 from hangup.core.texts import Text
 from hangup.ops.kinds import Flag, Labelled, Listed, OneOf, Plain, Setting, plain_text
 from hangup.ops.table_settings import TABLE_SETTINGS
@@ -32,11 +32,6 @@ from hangup.variables import ROLE
 _ROLE: Final = Text(
     "the name of a role (1 to 64 letters, digits, dots, hyphens or underscores)", ROLE
 )
-_DAYS: Final = (
-    *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731),
-    *(1096, 1827, 2192, 2557, 2922, 3288, 3653),
-)
-"""How long CloudWatch Logs can keep log lines (API reference, PutRetentionPolicy)."""
 
 SECTIONS: Final[Mapping[str, str]] = {
     "stack": "The CloudFormation stack of the timeout, beside yours.",
@@ -76,8 +71,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "stack.deployment",
-        plain_text("1 to 64 letters, digits, dots, hyphens or underscores", "[A-Za-z0-9._-]{1,64}"),
-        "label that keeps the metrics of deployments apart; without it, the stack's name",
+        plain_text("1 to 248 letters, digits or ._/#:-", "[A-Za-z0-9._/#:-]{1,248}"),
+        "keeps the metrics of deployments apart; without it, the stack's name",
         parameter="Deployment",
         example="my-app",
     ),
@@ -140,10 +135,10 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "timeout.activity",
-        Plain(Text("recorded or gateway", "recorded|gateway"), ("recorded", "gateway")),
+        Plain(ACTIVITY.accepted, tuple(Activity)),
         "recorded: your functions write last_activity; gateway: API Gateway's account, no code",
         parameter="Activity",
-        default="recorded",
+        default=ACTIVITY.default,
     ),
     Setting(
         "timeout.activity_resolution_seconds",
@@ -183,7 +178,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "timeout.shards",
-        Plain(WholeNumber(at_least=1, at_most=MAX_SHARDS)),
+        OneOf("a number of sweeps", SHARDS_OF_TEMPLATE),
         "sweeps side by side, each of a part of the table",
         parameter="Shards",
         default=1,
@@ -240,7 +235,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "operation.log_retention_days",
-        OneOf("a number of days", _DAYS),
+        OneOf("a number of days", LOG_RETENTION_DAYS),
         "days that log lines are kept",
         parameter="LogRetentionDays",
         default=30,

@@ -14,6 +14,7 @@ DescribeStacks:
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 from hangup.aws import clients
 from hangup.aws.code_bucket import CodeBucket, account_of
@@ -28,13 +29,16 @@ from hangup.aws.queues import SqsDeadLetters
 from hangup.aws.runtime import calls, clock
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.aws.stacks import StackEvent, Stacks
+from hangup.aws.table_size import TableSize, size_of
 from hangup.aws.traces import Traces
 from hangup.core.connection import DurationMs
 from hangup.core.timing import THREADS
+from hangup.errors import ConfigurationError
 from hangup.ops.clean import Cleaned, clean
 from hangup.ops.deploy import Deployer
 from hangup.ops.deployment_file import Deployment
 from hangup.ops.doctor_case import Case
+from hangup.ops.sweep import Swept, endpoint_of, sweep
 from hangup.ports import Log
 from hangup.sessions.check import PAUSE_MS, Check
 from hangup.sessions.lifecycle import Cleanup
@@ -125,6 +129,38 @@ def clean_of(deployment: Deployment, *, progress: Callable[[str], None]) -> Clea
     )
     with ThreadPoolExecutor(THREADS) as threads:
         return clean(traces, clock=clock, concurrent_map=threads.map, progress=progress)
+
+
+def table_size(deployment: Deployment) -> TableSize:
+    """Return how large a deployment's table is. Raises ``BackendError``."""
+    client = calls("DescribeTable", lambda: clients.client("dynamodb"))
+    return size_of(client, calls, deployment["table.name"])
+
+
+def sweep_of(deployment: Deployment, *, needs_state: bool) -> Callable[..., Swept]:
+    """Return ``ops.sweep.sweep`` of a deployment, with the caller's credentials.
+
+    ``needs_state`` is whether the deployment's state table must be there, if it has one: a dry run
+    needs none. Raises ``BackendError`` and ``ConfigurationError``.
+    """
+    region = clients.session().get_config_variable("region")
+    state_table = None
+    if deployment["timeout.state_table"]:
+        name = deployment["stack.name"]
+        cloudformation = calls("DescribeStacks", lambda: clients.client("cloudformation"))
+        stack = Stacks(cloudformation, calls, clock).find(name)
+        state_table = None if stack is None else stack.outputs.get("StateTableName")
+        if needs_state and state_table is None:
+            raise ConfigurationError(
+                f"the state table is in the stack {name}, which is not deployed: run hangup deploy,"
+                " or add --dry-run"
+            )
+    return partial(
+        sweep,
+        deployment,
+        endpoint=endpoint_of(deployment, region=region),
+        state_table=state_table,
+    )
 
 
 def redrive_of(stack: DeployedStack, *, say: Callable[[str], None]) -> Redrive:

@@ -71,6 +71,14 @@ CLOSE_CPU_MS: Final = 1.2
 at the default pace: ``close_paced_cpu_ms`` of ``benchmarks/results.json``. Where closes are not
 paced more answers come at once, and it is a third to a half of that (``close_cpu_ms``)."""
 
+QUESTION_CPU_MS: Final = 0.25
+"""CPU of one question where API Gateway's account is the source of activity, and of the write that
+follows. Measured with TLS: 0.24 at Lambda's share of a CPU, 28,060 in one sweep, and 0.27 at its
+pace where nothing limits it (``question_cpu_ms`` of ``benchmarks/results.json``)."""
+
+QUESTION_LATENCY_MS: Final = 20.0
+"""Time of the two calls. Assumed: 10 ms each."""
+
 CLOSE_LATENCY_MS: Final = 50.0
 """Time of one close's five calls, one after the other. Assumed: 10 ms each."""
 
@@ -80,7 +88,7 @@ SCAN_BUDGET_S: Final = FUNCTION_TIMEOUT_S - (SCAN_MARGIN_MS + REPORT_MS) / 1000
 SWEEP_BUDGET_S: Final = FUNCTION_TIMEOUT_S - (STOP_MARGIN_MS + REPORT_MS) / 1000
 """After this no close starts: 49 s."""
 
-METRICS: Final = 22
+METRICS: Final = 23
 """Custom metrics of an inline sweep at most: those of ``SweepReport.metrics`` where no count is 0.
 Each role and reason of ``ConnectionTimeout`` is a metric of its own."""
 
@@ -88,7 +96,7 @@ PRECISE_METRICS: Final = METRICS + 2
 """The same with ``precise``: ``ClosesScheduled`` and ``QueueFailures`` come on top. The close
 function's are those of an inline sweep."""
 
-ALARMS: Final = 9
+ALARMS: Final = 10
 """Alarms of the construct."""
 
 PRECISE_ALARMS: Final = ALARMS + 4

@@ -64,7 +64,7 @@ def costs(fleet: Fleet, sweep: Sweep, queue: Queue | None, prices: Prices) -> tu
     heartbeats = fleet.heartbeats_per_second * MONTH_S
     ends, sweeps = fleet.ends_per_second * MONTH_S, MONTH_S / fleet.sweep_interval_s
     closes = fleet.idle_closes_per_second * MONTH_S
-    talk = heartbeats * MESSAGES_PER_HEARTBEAT
+    talk = heartbeats * (1 if fleet.is_asked else MESSAGES_PER_HEARTBEAT)
     talk_usd = messages_usd(prices, talk)
     notice_usd = (messages_usd(prices, talk + closes) - talk_usd) / closes if closes else 0.0
     # A close runs the disconnect function twice.
@@ -82,13 +82,18 @@ def costs(fleet: Fleet, sweep: Sweep, queue: Queue | None, prices: Prices) -> tu
     sweep_usd = lambda_usd(prices, sweep.duration_s)
     metrics, alarms = (PRECISE_METRICS, PRECISE_ALARMS) if queue else (METRICS, ALARMS)
     watching_usd = metrics * prices["metrics"] + alarms * prices["alarms"]
+    heartbeat: list[_Row] = [
+        ("heartbeats and their answers", talk, "messages", talk_usd / talk),
+        ("activity writes", heartbeats * fleet.write_units, "write units", write_usd),
+        ("looks whether the session has ended", looks, "looks", read_usd),
+        ("heartbeat function", heartbeats, "invocations", lambda_usd(prices, HEARTBEAT_S)),
+        ("heartbeat logs", heartbeats * HEARTBEAT_LOG_BYTES / 1e9, "GB", gb_usd),
+    ]
+    if fleet.is_asked:
+        heartbeat = [("heartbeats, not answered", talk, "messages", talk_usd / talk)]
     rows: dict[Group, list[_Row]] = {
         Group.THERE: [
-            ("heartbeats and their answers", talk, "messages", talk_usd / talk),
-            ("activity writes", heartbeats * fleet.write_units, "write units", write_usd),
-            ("looks whether the session has ended", looks, "looks", read_usd),
-            ("heartbeat function", heartbeats, "invocations", lambda_usd(prices, HEARTBEAT_S)),
-            ("heartbeat logs", heartbeats * HEARTBEAT_LOG_BYTES / 1e9, "GB", gb_usd),
+            *heartbeat,
             ("connection minutes", minutes, "minutes", prices["connection_minutes"]),
         ],
         Group.COMING_AND_GOING: [
@@ -103,6 +108,13 @@ def costs(fleet: Fleet, sweep: Sweep, queue: Queue | None, prices: Prices) -> tu
             ("metrics and alarms, at most", 1, "", watching_usd),
         ],
     }
+    if fleet.is_asked:
+        questions = fleet.questions_per_second * MONTH_S
+        rows[Group.ADDED] += [
+            # Neither messages nor connection minutes: nothing else is on the price list.
+            ("questions to API Gateway, not billed", questions, "questions", 0.0),
+            ("times written forward", questions * fleet.write_units, "write units", write_usd),
+        ]
     if queue is not None:
         rows[Group.ADDED] += _precise(fleet, queue, prices)
     return tuple(

@@ -8,10 +8,14 @@ from hangup.config import (
     CLOSES_PER_SECOND,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
 )
+from hangup.core.guard import Activity
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.timing import LOOK_AHEAD_S, SWEEP_INTERVAL_S
 from hangup.errors import ConfigurationError
 from hangup.planner.assumptions import CLOSE_CPU_MS, PAGE_LATENCY_MS, WRITE_UNIT_BYTES
+
+_PARTS = 1_000
+"""In which a time between two heartbeats is looked at."""
 
 
 class FleetContradiction(ConfigurationError):
@@ -28,8 +32,9 @@ class Fleet:
 
     ``idle_share`` of all connections (0 to 1) end by falling silent and being closed, the others
     leave by themselves; each lasts ``lifetime_s`` on average. With ``precise`` sweeps queue what
-    will be idle soon, and close functions close it. The two times in milliseconds are assumptions
-    about AWS and not options: a test on another machine sets its own.
+    will be idle soon, and close functions close it. With ``activity`` gateway, heartbeats run no
+    function and are not answered, and each client is asked about once a timeout. The two times in
+    milliseconds are assumptions about AWS and not options: a test on another machine sets its own.
 
     Raises ``FleetContradiction`` where the values contradict each other or a limit of AWS.
     """
@@ -44,6 +49,7 @@ class Fleet:
     activity_resolution_s: float = ACTIVITY_RESOLUTION_SECONDS.default
     closes_per_second: int = CLOSES_PER_SECOND.default
     precise: bool = False
+    activity: Activity = Activity.RECORDED
     page_latency_ms: float = PAGE_LATENCY_MS
     close_cpu_ms: float = CLOSE_CPU_MS
 
@@ -72,6 +78,16 @@ class Fleet:
                 ("precise", "sweep_interval_s"),
                 f"precise sweeps look {LOOK_AHEAD_S} s ahead: they must come {interval}",
             ),
+            (
+                self.is_asked and self.activity_resolution_s > 0,
+                ("activity", "activity_resolution_s"),
+                "where nobody records activity there is no resolution of it",
+            ),
+            (
+                self.is_asked and self.precise,
+                ("activity", "precise"),
+                "every connection would pass through the queue once a timeout: plan it inline",
+            ),
         ):
             if wrong:
                 raise FleetContradiction(why, fields)
@@ -90,6 +106,24 @@ class Fleet:
     def idle_closes_per_second(self) -> float:
         """How many connections fall silent in a second."""
         return self.ends_per_second * self.idle_share
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether API Gateway's account is the source of activity."""
+        return self.activity is Activity.GATEWAY
+
+    @property
+    def questions_per_second(self) -> float:
+        """How many live connections are asked about in a second; 0 where activity is recorded.
+
+        An answer is as old as the client's last message: from 0 to the time between two. The next
+        question comes with the first sweep after the timeout.
+        """
+        if not self.is_asked:
+            return 0.0
+        ages_s = (self.heartbeat_s * (part + 0.5) / _PARTS for part in range(_PARTS))
+        sweeps = sum((self.idle_timeout_s - age_s) // self.sweep_interval_s + 1 for age_s in ages_s)
+        return self.connections / (sweeps / _PARTS * self.sweep_interval_s)
 
     @property
     def heartbeats_per_recorded_time(self) -> int:

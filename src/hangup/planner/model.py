@@ -7,6 +7,8 @@ Inline, a connection waits from its deadline for the next sweep, and then for it
 2. A sweep reads four segments at once until it has a batch. It closes the batch while it reads the
    next one, one segment at a time. The slower of reading and closing sets its speed.
 3. Closes follow one another at the slowest of pace, CPU and latency.
+4. Where API Gateway's account is the source of activity, questions and closes take turns: the CPU
+   is that of both, and the pace is for the closes among them.
 
 With ``precise`` a sweep queues connections instead, with the delay until their deadline in whole
 seconds. The close functions are simulated, message by message: the delay is rounded down, so a
@@ -31,6 +33,8 @@ from hangup.planner.assumptions import (
     PAGE_BYTES,
     PAGE_CPU_MS,
     PRECISE_BUDGET_S,
+    QUESTION_CPU_MS,
+    QUESTION_LATENCY_MS,
     QUEUE_CPU_MS,
     SCAN_BUDGET_S,
     SWEEP_BUDGET_S,
@@ -56,10 +60,10 @@ _MOST_MESSAGES = 100_000
 class Sweep:
     """An average sweep, split evenly over ``shards`` that run at once.
 
-    ``found`` is how many connections all shards together close or, with ``precise``, queue. They
-    follow one another in each shard every ``interval_ms``, limited by ``limited_by``. ``scan_s``
-    is how long a shard reads if it does nothing else. After the first batch a shard gets on by one
-    connection every ``step_ms``, the reading included.
+    ``found`` is how many connections all shards together close or, with ``precise``, queue; or ask
+    about, the closes included. They follow one another in each shard every ``interval_ms``, limited
+    by ``limited_by``. ``scan_s`` is how long a shard reads if it does nothing else. After the first
+    batch a shard gets on by one connection every ``step_ms``, the reading included.
     """
 
     precise: bool
@@ -124,12 +128,17 @@ def sweep_of(fleet: Fleet, shards: int) -> Sweep:
         found = sum(queued_per_sweep(fleet))
         interval_ms, limited_by = QUEUE_CPU_MS / VCPU_SHARE, "CPU"
     else:
-        found = fleet.idle_closes_per_second * fleet.sweep_interval_s
+        each_second = fleet.idle_closes_per_second + fleet.questions_per_second
+        found = each_second * fleet.sweep_interval_s
+        # Of those that are asked about, some are closed; where nobody is asked, all are.
+        closed = fleet.idle_closes_per_second / each_second if fleet.is_asked else 1.0
+        cpu_ms = closed * fleet.close_cpu_ms + (1 - closed) * QUESTION_CPU_MS
+        latency_ms = closed * CLOSE_LATENCY_MS + (1 - closed) * QUESTION_LATENCY_MS
         interval_ms, limited_by = max(
-            (fleet.close_cpu_ms / VCPU_SHARE, "CPU"),
-            (CLOSE_LATENCY_MS / CLOSES_IN_FLIGHT, "latency"),
+            (cpu_ms / VCPU_SHARE, "CPU"),
+            (latency_ms / CLOSES_IN_FLIGHT, "latency"),
             # The shards share the pace.
-            (float(Pace(fleet.closes_per_second, shared_by=shards).interval_ms), "pace"),
+            (closed * Pace(fleet.closes_per_second, shared_by=shards).interval_ms, "pace"),
         )
     # Pages to read for each connection that is found; what is not read beside it is read after it.
     # Of far less than one in a sweep there is no rate to speak of.

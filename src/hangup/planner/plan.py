@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from textwrap import wrap
 
+from hangup.core.guard import Activity
 from hangup.core.limits import MAX_SHARDS
 from hangup.core.timing import LOOK_AHEAD_S, SWEEP_INTERVAL_S
 from hangup.planner.costs import Group, Item, costs, subtotal_usd
@@ -49,12 +50,14 @@ class Plan:
     """A fleet, and what follows from it at these prices.
 
     ``topologies`` are ``inline`` and, if sweeps come often enough for it, ``precise``; ``planned``
-    is the one that the fleet asks for. ``because`` says why one of them is ``recommended``. As
-    ``--json`` prints it: names carry their units.
+    is the one that the fleet asks for. ``by_activity_usd`` is the whole bill by the source of
+    activity, that of ``gateway`` without an activity resolution and inline. ``because`` says why
+    one of them is ``recommended``. As ``--json`` prints it: names carry their units.
     """
 
     fleet: Fleet
     prices: PriceList
+    by_activity_usd: Mapping[str, float]
     topologies: Mapping[str, Topology]
     planned: str
     recommended: str
@@ -65,13 +68,17 @@ class Plan:
 def make_plan(fleet: Fleet, prices: PriceList) -> Plan:
     """Return the plan of a fleet."""
     topologies = {"inline": _topology(replace(fleet, precise=False), prices.usd)}
-    if fleet.sweep_interval_s <= SWEEP_INTERVAL_S:
+    if fleet.sweep_interval_s <= SWEEP_INTERVAL_S and not fleet.is_asked:
         topologies["precise"] = _topology(replace(fleet, precise=True), prices.usd)
     planned = "precise" if fleet.precise else "inline"
     recommended, because = _advise(fleet, **topologies)
     return Plan(
         fleet=fleet,
         prices=prices,
+        by_activity_usd={
+            Activity.RECORDED: _total_usd(replace(fleet, activity=Activity.RECORDED), prices.usd),
+            Activity.GATEWAY: _total_usd(_asked(fleet), prices.usd),
+        },
         topologies=topologies,
         planned=planned,
         recommended=recommended,
@@ -95,8 +102,18 @@ def _topology(fleet: Fleet, prices: Prices) -> Topology:
     )
 
 
+def _asked(fleet: Fleet) -> Fleet:
+    return replace(fleet, activity=Activity.GATEWAY, activity_resolution_s=0, precise=False)
+
+
+def _total_usd(fleet: Fleet, prices: Prices) -> float:
+    return _topology(fleet, prices).total_usd
+
+
 def _advise(fleet: Fleet, inline: Topology, precise: Topology | None = None) -> tuple[str, str]:
     """Return the topology to take, and why: the first reason that holds."""
+    if fleet.is_asked:
+        return "inline", "with precise every connection would be queued once a timeout"
     if precise is None or precise.queue is None:
         return "inline", f"precise needs a sweep every {SWEEP_INTERVAL_S} s"
     queue, more_usd = precise.queue, precise.added_usd - inline.added_usd
@@ -149,17 +166,33 @@ def _costs(plan: Plan) -> list[str]:
         f"COST, USD for 30 days ({prices.region}, list prices of {prices.as_of}, no free tier)",
         *_aligned(rows, right=(1, 2)),
         *[note] * (plan.fleet.heartbeats_per_recorded_time > 1),
+        *(_beside(plan) if plan.fleet.is_asked else ()),
     ]
+
+
+def _beside(plan: Plan) -> list[str]:
+    recorded, gateway = (plan.by_activity_usd[one] for one in (Activity.RECORDED, Activity.GATEWAY))
+    return wrap(
+        f"Recorded, with the reference application's heartbeat, the total is {recorded:,.2f}:"
+        f" activity=gateway saves {recorded - gateway:,.2f} a month. It needs a heartbeat route"
+        " without a function and without an answer (MOCK), whose messages move lastActiveAt."
+        " AWS does not document that they do: try it on your API first. Nor does its price list"
+        " name a price for questions.",
+        _WIDTH,
+    )
 
 
 def _sweep(plan: Plan) -> list[str]:
     sweep, one = plan.topologies[plan.planned].sweep, sweep_of(plan.fleet, shards=1)
     verb = "queue" if sweep.precise else "close"
+    done = f"{verb}d"
+    if plan.fleet.is_asked:
+        verb, done = "ask about", "asked about"
     rows = [
         ("  pages of 1 MB", f"{sweep.pages:,}", ""),
         (f"  connections to {verb}", f"{sweep.found:,.1f}", ""),
         (
-            f"  {verb}d a second at most",
+            f"  {done} a second at most",
             f"{1000 / sweep.interval_ms:,.0f}",
             f"limited by {sweep.limited_by}",
         ),

@@ -55,10 +55,16 @@ def quotas(fleet: Fleet, queue: Queue | None) -> tuple[Quota, ...]:
     heartbeats, ends = fleet.heartbeats_per_second, fleet.ends_per_second
     closes = fleet.idle_closes_per_second
     # A close has a notice and a delete, and runs the disconnect function twice.
-    calls, cleanups = heartbeats + ends + 2 * closes, 2 * ends + closes
-    runs = heartbeats + cleanups + (queue.per_second / queue.batch if queue else 0)
-    busy = heartbeats * HEARTBEAT_S + cleanups * CLEANUP_S
-    writes, live = heartbeats * fleet.write_units, _NEW_CONNECTIONS_PER_SECOND * MAX_CONNECTION_S
+    questions, cleanups = fleet.questions_per_second, 2 * ends + closes
+    calls = heartbeats + ends + 2 * closes + questions
+    # Where nobody records activity, a heartbeat runs no function.
+    beats = 0.0 if fleet.is_asked else heartbeats
+    runs = beats + cleanups + (queue.per_second / queue.batch if queue else 0)
+    busy = beats * HEARTBEAT_S + cleanups * CLEANUP_S
+    writes, live = (
+        (beats + questions) * fleet.write_units,
+        _NEW_CONNECTIONS_PER_SECOND * MAX_CONNECTION_S,
+    )
     guide = "developer guide, quotas"
     each = f"Lambda {guide}: ten a second for each unit of concurrency"
     new = f"API Gateway {guide}: 500 new ones a second for 2 hours"

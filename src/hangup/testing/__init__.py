@@ -27,6 +27,7 @@ from hangup.testing.services import (
     Sequential,
 )
 from hangup.testing.sessions import InMemorySessions
+from hangup.testing.state_table import InMemoryStates
 
 __all__ = [
     "START_MS",
@@ -40,6 +41,7 @@ __all__ = [
     "InMemoryFunctions",
     "InMemoryGateway",
     "InMemorySessions",
+    "InMemoryStates",
     "Observer",
     "Received",
     "RecordingLog",

@@ -7,7 +7,15 @@ from zlib import crc32
 
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
 from hangup.aws.values import Item
-from hangup.core.connection import Connection, DurationMs, EpochMs, RecordedTime
+from hangup.core.connection import (
+    Connection,
+    DurationMs,
+    EpochMs,
+    RecordedTime,
+    is_claimed,
+    may_be_idle,
+    was_active_since,
+)
 from hangup.core.guard import Sample
 from hangup.core.limits import MAX_CLOCK_LEAD_MS, MAX_HANDOVERS
 from hangup.core.outcomes import NotRecorded
@@ -23,19 +31,14 @@ class Record:
     claim_expires_ms: EpochMs | None = None
 
     def is_claimed(self, now_ms: EpochMs) -> bool:
-        """Return whether a claim holds: it expires after ``now_ms``, and within a day."""
-        expires_ms = self.claim_expires_ms
-        return expires_ms is not None and now_ms < expires_ms <= _newest_ms(now_ms)
+        """Return whether a claim holds."""
+        return is_claimed(self.claim_expires_ms, now_ms=now_ms)
 
     def is_candidate(self, cutoff_ms: EpochMs, now_ms: EpochMs) -> bool:
         """Return whether a sweep's scan returns it."""
-        connection = self.connection
-        if self.is_claimed(now_ms):
-            return False
-        last_ms = connection.last_seen_ms
-        if last_ms is None or (connection.last_activity_ms is None and connection.malformed):
-            return True
-        return not cutoff_ms <= last_ms <= _newest_ms(now_ms)
+        return not self.is_claimed(now_ms) and may_be_idle(
+            self.connection, cutoff_ms=cutoff_ms, now_ms=now_ms
+        )
 
 
 class InMemoryConnections:
@@ -43,7 +46,8 @@ class InMemoryConnections:
 
     ``schema`` says what the attributes of items are called, and which items are connections.
     ``records`` has those by their ids, or by the whole key where the id alone does not say it;
-    ``others`` has the items that are not, by their keys.
+    ``others`` has the items that are not, by their keys. With ``has_state`` False, Hangup's own
+    state is not in the items: see ``aws.state_table``.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class InMemoryConnections:
         *,
         page_size: int = 100,
         schema: TableSchema = DEFAULT_SCHEMA,
+        has_state: bool = True,
     ) -> None:
         self.records: dict[str, Record] = {}
         self.others: dict[str, Item] = {}
@@ -62,6 +67,7 @@ class InMemoryConnections:
         self._faults = faults or Faults()
         self._page_size = page_size
         self._schema = schema
+        self._has_state = has_state
 
     def put(self, connection: Connection) -> None:
         """Write a record as it is, of whatever shape."""
@@ -112,7 +118,7 @@ class InMemoryConnections:
                     if i in self.records
                 ]
             yield ScanPage(
-                candidates=[r.connection for r in page if r.is_candidate(cutoff_ms, now_ms)],
+                candidates=[r.connection for r in page if self._is_found(r, cutoff_ms, now_ms)],
                 scanned_count=len(page) + (0 if segment or start else len(self._others_read())),
                 is_last=start + self._page_size >= len(ids),
             )
@@ -133,7 +139,7 @@ class InMemoryConnections:
             return False
         now = record.connection
         noticed_since = now.is_noticed and not connection.is_noticed
-        was_active = _was_active_since(connection, now, connection.last_seen_ms)
+        was_active = was_active_since(connection, now, connection.last_seen_ms)
         handed_over_since = now.handovers > connection.handovers
         if was_active or noticed_since or handed_over_since or record.is_claimed(now_ms):
             return False
@@ -161,7 +167,18 @@ class InMemoryConnections:
         record = self._record_of(connection)
         if record is None or record.claim_expires_ms != claim_expires_ms:
             return False
-        if _was_active_since(connection, record.connection, connection.recorded_ms):
+        if was_active_since(connection, record.connection, connection.recorded_ms):
+            return False
+        del self.records[self._place(connection)]
+        return True
+
+    @aws_call("DeleteItem")
+    def delete_unchanged(self, connection: Connection) -> bool:
+        """Delete the record if it is as it was seen, claimed or not."""
+        record = self._record_of(connection)
+        if record is None:
+            return False
+        if was_active_since(connection, record.connection, connection.recorded_ms):
             return False
         del self.records[self._place(connection)]
         return True
@@ -177,7 +194,7 @@ class InMemoryConnections:
         now = record.connection
         noted_ms = now.gateway_active_ms
         is_noted = noted_ms is not None and active_ms <= noted_ms <= _newest_ms(now_ms)
-        if is_noted or _was_active_since(connection, now, connection.recorded_ms):
+        if is_noted or was_active_since(connection, now, connection.recorded_ms):
             return False
         record.connection = replace(now, gateway_active_ms=active_ms)
         return True
@@ -210,6 +227,12 @@ class InMemoryConnections:
         )
         return before
 
+    def _is_found(self, record: Record, cutoff_ms: EpochMs, now_ms: EpochMs) -> bool:
+        if self._has_state:
+            return record.is_candidate(cutoff_ms, now_ms)
+        on_record = replace(record.connection, gateway_active_ms=None)
+        return may_be_idle(on_record, cutoff_ms=cutoff_ms, now_ms=now_ms)
+
     def _others_read(self) -> Sequence[Item]:
         """Return the items that are not connections, and are read with them."""
         partition = self._schema.partition
@@ -240,13 +263,3 @@ def _hash(connection_id: str) -> int:
 def _newest_ms(now_ms: EpochMs) -> EpochMs:
     """Return the latest time that is one of ours."""
     return EpochMs(now_ms + MAX_CLOCK_LEAD_MS)
-
-
-def _was_active_since(seen: Connection, now: Connection, seen_ms: EpochMs | None) -> bool:
-    """Return whether activity was recorded since a connection was seen: after ``seen_ms``."""
-    return (
-        (now.recorded_ms or 0) > (seen_ms or 0)
-        or (now.last_activity_ms is None) != (seen.last_activity_ms is None)
-        or (now.connected_at_ms is None) != (seen.connected_at_ms is None)
-        or any(time is RecordedTime.LAST_ACTIVITY for time, _ in now.malformed)
-    )

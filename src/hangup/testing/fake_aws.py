@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
+from hangup.aws.state_table import StateTableConnections
 from hangup.core.connection import Connection, DurationMs, RecordedTime
 from hangup.core.events import GatewayAddress
 from hangup.core.guard import Activity
@@ -28,6 +29,10 @@ from hangup.testing.services import (
     Sequential,
 )
 from hangup.testing.sessions import InMemorySessions
+from hangup.testing.state_table import InMemoryStates
+
+if TYPE_CHECKING:
+    from hangup.ports import ConnectionsRepository
 
 _ADDRESS = GatewayAddress(
     domain_name="a1b2c3.execute-api.us-east-1.amazonaws.com", stage="test", api_id="a1b2c3"
@@ -39,16 +44,20 @@ class FakeAws:
     """All fakes, wired to one another and to one set of faults.
 
     ``schema`` is that of the items of ``connections.put_item``. Set ``activity`` to ``gateway`` for
-    sweeps whose source of activity is API Gateway's account (``gateway.active_ms``).
+    sweeps whose source of activity is API Gateway's account (``gateway.active_ms``). With
+    ``state_table``, sweeps write their state to ``states`` and not to ``connections``;
+    ``repository`` has both.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords for what a test may want another of
         self,
         faults: Faults | None = None,
         clock: FakeClock | None = None,
         metrics: RecordingMetrics | None = None,
         log: RecordingLog | None = None,
         schema: TableSchema = DEFAULT_SCHEMA,
+        *,
+        state_table: bool = False,
     ) -> None:
         self.faults = faults or Faults()
         self.clock = clock or FakeClock()
@@ -56,7 +65,13 @@ class FakeAws:
         self.log = log or RecordingLog()
         self.schema = schema
         self.activity: str = Activity.RECORDED
-        self.connections = InMemoryConnections(self.faults, schema=schema)
+        self.connections = InMemoryConnections(
+            self.faults, schema=schema, has_state=not state_table
+        )
+        self.states = InMemoryStates(self.faults)
+        self.repository: ConnectionsRepository = self.connections
+        if state_table:
+            self.repository = StateTableConnections(self.connections, self.states, schema.table_key)
         self.sessions = InMemorySessions(self.connections, self.faults)
         self.gateway = InMemoryGateway(self.faults, self.clock)
         self.functions = InMemoryFunctions(self.faults)
@@ -90,7 +105,7 @@ class FakeAws:
     def make_closer(self, **overrides: Any) -> Closer:  # noqa: ANN401 - fields of Closer
         """Return a closer on these fakes, without a pace. ``overrides`` are its fields."""
         fields: dict[str, Any] = {
-            "connections": self.connections,
+            "connections": self.repository,
             "gateway": self.gateway,
             "functions": self.functions,
             "clock": self.clock,

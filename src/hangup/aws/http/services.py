@@ -100,6 +100,7 @@ class DirectDynamoDb(_JsonService):
 
     query = json_operation("Query")
     get_item = json_operation("GetItem")
+    batch_get_item = json_operation("BatchGetItem")
     put_item = json_operation("PutItem")
     update_item = json_operation("UpdateItem")
     delete_item = json_operation("DeleteItem")
