@@ -1,7 +1,8 @@
 """Build the docs site, strictly: ``make docs``. Show it on loopback: ``make docs-serve``.
 
 1. Write what is generated: the tables of environment variables and of what the doctor finds, and
-   the settings of ``hangup.toml``, into their pages, and the JSON Schema of ``hangup.toml`` into the package.
+   the settings of ``hangup.toml``, into their pages, and the JSON Schema of ``hangup.toml`` into
+   the package.
 2. Lay out the sources in ``build/docs``: every page of ``docs/``, the pages of the repository's
    root (CHANGELOG, CONTRIBUTING, SECURITY, LICENSE), and ``hangup COMMAND --help`` in the page of
    the command line. Links to files that are not pages of the site become the names of those files.

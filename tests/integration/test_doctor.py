@@ -5,6 +5,7 @@ What the engine does not show is in ``tests/unit/test_doctor.py``, by stubs.
 
 import io
 import json
+import re
 import shlex
 import time
 import zipfile
@@ -23,7 +24,8 @@ from hangup.local.deploy import _lambda_zip
 from hangup.local.ministack.aws_client import REGION
 from hangup.local.ministack.engine import Engine
 from tests.support.aws_command import run_aws
-from tests.support.chat_app import App, deployed
+from tests.support.chat_app import App, deployed, policy
+from tests.support.documents import page, table
 
 pytestmark = pytest.mark.integration
 
@@ -70,9 +72,6 @@ class World:
         assert list(found) == [name], found
         assert found[name]["cause"]
         return found[name]
-
-    def is_well(self, *words: str) -> bool:
-        return self.look(*words) == {}
 
     def run(self, fix: str) -> None:
         """Run a fix as it is printed."""
@@ -145,12 +144,12 @@ def world(
         chat.done("deploy", "--zip", "code.zip", "--yes")
     yield chat
     clients.session.cache_clear()
-    assert chat.is_well()
+    assert chat.look() == {}
 
 
 def test_nothing_is_wrong(world: World) -> None:
-    assert world.is_well()
-    assert world.is_well("--before")
+    assert world.look() == {}
+    assert world.look("--before") == {}
     assert "broken" not in world.done("doctor")
 
 
@@ -196,7 +195,7 @@ def test_a_setting_that_is_wrong_has_the_right_one_as_its_fix(
 ) -> None:
     finding = world.only(name, "--before", "--set", setting)
     assert finding["fix"] == f"hangup deploy --set {fix}"
-    assert world.is_well("--before", "--set", shlex.split(fix)[0])
+    assert world.look("--before", "--set", shlex.split(fix)[0]) == {}
 
 
 def test_a_stage_without_a_deployment(world: World) -> None:
@@ -209,7 +208,7 @@ def test_a_stage_without_a_deployment(world: World) -> None:
     # The engine makes the deployment, and does not note it at the stage as AWS does.
     (made,) = gateway.get_deployments(ApiId=world.app.api_id)["Items"]
     gateway.update_stage(ApiId=world.app.api_id, StageName="raw", DeploymentId=made["DeploymentId"])
-    assert world.is_well(*raw)
+    assert world.look(*raw) == {}
     gateway.delete_stage(ApiId=world.app.api_id, StageName="raw")
 
 
@@ -287,7 +286,7 @@ def test_a_function_of_another_route(world: World) -> None:
     )["FunctionArn"]
     finding = world.only("other-function", "--before", "--set", f"api.disconnect_function={arn}")
     _, _, *setting = shlex.split(finding["fix"])
-    assert world.is_well("--before", *setting)
+    assert world.look("--before", *setting) == {}
     functions.delete_function(FunctionName="other")
 
 
@@ -300,11 +299,11 @@ def test_a_key_that_the_functions_may_not_use(world: World) -> None:
     )
     finding = world.only("no-kms-key")
     _, _, *setting = shlex.split(finding["fix"])
-    assert world.is_well("--before", *setting)
+    assert world.look("--before", *setting) == {}
     keys.disable_key(KeyId=arn)
     finding = world.only("kms-key-off", "--before", *setting)
     world.run(finding["fix"])
-    assert world.is_well("--before", *setting)
+    assert world.look("--before", *setting) == {}
     tables.update_table(TableName=TABLE, SSESpecification={"Enabled": False})
 
 
@@ -319,7 +318,7 @@ def test_activity_that_nobody_records(world: World) -> None:
     assert list(found) == ["not-recorded"]
     assert "1 of 4" in found["not-recorded"]["cause"]
     _, _, *setting = shlex.split(found["not-recorded"]["fix"])
-    assert world.is_well("--before", *setting)
+    assert world.look("--before", *setting) == {}
 
 
 def test_a_table_of_another_stage(world: World) -> None:
@@ -357,7 +356,7 @@ def test_two_timeouts_on_one_table(world: World) -> None:
     finding = world.only("second-timeout")
     assert "second" in finding["cause"]
     world.run(finding["fix"])
-    assert world.is_well()
+    assert world.look() == {}
     functions.delete_function(FunctionName="second")
 
 
@@ -404,6 +403,9 @@ def test_a_file_that_was_changed_since(world: World) -> None:
     finding = world.only("drift", "--set", "timeout.closes_per_second=77")
     assert "ClosesPerSecond is 200, and the file says 77" in finding["cause"]
     assert finding["fix"] == "hangup deploy"
+    said = world.done("doctor", "--set", "timeout.closes_per_second=77").splitlines()
+    (shown,) = re.findall(r"(?s)\$ hangup doctor --set.*?\n(.*?)\n```", page("operate/doctor"))
+    assert [line for line in shown.splitlines() if line not in said] == []
     finding = world.only("drift", "--set", "timeout.mode=observe")
     assert finding["fix"] == "hangup mode observe"
 
@@ -516,7 +518,7 @@ def test_a_grant_that_is_missing(world: World, action: str, resource: str) -> No
     assert resource in finding["cause"]
     assert ";" not in finding["cause"]
     world.run(finding["fix"])
-    assert world.is_well()
+    assert world.look() == {}
     iam.delete_role_policy(RoleName=role, PolicyName="hangup-doctor")
     iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
 
@@ -560,13 +562,13 @@ def test_a_queue_that_nobody_reads(world: World) -> None:
     _, _, *setting = shlex.split(finding["fix"].replace("TOPIC_ARN", topic))
     precise += setting
     world.done("deploy", "--zip", "code.zip", "--yes", *precise)
-    assert world.is_well(*precise)
+    assert world.look(*precise) == {}
     functions = world.client("lambda")
     mappings = functions.list_event_source_mappings()["EventSourceMappings"]
     functions.update_event_source_mapping(UUID=mappings[0]["UUID"], Enabled=False)
     finding = world.only("mapping-off", *precise)
     world.run(finding["fix"])
-    assert world.is_well(*precise)
+    assert world.look(*precise) == {}
     # Metrics that are put cannot be taken back: of this stack, which nobody looks at any more.
     world.client("cloudwatch").put_metric_data(
         Namespace="Hangup/precise", MetricData=[{"MetricName": "SweepsHeld", "Value": 2}]
@@ -576,3 +578,62 @@ def test_a_queue_that_nobody_reads(world: World) -> None:
     assert "SweepsHeld was 2" in found["held"]["cause"]
     assert "runbooks/held.md" in found["alarm"]["cause"]
     assert found["alarm"]["fix"].startswith("aws logs tail /aws/")
+
+
+@pytest.fixture
+def reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[World]:
+    """Return a deployed app, and a user who may ask what the guide says and nothing else."""
+    (tmp_path / "code.zip").write_bytes(zip_with_bytecode())
+    monkeypatch.chdir(tmp_path)
+    with Engine.start() as engine, ExitStack() as sockets:
+        app = deployed(engine)
+        for _ in range(3):
+            sockets.enter_context(connect(app.address, ping_interval=None))
+        world = World(app, tmp_path, capsys)
+
+        def become(key: str, secret: str) -> None:
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
+            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+            clients.session.cache_clear()
+
+        monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", engine.endpoint)
+        become("test", "test")
+        topic = world.client("sns").create_topic(Name="alarms")["TopicArn"]
+        settings = {"api.endpoint": app.endpoint, "operation.alarm_topic": topic}
+        words = [word for item in settings.items() for word in ("--set", "=".join(item))]
+        world.done("init", "--api", "chat", "--yes", *words)
+        world.done("deploy", "--zip", "code.zip", "--yes")
+        # The engine speaks no TLS, and the bucket demands it of everybody but root.
+        engine.client("s3").delete_bucket_policy(Bucket=world.code["Bucket"])
+        iam = engine.client("iam")
+        iam.create_user(UserName="reader")
+        key = iam.create_access_key(UserName="reader")["AccessKey"]
+        become(key["AccessKeyId"], key["SecretAccessKey"])
+        yield world
+    clients.session.cache_clear()
+
+
+def test_the_documented_permissions_are_enough_and_each_that_is_missing_is_named(
+    reader: World,
+) -> None:
+    rows = table("Action", page("operate/doctor"))
+    actions = [one.strip(" `") for row in rows for one in row[0].split(",")]
+    # The engine takes GetFunctionConcurrency for this, which AWS does not.
+    actions.append("lambda:PutFunctionConcurrency")
+
+    def may(*actions: str) -> None:
+        statement = {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
+        reader.client("iam").put_user_policy(
+            UserName="reader", PolicyName="read", PolicyDocument=policy(statement)
+        )
+
+    may(*actions)
+    assert reader.look() == {}
+    for missing in ("events:DescribeRule", "iam:SimulatePrincipalPolicy"):
+        may(*(one for one in actions if one != missing))
+        finding = reader.only("not-checked")
+        assert missing.partition(":")[2] in finding["cause"]
+        assert f'"Action": "{missing}"' in finding["fix"]

@@ -18,6 +18,7 @@ from hangup.ops.findings import Finding
 from hangup.ops.troubles import TROUBLES, as_markdown
 from tests.support.cloudformation_stub import assert_one_sentence
 from tests.support.doctor_stub import (
+    ACCOUNT,
     ALARM,
     ARN,
     FILE,
@@ -28,8 +29,19 @@ from tests.support.doctor_stub import (
     refused,
 )
 from tests.support.documents import ROOT, page
+from tests.support.http_server import Request, serving
+from tests.support.terminal import HANGUP, on_terminal, plain_environment
 
+CALLER = f"""<GetCallerIdentityResponse><GetCallerIdentityResult>
+<Arn>arn:aws:iam::{ACCOUNT}:user/ada</Arn><Account>{ACCOUNT}</Account><UserId>A</UserId>
+</GetCallerIdentityResult></GetCallerIdentityResponse>"""
+EXPIRED = """<ErrorResponse><Error><Type>Sender</Type><Code>ExpiredToken</Code>
+<Message>the security token is expired</Message></Error></ErrorResponse>"""
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/one"
+
+
+def http(status: int, body: str) -> bytes:
+    return f"HTTP/1.1 {status} -\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
 def look(world: World, *, before: bool = False) -> dict[str, Finding]:
@@ -364,6 +376,56 @@ class TestCommand:
         assert said.out == ""
         assert_one_sentence(said.err)
         assert "GetCallerIdentity" in said.err
+
+    @pytest.mark.parametrize("code", ["ExpiredTokenException", "ThrottlingException"])
+    @pytest.mark.parametrize("command", [["doctor", "--json"], ["deploy", "--yes"]])
+    def test_what_ends_it_in_the_middle_is_one_sentence(
+        self,
+        command: list[str],
+        code: str,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def answer(request: Request) -> bytes:
+            if b"GetCallerIdentity" in request.body:
+                return http(200, CALLER)
+            error = f"<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>"
+            return http(400, error)
+
+        with serving() as server:
+            server.answer = answer
+            monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
+            assert main(command) == 1
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert_one_sentence(said.err)
+        assert code in said.err
+
+    def test_ctrl_c_ends_it_at_once(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            screen = on_terminal(
+                [*HANGUP, "doctor"],
+                environment={
+                    **plain_environment(),
+                    "AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
+                },
+                cwd=tmp_path,
+                type_when=lambda said: "Asking AWS" in said,
+            )
+        assert screen.status == 130
+        assert "Traceback" not in screen.output
+
+    def test_a_probe_needs_that_nothing_is_broken(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with serving() as server:
+            server.answer = lambda _request: http(403, EXPIRED)
+            monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
+            assert main(["doctor", "--probe"]) == 1
+        said = capsys.readouterr()
+        assert said.out.startswith("broken  AWS does not accept the credentials")
+        assert "the security token is expired" in said.out
+        assert "no client is connected" in said.err
 
     @pytest.mark.parametrize(
         "words", [["--url", "wss://a"], ["--probe", "--before"], ["--probe", "--header", "no"]]

@@ -112,6 +112,8 @@ def doctor(  # noqa: PLR0913 - the command's options
         hear(examine(case, before=before))
         if probe and worst(findings) is not Status.BROKEN:
             hear(_probed(case, url, headers, queries))
+        elif probe:
+            say_aside("no client is connected: something is broken already")
     if as_json:
         say_json(
             {
