@@ -15,7 +15,7 @@ from hangup.aws.retries import CallFailed
 from hangup.aws.runtime import calls
 from hangup.aws.stacks import Stacks, StackState
 from hangup.aws.values import Item
-from hangup.core.connection import DurationMs, EpochMs, NoConnection
+from hangup.core.connection import ConnectionInfo, DurationMs, EpochMs, NoConnection
 from hangup.errors import BackendError
 from hangup.ops.deployment_file import Deployment
 from hangup.ops.doctor_case import Case
@@ -80,11 +80,13 @@ class StubbedInspection(Inspection):
 
 
 class StubbedAccount(Account):
-    """An account with one table, and an API that knows none of the connections that are asked."""
+    """An account with one table, and an API that knows the connections in ``infos`` alone."""
 
-    def __init__(self, table: FoundTable, items: Sequence[Item]) -> None:
+    def __init__(
+        self, table: FoundTable, items: Sequence[Item], infos: Mapping[str, ConnectionInfo]
+    ) -> None:
         super().__init__(calls)
-        self.found, self.items = table, items
+        self.found, self.items, self.infos = table, items, infos
         self.asked_at: list[str] = []
 
     @property
@@ -104,8 +106,8 @@ class StubbedAccount(Account):
         self.asked_at.append(endpoint)
         return self
 
-    def get_connection(self, connection_id: str) -> NoConnection:
-        return NoConnection.GONE
+    def get_connection(self, connection_id: str) -> ConnectionInfo | NoConnection:
+        return self.infos.get(connection_id, NoConnection.GONE)
 
 
 class StubbedStacks(Stacks):
@@ -141,6 +143,7 @@ class World:
         )
         self.table = FoundTable(name="sockets", key=[("id", "S")])
         self.items: list[Item] = []
+        self.infos: dict[str, ConnectionInfo] = {}
         self.metrics: dict[tuple[str, str], float] = {("AWS/Lambda", "Invocations"): 10}
         self.answers: dict[str, Any] = deepcopy(dict(_WELL)) | {"GetMetricData": self._metric_data}
         self.answers["GetTemplate"] = lambda _: {"TemplateBody": timeout_template()}
@@ -148,7 +151,7 @@ class World:
 
     def anew(self) -> Case:
         """Return the case as it is now."""
-        self.account = StubbedAccount(self.table, self.items)
+        self.account = StubbedAccount(self.table, self.items, self.infos)
         self.clock = Clock()
         self.case = Case(
             self.deployment,

@@ -12,6 +12,7 @@ import pytest
 from hangup.aws.errors import ServiceError
 from hangup.aws.retries import CallFailed
 from hangup.cli.app import main
+from hangup.core.connection import ConnectionInfo, EpochMs
 from hangup.errors import BackendError
 from hangup.ops.doctor import examine
 from hangup.ops.findings import Finding
@@ -24,6 +25,7 @@ from tests.support.doctor_stub import (
     FILE,
     FUNCTION,
     NAMESPACE,
+    NOW_MS,
     World,
     function,
     refused,
@@ -90,15 +92,21 @@ def test_a_clock_that_is_right_enough_or_not_told(date: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "code",
-    ["ExpiredToken", "InvalidClientTokenId", "SignatureDoesNotMatch", "ExpiredTokenException"],
+    ("code", "message", "fix"),
+    [
+        ("ExpiredToken", "the token is expired", "aws sso login"),
+        ("InvalidClientTokenId", "the token is invalid", "aws configure"),
+        ("SignatureDoesNotMatch", "Signature expired: then", "sudo timedatectl set-ntp true"),
+    ],
 )
-def test_credentials_that_aws_does_not_accept_are_all_there_is_to_say(code: str) -> None:
+def test_credentials_that_aws_does_not_accept_are_all_there_is_to_say(
+    code: str, message: str, fix: str
+) -> None:
     world = World()
-    world.answers["GetCallerIdentity"] = answered(code, "the token is expired", 403)
+    world.answers["GetCallerIdentity"] = answered(code, message, 403)
     finding = only(world, "credentials")
-    assert "the token is expired" in finding.cause
-    assert finding.fix == "aws sts get-caller-identity"
+    assert message in finding.cause
+    assert finding.fix == fix
 
 
 @pytest.mark.parametrize("code", ["ExpiredTokenException", "ThrottlingException"])
@@ -299,6 +307,33 @@ def test_what_an_organisation_denies_is_a_missing_grant() -> None:
     policy = json.loads(shlex.split(finding.fix)[-1])
     assert "lambda:InvokeFunction" in str(policy)
     assert f"--role-name {FUNCTION} " in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("counts", "lag_ms", "words"),
+    [
+        ("client", 5_001, "1 of 2 clients later than their records say; 1 of 2 records"),
+        ("unsettled", 5_001, "`hangup doctor --probe` settles it"),
+        ("unsettled", 5_000, ""),
+        ("both", 60_000, ""),
+    ],
+)
+def test_activity_that_only_api_gateway_has_seen(counts: str, lag_ms: int, words: str) -> None:
+    world = World(
+        f"timeout.last_active_counts={counts}",
+        "timeout.activity=recorded",
+        'table.last_activity={attribute="last"}',
+    )
+    since: Any = {"N": str(NOW_MS - 70_000)}
+    ids = ("AAAAAAAAAAAAAAE=", "AAAAAAAAAAAAAAI=")
+    times: Any = ({"since": since, "last": {"N": str(NOW_MS)}}, {"since": since})
+    world.items = [{"id": {"S": ids[n]}, **times[n]} for n in range(2)]
+    active_ms = (NOW_MS, NOW_MS - 70_000 + lag_ms)
+    world.infos = {ids[n]: ConnectionInfo(last_active_ms=EpochMs(active_ms[n])) for n in range(2)}
+    if words:
+        assert words in only(world, "not-recorded", before=True).cause
+    else:
+        assert look(world, before=True) == {}
 
 
 def test_a_close_function_without_a_mapping() -> None:

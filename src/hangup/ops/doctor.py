@@ -11,6 +11,7 @@ from typing import Final
 from hangup.aws.errors import ServiceError
 from hangup.errors import BackendError
 from hangup.ops import doctor_account, doctor_stack, doctor_sweeps, doctor_table
+from hangup.ops.doctor_account import SET_CLOCK
 from hangup.ops.doctor_case import Case, aws
 from hangup.ops.findings import Finding, found
 
@@ -84,7 +85,7 @@ def examine(case: Case, *, before: bool) -> Iterator[Finding]:
     except BackendError as error:
         if error.code not in _NOT_ACCEPTED:
             raise
-        yield found("credentials", str(error), fix=aws("sts", "get-caller-identity"))
+        yield found("credentials", str(error), fix=_sign_in(error))
         return
     for check in BEFORE if before else (*BEFORE, *AFTER):
         try:
@@ -94,6 +95,13 @@ def examine(case: Case, *, before: bool) -> Iterator[Finding]:
                 raise
             words = check.__name__.replace("_", " ")
             yield found("not-checked", f"{words}: {error}", fix=_allow(case, error.operation))
+
+
+def _sign_in(error: BackendError) -> str:
+    reason = error.__cause__
+    if isinstance(reason, ServiceError) and reason.is_of_another_time:
+        return SET_CLOCK
+    return aws("sso", "login") if error.code.startswith("Expired") else aws("configure")
 
 
 def _is_answered(error: BackendError) -> bool:

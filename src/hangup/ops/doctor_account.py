@@ -12,6 +12,8 @@ from hangup.ops.doctor_case import Case, aws, hangup, setting
 from hangup.ops.findings import Finding, found, well
 from hangup.ops.sweep import own_endpoint_of
 
+SET_CLOCK: Final = "sudo timedatectl set-ntp true"
+
 _MIN_UNRESERVED: Final = 100
 """What Lambda keeps unreserved (Lambda developer guide, reserved concurrency)."""
 
@@ -40,7 +42,7 @@ def credentials_and_clock(case: Case) -> Iterator[Finding]:
         yield found(
             "clock-skew",
             f"it is {abs(off_s):,} s {ahead} AWS's; AWS refuses calls from 300 s on",
-            fix="sudo timedatectl set-ntp true",
+            fix=SET_CLOCK,
         )
     else:
         yield well("clock-skew", "The clock of this machine is right")

@@ -8,7 +8,7 @@ from hangup.aws.schema import TableSchema, schema_of
 from hangup.aws.times import TimeUnit
 from hangup.config import CONNECTION_IDLE_TIMEOUT_SECONDS, TABLE_SCHEMA
 from hangup.core.connection import Connection, ConnectionInfo, NoConnection, RecordedTime
-from hangup.core.guard import control_group
+from hangup.core.guard import LastActiveCounts, control_group
 from hangup.core.policy import Unreadable, decide, looks_like
 from hangup.errors import ConfigurationError
 from hangup.ops.doctor_account import misled
@@ -198,11 +198,15 @@ def activity(case: Case) -> Iterator[Finding]:
         for one, info in known
         if one.recorded_ms is not None and info.last_active_ms > one.recorded_ms + _LAG_MS
     ]
-    if missed and not (moved and case["timeout.last_active_counts"] == "both"):
+    counts = case["timeout.last_active_counts"]
+    if missed and not (moved and counts == LastActiveCounts.BOTH):
+        # They stay open all the same: a sweep asks API Gateway as well.
+        unsettled = "; or these are messages to the clients: `hangup doctor --probe` settles it"
         yield found(
             "not-recorded",
             f"API Gateway saw {how_many(len(missed), len(known))} clients later than their records"
-            f" say; {how_many(len(moved), len(connections))} records have an activity at all",
+            f" say; {how_many(len(moved), len(connections))} records have an activity at all"
+            f"{'' if counts == LastActiveCounts.CLIENT else unsettled}",
             fix=setting("timeout.activity", "gateway"),
         )
     elif moved:
