@@ -1,4 +1,4 @@
-"""`hangup doctor` by stubs: what the emulator does not show. The rest is tests/integration."""
+"""`hangup doctor` by stubs: what the emulator does not show. The rest is tests/acceptance."""
 
 import json
 import re
@@ -372,8 +372,8 @@ def test_every_trouble_is_found_in_a_test() -> None:
         for name in (
             "unit/test_doctor.py",
             "unit/test_probe.py",
-            "integration/test_doctor.py",
-            "integration/test_probe.py",
+            "acceptance/test_doctor_on_engine.py",
+            "acceptance/test_probe_on_engine.py",
         )
     )
     assert {name for name in TROUBLES if f'"{name}"' not in tests} == set()

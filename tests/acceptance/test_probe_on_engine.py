@@ -16,7 +16,7 @@ from hangup.local.ministack.last_active import LastActive
 from tests.support.chat_app import App, deployed
 from tests.support.terminal import HANGUP, on_terminal, plain_environment
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.acceptance
 
 IDLE_S = 8
 

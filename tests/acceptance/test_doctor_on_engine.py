@@ -27,7 +27,7 @@ from tests.support.aws_command import run_aws
 from tests.support.chat_app import App, deployed, policy
 from tests.support.documents import page, table
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.acceptance
 
 STACK = "chat-hangup"
 TABLE = "chat-sockets"
@@ -420,7 +420,7 @@ def test_a_stack_of_another_version(world: World) -> None:
         one["Properties"]["MemorySize"] = 512
     stacks.update_stack(
         StackName=STACK,
-        TemplateBody=json.dumps(template),
+        TemplateBody=json.dumps(template, separators=(",", ":")),
         Parameters=stack["Parameters"],
         Tags=stack["Tags"],
         Capabilities=["CAPABILITY_IAM"],
