@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -461,6 +462,17 @@ class TestCommand:
         assert said.out.startswith("broken  AWS does not accept the credentials")
         assert "the security token is expired" in said.out
         assert "no client is connected" in said.err
+
+    def test_a_probe_without_its_extra(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delitem(sys.modules, "hangup.local.probe_client", raising=False)
+        for name in ("websockets", "websockets.exceptions"):
+            monkeypatch.setitem(sys.modules, name, None)
+        assert main(["doctor", "--probe"]) == 1
+        said = capsys.readouterr()
+        assert_one_sentence(said.err)
+        assert "pip install 'hangup[local]'" in said.err
 
     @pytest.mark.parametrize(
         "words", [["--url", "wss://a"], ["--probe", "--before"], ["--probe", "--header", "no"]]

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from typing import Annotated, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -90,10 +91,7 @@ def doctor(  # noqa: PLR0913 - the command's options
     a command that ends it, and the message that is seen of it elsewhere.
     With --probe it also connects a client, which is closed in the end.
     """
-    if not probe and (url or header or query):
-        raise typer.BadParameter("--url, --header and --query need --probe")
-    if probe and before:
-        raise typer.BadParameter("--probe excludes --before")
+    _check_usage(probe=probe, before=before, about_client=bool(url or header or query))
     headers = dict(_parted(one, ":", "--header") for one in header or ())
     queries = [_parted(one, "=", "--query") for one in query or ()]
     deployment = described(config, settings)
@@ -124,6 +122,15 @@ def doctor(  # noqa: PLR0913 - the command's options
     else:
         say(_summary(findings))
     return 1 if worst(findings) is Status.BROKEN else 0
+
+
+def _check_usage(*, probe: bool, before: bool, about_client: bool) -> None:
+    if about_client and not probe:
+        raise typer.BadParameter("--url, --header and --query need --probe")
+    if probe and before:
+        raise typer.BadParameter("--probe excludes --before")
+    if probe:
+        import_module("hangup.local.probe_client")  # before anything is asked: it needs an extra
 
 
 def _parted(text: str, by: str, option: str) -> tuple[str, str]:
