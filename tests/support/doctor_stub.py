@@ -97,7 +97,8 @@ class StubbedAccount(Account):
         return self.found
 
     def pages(self, table: str) -> Iterator[Sequence[Item]]:
-        yield self.items
+        for start in range(0, len(self.items), 100):
+            yield self.items[start : start + 100]
 
     def routes(self, api_id: str, variables: Mapping[str, str]) -> list[Any]:
         return []

@@ -337,6 +337,15 @@ def test_activity_that_only_api_gateway_has_seen(counts: str, lag_ms: int, words
         assert look(world, before=True) == {}
 
 
+@pytest.mark.parametrize(("others", "name"), [(999, "no-connections"), (1_000, "none-selected")])
+def test_a_table_of_many_other_items(others: int, name: str) -> None:
+    world = World()
+    world.items = [{"id": {"N": str(n)}} for n in range(others)]
+    only(world, name, before=True)
+    world.items[700:700] = [{"id": {"S": "AAAAAAAAAAAAAAE="}, "since": {"N": str(NOW_MS)}}]
+    assert look(world, before=True) == {}
+
+
 def test_a_close_function_without_a_mapping() -> None:
     world = World("timeout.precise=true")
     resources = world.answers["DescribeStackResources"]["StackResources"]

@@ -86,7 +86,7 @@ def doctor(  # noqa: PLR0913 - the command's options
 ) -> int:
     """Find what keeps the timeout from working, and the command that ends it.
 
-    It reads hangup.toml, the account, a page of your table and the deployed
+    It reads hangup.toml, the account, some of your items and the deployed
     stack, and changes nothing. Each line is ok, warn or broken; with a cause,
     a command that ends it, and the message that is seen of it elsewhere.
     With --probe it also connects a client, which is closed in the end.

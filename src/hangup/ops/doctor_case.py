@@ -25,6 +25,11 @@ from hangup.ports import Clock
 
 _FUNCTION: Final = "AWS::Lambda::Function"
 
+MOST_ITEMS: Final = 1_000
+"""Items that are read at most: one in a thousand may be a connection where a table has others."""
+
+_ENOUGH: Final = 20
+
 LATELY_MIN: Final = 10
 """Minutes without a sweep that are too many."""
 
@@ -94,14 +99,20 @@ class Case:
 
     @cached_property
     def items(self) -> Sequence[Item]:
-        """A page of the table's items."""
-        if self.table is None:
-            return ()
-        return next(iter(self.account.pages(self.table.name)), ())
+        """Items of the table: a page, and more of them where that has few connections."""
+        items: list[Item] = []
+        if self.table is not None:
+            matches, connections = self.deployment.table_schema.matches, 0
+            for page in self.account.pages(self.table.name):
+                items += page
+                connections += sum(map(matches, page))
+                if connections >= _ENOUGH or len(items) >= MOST_ITEMS:
+                    break
+        return items
 
     @cached_property
     def connections(self) -> Sequence[Connection]:
-        """The connections of this deployment in that page."""
+        """The connections of this deployment among these items."""
         schema, table = self.deployment.table_schema, self.table
         if table is None or list(table.key) != schema.table_key.attributes:
             return ()

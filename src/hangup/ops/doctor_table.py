@@ -12,7 +12,7 @@ from hangup.core.guard import LastActiveCounts, control_group
 from hangup.core.policy import Unreadable, decide, looks_like
 from hangup.errors import ConfigurationError
 from hangup.ops.doctor_account import misled
-from hangup.ops.doctor_case import Case, hangup, setting
+from hangup.ops.doctor_case import MOST_ITEMS, Case, hangup, setting
 from hangup.ops.evidence import how_many
 from hangup.ops.findings import Finding, found, well
 from hangup.ops.inferred_times import CONNECTED_AT, LAST_ACTIVITY
@@ -110,6 +110,9 @@ def items(case: Case) -> Iterator[Finding]:
         schema = case.deployment.table_schema
         if any(map(schema.names_id, case.items)):
             cause = f"{len(case.items)} items were read; is nobody of this deployment connected?"
+            yield found("none-selected", cause, fix=anew)
+        elif len(case.items) >= MOST_ITEMS:
+            cause = f"{len(case.items):,} items were read, and there may be others"
             yield found("none-selected", cause, fix=anew)
         else:
             cause = f"0 of {len(case.items)} items that were read have a text {_id_of(case)}"

@@ -161,7 +161,7 @@ _BEFORE: Final = (
     (
         "none-selected",
         _WARN,
-        "No item meets table.only",
+        "None of the items that were read is a connection of this deployment",
         "",
     ),
     (
