@@ -132,8 +132,8 @@ def refused(operation: str) -> BackendError:
 class World:
     """A case in which all is well, to be changed before it is examined."""
 
-    def __init__(self, *overrides: str) -> None:
-        self.deployment = Deployment.from_text(FILE, "hangup.toml", overrides)
+    def __init__(self, *overrides: str, text: str = FILE) -> None:
+        self.deployment = Deployment.from_text(text, "hangup.toml", overrides)
         self.state: StackState | None = StackState(
             stack_id="chat-hangup",
             status="UPDATE_COMPLETE",

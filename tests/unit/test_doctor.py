@@ -16,6 +16,7 @@ from hangup.cli.app import main
 from hangup.core.connection import ConnectionInfo, EpochMs
 from hangup.errors import BackendError
 from hangup.ops.doctor import examine
+from hangup.ops.doctor_stack import grants
 from hangup.ops.findings import Finding
 from hangup.ops.troubles import TROUBLES, as_markdown
 from tests.support.cloudformation_stub import assert_one_sentence
@@ -28,6 +29,7 @@ from tests.support.doctor_stub import (
     NAMESPACE,
     NOW_MS,
     World,
+    allowed,
     function,
     refused,
 )
@@ -344,6 +346,56 @@ def test_a_table_of_many_other_items(others: int, name: str) -> None:
     only(world, name, before=True)
     world.items[700:700] = [{"id": {"S": "AAAAAAAAAAAAAAE="}, "since": {"N": str(NOW_MS)}}]
     assert look(world, before=True) == {}
+
+
+TABLE_ARN = "arn:aws:dynamodb:eu-central-1:123456789012:table"
+NO_FUNCTION = FILE.replace(f'disconnect_function = "{ARN}:chat"', "")
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "state", "needed"),
+    [
+        (FILE, (), None, {("dynamodb:Scan", f"{TABLE_ARN}/sockets")}),
+        (FILE, (), None, {("dynamodb:UpdateItem", f"{TABLE_ARN}/sockets")}),
+        (FILE, ("timeout.state_table=true",), "s", {("dynamodb:UpdateItem", f"{TABLE_ARN}/s")}),
+        (
+            FILE,
+            ("table.index=by-age",),
+            None,
+            {("dynamodb:Scan", f"{TABLE_ARN}/sockets/index/by-age")},
+        ),
+        (FILE, (f"table.kms_key={KEY}",), None, {("kms:Decrypt", KEY)}),
+        (
+            NO_FUNCTION,
+            ("timeout.hand_over=delete",),
+            None,
+            {("dynamodb:DeleteItem", f"{TABLE_ARN}/sockets")},
+        ),
+    ],
+)
+def test_what_a_sweep_needs(
+    text: str, settings: tuple[str, ...], state: str | None, needed: set[tuple[str, str]]
+) -> None:
+    world = World(*settings, text=text)
+    asked: set[tuple[str, str]] = set()
+
+    def simulate(request: Any) -> Any:
+        (resource,) = request["ResourceArns"]
+        asked.update((action, resource) for action in request["ActionNames"])
+        return allowed(request)
+
+    world.answers["SimulatePrincipalPolicy"] = simulate
+    if state is not None:
+        known = world.answers["GetFunctionConfiguration"]
+        world.answers["GetFunctionConfiguration"] = lambda request: {
+            **known(request),
+            "Environment": {"Variables": {"STATE_TABLE": state}},
+        }
+    list(grants(world.anew()))
+    assert needed <= asked
+    users = ("dynamodb:UpdateItem", f"{TABLE_ARN}/sockets")
+    assert (users in asked) == (state is None)
+    assert (("dynamodb:DeleteItem", f"{TABLE_ARN}/sockets") in asked) == (text is NO_FUNCTION)
 
 
 def test_a_close_function_without_a_mapping() -> None:
