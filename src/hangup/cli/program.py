@@ -46,6 +46,7 @@ _COMMANDS: Final[Mapping[str, _About]] = {
     "init": _About(_OWN, "Find an app's API and table, and write hangup.toml."),
     "sweep": _About(_OWN, "Sweep once from here: see who is idle, or close them."),
     "deploy": _About(_OWN, "Deploy the timeout as a stack beside your own."),
+    "doctor": _About(_OWN, "Find what keeps the timeout from working, and what ends it."),
     "mode": _About(_OWN, "Let the deployed timeout close, or only report."),
     "destroy": _About(_OWN, "Remove the stack of the timeout."),
     "template": _About(_OWN, "Print the CloudFormation template of the timeout alone."),

@@ -195,6 +195,11 @@ def endpoint_of(deployment: Deployment, *, region: str | None) -> str:
         raise ConfigurationError(
             "no AWS Region is set: say region in [stack] of hangup.toml, or use --region"
         )
+    return own_endpoint_of(deployment, region=region)
+
+
+def own_endpoint_of(deployment: Deployment, *, region: str) -> str:
+    """Return where API Gateway itself has ``@connections`` of a deployment."""
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     host = f"{deployment['api.id']}.execute-api.{region}.{suffix}"
     return f"https://{host}/{deployment['api.stage']}"
