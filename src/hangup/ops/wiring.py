@@ -8,6 +8,9 @@ DescribeStacks:
 | check | Scan, GetItem on both tables; Query on the index; GetConnection |
 | check with repair | UpdateItem on both tables, DeleteItem on connections |
 | | PostToConnection, DeleteConnection |
+| status | GetFunctionConfiguration; DescribeTable, Scan or Query; GetMetricData, DescribeAlarms |
+| explain | GetFunctionConfiguration; GetItem, or as status; GetConnection; FilterLogEvents |
+| tail | GetFunctionConfiguration; FilterLogEvents |
 | redrive | ReceiveMessage, DeleteMessage, ChangeMessageVisibility; Invoke |
 """
 
@@ -22,16 +25,24 @@ from hangup.aws.consistency import DynamoDbConsistencyStore
 from hangup.aws.deployment import DeployedStack
 from hangup.aws.functions import LambdaFunctions
 from hangup.aws.gateway import ManagementApiGateway
+from hangup.aws.logs import FunctionLogs
+from hangup.aws.metrics import DeploymentMetrics
 from hangup.aws.queues import SqsDeadLetters
+from hangup.aws.records import DeployedRecords
 from hangup.aws.runtime import calls, clock
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.aws.stacks import StackEvent, Stacks
+from hangup.aws.states import DynamoDbStates
+from hangup.aws.timeout import DeployedTimeout
 from hangup.aws.traces import Traces
-from hangup.core.connection import DurationMs
+from hangup.core.connection import DurationMs, EpochMs, RecordedTime
 from hangup.core.timing import THREADS
+from hangup.idle.guard import Confirmer
 from hangup.ops.clean import Cleaned, clean
 from hangup.ops.deploy import Deployer
 from hangup.ops.deployment_file import Deployment
+from hangup.ops.explain import Explanation, explain
+from hangup.ops.next_sweep import Rules
 from hangup.ports import Log
 from hangup.sessions.check import PAUSE_MS, Check
 from hangup.sessions.lifecycle import Cleanup
@@ -105,6 +116,49 @@ def clean_of(deployment: Deployment, *, progress: Callable[[str], None]) -> Clea
     )
     with ThreadPoolExecutor(THREADS) as threads:
         return clean(traces, clock=clock, concurrent_map=threads.map, progress=progress)
+
+
+def records_of(timeout: DeployedTimeout) -> DeployedRecords:
+    """Return the records of a deployment, with what Hangup noted of them elsewhere."""
+    dynamodb, settings = timeout.client("dynamodb"), timeout.settings
+    states = (
+        None
+        if settings.state_table is None
+        else DynamoDbStates(dynamodb, calls, settings.state_table, clock)
+    )
+    return DeployedRecords(dynamodb, calls, settings.connections_table, timeout.schema, states)
+
+
+def metrics_of(timeout: DeployedTimeout) -> DeploymentMetrics:
+    """Return the metrics and alarms of a deployment."""
+    namespace = timeout.settings.metrics_namespace
+    return DeploymentMetrics(timeout.client("cloudwatch"), calls, namespace=namespace)
+
+
+def logs_of(timeout: DeployedTimeout) -> FunctionLogs:
+    """Return the logs of a deployment's functions."""
+    return FunctionLogs(timeout.client("logs"), calls, timeout.log_groups)
+
+
+def explained(timeout: DeployedTimeout, connection_id: str, *, since_ms: EpochMs) -> Explanation:
+    """Return what is known of one connection of a deployment. Raises ``BackendError``."""
+    settings, schema = timeout.settings, timeout.schema
+    management = timeout.client("apigatewaymanagementapi", settings.endpoint)
+    return explain(
+        connection_id,
+        records=records_of(timeout),
+        confirmer=Confirmer(
+            gateway=ManagementApiGateway(management, calls),
+            clock=clock,
+            counts_both=settings.counts_both,
+            activity=settings.activity,
+            records_end=schema.table_key.has_id,
+        ),
+        logs=logs_of(timeout),
+        rules=Rules.of(settings, {time: schema.time_attribute(time) for time in RecordedTime}),
+        now_ms=clock.now_ms(),
+        since_ms=since_ms,
+    )
 
 
 def redrive_of(stack: DeployedStack, *, say: Callable[[str], None]) -> Redrive:

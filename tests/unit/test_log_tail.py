@@ -1,10 +1,10 @@
-"""What ``hangup up`` makes of the functions' log lines."""
+"""What ``hangup up`` and ``hangup tail`` make of the functions' log lines."""
 
 import json
 
 import pytest
 
-from hangup.local.log_tail import in_order, in_words
+from hangup.ops.log_tail import in_order, in_words
 
 
 @pytest.mark.parametrize(
