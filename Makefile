@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-install check check-most check-covered guard soak bench bench-quick format docs docs-serve pictures synth dist lock clean FORCE
+.PHONY: help demo up test test-install acceptance check check-most check-covered guard soak bench bench-quick format docs docs-serve pictures synth dist lock clean FORCE
 
 PYTHON ?= python3
 BIN    := .venv/bin
@@ -19,7 +19,7 @@ demo: .venv/.local ## Watch idle connections being closed, on this machine, and 
 up: .venv/.local ## Run the stack on this machine until Ctrl-C (120 s timeout, a sweep a minute)
 	@$(BIN)/hangup up
 
-check: .venv/.dev ## Lint, types, layers, unit and property tests (under a minute)
+check: .venv/.dev ## Lint, types, layers, unit and property tests (about a minute)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -38,9 +38,12 @@ test: check ## Everything: check, the model, the template, the Lambda zip, fault
 	$(BIN)/python -m pytest tests -m "(slow or infra or integration) and not (lateness or install)" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest tests -m "lateness and not install"
 
-test-install: .venv/.dev ## The virtualenv that heals itself, the wheel, Hangup without its extras, npm clients (ten minutes)
+test-install: .venv/.dev ## The virtualenv that heals itself, the wheel, Hangup without its extras, npm clients and examples (twelve minutes)
 	$(BIN)/python -m pytest tests -m "install and not lateness" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest tests -m "install and lateness"
+
+acceptance: .venv/.dev ## Apps of other people's shapes, in Node, shell and Python, each with the timeout beside it (three minutes)
+	$(BIN)/python -m pytest tests/acceptance -m acceptance
 
 soak: .venv/.dev ## 2 x 50,000 schedules of the model, then 500 real clients for five minutes (an hour in all)
 	HANGUP_SCHEDULES=50000 $(BIN)/python -m pytest tests/model/test_model.py -k "in_memory or queue"

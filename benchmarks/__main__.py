@@ -42,6 +42,7 @@ _MEASURES: Final[Mapping[Callable[[Run], None], tuple[str, ...]]] = {
     measures.closes: ("close_cpu_ms", "close_paced_cpu_ms"),
     measures.questions: ("question_cpu_ms",),
     measures.check: ("check_cpu_per_million", *_GROWTH),
+    measures.check_of_schemas: ("schema_check_cpu", "schema_check_cpu_shape_d"),
     measures.large_sweep: ("sweep_s_256mb_1m", "peak_rss_mb", "peak_rss_mb_10k"),
     measures.closes_per_sweep: ("closes_per_sweep_256mb",),
     lateness: tuple(name for name in ROWS if name.startswith("lateness_")),

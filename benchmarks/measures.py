@@ -18,8 +18,9 @@ from typing import Final
 from benchmarks.endpoints import Endpoints, WorkNotDoneError
 from benchmarks.machine import CPU_SHARE, CpuLimit, cpu_limit
 from benchmarks.records import Idle
-from benchmarks.tables import Engine, Tables
+from benchmarks.tables import SHAPE_D, Engine, Tables
 from benchmarks.trial import Sample, Side, sweep
+from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
 from hangup.config import CLOSES_PER_SECOND
 from hangup.core.guard import Activity
 
@@ -29,6 +30,7 @@ __all__ = [
     "Run",
     "Scale",
     "check",
+    "check_of_schemas",
     "close_ms",
     "closes",
     "closes_per_sweep",
@@ -171,8 +173,31 @@ def check(run: Run) -> None:
             run.take("check_cpu_per_million", side, value * million)
 
 
+def check_of_schemas(run: Run) -> None:
+    """Measure the CPU of checking the reference application's table, and one of shape D."""
+    size = run.scale.sizes.get("100k", run.scale.small)
+    times = math.ceil(run.scale.large / size / _FEWER_TIMES)
+    rows = {"schema_check_cpu": DEFAULT_SCHEMA, "schema_check_cpu_shape_d": SHAPE_D}
+    with run.tables().served() as engine:
+        run.say(f"writing a table of {size:,} records of shape D")
+        engine.write_shape_d(size)
+        for _ in run.rounds("check of two schemas"):
+            for row, schema in rows.items():
+                sample = _check(
+                    run, engine, "hangup-check", size, Idle.THOUSANDTH, warm=times, schema=schema
+                )
+                run.take(row, "hangup", sample.cpu_s)
+
+
 def _check(  # noqa: PLR0913 - what the rows vary
-    run: Run, engine: Engine, side: Side, records: int, idle: Idle = Idle.TEN, *, warm: int = 0
+    run: Run,
+    engine: Engine,
+    side: Side,
+    records: int,
+    idle: Idle = Idle.TEN,
+    *,
+    warm: int = 0,
+    schema: TableSchema = DEFAULT_SCHEMA,
 ) -> Sample:
     run.aws.reset(records=0)
     sample = _completed(
@@ -184,6 +209,7 @@ def _check(  # noqa: PLR0913 - what the rows vary
             idle=idle,
             remaining_ms=300_000,
             warm=warm,
+            schema=schema,
         )
     )
     run.aws.check(closes=0)

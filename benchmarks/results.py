@@ -85,6 +85,14 @@ ROWS: Final[Mapping[str, RowKind]] = {
         unit="ms", what="the same, 99th percentile", target="≤ 1,500"
     ),
     "zip_mb": RowKind(unit="MB", what="size of the Lambda zip", target="≤ 10"),
+    "schema_check_cpu": RowKind(
+        unit="s", what=_CHECK.format("100 k", "0.1 %") + ", in the reference application's table"
+    ),
+    "schema_check_cpu_shape_d": RowKind(
+        unit="s",
+        what="the same in a table with prefixes, a sort key, and times in seconds",
+        target="≤ 1.5 times the one above",
+    ),
     "growth_check_cpu_10k": RowKind(
         unit="s", what=_CHECK.format("10 k", "10"), target="flat per page"
     ),

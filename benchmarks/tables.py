@@ -19,16 +19,32 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from benchmarks.records import Idle, Item, record_of_table, timeout_s
+from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
 from hangup.local.ministack.aws_client import aws_client
 from tests.support.dynamodb_local import DynamoDbLocal
+from tests.support.schemas import SHAPES, table_of
 from tests.support.stores import table_definition
 
-__all__ = ["PAGE_RECORDS", "Engine", "Tables", "folder_for_tables", "size_of", "table_name"]
+__all__ = [
+    "PAGE_RECORDS",
+    "SHAPE_D",
+    "Engine",
+    "Tables",
+    "folder_for_tables",
+    "size_of",
+    "table_name",
+]
 
 PAGE_RECORDS: Final = 7_000
 """To be read at once. For a page, DynamoDB Local reads *all* that is left of the segment, unlike
 DynamoDB, and so it takes the square of a segment's size to read one. Whoever reads a large table
 here asks for this many: a little less than the 1 MB that a page has by itself."""
+
+SHAPE_D: Final = SHAPES["D, prefixes"]
+"""A table that was not made for Hangup: keys with prefixes, a sort key, times in seconds."""
+
+_BATCH: Final = 25
+"""Items of a BatchWriteItem at most (DynamoDB API reference)."""
 
 _DATABASE: Final = "test_us-east-1.db"
 """DynamoDB Local keeps a database for each access key and Region: those of ``local.client``."""
@@ -46,6 +62,22 @@ class Engine:
     def timeout_s(self, idle: Idle) -> int:
         """Return the idle timeout, seconds, by which just those are idle."""
         return timeout_s(idle, made_at_ms=self.made_at_ms)
+
+    def write_shape_d(self, records: int) -> None:
+        """Make the table of so many records of shape D; its file is as unlike as its key."""
+        dynamodb = aws_client("dynamodb", self.endpoint)
+        name = table_name(records, SHAPE_D)
+        dynamodb.create_table(TableName=name, **table_of(SHAPE_D))
+        for first in range(0, records, _BATCH):
+            items: Iterator[Any] = (
+                record_of_table(number, records=records, made_at_ms=self.made_at_ms)
+                for number in range(first, min(first + _BATCH, records))
+            )
+            puts = [
+                {"PutRequest": {"Item": SHAPE_D.encode(DEFAULT_SCHEMA.decode(item))}}
+                for item in items
+            ]
+            dynamodb.batch_write_item(RequestItems={name: puts})
 
     def read_s(self, records: int) -> float:
         """Read a whole table once; return how long that took. The next time is no slower.
@@ -113,9 +145,9 @@ def folder_for_tables() -> Iterator[Path]:
         yield Path(folder)
 
 
-def table_name(records: int) -> str:
+def table_name(records: int, schema: TableSchema = DEFAULT_SCHEMA) -> str:
     """Return the name of the table of so many."""
-    return f"connections-{records}"
+    return f"connections-{records}" + ("" if schema == DEFAULT_SCHEMA else "-d")
 
 
 Row = tuple[bytes, bytes, int, bytes, bytes, bytes]

@@ -14,6 +14,7 @@ from benchmarks.endpoints import Endpoints, WorkNotDoneError
 from benchmarks.machine import CpuLimit
 from benchmarks.records import Idle
 from benchmarks.tables import PAGE_RECORDS, Engine, table_name
+from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
 from hangup.core.guard import Activity
 
 __all__ = ["Sample", "Side", "sweep"]
@@ -61,23 +62,25 @@ def sweep(  # noqa: PLR0913 - what a trial varies
     dies_after_s: float | None = None,
     warm: int = 0,
     closes_per_second: int = 0,
+    schema: TableSchema = DEFAULT_SCHEMA,
     activity: Activity = Activity.RECORDED,
 ) -> Sample | None:
     """Run one sweep and return what it took; None if it was ended after ``dies_after_s``.
 
-    With ``table`` it is a sweep over that engine's table of so many ``records``, of which ``idle``
-    are; else over the stub's own table, whose connections all are. ``remaining_ms`` is what
-    the handler is told it may go on for; ``closes_per_second`` is Hangup's pace, which 0 lifts, and
-    ``activity`` its source of activity.
-    With ``warm`` a sweep comes before those that count, and of so many the mean is returned. Raises
-    ``WorkNotDoneError`` with the end of what the process said if it failed.
+    With ``table`` it is a sweep over that engine's table of so many ``records`` of a ``schema``, of
+    which ``idle`` are; else over the stub's own table, whose connections all are. ``remaining_ms``
+    is what the handler is told it may go on for; ``closes_per_second`` is Hangup's pace, which 0
+    lifts, and ``activity`` its source of activity. With ``warm`` a sweep comes before those that
+    count, and of so many the mean is returned. Raises ``WorkNotDoneError`` with the end of what the
+    process said if it failed.
     """
     about_table = (
         {}
         if table is None
         else {
             "AWS_ENDPOINT_URL_DYNAMODB": table.endpoint,
-            "CONNECTIONS_TABLE": table_name(records),
+            "CONNECTIONS_TABLE": table_name(records, schema),
+            "TABLE_SCHEMA": schema.as_json(),
             "CONNECTION_IDLE_TIMEOUT_SECONDS": str(table.timeout_s(idle)),
             "SCAN_SEGMENTS": str(records // PAGE_RECORDS + 1),
         }

@@ -22,8 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from hangup import config
-from hangup.cdk import timeout_parameters
-from hangup.ops import deployment_text
+from hangup.ops import deployment_text, template
 
 __all__ = ["COMMAND_LINE", "ROOT_PAGES", "SiteError", "help_of", "lay_out", "main"]
 
@@ -144,7 +143,7 @@ def build() -> None:
     reference = _ROOT / "docs" / "reference"
     write_generated(reference / "environment.md", config.as_markdown())
     write_generated(reference / "hangup-toml.md", deployment_text.as_markdown())
-    write_generated(reference / "template.md", timeout_parameters.as_markdown())
+    write_generated(reference / "template.md", template.as_markdown())
     _JSON_SCHEMA.write_text(deployment_text.json_schema_text())
     lay_out(_ROOT, _ROOT / "build" / "docs")
     result = subprocess.run(

@@ -1,13 +1,8 @@
 # ruff: noqa: INP001 - a script
 """A chat that had a WebSocket API, a table and handlers before, and takes the idle timeout.
 
-From the project's root, after ``make synth``::
-
-    .venv/bin/pip install --target build/chat . boto3 && cp examples/chat/routes.py build/chat
-    npx aws-cdk@2 deploy --app ".venv/bin/python examples/chat/app.py"
-
-The routes need ``hangup`` in their zip, because they import ``hangup.tracks_activity``. The
-function of the idle timeout brings its own.
+README.md says how to deploy it. The routes need ``hangup`` in their zip, because they import
+``hangup.tracks_activity``. The function of the idle timeout brings its own.
 """
 
 import aws_cdk as cdk

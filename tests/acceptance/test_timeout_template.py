@@ -25,7 +25,8 @@ from hangup.ops.template import timeout_template
 from tests.support.documents import ROOT
 from tests.support.engine_stack import code, template
 
-pytestmark = pytest.mark.integration
+# With install: it builds the zip of the functions, which needs a package index the first time.
+pytestmark = [pytest.mark.integration, pytest.mark.install]
 
 IDLE_TIMEOUT_S: Final = 2
 BUCKET: Final = "code-of-the-timeout"

@@ -11,7 +11,13 @@ from aws_cdk import aws_lambda as lambda_
 
 from hangup.aws.conditions import begins_with, equals
 from hangup.aws.schema import TableSchema
-from tests.support.existing_stack import TABLE_ARN, add_timeout, existing_stack, synthesised
+from tests.support.existing_stack import (
+    FUNCTION_ARN,
+    TABLE_ARN,
+    add_timeout,
+    existing_stack,
+    synthesised,
+)
 from tests.support.schemas import SHAPES
 
 pytestmark = pytest.mark.infra
@@ -172,16 +178,19 @@ def test_refuses_an_index_that_an_own_table_does_not_have(
 
 
 @pytest.mark.parametrize(
-    ("schema", "advises_both"), [(TableSchema(), True), (SHAPES["F, attribute"], False)]
+    ("schema", "advice"),
+    [
+        (TableSchema(), ": last_active_counts='both' settles that"),
+        (SHAPES["F, attribute"], "with this table schema their records cannot decide."),
+        (cdk.Fn.ref("TableSchema"), "where the table schema lets the records decide."),
+    ],
 )
 def test_advises_both_only_where_the_schema_allows_it(
-    lambda_zip: Path, schema: TableSchema, *, advises_both: bool
+    lambda_zip: Path, schema: TableSchema | str, advice: str
 ) -> None:
     stack = existing_stack()
     add_timeout(stack, lambda_zip, schema=schema)
-    advice = synthesised(stack).alarm("ActivityUnrecorded")["AlarmDescription"]
-    assert ("last_active_counts='both'" in advice) == advises_both
-    assert ("their records cannot decide" in advice) != advises_both
+    assert advice in synthesised(stack).alarm("ActivityUnrecorded")["AlarmDescription"]
 
 
 @pytest.mark.parametrize(
@@ -297,3 +306,48 @@ def test_two_may_not_where_an_item_may_be_of_both(
 ) -> None:
     with pytest.raises(ValueError, match="are on the same connections_table"):
         two_on_one_table(lambda_zip, TableSchema(only=first), TableSchema(only=second))
+
+
+def test_with_a_schema_that_only_the_functions_know_a_sweep_may_read_table_and_indexes(
+    lambda_zip: Path,
+) -> None:
+    stack = existing_stack()
+    schema = cdk.CfnParameter(stack, "Schema").value_as_string
+    timeout = add_timeout(stack, lambda_zip, schema=schema, precise=True)
+    assert environments(stack) == [{"Ref": "Schema"}] * 2
+    reads = {"dynamodb:Scan", "dynamodb:Query"}
+    assert actions_on_the_table(stack) == {
+        "": {*reads, "dynamodb:UpdateItem", "dynamodb:GetItem"},
+        "/index/*": reads,
+    }
+    with pytest.raises(ValueError, match=r"^track needs a schema that is known at synthesis"):
+        timeout.track(new_function(stack, "Route"))
+
+
+@pytest.mark.parametrize("first_is_known", [False, True])
+def test_a_schema_that_only_the_functions_know_may_select_any_item(
+    lambda_zip: Path, *, first_is_known: bool
+) -> None:
+    app = cdk.App()
+    token = cdk.Fn.ref("Schema")
+    known = TableSchema(only=(equals("stage", "prod"),))
+    environment = cdk.Environment(account="111122223333", region="eu-west-1")
+    first, second = (known, token) if first_is_known else (token, known)
+    add_timeout(cdk.Stack(app, "One", env=environment), lambda_zip, schema=first)
+    with pytest.raises(ValueError, match="are on the same connections_table"):
+        add_timeout(cdk.Stack(app, "Two", env=environment), lambda_zip, schema=second)
+
+
+def test_a_rule_of_handing_over_that_is_a_token_gets_what_each_rule_needs(lambda_zip: Path) -> None:
+    stack = existing_stack()
+    add_timeout(stack, lambda_zip, hand_over=cdk.Fn.ref("HandOver"))
+    grants = synthesised(stack).grants("timeout_handler")
+    assert "lambda:InvokeFunction" in grants[FUNCTION_ARN]
+    assert "dynamodb:DeleteItem" in grants[TABLE_ARN]
+    with pytest.raises(ValueError, match="disconnect_handler must be an"):
+        add_timeout(
+            existing_stack(),
+            lambda_zip,
+            hand_over=cdk.Fn.ref("HandOver"),
+            disconnect_handler=None,
+        )

@@ -146,6 +146,11 @@ def test_asks_for_what_it_cannot_know_and_for_nothing_else() -> None:
     [
         ("IdleTimeoutSeconds", ["1", "74", "75", "7200"], ["0", "7201", "90.5", "", "01", "-1"]),
         ("ActivityResolutionSeconds", ["0", "7200"], ["7201", "1.5", ""]),
+        (
+            "TimeoutsByRole",
+            ["", "speaker=300,listener=60", "a=7200"],
+            ["speaker", "speaker=0", "speaker=7201", "speaker=300,", "a b=1"],
+        ),
         ("ClosesPerSecond", ["0", "1", "200", "1000"], ["1001", "-1", "1.5", ""]),
         ("Shards", ["1", "2", "4", "8", "16"], ["0", "3", "17"]),
         ("CloseFunctions", ["4", "16"], ["3", "17"]),
@@ -182,7 +187,7 @@ def test_by_default_it_sweeps_and_nothing_more() -> None:
     deployed = Deployed(DisconnectFunctionArn=FUNCTION)
     assert deployed.refused == []
     assert len(deployed.of_type("AWS::Lambda::Function")) == 1
-    assert len(deployed.of_type("AWS::CloudWatch::Alarm")) == 9
+    assert len(deployed.of_type("AWS::CloudWatch::Alarm")) == 10
     assert not deployed.of_type("AWS::SQS::Queue")
     assert not deployed.of_type("AWS::CloudWatch::Dashboard")
     assert deployed.actions() == {
@@ -205,7 +210,7 @@ def test_precise_adds_a_queue_a_function_and_alarms() -> None:
     deployed = Deployed(Precise="true", HandOver="never", CloseFunctions="6")
     assert len(deployed.of_type("AWS::Lambda::Function")) == 2
     assert len(deployed.of_type("AWS::SQS::Queue")) == 2
-    assert len(deployed.of_type("AWS::CloudWatch::Alarm")) == 13
+    assert len(deployed.of_type("AWS::CloudWatch::Alarm")) == 14
     (mapping,) = deployed.of_type("AWS::Lambda::EventSourceMapping")
     assert mapping["ScalingConfig"] == {"MaximumConcurrency": 6}
     assert deployed.variables("close_handler")["PACE_SHARED_BY"] == "6"
@@ -271,6 +276,8 @@ def test_the_other_choices_change_what_they_are_about() -> None:
         TableSchema='{"role":"kind"}',
         MetricRoles="host",
         Mode="observe",
+        Activity="gateway",
+        TimeoutsByRole="host=300",
     )
     assert "kms:Decrypt" in deployed.actions()
     assert all(
@@ -284,11 +291,16 @@ def test_the_other_choices_change_what_they_are_about() -> None:
     variables = deployed.variables("timeout_handler")
     assert variables["API_GATEWAY_ENDPOINT"] == "https://ws.example.com/chat"
     assert variables["METRICS_NAMESPACE"] == {"Fn::Join": ["", ["Hangup/", "chat"]]}
-    assert (variables["TABLE_SCHEMA"], variables["METRIC_ROLES"], variables["MODE"]) == (
-        '{"role":"kind"}',
-        "host",
-        "observe",
-    )
+    assert {
+        name: variables[name]
+        for name in ("TABLE_SCHEMA", "METRIC_ROLES", "MODE", "ACTIVITY", "IDLE_TIMEOUTS_BY_ROLE")
+    } == {
+        "TABLE_SCHEMA": '{"role":"kind"}',
+        "METRIC_ROLES": "host",
+        "MODE": "observe",
+        "ACTIVITY": "gateway",
+        "IDLE_TIMEOUTS_BY_ROLE": "host=300",
+    }
 
 
 @pytest.mark.parametrize(
@@ -300,6 +312,15 @@ def test_the_other_choices_change_what_they_are_about() -> None:
         ({"HandOver": "never", "Precise": "true", "IdleTimeoutSeconds": "74"}, ["Precise is true"]),
         ({"HandOver": "never", "Precise": "true", "IdleTimeoutSeconds": "75"}, []),
         ({"HandOver": "never", "IdleTimeoutSeconds": "1"}, []),
+        ({"HandOver": "never", "Activity": "gateway"}, []),
+        (
+            {"HandOver": "never", "Activity": "gateway", "LastActiveCounts": "both"},
+            ["Activity is gateway"],
+        ),
+        (
+            {"HandOver": "never", "Activity": "gateway", "ActivityResolutionSeconds": "1"},
+            ["Activity is gateway"],
+        ),
     ],
 )
 def test_refuses_what_contradicts(parameters: dict[str, str], refused: list[str]) -> None:
@@ -330,3 +351,20 @@ def test_what_only_one_side_has_stands_under_the_condition() -> None:
     ]
     assert either("C", {"Ref": "a"}, {"Ref": "b"}) == {"Fn::If": ["C", {"Ref": "a"}, {"Ref": "b"}]}
     assert either("C", {}, {"x": 1}) == {"x": {"Fn::If": ["C", ABSENT, 1]}}
+
+
+@pytest.mark.parametrize("precise", ["false", "true"])
+def test_a_state_table_takes_what_would_be_written_to_the_connections(precise: str) -> None:
+    without = Deployed(Precise=precise)
+    assert not without.of_type("AWS::DynamoDB::Table")
+    deployed = Deployed(Precise=precise, StateTable="true")
+    (table,) = deployed.of_type("AWS::DynamoDB::Table")
+    assert "SSESpecification" not in table
+    (encrypted,) = Deployed(StateTable="true", TableKeyArn=KEY).of_type("AWS::DynamoDB::Table")
+    assert encrypted["SSESpecification"]["KMSMasterKeyId"] == KEY
+    for name in ("timeout_handler", *(["close_handler"] if precise == "true" else [])):
+        assert "STATE_TABLE" not in without.variables(name)
+        (kind,) = deployed.variables(name)["STATE_TABLE"].items()
+        assert kind[0] == "Ref"
+        assert deployed.resources[kind[1]]["Type"] == "AWS::DynamoDB::Table"
+    assert deployed.actions() - without.actions() >= {"dynamodb:BatchGetItem"}

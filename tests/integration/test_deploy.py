@@ -12,12 +12,14 @@ from websockets.sync.client import ClientConnection, connect
 
 from hangup.local.ministack.engine import Engine
 from tests.support.chat_app import deployed
-from tests.support.chat_user import User
+from tests.support.chat_user import STACK, User, found
 from tests.support.terminal import HANGUP, on_terminal
 
 pytestmark = pytest.mark.integration
 
-_STACK = "chat-hangup"
+_UNREADABLE = {"socket": "ws#Ab1cdefghijk=", "since": "soon", "env": "prod"}
+_PATIENT = ("--set", "timeout.idle_seconds=5")
+"""Longer than a command takes: whoever has spoken before it is not idle."""
 
 
 @pytest.fixture
@@ -25,13 +27,6 @@ def user(tmp_path: Path) -> Iterator[User]:
     with Engine.start(enforce_iam=False) as engine:
         app = deployed(engine)
         yield User(app, tmp_path)
-
-
-def found(user: User) -> None:
-    endpoint = f"api.endpoint={user.app.endpoint}"
-    user.done(
-        "init", "--api", "chat", "--yes", "--set", endpoint, "--set", "timeout.idle_seconds=2"
-    )
 
 
 def test_the_way_in_and_out(user: User) -> None:
@@ -46,7 +41,7 @@ def test_the_way_in_and_out(user: User) -> None:
         assert (user.stacks, user.buckets) == ([], [])
 
         said = user.done("deploy", "--zip", "code.zip", "--mode", "observe", "--yes")
-        assert f"The stack {_STACK} is deployed." in said
+        assert f"The stack {STACK} is deployed." in said
         again = user.done("deploy", "--zip", "code.zip", "--mode", "observe", "--yes")
         assert "nothing to change" in again
         items = user.items()
@@ -66,21 +61,21 @@ def test_the_way_in_and_out(user: User) -> None:
 
         (kept,) = user.items()
         assert "gatewayActiveAt" in kept
-        assert f"The stack {_STACK} is removed." in user.done("destroy", "--yes", "--clean")
+        assert f"The stack {STACK} is removed." in user.done("destroy", "--yes", "--clean")
         assert [one for one in items if one["socket"] == kept["socket"]] == user.items()
     assert (user.stacks, user.buckets) == ([], [])
     assert "no stack" in user.done("destroy", "--yes", "--clean")
 
 
 def _is_open(client: ClientConnection) -> bool:
-    client.send("{}")
+    """Return whether a client is connected, whatever it was sent."""
     try:
-        client.recv(timeout=0.3)
+        while True:
+            client.recv(timeout=0.3)
     except TimeoutError:
         return True
     except ConnectionClosed:
         return False
-    return True
 
 
 def test_who_declines_leaves_nothing(user: User) -> None:
@@ -104,3 +99,47 @@ def test_attributes_that_stay_are_named(user: User) -> None:
     assert "gatewayActiveAt" in said
     assert "--clean" in said
     assert len(user.buckets) == 1
+
+
+def test_a_sweep_by_hand_shows_who_is_idle_and_closes_them_when_told(user: User) -> None:
+    with ExitStack() as clients:
+        silent, other, talking = (
+            clients.enter_context(connect(user.app.address)) for _ in range(3)
+        )
+        found(user)
+        items = user.items()
+        ids = {one["socket"]["S"].removeprefix("ws#"): one["since"]["N"] for one in items}
+        user.app.engine.client("dynamodb").put_item(
+            TableName="chat-sockets",
+            Item={
+                "socket": {"S": "ws#Ab1cdefghijk="},
+                "since": {"S": "soon"},
+                "env": {"S": "prod"},
+            },
+        )
+        time.sleep(6)
+        talking.send("{}")
+        time.sleep(0.2)
+        before = user.items()
+        swept = json.loads(user.done("sweep", "--dry-run", "--json", *_PATIENT))
+        decisions = {one["connectionId"]: one["decision"] for one in swept["connections"]}
+        assert sorted(decisions.values()) == ["close", "close", "left", "unreadable"]
+        (unreadable,) = [o for o in swept["connections"] if o["decision"] == "unreadable"]
+        assert "since is" in unreadable["why"]
+        assert decisions.keys() - {"Ab1cdefghijk="} == ids.keys()
+        assert user.items() == before
+        shown = user.done("sweep", "--dry-run", *_PATIENT)
+        assert "4 records checked: 2 close, 1 left, 1 unreadable." in shown
+
+        talking.send("{}")
+        asked = user.hangup("sweep", *_PATIENT)
+        assert asked.returncode == 1
+        assert "Close 2 connections?" in asked.stderr
+        assert user.items() == before
+        talking.send("{}")
+        done = user.done("sweep", "--max-closes", "1", "--yes", *_PATIENT)
+        assert "1 closed" in done
+        assert sum(map(_is_open, (silent, other, talking))) == 2
+        talking.send("{}")
+        assert "1 closed" in user.done("sweep", "--yes", *_PATIENT)
+        assert _is_open(talking)

@@ -174,7 +174,7 @@ def test_records_without_a_client_and_ids_without_a_record(user: User) -> None:
     put(user, "odd=", {"S": "yesterday"})
     odd = next_sweep(user, "odd=")
     assert odd["does"] == "skip"
-    assert 'since is "yesterday", which looks like no time' in odd["why"]
+    assert "since is yesterday, which looks like no time" in odd["why"]
 
     put(user, "not a connection", long_ago)
     assert next_sweep(user, "not a connection")["does"] == "ignore"

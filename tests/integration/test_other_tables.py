@@ -10,6 +10,7 @@ import pytest
 
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
 from hangup.core.connection import Connection, EpochMs
+from hangup.core.guard import Activity
 from tests.support.local_stack import Stack, be_idle, started_stack
 from tests.support.schemas import SHAPES, Item, item_of, key_of, table_of
 
@@ -80,6 +81,7 @@ def take_over(
         "TABLE_SCHEMA": schema.as_json(),
         "HAND_OVER": "delete" if schema.table_key.has_id else "never",
         "LAST_ACTIVE_COUNTS": "unsettled",
+        "ACTIVITY": "recorded",
         "STATE_TABLE": "",
     }
     environment = settings["Environment"]["Variables"] | settled | variables
@@ -99,13 +101,22 @@ def items_in(stack: Stack, table: str) -> list[Any]:
     return list(page["Items"])
 
 
-@pytest.mark.parametrize("shape", [*_OTHERS, "E, room and connection"])
+@pytest.mark.parametrize(
+    ("shape", "activity"),
+    [
+        ("C, constant partition", Activity.RECORDED),
+        ("D, prefixes", Activity.GATEWAY),
+        ("E, room and connection", Activity.GATEWAY),
+        ("F, attribute", Activity.RECORDED),
+        ("H, shared", Activity.GATEWAY),
+    ],
+)
 def test_a_silent_client_is_closed_its_records_go_unless_they_are_more_and_all_else_stays(
-    own_stack: Stack, shape: str
+    own_stack: Stack, shape: str, activity: Activity
 ) -> None:
     schema, others = SHAPES[shape], _OTHERS.get(shape, [])
     table = f"other-{list(SHAPES).index(shape)}"
-    take_over(own_stack, table, schema)
+    take_over(own_stack, table, schema, ACTIVITY=activity)
     dynamodb = own_stack.engine.client("dynamodb")
     long_ago_ms = EpochMs(time.time_ns() // 1_000_000 - _LONG_AGO_MS)
     # A room for each number, where the key has one.
@@ -130,6 +141,13 @@ def test_a_silent_client_is_closed_its_records_go_unless_they_are_more_and_all_e
             await silent.wait_closed()
             assert len(silent.messages("connectionTimeout")) == 1
             assert (counts["closed"], counts["gone"], counts["unreadable"]) == (1, 0, 0)
+            # Nobody recorded it: that is an alarm, or the normal case.
+            left_open = "kept" if activity is Activity.GATEWAY else "activityUnrecorded"
+            left_open_counts = {one: counts[one] for one in ("kept", "activityUnrecorded")}
+            assert left_open_counts == {
+                **dict.fromkeys(left_open_counts, 0),
+                left_open: len(numbers),
+            }
             assert bool(counts["ignored"]) is bool(others)
             assert await talking.is_answered()
             assert talking.messages("connectionTimeout") == []

@@ -10,7 +10,7 @@ from hangup.aws.state_table import StateTableConnections
 from hangup.core import events
 from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.events import parse_disconnect
-from hangup.core.guard import Seen
+from hangup.core.guard import Activity, Seen
 from hangup.core.outcomes import CloseResult, NotRecorded, PostOutcome
 from hangup.errors import InvalidRequest
 from hangup.idle.closer import Closer
@@ -239,6 +239,7 @@ class _Mutant(ConnectionsMachine):
     closer = Closer
     cleanup = Cleanup
     confirmer = Confirmer
+    activity = Activity.RECORDED
     join_session: Any = staticmethod(join)
     parse_disconnect: Any = staticmethod(parse_disconnect)
     world_class = World
@@ -253,6 +254,7 @@ class _Mutant(ConnectionsMachine):
         faults = Faults()
         world = self.world_class(self.make_stores(faults), faults)
         world.closer, world.cleanup, world.confirmer = self.closer, self.cleanup, self.confirmer
+        world.activity = self.activity
         world.join_session = self.join_session
         world.parse_disconnect = self.parse_disconnect
         return world
@@ -272,6 +274,11 @@ _BROKEN: dict[str, dict[str, Any]] = {
     "listeners after the record": {"cleanup": ForgottenListeners},
     "no confirmation": {"confirmer": NoConfirmation},
     "active closed while unsettled": {"closer": ActiveClosedWhileUnsettled},
+    "the kept are closed": {"closer": ActiveClosedWhileUnsettled, "activity": Activity.GATEWAY},
+    "written into the last activity": {
+        "connections": OwnWritesLookRecorded,
+        "activity": Activity.GATEWAY,
+    },
     "own writes taken for recording": {"connections": OwnWritesLookRecorded},
     "old answers": {"confirmer": OldAnswers},
     "no event type": {"parse_disconnect": staticmethod(disconnect_by_route)},

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from hangup.core.connection import DurationMs
+from hangup.core.guard import Activity
 from hangup.core.hand_over import HandOver
 from hangup.testing import Faults
 from tests.model.machine import ConnectionsMachine
@@ -79,6 +80,19 @@ def test_the_invariants_hold_with_a_timeout_of_each_role(
             return world
 
     run_state_machine_as_test(ByRole, settings=model_settings(SCHEDULES // 4))
+
+
+@pytest.mark.parametrize("machine", [ConnectionsMachine, PreciseMachine])
+def test_the_invariants_hold_where_api_gateway_says_who_is_active(
+    machine: type[ConnectionsMachine],
+) -> None:
+    class ByGateway(machine):  # type: ignore[misc, valid-type]
+        def make_world(self) -> World:
+            world: World = super().make_world()
+            world.activity = Activity.GATEWAY
+            return world
+
+    run_state_machine_as_test(ByGateway, settings=model_settings(SCHEDULES // 2))
 
 
 @pytest.mark.parametrize("name", MUTANTS)

@@ -25,7 +25,7 @@ from hangup.core.connection import (
     TimeAttribute,
 )
 from hangup.core.events import parse_disconnect
-from hangup.core.guard import Seen, seen_of
+from hangup.core.guard import Activity, Seen, seen_of
 from hangup.core.hand_over import HandOver
 from hangup.core.outcomes import CloseOutcome
 from hangup.core.pacing import Pace
@@ -136,6 +136,7 @@ class World:
     join_session = staticmethod(join)
     parse_disconnect = staticmethod(parse_disconnect)
     hand_over = HandOver.ALWAYS
+    activity = Activity.RECORDED
     policy = POLICY
     close_queue: InMemoryCloseQueue | None = None
     """Where sweeps send what falls due; None where they close by themselves."""
@@ -304,7 +305,12 @@ class World:
         return self.closer(
             connections=_WatchedConnections(self, clock),
             gateway=gateway,
-            confirmer=self.confirmer(gateway=gateway, clock=clock, counts_both=self.counts_both),
+            confirmer=self.confirmer(
+                gateway=gateway,
+                clock=clock,
+                counts_both=self.counts_both,
+                activity=self.activity,
+            ),
             functions=self.functions,
             clock=clock,
             log=self.log,

@@ -1,16 +1,16 @@
-"""Somebody with the small application of ``chat_app``, at the command line."""
+"""Somebody with the application of ``chat_app``, at the command line."""
 
 import json
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from hangup.local.deploy import _lambda_zip
 from hangup.local.ministack.aws_client import REGION
 from tests.support.chat_app import App
 from tests.support.terminal import HANGUP, plain_environment
 
-STACK = "chat-hangup"
+STACK: Final = "chat-hangup"
 
 
 class User:
@@ -64,3 +64,10 @@ class User:
     @property
     def buckets(self) -> list[str]:
         return [one["Name"] for one in self.app.engine.client("s3").list_buckets()["Buckets"]]
+
+
+def found(user: User) -> None:
+    endpoint = f"api.endpoint={user.app.endpoint}"
+    user.done(
+        "init", "--api", "chat", "--yes", "--set", endpoint, "--set", "timeout.idle_seconds=2"
+    )

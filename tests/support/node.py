@@ -1,13 +1,14 @@
-"""Node.js, the npm packages of the guide "Clients", and processes that run one client each."""
+"""Node.js, packages of npm, and processes that run one client each."""
 
 import asyncio
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,14 +18,23 @@ import pytest
 
 from tests.support.documents import ROOT
 
-__all__ = ["EXAMPLES", "NodeClient", "install_packages", "node_client"]
+__all__ = [
+    "EXAMPLES",
+    "NodeClient",
+    "bundle",
+    "install_packages",
+    "node_client",
+    "node_folder",
+    "packages_of",
+]
 
 EXAMPLES = ROOT / "examples" / "clients"
 _DRIVERS = Path(__file__).parent / "clients"
 
-_BUILD = ROOT / "build" / "clients"
+_BUILD = ROOT / "build"
 _WAIT_S = 30.0
 _INSTALL_S = 300.0
+_BUNDLE_S = 60.0
 _NO_NETWORK = re.compile(
     r"\bcode (EAI_AGAIN|ENOTFOUND|ENETUNREACH|EHOSTUNREACH|ECONNREFUSED|ECONNRESET|ETIMEDOUT"
     r"|ERR_SOCKET_TIMEOUT|EIDLETIMEOUT)\b"
@@ -45,35 +55,82 @@ def _node_and_npm() -> tuple[Path, Path]:
     return Path(found_node), Path(found_npm).resolve()
 
 
+def node_folder() -> Path:
+    """Return the folder that has ``node``; skip the test if the machine has none."""
+    return _node_and_npm()[0].parent
+
+
 def install_packages() -> Path:
-    """Install what the lock pins, once; lay recipes and drivers beside it; return the folder.
+    """Install what the clients' lock pins; lay recipes and drivers beside it; return the folder."""
+    build = _installed(EXAMPLES, "clients")
+    for file in (*EXAMPLES.glob("*.mjs"), *_DRIVERS.glob("*.mjs")):
+        shutil.copy(file, build)
+    return build
+
+
+def packages_of(example: Path) -> Path:
+    """Install what the lock of an example pins; return the folder with ``node_modules``."""
+    name = f"example-{example.name}"
+    _BUILD.mkdir(exist_ok=True)
+    # Tests in several processes may need it at once.
+    with (_BUILD / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _installed(example, name)
+
+
+def bundle(packages: Path, modules: Sequence[Path]) -> Sequence[Path]:
+    """Bundle each module with what it imports of the packages that a lock pins; return the files.
+
+    ``packages`` is the folder of the lock, and one of the packages is esbuild.
+    """
+    build = _installed(packages, packages.name)
+    target = build / "bundles" / modules[0].parent.name
+    shutil.rmtree(target, ignore_errors=True)
+    for module in modules:
+        # Where it finds the packages.
+        shutil.copy(module, build)
+    subprocess.run(
+        [
+            *(_node_and_npm()[0], build / "node_modules/esbuild/bin/esbuild"),
+            *(module.name for module in modules),
+            *("--bundle", "--platform=node", "--target=node22", "--log-level=warning"),
+            f"--outdir={target}",
+        ],
+        cwd=build,
+        check=True,
+        timeout=_BUNDLE_S,
+    )
+    return sorted(target.iterdir())
+
+
+def _installed(packages: Path, name: str) -> Path:
+    """Install what the lock in a folder pins, once, and return where.
 
     npm asks its registry only if the lock, the settings or Node.js have changed since. Skip the
     test if the registry cannot be reached; fail if npm cannot install for any other reason.
     """
     node, npm = _node_and_npm()
-    _BUILD.mkdir(parents=True, exist_ok=True)
-    settings = [EXAMPLES / name for name in ("package.json", "package-lock.json", ".npmrc")]
-    for file in (*settings, *EXAMPLES.glob("*.mjs"), *_DRIVERS.glob("*.mjs")):
-        shutil.copy(file, _BUILD)
+    build = _BUILD / name
+    build.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(os.fsencode(node))
-    for file in settings:
+    for file in (packages / name for name in ("package.json", "package-lock.json", ".npmrc")):
+        shutil.copy(file, build)
         digest.update(file.read_bytes())
-    stamp = _BUILD / "node_modules" / ".installed"
+    stamp = build / "node_modules" / ".installed"
     if not stamp.is_file() or stamp.read_text() != digest.hexdigest():
         ended = subprocess.run(
             [node, npm, "ci"],
-            cwd=_BUILD,
+            cwd=build,
             timeout=_INSTALL_S,
             capture_output=True,
             text=True,
             check=False,
         )
         if unreachable := _NO_NETWORK.search(ended.stderr):
-            pytest.skip(f"npm cannot reach its registry, needed once for 7 MB: {unreachable[1]}")
-        assert ended.returncode == 0, f"npm ci in {_BUILD}: {ended.stderr}"
+            pytest.skip(f"npm cannot reach its registry, needed once: {unreachable[1]}")
+        assert ended.returncode == 0, f"npm ci in {build}: {ended.stderr}"
         stamp.write_text(digest.hexdigest())
-    return _BUILD
+    return build
 
 
 class NodeClient:

@@ -30,6 +30,7 @@ ELSEWHERE: Final = {
     # Fields of a schema, that are called like the attributes of the reference application.
     "aws/schema_checks.py": {"role", "handovers"},
     "ops/table_settings.py": {"role", "handovers"},
+    "aws/expressions.py": {"handovers"},
     # A member of API Gateway's answers.
     "aws/http/services.py": {"connectedAt"},
     # Members of the queue's messages.
@@ -49,6 +50,8 @@ ELSEWHERE: Final = {
     "sessions/check.py": {"connectionId", "speakerConnectionId"},
     # Queries, and members of what `hangup token --json` prints.
     "cli/": {"sessionId", "role", "expiresAt"},
+    # Members of what `hangup sweep --json` prints.
+    "ops/sweep.py": {"connectionId", "role"},
     # API Gateway's answers, queries, messages and fields of log lines.
     "local/": {"connectionId", "connectedAt", "sessionId", "role"},
 }

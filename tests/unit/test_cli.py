@@ -26,7 +26,7 @@ from tests.support.cloudformation_stub import (
 from tests.support.loopback import service
 
 COMMANDS = (
-    *("demo", "up", "init", "deploy", "mode", "destroy", "template", "package"),
+    *("demo", "up", "init", "sweep", "deploy", "mode", "destroy", "template", "package"),
     *("token", "check", "redrive", "plan"),
 )
 TOKEN = ["token", "--session", "s1", "--role", "listener"]

@@ -10,7 +10,8 @@ from hangup.cli.app import main
 from hangup.errors import ConfigurationError
 from hangup.ops import lambda_zips
 from hangup.ops.lambda_zips import installed_zip
-from hangup.ops.template import timeout_template
+from hangup.ops.template import as_markdown, timeout_template
+from tests.support.documents import ROOT
 
 
 def test_prints_the_template_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,3 +87,7 @@ def test_zips_of_another_version_are_refused(distribution: Path) -> None:
 def test_without_the_distribution_there_is_no_zip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lambda_zips, "_MODULE", "hangup_lambda_that_nobody_has")
     assert installed_zip("arm64") is None
+
+
+def test_the_page_has_the_parameters_as_the_template_has_them() -> None:
+    assert as_markdown() in (ROOT / "docs" / "reference" / "template.md").read_text()

@@ -146,6 +146,7 @@ class TestReading:
             "timeout.idle_seconds=300",
             "timeout.precise=true",
             "timeout.roles={ speaker = 90 }",
+            "table.role=role",
             "table.session=room",
             "timeout.idle_seconds=200",
             "operation.log_retention_days=7",
@@ -164,6 +165,7 @@ class TestReading:
 class TestParameters:
     def test_are_what_is_said_as_the_template_takes_it(self) -> None:
         text = f"""{BARE}
+        role = "role"
         [timeout]
         roles = {{ speaker = 300, listener = 60 }}
         precise = false
@@ -337,6 +339,20 @@ class TestErrors:
             (["timeout.last_active_counts=both"], "timeout.last_active_counts must not be both"),
             (["timeout.precise=true", "timeout.idle_seconds=74"], "75 seconds, and the shortest"),
             (["timeout.activity_resolution_seconds=120"], "less than the shortest timeout (120)"),
+            (["timeout.roles={ speaker = 90 }"], "timeout.roles needs table.role"),
+            (
+                ["timeout.activity=gateway", "timeout.activity_resolution_seconds=1"],
+                "timeout.activity_resolution_seconds must be 0 where timeout.activity is gateway",
+            ),
+            (
+                [
+                    "timeout.activity=gateway",
+                    "timeout.last_active_counts=both",
+                    'table.connected_at={ attribute = "at" }',
+                    'table.last_activity={ attribute = "last" }',
+                ],
+                "timeout.last_active_counts must not be both: with ACTIVITY gateway",
+            ),
             (
                 ["timeout.shards=2", 'table.partition={ attribute = "id", equals = "x" }'],
                 "timeout.shards must be 1",

@@ -21,7 +21,7 @@ from hangup.idle.pacer import Pacer
 from hangup.idle.scheduled import Message
 from hangup.idle.sweep import Sweep
 from hangup.ports import Concurrency
-from hangup.testing import START_MS, FakeAws
+from hangup.testing import START_MS, FakeAws, InMemoryConnections
 from tests.support.idle_world import IDLE_TIMEOUT_MS, PLENTY_MS, World
 from tests.support.precise_world import PreciseWorld
 from tests.support.schemas import SHAPES, item_of
@@ -187,6 +187,23 @@ class TestQuestions:
         )
         if period_s <= 60:
             assert len(times) <= 3_600 // 120
+
+    @pytest.mark.parametrize(("is_written", "questions"), [(True, 5), (False, 10)])
+    def test_it_is_the_time_written_forward_that_spares_the_next(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, *, is_written: bool, questions: int
+    ) -> None:
+        """The count above has teeth: without the write each sweep asks."""
+        if not is_written:
+            monkeypatch.setattr(
+                InMemoryConnections, "record_gateway_activity", lambda *_, **__: True
+            )
+        join(world, "c1")
+        asked = _Asked(world)
+        for _ in range(10):
+            talk(world, "c1", silent_s=1)
+            world.run()
+            world.clock.advance(seconds=60)
+        assert len(asked.questions) == questions
 
     def test_a_crash_before_the_time_is_written_costs_a_question(self, world: World) -> None:
         join(world, "c1", silent_s=10)
@@ -390,6 +407,22 @@ class TestAnothersTable:
         fresh = [one for one, _ in asked.questions if one.startswith("fresh")]
         assert len(fresh) == CONTROL_SIZE
         assert len(asked.questions) == 30 + CONTROL_SIZE
+
+    def test_those_that_are_gone_are_handed_over_side_by_side(self, world: World) -> None:
+        world.sweep = replace(world.sweep, concurrency=Loop(64))
+        for number in range(20):
+            join(world, f"gone{number:02}")
+        world.gateway.open_ids.clear()
+        calls: list[str] = []
+
+        def note(operation: str, _key: str) -> None:
+            calls.append(operation)
+            sleep(0.0005)
+
+        world.faults.before = note
+        assert world.run()["gone"] == 20
+        # Claims had begun before the first was handed over.
+        assert calls[: calls.index("Invoke")].count("UpdateItem") > 1
 
     def test_another_stages_table_is_held_and_nothing_is_handed_over(self, world: World) -> None:
         for number in range(30):

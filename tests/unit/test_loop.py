@@ -150,30 +150,6 @@ class TestLoop:
         assert len(seen) <= 4
         assert all(one.dead for one in seen)
 
-    def test_an_interruption_where_another_has_run_gets_through(self) -> None:
-        def run(number: int) -> None:
-            if number == 2:
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            Loop(1).map(run, range(3))
-        assert Loop(1).map(str, range(2)) == ["0", "1"]
-
-    def test_an_item_is_taken_when_it_can_begin_and_not_before(self) -> None:
-        events: list[str] = []
-
-        def items() -> Iterator[int]:
-            for number in range(3):
-                events.append(f"taken {number}")
-                yield number
-
-        def wait(number: int) -> None:
-            sleep(0.001)
-            events.append(f"done {number}")
-
-        Loop(1).map(wait, items())
-        assert events == [f"{what} {n}" for n in range(3) for what in ("taken", "done")]
-
     @pytest.mark.usefixtures("clock")
     def test_what_has_begun_goes_on_while_the_next_item_is_waited_for(self) -> None:
         done: list[int] = []
@@ -217,22 +193,6 @@ class TestLoop:
             Loop(2).map(fail, range(5))
         assert done == [0, 3, 4]
 
-    def test_where_the_items_fail_what_has_begun_is_ended(self) -> None:
-        done: list[int] = []
-
-        def items() -> Iterator[int]:
-            yield 0
-            raise ValueError("no more")
-
-        def wait(number: int) -> None:
-            sleep(0.001)
-            done.append(number)
-
-        with pytest.raises(ValueError, match="no more"):
-            Loop(2).map(wait, items())
-        assert done == [0]
-        assert Loop(2).map(abs, [-1]) == [1]
-
     @pytest.mark.usefixtures("clock")
     def test_an_interruption_is_raised_once_what_has_begun_is_ended(self) -> None:
         done: list[int] = []
@@ -266,13 +226,6 @@ class TestLoop:
         assert sorted(ended) == [1, 2, 3, 100]
         # What it was sent with is free for the next.
         assert status(transfer) == 200
-
-    def test_is_not_nested(self) -> None:
-        two = Loop(2)
-        with pytest.raises(RuntimeError, match="nested"):
-            two.map(lambda item: two.map(abs, [item]), [-1])
-        # And is good as new afterwards.
-        assert two.map(abs, [-1, 2]) == [1, 2]
 
     def test_threads_may_each_have_their_own(self, answerer: Answerer) -> None:
         results: dict[int, list[int]] = {}

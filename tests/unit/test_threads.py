@@ -63,22 +63,6 @@ def test_one_runs_at_a_time_unless_it_waits() -> None:
     assert len(seen) == 41 * 20
 
 
-def test_an_item_is_taken_when_it_can_begin_and_not_before() -> None:
-    events: list[str] = []
-
-    def items() -> Iterator[int]:
-        for number in range(3):
-            events.append(f"taken {number}")
-            yield number
-
-    def wait(number: int) -> None:
-        sleep(0.001)
-        events.append(f"done {number}")
-
-    Threads(1).map(wait, items())
-    assert events == [f"{what} {n}" for n in range(3) for what in ("taken", "done")]
-
-
 def test_what_has_begun_goes_on_while_the_next_item_is_waited_for() -> None:
     done = threading.Event()
 
@@ -89,56 +73,6 @@ def test_what_has_begun_goes_on_while_the_next_item_is_waited_for() -> None:
         yield 1
 
     Threads(4).map(lambda _: done.set(), items())
-
-
-def test_what_fails_takes_no_other_along_and_the_first_is_raised() -> None:
-    done: list[int] = []
-
-    def fail(number: int) -> None:
-        if number in (1, 2):
-            raise ValueError(number)
-        done.append(number)
-
-    with pytest.raises(ValueError, match=r"^1$"):
-        Threads(2).map(fail, range(5))
-    assert sorted(done) == [0, 3, 4]
-
-
-@pytest.mark.parametrize("error", [ValueError("no more"), KeyboardInterrupt("no more")])
-def test_where_the_items_fail_what_has_begun_is_ended(error: BaseException) -> None:
-    done: list[int] = []
-
-    def items() -> Iterator[int]:
-        yield 0
-        raise error
-
-    def wait(number: int) -> None:
-        sleep(0.01)
-        done.append(number)
-
-    with pytest.raises(type(error), match="no more"):
-        Threads(2).map(wait, items())
-    assert done == [0]
-    assert Threads(2).map(abs, [-1]) == [1]
-
-
-def test_an_interruption_in_a_call_gets_through() -> None:
-    def run(number: int) -> None:
-        if number == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Threads(1).map(run, range(3))
-    assert Threads(1).map(str, range(2)) == ["0", "1"]
-
-
-def test_is_not_nested() -> None:
-    two = Threads(2)
-    with pytest.raises(RuntimeError, match="nested"):
-        two.map(lambda item: two.map(abs, [item]), [-1])
-    with pytest.raises(RuntimeError, match="nested"):
-        two.map(lambda _item: two.start(lambda: None), [-1])
-    assert two.map(abs, [-1, 2]) == [1, 2]
 
 
 def test_what_is_started_goes_on_beside_its_starter() -> None:
@@ -154,15 +88,6 @@ def test_what_is_started_goes_on_beside_its_starter() -> None:
         assert begun.wait(10)
     may_end.set()
     task.wait()
-
-
-def test_what_is_started_raises_where_it_is_waited_for() -> None:
-    def fail() -> None:
-        raise ValueError("late")
-
-    task = Threads(2).start(fail)
-    with pytest.raises(ValueError, match="late"):
-        task.wait()
 
 
 def test_threads_may_each_have_their_own() -> None:

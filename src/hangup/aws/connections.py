@@ -94,11 +94,14 @@ class DynamoDbConnections:
             # The end of the table. What is read twice counts once.
             pages.append(next(self._pages(swept)))
         items = [item for one in pages for item in one["Items"]]
-        read = self._decoded(items)
+        named = self._named(items)
+        # Enough for the size, as no page has one twice. Where all items are connections, there are
+        # four times as many.
+        read = self._decoded(named[: size * len(pages)])
         records = {(one.connection_id, one.key): one for one in read}
         return Sample(
             records=list(records.values())[:size],
-            others=sum(one["ScannedCount"] for one in pages) - len(read) if is_filtered else 0,
+            others=sum(one["ScannedCount"] for one in pages) - len(named) if is_filtered else 0,
             answered_at_ms=_date_of(page),
         )
 
@@ -158,7 +161,7 @@ class DynamoDbConnections:
     def _scan(self, request: Request) -> Iterator[ScanPage]:
         # Not tried again when it is too late for a page: what was found is still to be closed.
         for page in self._pages(request, repeat_until_ms=SCAN_MARGIN_MS):
-            candidates = self._decoded(page["Items"])
+            candidates = self._decoded(self._named(page["Items"]))
             yield ScanPage(
                 candidates=candidates,
                 scanned_count=page["ScannedCount"],
@@ -172,13 +175,17 @@ class DynamoDbConnections:
         operation: Literal["Scan", "Query"] = "Query" if self._requests.is_query else "Scan"
         return self._table.pages(operation, request, repeat_until_ms=repeat_until_ms)
 
-    def _decoded(self, items: Sequence[Item]) -> list[Connection]:
-        """Return the connections in some items, without those that name none."""
+    def _named(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Return the items that name a connection."""
         schema = self._schema
         if schema.table_key.is_carried or schema.index:
-            items = [item for item in items if schema.names_id(item)]
+            return [item for item in items if schema.names_id(item)]
+        return items
+
+    def _decoded(self, items: Sequence[Item]) -> list[Connection]:
+        """Return the connections in items that each name one."""
         try:
-            return [schema.decode(item) for item in items]
+            return [self._schema.decode(item) for item in items]
         except KeyError:
             raise self._table.spec.has_another_key("Scan") from None
 

@@ -9,6 +9,7 @@ from hangup.aws.retries import Calls
 from hangup.aws.schema import TableSchema
 from hangup.aws.state_table import NO_STATE, STATES_AT_ONCE, State, merged, place_of
 from hangup.aws.states import DynamoDbStates
+from hangup.aws.table_size import TableSize, size_of
 from hangup.aws.values import Item, text_in
 from hangup.core.connection import Connection, EpochMs
 from hangup.ports import ScanPage
@@ -22,13 +23,6 @@ class Record(NamedTuple):
 
     connection: Connection
     claim_expires_ms: EpochMs | None
-
-
-class TableSize(NamedTuple):
-    """How much is in a table, as DynamoDB counts it about every six hours."""
-
-    items: int
-    size_bytes: int
 
 
 class DeployedRecords(DynamoDbConnections):
@@ -52,13 +46,7 @@ class DeployedRecords(DynamoDbConnections):
 
     def size(self) -> TableSize:
         """Return how much a read of all of it reads; of a partition no more than that."""
-        name = self._table.spec.name
-        about = self._calls(
-            "DescribeTable",
-            lambda: self._dynamodb.describe_table(TableName=name),
-            table=self._table.spec,
-        )["Table"]
-        return TableSize(about.get("ItemCount", 0), about.get("TableSizeBytes", 0))
+        return size_of(self._dynamodb, self._calls, self._table.spec.name)
 
     def pages(self) -> Iterator[ScanPage]:
         """Yield what a sweep sees of every record, page by page."""

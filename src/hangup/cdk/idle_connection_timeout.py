@@ -304,7 +304,7 @@ class IdleConnectionTimeout(Construct):
                 self,
                 self.metrics_namespace,
                 shards=shards,
-                records_decide=isinstance(schema, TableSchema) and schema.records_decide,
+                records_decide=None if isinstance(schema, str) else schema.records_decide,
             ),
             handler.failure_alarm,
             *alarms_of_closes,

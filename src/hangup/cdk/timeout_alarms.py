@@ -23,13 +23,14 @@ _UNRECORDED_ADVICE = (
     " function lack a grant: dynamodb:UpdateItem, or the key of the table? If every route records,"
     " messages to clients count in API Gateway's lastActiveAt"
 )
-_RECORDS_DECIDE = (
-    ": last_active_counts='both' settles that (LastActiveCounts of the reference stack)."
-)
-_RECORDS_DO_NOT_DECIDE = (
-    ", and so clients that are sent messages stay open: with this table schema their records cannot"
-    " decide."
-)
+_SETTLED: Final = {
+    True: ": last_active_counts='both' settles that (LastActiveCounts of the reference stack).",
+    False: ", and clients that are sent messages stay open: with this table schema their records"
+    " cannot decide.",
+    None: ": LastActiveCounts=both settles that, where the table schema lets the records decide.",
+}
+"""By whether records decide; None where a token says it."""
+
 _MOSTLY_GONE_ADVICE = (
     f"One sweep found {MIN_MOSTLY_GONE} or more connections that were over, and"
     f" {MOSTLY_GONE_PERCENT} % or more of them had left before, with their records still there."
@@ -100,15 +101,18 @@ _ALARMS: Final = (
 
 
 def alarms_of_sweeps(
-    scope: Construct, namespace: str, *, shards: int, records_decide: bool
+    scope: Construct, namespace: str, *, shards: int, records_decide: bool | None
 ) -> Sequence[cloudwatch.Alarm]:
     """Return the alarms on a deployment whose sweeps are ``shards`` a minute.
 
-    ``records_decide`` is whether the table schema allows ``last_active_counts='both'``.
+    ``records_decide`` is whether the table schema allows ``last_active_counts='both'``, None if it
+    is a token.
     """
-    settles = _RECORDS_DECIDE if records_decide else _RECORDS_DO_NOT_DECIDE
     unrecorded = CountAlarm(
-        "Unrecorded", "ActivityUnrecorded", "Critical", advice=_UNRECORDED_ADVICE + settles
+        "Unrecorded",
+        "ActivityUnrecorded",
+        "Critical",
+        advice=_UNRECORDED_ADVICE + _SETTLED[records_decide],
     )
     alarms = [alarm.add_to(scope, namespace) for alarm in (*_ALARMS, unrecorded)]
     return (*alarms, _no_sweep(scope, namespace, shards))

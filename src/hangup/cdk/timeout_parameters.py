@@ -1,7 +1,7 @@
 """What the template of the timeout alone asks whoever deploys it: parameters, choices, rules.
 
 ``PARAMETERS`` is the table. The template's parameters, their groups and the functions' environment
-follow from it, and ``make docs`` prints it. To add a setting that is nothing but a variable of the
+follow from it. To add a setting that is nothing but a variable of the
 functions, add a row that names the variable.
 """
 
@@ -12,10 +12,12 @@ from typing import Any, Final
 
 from hangup.cdk.patterns import FROM_0, FROM_1, UP_TO_1000
 from hangup.config import (
+    ACTIVITY,
     ACTIVITY_RESOLUTION_SECONDS,
     CLOSES_PER_SECOND,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
     HAND_OVER,
+    IDLE_TIMEOUTS_BY_ROLE,
     LAST_ACTIVE_COUNTS,
     LOG_LEVEL,
     LOG_LEVELS,
@@ -23,7 +25,7 @@ from hangup.config import (
     MODE,
     TABLE_SCHEMA,
 )
-from hangup.core.guard import LastActiveCounts
+from hangup.core.guard import Activity, LastActiveCounts
 from hangup.core.hand_over import HandOver
 from hangup.core.limits import LOG_RETENTION_DAYS, MAX_SCHEMA_BYTES, SHARDS_OF_TEMPLATE
 from hangup.core.pacing import close_functions
@@ -130,6 +132,13 @@ GROUPS: Final[Mapping[str, Sequence[Parameter]]] = {
             pattern=rf"^(\{{[\s\S]{{0,{MAX_SCHEMA_BYTES - 2}}}\}})?$",
             must_be=f"must be empty, or a JSON object of up to {MAX_SCHEMA_BYTES} bytes",
         ),
+        Parameter(
+            name="StateTable",
+            about="true: make a table for Hangup's own state, and write nothing to the table of"
+            " connections. For a table with a stream, or of another owner.",
+            default="false",
+            allowed=_TRUE_OR_FALSE,
+        ),
     ),
     "When a connection is idle": (
         _of_variable(
@@ -139,11 +148,26 @@ GROUPS: Final[Mapping[str, Sequence[Parameter]]] = {
             pattern=f"^({FROM_1})$",
         ),
         _of_variable(
+            "TimeoutsByRole",
+            IDLE_TIMEOUTS_BY_ROLE,
+            "Timeouts of roles that have one of their own, such as speaker=300,listener=60. With"
+            f" Precise, each must be {LOOK_AHEAD_S} or more too.",
+            pattern=_optional(f"{_ROLE}=({FROM_1})(,{_ROLE}=({FROM_1})){{0,9}}"),
+            must_be=f"must be empty, or {IDLE_TIMEOUTS_BY_ROLE.accepted}",
+        ),
+        _of_variable(
             "ActivityResolutionSeconds",
             ACTIVITY_RESOLUTION_SECONDS,
             "The ACTIVITY_RESOLUTION_SECONDS of the functions that record activity. Connections"
             " stay open that much longer.",
             pattern=f"^({FROM_0})$",
+        ),
+        _of_variable(
+            "Activity",
+            ACTIVITY,
+            "Where activity comes from. recorded: functions write it into the table. gateway:"
+            " nobody writes it, and API Gateway is asked about each connection once a timeout.",
+            allowed=tuple(Activity),
         ),
         _of_variable(
             "LastActiveCounts",
@@ -301,6 +325,7 @@ _CALLS: Final = _is("HandOver", *(rule for rule in HandOver if rule.calls_handle
 
 CONDITIONS: Final[Mapping[str, Json]] = {
     "IsPrecise": _is("Precise", "true"),
+    "HasStateTable": _is("StateTable", "true"),
     "HasEndpoint": _is_given("ManagementEndpoint"),
     "HasTableKey": _is_given("TableKeyArn"),
     "HasAlarmTopic": _is_given("AlarmTopicArn"),
@@ -315,38 +340,38 @@ CONDITIONS: Final[Mapping[str, Json]] = {
     },
 }
 
+
+def _rule(where: Json, must_hold: Json, says: str) -> Json:
+    assertion = {"Assert": must_hold, "AssertDescription": says}
+    return {"RuleCondition": where, "Assertions": [assertion]}
+
+
+_TOO_SHORT: Final = [str(seconds) for seconds in range(1, LOOK_AHEAD_S)]
+
 RULES: Final[Mapping[str, Json]] = {
-    "CallsNeedAFunction": {
-        "RuleCondition": _CALLS,
-        "Assertions": [
-            {
-                "Assert": _is_given("DisconnectFunctionArn"),
-                "AssertDescription": "HandOver is always or if_left, so DisconnectFunctionArn must"
-                " be given: the function of the $disconnect route. Without one, choose delete or"
-                " never.",
-            }
-        ],
-    },
-    "PreciseNeedsTime": {
-        "RuleCondition": CONDITIONS["IsPrecise"],
-        "Assertions": [
-            {
-                "Assert": {
-                    "Fn::Not": [
-                        {
-                            "Fn::Contains": [
-                                [str(seconds) for seconds in range(1, LOOK_AHEAD_S)],
-                                ref("IdleTimeoutSeconds"),
-                            ]
-                        }
-                    ]
-                },
-                "AssertDescription": "Precise is true, so IdleTimeoutSeconds must be"
-                f" {LOOK_AHEAD_S} or more: with less, a connection may be idle before a sweep has"
-                " seen it.",
-            }
-        ],
-    },
+    "CallsNeedAFunction": _rule(
+        _CALLS,
+        _is_given("DisconnectFunctionArn"),
+        "HandOver is always or if_left, so DisconnectFunctionArn must be given: the function of the"
+        " $disconnect route. Without one, choose delete or never.",
+    ),
+    "PreciseNeedsTime": _rule(
+        CONDITIONS["IsPrecise"],
+        {"Fn::Not": [{"Fn::Contains": [_TOO_SHORT, ref("IdleTimeoutSeconds")]}]},
+        f"Precise is true, so IdleTimeoutSeconds must be {LOOK_AHEAD_S} or more: with less, a"
+        " connection may be idle before a sweep has seen it.",
+    ),
+    "GatewayNeedsNoRecords": _rule(
+        _is("Activity", Activity.GATEWAY),
+        {
+            "Fn::And": [
+                {"Fn::Not": [_is("LastActiveCounts", LastActiveCounts.BOTH)]},
+                _is("ActivityResolutionSeconds", "0"),
+            ]
+        },
+        "Activity is gateway, so LastActiveCounts must not be both, and ActivityResolutionSeconds"
+        " must be 0: there are no records of activity.",
+    ),
 }
 """What contradicts. The functions themselves check what cannot be said here, at each start."""
 
@@ -361,20 +386,3 @@ def interface() -> Json:
             ]
         }
     }
-
-
-def as_markdown() -> str:
-    """Return the parameters as the docs have them: a table for each group."""
-    lines: list[str] = []
-    for group, parameters in GROUPS.items():
-        lines += [f"### {group}", "", "| Parameter | Default | What |", "|---|---|---|"]
-        for one in parameters:
-            default = {None: "required", "": "empty"}.get(one.default, f"`{one.default}`")
-            must_be = one.must_be.removeprefix("must be ") or _listed(one.allowed)
-            lines.append(f"| `{one.name}` | {default} | {one.about} Accepted: {must_be} |")
-        lines.append("")
-    return "\n".join(lines).rstrip("\n")
-
-
-def _listed(values: Sequence[str]) -> str:
-    return ", ".join(f"`{value}`" for value in values)

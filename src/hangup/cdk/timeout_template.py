@@ -44,7 +44,15 @@ _MOST_SHARDS: Final = SHARDS_OF_TEMPLATE[-1]
 
 def timeout_template() -> str:
     """Return the text of the template: compact JSON, always the same for the same sources."""
-    template = either("IsPrecise", _synthesised(precise=True), _synthesised(precise=False))
+    precise, inline = (
+        either(
+            "HasStateTable",
+            _synthesised(precise=precise, state_table=True),
+            _synthesised(precise=precise, state_table=False),
+        )
+        for precise in (True, False)
+    )
+    template = either("IsPrecise", precise, inline)
     template |= {
         "Parameters": {one.name: one.as_json() for one in PARAMETERS},
         "Conditions": dict(CONDITIONS),
@@ -55,9 +63,9 @@ def timeout_template() -> str:
     return json.dumps(template, separators=(",", ":"), sort_keys=True) + "\n"
 
 
-def _synthesised(*, precise: bool) -> Json:
-    """Return the template with all that any choice needs, ``precise`` or not."""
-    stack = _TimeoutStack(precise=precise)
+def _synthesised(*, precise: bool, state_table: bool) -> Json:
+    """Return the template with all that any choice needs, but for these two."""
+    stack = _TimeoutStack(precise=precise, state_table=state_table)
     assembly = cast("cdk.App", stack.node.root).synth()
     template: Json = assembly.get_stack_artifact(stack.artifact_id).template
     before: Json = template["Resources"]
@@ -71,7 +79,7 @@ def _synthesised(*, precise: bool) -> Json:
 class _TimeoutStack(cdk.Stack):
     """The construct at its fullest, on resources that parameters name."""
 
-    def __init__(self, *, precise: bool) -> None:
+    def __init__(self, *, precise: bool, state_table: bool) -> None:
         super().__init__(
             # The parameters and conditions come later: a test has the whole template linted.
             cdk.App(analytics_reporting=False, builtin_cloud_formation_validation=False),
@@ -101,6 +109,7 @@ class _TimeoutStack(cdk.Stack):
                 self, "Disconnect", value["DisconnectFunctionArn"]
             ),
             precise=precise,
+            state_table=state_table,
             shards=_MOST_SHARDS,
             deployment=value["Deployment"],
             alarm_actions=[cast("cloudwatch.IAlarmAction", cloudwatch_actions.SnsAction(topic))],
@@ -269,10 +278,16 @@ def _of_log_group(properties: Json) -> Json:
     return {**properties, "RetentionInDays": ref("LogRetentionDays")}
 
 
+def _of_table(properties: Json) -> Json:
+    encryption = _if("HasTableKey", properties["SSESpecification"], NO_VALUE)
+    return {**properties, "SSESpecification": encryption}
+
+
 _PROPERTIES: Final[Mapping[str, Callable[[Json], Json]]] = {
     "AWS::Lambda::Function": _of_function,
     "AWS::IAM::Policy": _of_policy,
     "AWS::Events::Rule": _of_rule,
+    "AWS::DynamoDB::Table": _of_table,
     "AWS::Lambda::EventSourceMapping": _of_mapping,
     "AWS::CloudWatch::Alarm": _of_alarm,
     "AWS::Logs::LogGroup": _of_log_group,

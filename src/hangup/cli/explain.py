@@ -10,14 +10,13 @@ from hangup.aws.timeout import DeployedTimeout
 from hangup.cli.deployments import Config, Settings, timeout_of
 from hangup.cli.options import AllLines, AsJson, Yes, whole_number
 from hangup.cli.output import say, say_json, waiting
-from hangup.cli.questions import agreed
+from hangup.cli.reading import may_read
 from hangup.cli.stacks import EndpointUrl, Local, Profile, Region, Stack
 from hangup.core.connection import Connection, EpochMs
 from hangup.idle.guard import Answer
 from hangup.ops.explain import ExplainedRecord, Explanation, HistoryLine
+from hangup.ops.looking import explained, records_of
 from hangup.ops.next_sweep import at_utc
-from hangup.ops.reading import Reading
-from hangup.ops.wiring import explained, records_of
 
 EXAMPLES: Final = ("hangup explain Lk9q2cR9oAMCJtA=", "hangup explain --local ebd4d0ebbed0442a")
 STATUS: Final = ("it is explained", "nobody knows the connection, or it failed")
@@ -89,11 +88,8 @@ def explain(  # noqa: PLR0913 - the command's options
 
 def _may_read(found: DeployedTimeout, *, yes: bool) -> bool:
     records = records_of(found)
-    if records.finds_by_id:
-        return True
-    size = records.size()
-    reading = Reading(items=size.items, size_bytes=size.size_bytes)
-    return not reading.is_large or agreed(f"Read the whole table ({reading})?", yes=yes)
+    table = found.settings.connections_table
+    return records.finds_by_id or may_read(table, records.size(), yes=yes)
 
 
 def _say(explanation: Explanation, *, hours: int, most: int | None) -> None:

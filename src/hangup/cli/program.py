@@ -45,6 +45,7 @@ _COMMANDS: Final[Mapping[str, _About]] = {
     "demo": _About(_HERE, "Run the stack here, watch it close idle clients, check it."),
     "up": _About(_HERE, "Run the stack here until Ctrl-C."),
     "init": _About(_OWN, "Find an app's API and table, and write hangup.toml."),
+    "sweep": _About(_OWN, "Sweep once from here: see who is idle, or close them."),
     "deploy": _About(_OWN, "Deploy the timeout as a stack beside your own."),
     "mode": _About(_OWN, "Let the deployed timeout close, or only report."),
     "destroy": _About(_OWN, "Remove the stack of the timeout."),

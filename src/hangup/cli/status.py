@@ -5,21 +5,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from hangup.aws.metrics import Alarm
-from hangup.aws.records import TableSize
 from hangup.aws.runtime import clock
 from hangup.aws.timeout import DeployedTimeout
 from hangup.cli.deployments import Config, Settings, timeout_of
 from hangup.cli.options import AllLines, AsJson, Yes
-from hangup.cli.output import say, say_aside, say_json, say_progress, waiting
-from hangup.cli.questions import agreed
+from hangup.cli.output import say, say_json, say_progress, waiting
+from hangup.cli.reading import may_read
 from hangup.cli.stacks import EndpointUrl, Local, Profile, Region, Stack
 from hangup.cli.tables import Column, say_table
 from hangup.core.guard import Activity
 from hangup.ops.log_tail import at_clock
+from hangup.ops.looking import metrics_of, records_of
 from hangup.ops.next_sweep import in_words
-from hangup.ops.reading import Reading
 from hangup.ops.status import Crowd, Minute, crowd_of, last_sweeps
-from hangup.ops.wiring import metrics_of, records_of
 
 EXAMPLES: Final = (
     "hangup status",
@@ -73,7 +71,7 @@ def status(  # noqa: PLR0913 - the command's options
         records = records_of(found)
         with waiting("Looking at the table"):
             size = records.size()
-        if not _may_read(size, yes=yes):
+        if not may_read(found.settings.connections_table, size, yes=yes):
             return 1
         with waiting("Reading the table"):
             crowd = crowd_of(
@@ -104,9 +102,9 @@ class _Seen:
 
 
 class _Progress:
-    """Tells of every page beside the spinner, and elsewhere of a long read only."""
+    """Tells how far a long read is: pages have up to a megabyte each."""
 
-    _EVERY = 100
+    _EVERY = 20
 
     def __init__(self) -> None:
         self._pages = 0
@@ -114,18 +112,8 @@ class _Progress:
     def tell(self, words: str) -> None:
         """Hear of a page."""
         self._pages += 1
-        if self._pages % self._EVERY == 0 or self._pages == 1:
+        if self._pages % self._EVERY == 0:
             say_progress(words)
-
-
-def _may_read(size: TableSize, *, yes: bool) -> bool:
-    reading = Reading(items=size.items, size_bytes=size.size_bytes)
-    if not reading.is_large:
-        return True
-    if yes:
-        say_aside(f"reading the table once: {reading}")
-        return True
-    return agreed(f"Read the table once ({reading})?", yes=False)
 
 
 def _say(seen: _Seen, *, most: int | None) -> None:

@@ -12,7 +12,7 @@ from hangup.cli.output import say, say_aside, stop_waiting
 from hangup.cli.stacks import EndpointUrl, Local, Profile, Region, Stack
 from hangup.core.connection import DurationMs, EpochMs
 from hangup.ops.log_tail import LogTail, at_clock, in_words
-from hangup.ops.wiring import logs_of
+from hangup.ops.looking import logs_of
 
 EXAMPLES: Final = (
     "hangup tail",

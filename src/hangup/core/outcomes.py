@@ -45,13 +45,15 @@ class CloseResult:
     """What one close came to; ``error`` is what kept it from being complete.
 
     ``closed_at_ms`` is when the connection was closed, None if this close did not do it.
-    ``last_active_ms`` is API Gateway's account of one that is not idle yet.
+    ``last_active_ms`` is API Gateway's account of one that is not idle yet. ``is_gone`` is whether
+    one that would be closed has left.
     """
 
     status: CloseStatus
     last_active_ms: EpochMs | None = None
     closed_at_ms: EpochMs | None = None
     notice_failed: bool = False
+    is_gone: bool = False
     error: BackendError | None = None
 
 

@@ -9,24 +9,18 @@ to the next sweep.
 
 from functools import cache
 
-from hangup.aws.http.choice import concurrency
 from hangup.aws.http.services import DirectSqs
 from hangup.aws.queues import SqsCloseQueue
 from hangup.aws.runtime import Invocation, calls, clock, deadline
-from hangup.aws.schema import schema_of
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
-from hangup.config import IDLE_TIMEOUTS_BY_ROLE, TABLE_SCHEMA, TimeoutSettings
+from hangup.config import TimeoutSettings
 from hangup.core.bounds import WholeNumber
-from hangup.core.connection import JsonObject, RecordedTime
+from hangup.core.connection import JsonObject
 from hangup.core.limits import MAX_SCAN_SEGMENTS
-from hangup.core.pacing import pace_of_questions
 from hangup.core.shards import WHOLE_TABLE, Shard
-from hangup.core.timing import CLOSES_IN_FLIGHT
-from hangup.errors import ConfigurationError, InvalidRequest
+from hangup.errors import InvalidRequest
 from hangup.handlers.responses import plain_id
-from hangup.handlers.wiring import closer_of
-from hangup.idle.guard import Watch
-from hangup.idle.pacer import Pacer
+from hangup.handlers.sweeping import sweep_of
 from hangup.idle.sweep import Sweep
 
 _log = StructuredLog("timeout_handler")
@@ -81,24 +75,9 @@ def _sweep() -> Sweep:
     settings = TimeoutSettings.from_env()
     # Who only observes has nothing to queue: what is idle by now is what it reports.
     queue_url = settings.close_queue_url if settings.acts else None
-    schema = schema_of(settings.table_schema)
-    if settings.policy.by_role and schema.role is None:
-        raise ConfigurationError(
-            f"{IDLE_TIMEOUTS_BY_ROLE.name} needs an attribute for the role, and this"
-            f" {TABLE_SCHEMA.name} has none"
-        )
-    closer = closer_of(settings, schema, log=_log)
-    return Sweep(
-        closer=closer,
-        watch=Watch(
-            connections=closer.connections, confirmer=closer.confirmer, policy=settings.policy
-        ),
+    return sweep_of(
+        settings,
+        log=_log,
         metrics=EmfMetrics(settings.metrics_namespace),
-        policy=settings.policy,
-        questions=Pacer(clock=clock, pace=pace_of_questions(settings.pace, settings.activity)),
-        times={time: schema.time_attribute(time) for time in RecordedTime},
-        records_decide=schema.records_decide,
-        total_segments=settings.total_segments,
-        concurrency=concurrency(CLOSES_IN_FLIGHT),
         close_queue=SqsCloseQueue(DirectSqs(), calls, clock, queue_url) if queue_url else None,
     )

@@ -76,8 +76,7 @@ class Asking:
             return
         self._is_our_table = True
         gone, self._gone = self._gone, []
-        for connection, answer in gone:
-            self._close_or_wait(connection, answer)
+        list(self.concurrent_map(self._close_gone, gone))
 
     def close_the_rest(self) -> None:
         """Close what is waiting, each in its turn, and then the further records."""
@@ -109,6 +108,10 @@ class Asking:
             self._close_or_wait(connection, answer)
         if self._waiting and self._takes_turn():
             self.close(self._waiting.popleft())
+
+    def _close_gone(self, gone: tuple[Connection, Answer]) -> None:
+        connection, answer = gone
+        self._close_or_wait(connection, answer)
 
     def _close_or_wait(self, connection: Connection, answer: Answer) -> None:
         connection = self.closer.as_told(connection, answer)

@@ -120,7 +120,7 @@ class Closer:
             return left
         connection = self.as_told(connection, answer)
         if not self.acts:
-            return CloseResult(status=CloseStatus.WOULD_CLOSE)
+            return CloseResult(status=CloseStatus.WOULD_CLOSE, is_gone=answer.seen is Seen.GONE)
         now_ms = self.clock.now_ms()
         claim_ms = min(self.claim_ms << connection.handovers, LONGEST_CLAIM_MS)
         claim_expires_ms = EpochMs(now_ms + claim_ms)

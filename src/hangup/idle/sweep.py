@@ -67,7 +67,8 @@ class Sweep:
     read; up to four are read at the same time. ``concurrency`` runs the readers and the closes.
     ``questions`` paces what API Gateway is asked. ``times`` is what the table calls its times.
     ``records_decide`` is whether what is on record can decide alone.
-    With a ``close_queue`` the sweep closes nothing itself.
+    With a ``close_queue`` the sweep closes nothing itself. A ``witness`` hears what came of each
+    connection that looked idle.
     """
 
     closer: Closer
@@ -80,6 +81,7 @@ class Sweep:
     concurrency: Concurrency
     close_queue: CloseQueue | None = None
     records_decide: bool = True
+    witness: Callable[[Connection, CloseResult], None] | None = None
 
     def check_and_close_idle_connections(
         self,
@@ -293,6 +295,8 @@ class _Run:
         if result.status is not CloseStatus.UNCONFIRMED:
             self.error = self.error or result.error
         self.closes.add(connection, result, deadline_ms=deadline_ms)
+        if self.sweep.witness is not None:
+            self.sweep.witness(connection, result)
 
     def _schedule(self, found: Sequence[Connection], queue: CloseQueue) -> None:
         closes = [

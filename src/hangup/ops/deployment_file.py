@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
 from hangup.aws.schema_checks import WHAT_IS_MORE
-from hangup.core.guard import WHAT_DECIDES, LastActiveCounts
+from hangup.core.guard import NOT_WITH_GATEWAY, WHAT_DECIDES, Activity, LastActiveCounts
 from hangup.core.hand_over import HandOver
 from hangup.core.pacing import close_functions
 from hangup.core.timing import LOOK_AHEAD_S
@@ -190,7 +190,21 @@ def _check_required(said: Mapping[str, Any]) -> None:
 
 def _check_together(deployment: Deployment) -> None:
     """Check what depends on several settings, as the functions and the construct check it."""
+    _check_hand_over(deployment)
+    _check_activity(deployment)
     schema, shortest_s = deployment.table_schema, deployment.shortest_timeout_s
+    if deployment["timeout.roles"] and schema.role is None:
+        raise Misfit("timeout.roles", "needs table.role: the attribute with the role")
+    if deployment["timeout.shards"] > 1 and schema.partition is not None:
+        raise Misfit("timeout.shards", "must be 1: table.partition is read by one reader")
+    if deployment["timeout.precise"] and shortest_s < LOOK_AHEAD_S:
+        raise Misfit(
+            "timeout.precise",
+            f"needs timeouts of at least {LOOK_AHEAD_S} seconds, and the shortest is {shortest_s}",
+        )
+
+
+def _check_hand_over(deployment: Deployment) -> None:
     rule = HandOver(deployment["timeout.hand_over"])
     function = deployment["api.disconnect_function"]
     if rule.calls_handler and function is None:
@@ -204,21 +218,24 @@ def _check_together(deployment: Deployment) -> None:
             f"is never called: timeout.hand_over is {rule}; leave it out, or choose always or"
             " if_left",
         )
-    if rule is HandOver.DELETE and not schema.table_key.has_id:
+    if rule is HandOver.DELETE and not deployment.table_schema.table_key.has_id:
         raise Misfit("timeout.hand_over", f"must not be delete: {WHAT_IS_MORE}")
-    counts = deployment["timeout.last_active_counts"]
-    if counts == LastActiveCounts.BOTH and not schema.records_decide:
-        raise Misfit("timeout.last_active_counts", f"must not be both: {WHAT_DECIDES}")
-    if deployment["timeout.shards"] > 1 and schema.partition is not None:
-        raise Misfit("timeout.shards", "must be 1: table.partition is read by one reader")
-    if deployment["timeout.precise"] and shortest_s < LOOK_AHEAD_S:
+
+
+def _check_activity(deployment: Deployment) -> None:
+    is_gateway = deployment["timeout.activity"] == Activity.GATEWAY
+    if deployment["timeout.last_active_counts"] == LastActiveCounts.BOTH:
+        if not deployment.table_schema.records_decide:
+            raise Misfit("timeout.last_active_counts", f"must not be both: {WHAT_DECIDES}")
+        if is_gateway:
+            raise Misfit("timeout.last_active_counts", f"must not be both: {NOT_WITH_GATEWAY}")
+    key = "timeout.activity_resolution_seconds"
+    resolution_s, shortest_s = deployment[key], deployment.shortest_timeout_s
+    if resolution_s and is_gateway:
         raise Misfit(
-            "timeout.precise",
-            f"needs timeouts of at least {LOOK_AHEAD_S} seconds, and the shortest is {shortest_s}",
+            key, "must be 0 where timeout.activity is gateway: API Gateway's times are exact"
         )
-    resolution_s = deployment["timeout.activity_resolution_seconds"]
     if resolution_s >= shortest_s:
         raise Misfit(
-            "timeout.activity_resolution_seconds",
-            f"must be less than the shortest timeout ({shortest_s}), not {resolution_s}",
+            key, f"must be less than the shortest timeout ({shortest_s}), not {resolution_s}"
         )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from hangup.config import (
+    ACTIVITY,
     ACTIVITY_RESOLUTION_SECONDS,
     API_GATEWAY_ENDPOINT,
     CLOSES_PER_SECOND,
@@ -20,7 +21,7 @@ from hangup.config import (
     METRIC_ROLES,
     MODE,
 )
-from hangup.core.guard import LastActiveCounts
+from hangup.core.guard import Activity, LastActiveCounts
 from hangup.core.hand_over import HandOver
 from hangup.core.limits import LOG_RETENTION_DAYS, MAX_ROLES, SHARDS_OF_TEMPLATE
 from hangup.core.texts import Text
@@ -31,6 +32,7 @@ from hangup.variables import ROLE
 _ROLE: Final = Text(
     "the name of a role (1 to 64 letters, digits, dots, hyphens or underscores)", ROLE
 )
+
 SECTIONS: Final[Mapping[str, str]] = {
     "stack": "The CloudFormation stack of the timeout, beside yours.",
     "api": "Your WebSocket API.",
@@ -133,10 +135,10 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "timeout.activity",
-        Plain(Text("recorded or gateway", "recorded|gateway"), ("recorded", "gateway")),
+        Plain(ACTIVITY.accepted, tuple(Activity)),
         "recorded: your functions write last_activity; gateway: API Gateway's account, no code",
         parameter="Activity",
-        default="recorded",
+        default=ACTIVITY.default,
     ),
     Setting(
         "timeout.activity_resolution_seconds",

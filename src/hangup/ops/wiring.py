@@ -8,15 +8,13 @@ DescribeStacks:
 | check | Scan, GetItem on both tables; Query on the index; GetConnection |
 | check with repair | UpdateItem on both tables, DeleteItem on connections |
 | | PostToConnection, DeleteConnection |
-| status | GetFunctionConfiguration; DescribeTable, Scan or Query; GetMetricData, DescribeAlarms |
-| explain | GetFunctionConfiguration; GetItem, or as status; GetConnection; FilterLogEvents |
-| tail | GetFunctionConfiguration; FilterLogEvents |
 | redrive | ReceiveMessage, DeleteMessage, ChangeMessageVisibility; Invoke |
 """
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 from hangup.aws import clients
 from hangup.aws.code_bucket import CodeBucket, account_of
@@ -25,24 +23,19 @@ from hangup.aws.consistency import DynamoDbConsistencyStore
 from hangup.aws.deployment import DeployedStack
 from hangup.aws.functions import LambdaFunctions
 from hangup.aws.gateway import ManagementApiGateway
-from hangup.aws.logs import FunctionLogs
-from hangup.aws.metrics import DeploymentMetrics
 from hangup.aws.queues import SqsDeadLetters
-from hangup.aws.records import DeployedRecords
 from hangup.aws.runtime import calls, clock
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.aws.stacks import StackEvent, Stacks
-from hangup.aws.states import DynamoDbStates
-from hangup.aws.timeout import DeployedTimeout
+from hangup.aws.table_size import TableSize, size_of
 from hangup.aws.traces import Traces
-from hangup.core.connection import DurationMs, EpochMs, RecordedTime
+from hangup.core.connection import DurationMs
 from hangup.core.timing import THREADS
-from hangup.idle.guard import Confirmer
+from hangup.errors import ConfigurationError
 from hangup.ops.clean import Cleaned, clean
 from hangup.ops.deploy import Deployer
 from hangup.ops.deployment_file import Deployment
-from hangup.ops.explain import Explanation, explain
-from hangup.ops.next_sweep import Rules
+from hangup.ops.sweep import Swept, endpoint_of, sweep
 from hangup.ports import Log
 from hangup.sessions.check import PAUSE_MS, Check
 from hangup.sessions.lifecycle import Cleanup
@@ -118,46 +111,35 @@ def clean_of(deployment: Deployment, *, progress: Callable[[str], None]) -> Clea
         return clean(traces, clock=clock, concurrent_map=threads.map, progress=progress)
 
 
-def records_of(timeout: DeployedTimeout) -> DeployedRecords:
-    """Return the records of a deployment, with what Hangup noted of them elsewhere."""
-    dynamodb, settings = timeout.client("dynamodb"), timeout.settings
-    states = (
-        None
-        if settings.state_table is None
-        else DynamoDbStates(dynamodb, calls, settings.state_table, clock)
-    )
-    return DeployedRecords(dynamodb, calls, settings.connections_table, timeout.schema, states)
+def table_size(deployment: Deployment) -> TableSize:
+    """Return how large a deployment's table is. Raises ``BackendError``."""
+    client = calls("DescribeTable", lambda: clients.client("dynamodb"))
+    return size_of(client, calls, deployment["table.name"])
 
 
-def metrics_of(timeout: DeployedTimeout) -> DeploymentMetrics:
-    """Return the metrics and alarms of a deployment."""
-    namespace = timeout.settings.metrics_namespace
-    return DeploymentMetrics(timeout.client("cloudwatch"), calls, namespace=namespace)
+def sweep_of(deployment: Deployment, *, needs_state: bool) -> Callable[..., Swept]:
+    """Return ``ops.sweep.sweep`` of a deployment, with the caller's credentials.
 
-
-def logs_of(timeout: DeployedTimeout) -> FunctionLogs:
-    """Return the logs of a deployment's functions."""
-    return FunctionLogs(timeout.client("logs"), calls, timeout.log_groups)
-
-
-def explained(timeout: DeployedTimeout, connection_id: str, *, since_ms: EpochMs) -> Explanation:
-    """Return what is known of one connection of a deployment. Raises ``BackendError``."""
-    settings, schema = timeout.settings, timeout.schema
-    management = timeout.client("apigatewaymanagementapi", settings.endpoint)
-    return explain(
-        connection_id,
-        records=records_of(timeout),
-        confirmer=Confirmer(
-            gateway=ManagementApiGateway(management, calls),
-            clock=clock,
-            counts_both=settings.counts_both,
-            activity=settings.activity,
-            records_end=schema.table_key.has_id,
-        ),
-        logs=logs_of(timeout),
-        rules=Rules.of(settings, {time: schema.time_attribute(time) for time in RecordedTime}),
-        now_ms=clock.now_ms(),
-        since_ms=since_ms,
+    ``needs_state`` is whether the deployment's state table must be there, if it has one: a dry run
+    needs none. Raises ``BackendError`` and ``ConfigurationError``.
+    """
+    region = clients.session().get_config_variable("region")
+    state_table = None
+    if deployment["timeout.state_table"]:
+        name = deployment["stack.name"]
+        cloudformation = calls("DescribeStacks", lambda: clients.client("cloudformation"))
+        stack = Stacks(cloudformation, calls, clock).find(name)
+        state_table = None if stack is None else stack.outputs.get("StateTableName")
+        if needs_state and state_table is None:
+            raise ConfigurationError(
+                f"the state table is in the stack {name}, which is not deployed: run hangup deploy,"
+                " or add --dry-run"
+            )
+    return partial(
+        sweep,
+        deployment,
+        endpoint=endpoint_of(deployment, region=region),
+        state_table=state_table,
     )
 
 

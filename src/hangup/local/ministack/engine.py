@@ -56,7 +56,7 @@ class Engine(contextlib.AbstractContextManager["Engine"]):
         self.log_file = log_file
 
     @classmethod
-    def start(
+    def start(  # noqa: PLR0913 - independent options
         cls,
         *,
         port: int = 0,
@@ -64,13 +64,16 @@ class Engine(contextlib.AbstractContextManager["Engine"]):
         enforce_iam: bool = True,
         log_file: Path | None = None,
         last_active: LastActive = LastActive.CLIENT,
+        programs: Path | None = None,
     ) -> Self:
         """Start MiniStack and return once it answers, which takes about two seconds.
 
         ``port`` 0 takes a free one. With ``state_dir`` everything in it is restored at the start
         and saved at the end, also when this process is killed; deploy again after a restart,
         because the port is part of the functions' configuration. ``log_file`` keeps the engine's
-        log, which is otherwise lost. ``last_active`` says what moves ``lastActiveAt``.
+        log, which is otherwise lost. ``last_active`` says what moves ``lastActiveAt``. ``programs``
+        is a folder of programs that functions need beside the system's: ``node`` for those in
+        JavaScript.
 
         Raise LocalStackError if the port or the state is taken, a file cannot be written or the
         engine does not answer.
@@ -82,6 +85,8 @@ class Engine(contextlib.AbstractContextManager["Engine"]):
                 log = log_file or run_dir / "engine.log"
                 bound_port: int = listener.getsockname()[1]
                 environment = _environment(bound_port, run_dir, state_dir, enforce_iam=enforce_iam)
+                if programs is not None:
+                    environment["PATH"] = f"{programs}{os.pathsep}{environment['PATH']}"
                 try:
                     log.parent.mkdir(parents=True, exist_ok=True)
                     with log.open("wb") as output:

@@ -1,0 +1,166 @@
+"""``hangup sweep``."""
+
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated, Final
+
+import typer
+
+from hangup.cli.deployments import Config, Settings, account_of, described
+from hangup.cli.options import AllLines, AsJson, Yes, whole_number
+from hangup.cli.output import Part, say, say_aside, say_json, say_progress, waiting, width
+from hangup.cli.questions import agreed
+from hangup.cli.reading import may_read
+from hangup.cli.stacks import EndpointUrl, Profile, Region
+from hangup.ops.sweep import Swept, Verdict
+from hangup.ops.wiring import sweep_of, table_size
+
+EXAMPLES: Final = (
+    "hangup sweep --dry-run",
+    "hangup sweep --max-closes 10",
+    "hangup sweep --dry-run --json",
+)
+STATUS: Final = ("the sweep is complete", "declined, held, or something failed")
+
+_LINES: Final = 20
+"""Shown of each decision, so that a thousand ghosts do not hide what is rare."""
+
+_STEP: Final = 10_000
+
+_TO_CLOSE: Final = ("close", "hand over")
+_STYLES: Final = {
+    "close": "yellow",
+    "closed": "yellow",
+    "hand over": "yellow",
+    "handed over": "yellow",
+    "failed": "red",
+    "unreadable": "red",
+}
+
+
+def sweep(  # noqa: PLR0913 - the command's options
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done, and to whom.")
+    ] = False,
+    max_closes: Annotated[
+        int | None,
+        typer.Option(
+            "--max-closes",
+            metavar="N",
+            help="Close at most this many, 1 to 1,000,000.",
+            show_default=False,
+            parser=whole_number(1, 1_000_000),
+        ),
+    ] = None,
+    override_guard: Annotated[
+        bool,
+        typer.Option(
+            "--override-guard",
+            help="Ask API Gateway about nothing: close what is idle on record.",
+        ),
+    ] = False,
+    yes: Yes = False,
+    config: Config = None,
+    settings: Settings = None,
+    profile: Profile = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+    all_lines: AllLines = False,
+    as_json: AsJson = False,
+) -> int:
+    """Sweep the table once, from here: see who is idle, or close them.
+
+    With --dry-run it lists who would be closed, left, ignored or unreadable,
+    and why. It writes nothing and closes nobody. Without, it shows the same
+    and asks before it closes. It is the code of the deployed function, run
+    with your AWS credentials; the metrics do not count it.
+    """
+    deployment = described(config, settings)
+    where = account_of(deployment, profile=profile, region=region, endpoint_url=endpoint_url)
+    most = None if all_lines else _LINES
+    with where.account():
+        size = table_size(deployment)
+        run = partial(
+            sweep_of(deployment, needs_state=not dry_run),
+            override_guard=override_guard,
+            read=_Progress(size.items).read,
+        )
+        if not (yes or as_json or may_read(deployment["table.name"], size, yes=False)):
+            return 1
+        with waiting(f"Reading the table {deployment['table.name']}"):
+            swept = run(acts=False)
+        if not dry_run and not as_json:
+            _say_verdicts(swept.verdicts, most=most)
+        if not dry_run and _may_close(swept, max_closes, yes=yes):
+            with waiting("Closing"):
+                swept = run(acts=True, most=max_closes)
+    if as_json:
+        say_json(_as_json(swept))
+    else:
+        _say_verdicts(swept.verdicts, most=most)
+        _say_result(swept)
+    return 1 if swept.failure else 0
+
+
+class _Progress:
+    """Says how far the read of a table is, at each part of it that takes a while."""
+
+    def __init__(self, items: int) -> None:
+        self._items = items
+        self._step = max(_STEP, items // 20)
+        self._next = self._step
+
+    def read(self, records: int) -> None:
+        """Say it where another part is read."""
+        if records >= self._next:
+            self._next = records + self._step
+            say_progress(f"{records:,} of about {self._items:,} records read")
+
+
+def _may_close(swept: Swept, most: int | None, *, yes: bool) -> bool:
+    """Return whether there is somebody to close, and whoever asked for it agrees."""
+    count = sum(one.decision in _TO_CLOSE for one in swept.verdicts)
+    if swept.failure or not count:
+        return False
+    count = count if most is None else min(count, most)
+    return agreed(f"Close {count:,} connections?", yes=yes)
+
+
+def _say_verdicts(verdicts: Sequence[Verdict], *, most: int | None) -> None:
+    shown: Counter[str] = Counter()
+    for one in verdicts:
+        shown[one.decision] += 1
+        if most is None or shown[one.decision] <= most:
+            _say_verdict(one)
+    for decision, count in shown.items():
+        if most is not None and count > most:
+            say(f"{decision}: ... and {count - most:,} more; --all or --json lists all")
+
+
+def _say_verdict(one: Verdict) -> None:
+    silent = "" if one.idle_ms is None else f"silent for {one.idle_ms // 1000:,} s"
+    role: Sequence[Part] = [f"  {one.role}"] if one.role else []
+    decision: Part = (f"{one.decision:<12}", _STYLES.get(one.decision, ""))
+    say(decision, (f"{one.connection_id:<18}", "bold"), f"  {silent}", *role)
+    for line in textwrap.wrap(one.error or one.why, width() - 12, break_long_words=False):
+        say(f"{'':<12}", (line, "dim"))
+
+
+def _say_result(swept: Swept) -> None:
+    decisions = Counter(one.decision for one in swept.verdicts)
+    checked = "" if swept.report is None else f"{swept.report.checked:,} records checked: "
+    counts = ", ".join(f"{count:,} {decision}" for decision, count in sorted(decisions.items()))
+    say((f"{checked}{counts or 'nobody is idle'}.", "bold"))
+    if swept.failure:
+        say_aside(swept.failure)
+
+
+def _as_json(swept: Swept) -> dict[str, object]:
+    return {
+        "connections": [one.as_json() for one in swept.verdicts],
+        "counts": None if swept.report is None else swept.report.as_json(),
+        "failure": swept.failure,
+    }
