@@ -126,7 +126,7 @@ def _say(seen: _Seen, *, most: int | None) -> None:
         say(_GATEWAY_DECIDES)
     say()
     say_table(
-        f"{crowd.connections:,} connections on record",
+        f"Connections on record: {crowd.connections:,}",
         (Column("role"), Column("connections", is_number=True)),
         [(role, f"{count:,}") for role, count in crowd.by_role.most_common(most)],
     )
@@ -144,12 +144,12 @@ def _say(seen: _Seen, *, most: int | None) -> None:
     )
     _say_due(crowd)
     for count, what in (
-        (crowd.without_time, "have no time on record"),
-        (crowd.unreadable, "have a time that cannot be read: they stay open"),
-        (crowd.others, "items are not connections of this deployment"),
+        (crowd.without_time, "Connections without a time on record"),
+        (crowd.unreadable, "Connections whose time cannot be read, which stay open"),
+        (crowd.others, "Items that are not connections of this deployment"),
     ):
         if count:
-            say((f"{count:,}", "yellow"), f" {what}.")
+            say(f"{what}: ", (f"{count:,}", "yellow"))
     say_table(
         "Last sweeps, by the minute",
         (
@@ -173,7 +173,7 @@ def _say(seen: _Seen, *, most: int | None) -> None:
 
 def _say_due(crowd: Crowd) -> None:
     say_table(
-        f"{crowd.overdue:,} idle on record, {crowd.due_soon:,} more within a minute",
+        f"Idle on record: {crowd.overdue:,}, and {crowd.due_soon:,} more within a minute",
         (Column("connection"), Column("role"), Column("idle")),
         [
             (one.connection_id, one.role or "", _when(one.deadline_ms - crowd.now_ms))

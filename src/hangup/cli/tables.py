@@ -23,7 +23,7 @@ def say_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str
     if is_drawn_on(sys.stdout):
         _draw(title, columns, rows)
         return
-    say(f"{title}:")
+    say(title)
     widths = [
         max(len(text) for text in (column.title, *(row[place] for row in rows)))
         for place, column in enumerate(columns)

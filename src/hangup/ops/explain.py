@@ -155,7 +155,7 @@ def history_of(connection_id: str, logs: Logs, *, since_ms: EpochMs) -> Sequence
         events |= dict.fromkeys(one for one in found if _names_nobody(one[2]))
     return [
         HistoryLine(at_ms=at_ms, words=words, correlation_id=_correlation_id(text))
-        for at_ms, text in in_order(events)
+        for at_ms, text in in_order(sorted(events, key=lambda event: event[0]))
         if (words := in_words(text)) is not None
     ]
 
