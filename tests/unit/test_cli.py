@@ -27,7 +27,7 @@ from tests.support.loopback import service
 
 COMMANDS = (
     *("demo", "up", "init", "sweep", "deploy", "mode", "destroy", "template", "package"),
-    *("token", "check", "redrive", "plan"),
+    *("status", "explain", "tail", "token", "check", "redrive", "plan"),
 )
 TOKEN = ["token", "--session", "s1", "--role", "listener"]
 

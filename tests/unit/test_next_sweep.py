@@ -53,15 +53,12 @@ RECORDS = {
     "in the future": record(-100_000),
     "no connection": record(400, connection_id="no id"),
 }
-ACCOUNTS: dict[str, Callable[[FakeAws], object]] = {
+ACCOUNTS: dict[str, Callable[[FakeAws], None]] = {
     "quiet": lambda world: world.gateway.open(ID),
     "active": lambda world: _active(world, 1),
     "active a moment later": lambda world: _active(world, 118),
     "gone": lambda _world: None,
-    "no answer": lambda world: (
-        world.gateway.open(ID),
-        world.faults.fail("GetConnection", times=9),
-    ),
+    "no answer": lambda world: world.faults.fail("GetConnection", times=9),
 }
 
 

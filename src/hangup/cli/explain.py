@@ -9,7 +9,7 @@ from hangup.aws.runtime import clock
 from hangup.aws.timeout import DeployedTimeout
 from hangup.cli.deployments import Config, Settings, timeout_of
 from hangup.cli.options import AllLines, AsJson, Yes, whole_number
-from hangup.cli.output import say, say_json, waiting
+from hangup.cli.output import printable, say, say_json, waiting
 from hangup.cli.reading import may_read
 from hangup.cli.stacks import EndpointUrl, Local, Profile, Region, Stack
 from hangup.core.connection import Connection, EpochMs
@@ -97,16 +97,16 @@ def _say(explanation: Explanation, *, hours: int, most: int | None) -> None:
         say((explanation.verdict, "bold"))
     for one in explanation.records:
         sweep = one.next_sweep
-        say((f"The next sweep {sweep.fate}:", "bold"), f" {sweep.why}.")
+        say((f"The next sweep {sweep.fate}:", "bold"), f" {printable(sweep.why)}.")
     for one in explanation.records:
         say()
         say(("On record", "bold"))
         for name, value in _record_in_words(one):
-            say(f"  {name:<14} {value}")
+            say(f"  {name:<14} {printable(value)}")
     say()
     say(("By API Gateway's account", "bold"))
     for name, value in _account_in_words(explanation.account):
-        say(f"  {name:<14} {value}")
+        say(f"  {name:<14} {printable(value)}")
     say()
     history = explanation.history if most is None else explanation.history[-most:]
     if not history:

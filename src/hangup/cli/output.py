@@ -48,6 +48,11 @@ def say_drawn(drawing: "RenderableType", *, width: int) -> None:
         _console(sys.stdout).print(drawing, width=width)
 
 
+def printable(text: str) -> str:
+    """Return a text of somebody else's without what would move the cursor or end the line."""
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
 def say_json(value: object) -> None:
     """Print the result as JSON, for programs."""
     say(json.dumps(value, indent=2))

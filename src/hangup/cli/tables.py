@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from hangup.cli.output import is_drawn_on, say, say_drawn, width
+from hangup.cli.output import is_drawn_on, printable, say, say_drawn, width
 
 _GAP: Final = "  "
 
@@ -20,10 +20,11 @@ def say_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str
     """Print a table with a title; nothing of a table without rows."""
     if not rows:
         return
+    rows = [[printable(text) for text in row] for row in rows]
+    say((title, "bold"))
     if is_drawn_on(sys.stdout):
-        _draw(title, columns, rows)
+        _draw(columns, rows)
         return
-    say(title)
     widths = [
         max(len(text) for text in (column.title, *(row[place] for row in rows)))
         for place, column in enumerate(columns)
@@ -36,12 +37,12 @@ def say_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str
         say(_GAP + _GAP.join(cells).rstrip())
 
 
-def _draw(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+def _draw(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     from rich import box  # noqa: PLC0415 - only where there is something to draw
     from rich.table import Table  # noqa: PLC0415 - likewise
     from rich.text import Text  # noqa: PLC0415 - likewise
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.ROUNDED)
+    table = Table(box=box.ROUNDED)
     for column in columns:
         table.add_column(column.title, justify="right" if column.is_number else "left")
     for row in rows:
