@@ -36,6 +36,7 @@ _STACK: Final = "Hangup"
 _SESSION: Final = "demo"
 _TOKEN_HOURS: Final = 12
 _LOOK_EVERY_S: Final = 1.0
+_OVERLAP_MS: Final = DurationMs(5_000)
 _ANSWERS_WITHIN_S: Final = 10.0
 """Enough for a busy machine: a stack that runs must not be taken for another."""
 
@@ -107,7 +108,7 @@ def run_up(  # noqa: PLR0913 - the command's options
             say(_how_to_connect(stack, secret, program=program, python=python))
             groups = log_groups_of(functions_of(stack.outputs, engine.client("lambda")))
             logs = FunctionLogs(engine.client("logs"), calls, groups)
-            log_tail = LogTail(logs, clock, since_ms=clock.now_ms())
+            log_tail = LogTail(logs, clock, since_ms=clock.now_ms(), overlap_ms=_OVERLAP_MS)
             while engine.running:
                 for at_ms, text in log_tail.new_lines():
                     words = in_words(text)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from hangup.core.connection import EpochMs
+from hangup.core.connection import DurationMs, EpochMs
 from hangup.ports import Clock
 
 LogEvent = tuple[int, str, str]
@@ -15,8 +15,8 @@ LogEvent = tuple[int, str, str]
 LogLine = tuple[int, str]
 """A line of a log: the epoch milliseconds at which it was written, its text."""
 
-_OVERLAP_MS: Final = 30_000
-"""How far back each look reads again: a line may be stored after a later one was read."""
+_OVERLAP_MS: Final = DurationMs(30_000)
+"""On AWS, where a line may be stored some seconds after a later one was read."""
 
 _NOISE: Final = ("START ", "END ", "REPORT ", "INIT_START ")
 """How the lines begin that Lambda itself writes around an invocation."""
@@ -58,12 +58,23 @@ class Logs(Protocol):
 
 
 class LogTail:
-    """The log lines of some functions that are written from ``since_ms`` on, each once."""
+    """The log lines of some functions that are written from ``since_ms`` on, each once.
 
-    def __init__(self, logs: Logs, clock: Clock, *, since_ms: EpochMs) -> None:
+    Each look reads the last ``overlap_ms`` again.
+    """
+
+    def __init__(
+        self,
+        logs: Logs,
+        clock: Clock,
+        *,
+        since_ms: EpochMs,
+        overlap_ms: DurationMs = _OVERLAP_MS,
+    ) -> None:
         self._logs = logs
         self._clock = clock
         self._since_ms = since_ms
+        self._overlap_ms = overlap_ms
         self._seen = set[LogEvent]()
 
     def new_lines(self) -> Iterator[LogLine]:
@@ -74,7 +85,7 @@ class LogTail:
         # Known by their content: MiniStack gives events no id.
         events = dict.fromkeys(self._logs.events(since_ms=self._since_ms))
         new = [event for event in events if event not in self._seen]
-        self._since_ms = EpochMs(max(self._since_ms, self._clock.now_ms() - _OVERLAP_MS))
+        self._since_ms = EpochMs(max(self._since_ms, self._clock.now_ms() - self._overlap_ms))
         self._seen = {e for e in self._seen.union(new) if e[0] >= self._since_ms}
         yield from in_order(new)
 
