@@ -27,8 +27,7 @@ from tests.support.loopback import service
 
 COMMANDS = (
     *("demo", "up", "init", "sweep", "deploy", "doctor", "mode", "destroy", "template"),
-    "package",
-    *("token", "check", "redrive", "plan"),
+    *("package", "status", "explain", "tail", "token", "check", "redrive", "plan"),
 )
 TOKEN = ["token", "--session", "s1", "--role", "listener"]
 
