@@ -367,4 +367,7 @@ def test_a_state_table_takes_what_would_be_written_to_the_connections(precise: s
         (kind,) = deployed.variables(name)["STATE_TABLE"].items()
         assert kind[0] == "Ref"
         assert deployed.resources[kind[1]]["Type"] == "AWS::DynamoDB::Table"
+        # By this name a sweep by hand finds it.
+        assert deployed.outputs["StateTableName"]["Value"] == deployed.variables(name)["STATE_TABLE"]
+    assert "StateTableName" not in without.outputs
     assert deployed.actions() - without.actions() >= {"dynamodb:BatchGetItem"}
