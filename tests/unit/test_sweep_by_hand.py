@@ -1,6 +1,8 @@
 """A sweep that is bounded and watched: what ``hangup sweep`` adds to the function's code."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,8 @@ from hangup.core.report import CloseStatus
 from hangup.errors import ConfigurationError
 from hangup.idle.pacer import Pacer
 from hangup.ops.deployment_file import Deployment
-from hangup.ops.sweep import endpoint_of, environment_of
+from hangup.ops.sweep import endpoint_of, environment_of, sweep
+from hangup.ports import ScanPage
 from hangup.testing import FakeAws
 from hangup.testing.services import FakeClock
 
@@ -79,6 +82,27 @@ class TestWitness:
             "GhostAbcdefg=": CloseStatus.ALREADY_GONE if acts else CloseStatus.WOULD_CLOSE,
         }
         assert heard["GhostAbcdefg="].is_gone is not acts
+
+
+def test_says_that_not_all_was_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    aws = FakeAws()
+    aws.add_connection("FreshAbcdefg=")
+    read = aws.connections.scan_candidates
+
+    def with_some_left(**about: Any) -> Iterator[ScanPage]:
+        return (replace(page, left=1) for page in read(**about))
+
+    monkeypatch.setattr(aws.connections, "scan_candidates", with_some_left)
+    monkeypatch.setattr("hangup.ops.sweep.sweep_of", lambda *_, **__: aws.make_sweep())
+    swept = sweep(
+        Deployment.from_text(FILE, "hangup.toml"),
+        endpoint="https://x.example/prod",
+        state_table="states",
+        acts=False,
+        read=lambda _: None,
+    )
+    assert swept.failure is not None
+    assert "run it again" in swept.failure
 
 
 class TestEnvironment:

@@ -134,9 +134,7 @@ class Stacks:
         state = _state(answer["Stacks"][0])
         return None if state.status == "DELETE_COMPLETE" else state
 
-    def change_sets(
-        self, stack: str, state: StackState
-    ) -> Iterator[tuple[str, Mapping[str, str]]]:
+    def change_sets(self, stack: str, state: StackState) -> Iterator[tuple[str, Mapping[str, str]]]:
         """Yield the name and the parameters of each change set of a stack, by its name."""
         listed = self._calls(
             "ListChangeSets", lambda: self._client.list_change_sets(StackName=stack)

@@ -158,6 +158,8 @@ def sweep(  # noqa: PLR0913 - what one may ask of a sweep
     failure = None
     if report.hold is not None:
         failure = f"the sweep was held: {report.hold}; {report.hold.advice}"
+    elif not report.complete:
+        failure = "the sweep did not get to every record that looks idle: run it again"
     return Swept(verdicts=[*verdicts, *_others(lines)], report=report, failure=failure)
 
 
