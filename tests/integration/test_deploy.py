@@ -96,6 +96,7 @@ def test_attributes_that_stay_are_named(user: User) -> None:
     found(user)
     user.done("deploy", "--zip", "code.zip", "--yes")
     said = user.done("destroy", "--yes", "--keep-bucket")
+    assert f"Its code is in the bucket {user.buckets[0]}." in said
     assert "gatewayActiveAt" in said
     assert "--clean" in said
     assert len(user.buckets) == 1
