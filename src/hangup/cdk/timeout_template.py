@@ -129,6 +129,8 @@ class _TimeoutStack(cdk.Stack):
             "MetricsNamespace": timeout.metrics_namespace,
             "SweepRuleName": timeout.rule.rule_name,
         }
+        if timeout.state_table is not None:
+            outputs["StateTableName"] = timeout.state_table.table_name
         if timeout.scheduled_closes is not None:
             outputs |= {
                 "CloseFunctionName": timeout.scheduled_closes.function.function_name,

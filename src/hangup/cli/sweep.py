@@ -92,9 +92,12 @@ def sweep(  # noqa: PLR0913 - the command's options
             return 1
         with waiting(f"Reading the table {deployment['table.name']}"):
             swept = run(acts=False)
-        if not dry_run and not as_json:
-            _say_verdicts(swept.verdicts, most=most)
-        if not dry_run and _may_close(swept, max_closes, yes=yes):
+        count = 0 if dry_run else _to_be_closed(swept, max_closes)
+        if count:
+            if not as_json:
+                _say_verdicts(swept.verdicts, most=most)
+            if not agreed(f"Close {count:,} connections?", yes=yes):
+                return 1
             with waiting("Closing"):
                 swept = run(acts=True, most=max_closes)
     if as_json:
@@ -120,13 +123,10 @@ class _Progress:
             say_progress(f"{records:,} of about {self._items:,} records read")
 
 
-def _may_close(swept: Swept, most: int | None, *, yes: bool) -> bool:
-    """Return whether there is somebody to close, and whoever asked for it agrees."""
-    count = sum(one.decision in _TO_CLOSE for one in swept.verdicts)
-    if swept.failure or not count:
-        return False
-    count = count if most is None else min(count, most)
-    return agreed(f"Close {count:,} connections?", yes=yes)
+def _to_be_closed(swept: Swept, most: int | None) -> int:
+    """Return how many there are to close; none where the dry run failed."""
+    count = 0 if swept.failure else sum(one.decision in _TO_CLOSE for one in swept.verdicts)
+    return count if most is None else min(count, most)
 
 
 def _say_verdicts(verdicts: Sequence[Verdict], *, most: int | None) -> None:
