@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from hangup import __version__
 from hangup.cdk.timeout_parameters import CLOSE_FUNCTIONS, CONDITIONS, PARAMETERS
 from hangup.cdk.timeout_template import MAX_TEMPLATE_BYTES, either
 from hangup.cdk.timeout_template import timeout_template as synthesised
@@ -326,6 +327,10 @@ def test_the_other_choices_change_what_they_are_about() -> None:
 def test_refuses_what_contradicts(parameters: dict[str, str], refused: list[str]) -> None:
     said = Deployed(**parameters).refused
     assert [text.partition(",")[0] for text in said] == refused
+
+
+def test_an_output_says_which_version_it_is_of() -> None:
+    assert Deployed().outputs["HangupVersion"] == {"Value": __version__}
 
 
 def test_every_alarm_names_its_runbook_and_every_condition_is_used() -> None:

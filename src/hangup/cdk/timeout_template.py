@@ -21,6 +21,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 
+from hangup import __version__
 from hangup.cdk.idle_connection_timeout import IdleConnectionTimeout
 from hangup.cdk.timeout_parameters import (
     CLOSE_FUNCTIONS,
@@ -117,6 +118,7 @@ class _TimeoutStack(cdk.Stack):
             ),
             precise=precise,
             state_table=state_table,
+            activity=value["Activity"],
             shards=_MOST_SHARDS,
             deployment=value["Deployment"],
             alarm_actions=[cast("cloudwatch.IAlarmAction", cloudwatch_actions.SnsAction(topic))],
@@ -128,6 +130,8 @@ class _TimeoutStack(cdk.Stack):
             "TimeoutFunctionArn": timeout.function.function_arn,
             "MetricsNamespace": timeout.metrics_namespace,
             "SweepRuleName": timeout.rule.rule_name,
+            # So that a stack shows which version its template is of.
+            "HangupVersion": __version__,
         }
         if timeout.state_table is not None:
             outputs["StateTableName"] = timeout.state_table.table_name
