@@ -5,11 +5,13 @@ import re
 import shlex
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hangup import __version__
 from hangup.aws.errors import ServiceError
 from hangup.aws.retries import CallFailed
 from hangup.cli.app import main
@@ -215,11 +217,25 @@ class TestCustomDomains:
 def test_a_change_of_the_stack_that_failed(status: str, fix: str) -> None:
     world = World()
     assert world.state is not None
-    world.state = type(world.state)(
-        **{name: getattr(world.state, name) for name in world.state.__slots__} | {"status": status}
-    )
+    world.state = replace(world.state, status=status)
     found = look(world)
     assert found["stack-failed"].fix == fix
+
+
+@pytest.mark.parametrize(
+    ("outputs", "cause"),
+    [
+        ({"HangupVersion": "0.0.1"}, f"it is of 0.0.1, and {__version__} is installed"),
+        ({}, f"it is of an older version, and {__version__} is installed"),
+        ({"HangupVersion": __version__}, "its template is not that of the installed package"),
+    ],
+)
+def test_a_stack_of_another_version(outputs: dict[str, str], cause: str) -> None:
+    world = World()
+    assert world.state is not None
+    world.state = replace(world.state, outputs={**world.state.outputs, **outputs})
+    world.answers["GetTemplate"] = {"TemplateBody": {"Resources": {}}}
+    assert only(world, "other-version").cause == cause
 
 
 def test_no_sweep_has_started() -> None:

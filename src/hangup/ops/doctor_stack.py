@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
+from hangup import __version__
 from hangup.aws.inspected import Function
 from hangup.aws.stacks import NEW
 from hangup.config import CloseSettings, TimeoutSettings
@@ -58,11 +59,11 @@ def stack(case: Case) -> Iterator[Finding]:
     template = case.inspection.template(state.stack_id)
     # A change of its description alone is no change for CloudFormation.
     if any(template.get(one) != case.template.get(one) for one in _SECTIONS):
-        yield found(
-            "other-version",
-            "its template is not that of the installed package",
-            fix=hangup("deploy"),
-        )
+        version = state.outputs.get("HangupVersion", "an older version")
+        cause = "its template is not that of the installed package"
+        if version != __version__:
+            cause = f"it is of {version}, and {__version__} is installed"
+        yield found("other-version", cause, fix=hangup("deploy"))
     else:
         yield well("other-version", "Its template is that of the installed package")
 
