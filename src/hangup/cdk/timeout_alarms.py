@@ -20,8 +20,8 @@ _OVERRIDE: Final = (
 )
 _OVERRIDDEN: Final = {
     True: f"{_OVERRIDE}.",
-    False: " The hold ends by itself when the cause is gone. It cannot be overridden here: the records"
-    " cannot decide.",
+    False: " The hold ends by itself when the cause is gone. It cannot be overridden here: the"
+    " records cannot decide.",
     None: f"{_OVERRIDE}: refused with Activity=gateway, and where the table schema does not let the"
     " records decide.",
 }
@@ -138,7 +138,7 @@ def alarms_of_sweeps(
     return (*alarms, _no_sweep(scope, namespace, shards))
 
 
-def _can_override(records_decide: bool | None, asks_gateway: bool | None) -> bool | None:  # noqa: FBT001 - two answers of one kind
+def _can_override(records_decide: bool | None, asks_gateway: bool | None) -> bool | None:
     if records_decide is False or asks_gateway:
         return False
     return None if records_decide is None or asks_gateway is None else True
