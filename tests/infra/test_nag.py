@@ -89,7 +89,7 @@ def findings(
     return frozenset(_read(report))
 
 
-def _read(report: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - JSON
+def _read(report: Any) -> Iterator[tuple[str, str]]:
     for plugin in report["pluginReports"]:
         for violation in plugin["violations"]:
             for place in violation["violatingConstructs"]:

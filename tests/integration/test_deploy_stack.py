@@ -199,6 +199,66 @@ def test_goes_on_from_a_creation_that_was_rolled_back(account: Account) -> None:
     assert "its creation failed" in account.said[0]
 
 
+def test_the_bucket_of_a_creation_that_was_rolled_back_is_the_next_ones(account: Account) -> None:
+    proposal = account.proposed(account.wanted(template(**FAILS)))
+    proposal.bucket.create()
+    account.stacks.execute(proposal.change_set, happens=account.events.append)
+    assert account.deploy(account.wanted()) == "CREATE_COMPLETE"
+    assert account.buckets == [proposal.bucket.name]
+
+
+def test_a_bucket_that_was_half_made_is_finished(account: Account) -> None:
+    first = account.proposed(account.wanted())
+    account.client("s3").create_bucket(Bucket=first.bucket.name)
+    account.deploy(account.wanted())
+    s3, (bucket,) = account.client("s3"), account.buckets
+    assert bucket == first.bucket.name
+    assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+    removable = account.deployer.remove(STACK)
+    assert removable is not None
+
+
+def test_a_bucket_of_somebody_else_is_not_taken_for_one_that_was_made(account: Account) -> None:
+    s3, theirs = account.client("s3"), "hangup-code-theirs"
+    s3.create_bucket(Bucket=theirs)
+    s3.put_object(Bucket=theirs, Key="precious", Body=b"1")
+    account.proposed(account.wanted(bucket=theirs))
+    with pytest.raises(DeployError, match="removed again: Broken"):
+        account.deploy(account.wanted(template(**FAILS)))
+    assert account.buckets == [theirs]
+    assert s3.get_object(Bucket=theirs, Key="precious")["Body"].read() == b"1"
+
+
+def test_a_change_of_somebody_else_that_waits_is_not_touched(account: Account) -> None:
+    cloudformation = account.client("cloudformation")
+    cloudformation.create_change_set(
+        StackName=STACK,
+        ChangeSetName="theirs",
+        ChangeSetType="CREATE",
+        TemplateBody=template(),
+        Parameters=[
+            {"ParameterKey": name, "ParameterValue": "x"} for name in ("CodeBucket", "CodeKey")
+        ],
+    )
+    for refused in (
+        lambda: account.deployer.propose(account.wanted()),
+        lambda: account.deployer.to_remove(STACK),
+        lambda: account.deployer.remove(STACK),
+    ):
+        with pytest.raises(DeployError, match="hangup deploy did not make"):
+            refused()
+    state = account.stacks.find(STACK)
+    assert state is not None
+    assert [name for name, _ in account.stacks.change_sets(STACK, state)] == ["theirs"]
+
+
+def test_what_was_never_made_is_removed(account: Account) -> None:
+    proposal = account.proposed(account.wanted())
+    proposal.bucket.create()
+    assert account.deployer.remove(STACK) is not None
+    assert account.stacks.find(STACK) is None
+
+
 def test_a_stack_of_somebody_else_is_not_touched(account: Account) -> None:
     account.client("cloudformation").create_stack(
         StackName=STACK,

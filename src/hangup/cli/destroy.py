@@ -50,11 +50,14 @@ def destroy(  # noqa: PLR0913 - the command's options
         if state is None:
             say(f"There is no stack {name} any more.")
         else:
-            deployer.to_remove(name)
+            state = deployer.to_remove(name)
             say((f"The stack {name} would be removed:", "bold"))
             kinds = Counter(kind for kind, _ in deployer.stacks.resources(name))
             for kind, count in sorted(kinds.items()):
                 say(f"Remove   {kind.removeprefix('AWS::')} ({count})")
+            if place := state.parameters.get("CodeBucket"):
+                # Whoever ends this half-way has no stack that says it any more.
+                say(f"Its code is in the bucket {place}.")
             if not agreed("Remove it?", yes=yes):
                 return 1
             bucket = deployer.remove(name)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from hangup.aws.code_bucket import PREFIX, CodeBucket
+from hangup.aws.code_bucket import CodeBucket, is_new_name, new_name
 from hangup.aws.stacks import NEW, ChangeSet, StackEvent, Stacks, StackState
 from hangup.errors import DeployError
 
@@ -24,6 +24,8 @@ TAG: Final = {"hangup": "timeout"}
 """On every stack that is made here. No other is changed."""
 
 _BUCKET, _KEY = "CodeBucket", "CodeKey"
+_CHANGE_SETS: Final = "hangup-"
+"""What the names of change sets begin with that are made here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +73,10 @@ class Deployer:
         if state is not None and state.is_failed_creation:
             self.say(f"removing what is left of the stack {wanted.stack}: its creation failed")
             self._remove(wanted.stack, state)
-            state = None
-        is_creation = state is None or state.status == NEW
-        name, makes_bucket = self._bucket(wanted, state)
+            is_creation = True
+        else:
+            is_creation = state is None or state.status == NEW
+        name, makes_bucket = self._bucket(wanted, state, is_creation=is_creation)
         bucket = self.bucket_of(name)
         if not makes_bucket and not bucket.exists():
             raise DeployError(
@@ -126,7 +129,7 @@ class Deployer:
     def carry_out(self, proposal: Proposal) -> StackState:
         """Upload the code, make the change, and return the stack as it is then."""
         bucket = proposal.bucket
-        if proposal.makes_bucket and not bucket.exists():
+        if proposal.makes_bucket:
             self.say(f"making the bucket {bucket.name}")
             bucket.create()
         if bucket.upload(proposal.zip_path, proposal.code_key):
@@ -164,9 +167,10 @@ class Deployer:
     def remove(self, stack: str) -> CodeBucket | None:
         """Delete a stack; return the bucket of its code if that was made for it and is left."""
         state = self.to_remove(stack)
+        names = self._buckets_of(stack, state)
         self._remove(stack, state)
-        bucket = self.bucket_of(state.parameters[_BUCKET])
-        return bucket if bucket.exists() and bucket.is_made_for_code() else None
+        buckets = map(self.bucket_of, names)
+        return next((one for one in buckets if one.exists() and one.is_made_for_code()), None)
 
     def _remove(self, stack: str, state: StackState) -> None:
         causes = _Causes(self.happens)
@@ -181,10 +185,10 @@ class Deployer:
         state = self.stacks.find(stack)
         if state is None:
             return None
-        if state.status != NEW and not TAG.items() <= state.tags.items():
+        if not self._is_made_here(stack, state):
             raise DeployError(
                 f"there is a stack {stack} already that hangup deploy did not make: choose another"
-                " name for this one with --stack"
+                " name for this one with --set stack.name=NAME"
             )
         if state.is_changing:
             self.say(f"the stack {stack} is being changed: waiting until that is done")
@@ -196,26 +200,38 @@ class Deployer:
             )
         return state
 
+    def _is_made_here(self, stack: str, state: StackState) -> bool:
+        if state.status != NEW:
+            return TAG.items() <= state.tags.items()
+        # It has no tags yet, and nothing but changes that were never made.
+        changes = self.stacks.change_sets(stack, state)
+        return all(name.startswith(_CHANGE_SETS) for name, _ in changes)
+
     def _ours(self, stack: str) -> StackState:
         state = self._settled(stack)
         if state is None:
             raise DeployError(f"there is no stack {stack} in this account and Region")
         return state
 
-    def _bucket(self, wanted: Wanted, state: StackState | None) -> tuple[str, bool]:
+    def _bucket(
+        self, wanted: Wanted, state: StackState | None, *, is_creation: bool
+    ) -> tuple[str, bool]:
         """Return the bucket's name, and whether it is one that is made here."""
         if wanted.bucket is not None:
             return wanted.bucket, False
-        held = state.parameters.get(_BUCKET) if state else None
-        if held is not None and self.bucket_of(held).exists():
-            return held, False
-        if state is not None:
-            # Interrupted before: the bucket that it was about to use may be there.
-            for parameters in self.stacks.parameters_of_change_sets(wanted.stack):
-                name = parameters.get(_BUCKET, "")
-                if name.startswith(PREFIX):
-                    return name, True
-        return f"{PREFIX}{secrets.token_hex(8)}", True
+        held = self._buckets_of(wanted.stack, state) if state else []
+        there = [name for name in held if self.bucket_of(name).exists()]
+        if there and not is_creation:
+            return there[0], False
+        # A creation that was interrupted, or failed: the bucket that it made may be there.
+        return next(filter(is_new_name, there), new_name()), True
+
+    def _buckets_of(self, stack: str, state: StackState) -> Sequence[str]:
+        """Return the bucket that a stack has; those that it might have got, if it is new."""
+        said = [state.parameters]
+        if state.status == NEW:
+            said = [parameters for _, parameters in self.stacks.change_sets(stack, state)]
+        return [parameters[_BUCKET] for parameters in said if _BUCKET in parameters]
 
 
 @dataclass(slots=True)
@@ -239,4 +255,4 @@ class _Causes:
 
 
 def _new_name(what: str) -> str:
-    return f"hangup-{what}-{secrets.token_hex(4)}"
+    return f"{_CHANGE_SETS}{what}-{secrets.token_hex(4)}"
