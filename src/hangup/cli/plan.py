@@ -9,12 +9,13 @@ from hangup.cli.options import AsJson, decimal_number, whole_number
 from hangup.cli.output import say, say_json, waiting
 from hangup.core.guard import Activity
 from hangup.core.limits import MAX_CONNECTION_S
+from hangup.core.texts import Unfit
 from hangup.errors import ConfigurationError
 from hangup.planner.assumptions import MAX_CONNECTIONS, MAX_RECORD_BYTES
 from hangup.planner.fleet import Fleet, FleetContradiction, RoleTimeout
 from hangup.planner.plan import as_text, make_plan
 from hangup.planner.prices import list_prices
-from hangup.variables import SecondsByRole, Unfit
+from hangup.variables import SecondsByRole
 
 EXAMPLES: Final = (
     "hangup plan --connections 1000000",
