@@ -67,8 +67,9 @@ docs: .venv/.docs ## Build the docs site in build/site; a broken link or a missi
 docs-serve: .venv/.docs ## Build the docs site and show it on loopback until Ctrl-C
 	@$(BIN)/python -m docs.site --serve
 
-pictures: .venv/.dev ## Record a run of the demo as docs/demo.svg
+pictures: .venv/.dev ## Record runs of the demo and of other commands as pictures for the docs (a minute)
 	@$(BIN)/python -m docs.pictures
+	@$(BIN)/python -m docs.screens
 
 synth: .venv/.cdk ## Build the Lambda zip, synthesise the template and refresh the copy in the package
 	$(BIN)/python infra/app.py

@@ -63,17 +63,18 @@ def shown(lines: Iterable[str]) -> list[str]:
     return [line for line in clean if not _QUIET.search(line)]
 
 
-def draw(lines: Iterable[str]) -> str:
-    """Return an SVG of a terminal that shows these lines."""
-    texts = [Text("$ make demo", style="bold"), *map(Text.from_ansi, lines)]
+def draw(lines: Iterable[str], *, command: str = "make demo", name: str = "demo") -> str:
+    """Return an SVG of a terminal that shows a command and these lines.
+
+    ``name`` keeps its styles apart from those of other pictures on a page.
+    """
+    texts = [Text(f"$ {command}", style="bold"), *map(Text.from_ansi, lines)]
     width = max(_MIN_WIDTH, *(text.cell_len for text in texts))
     with Path(os.devnull).open("w") as nowhere:
         console = Console(record=True, width=width, file=nowhere, force_terminal=True)
         for text in texts:
             console.print(text)
-        return console.export_svg(
-            title="make demo", theme=MONOKAI, code_format=_FORMAT, unique_id="demo"
-        )
+        return console.export_svg(title=command, theme=MONOKAI, code_format=_FORMAT, unique_id=name)
 
 
 def main() -> None:

@@ -19,9 +19,9 @@ KEY_ARN = "arn:aws:kms:eu-west-1:111122223333:key/0d1e2f30-4a5b-6c7d-8e9f-0a1b2c
 TOPIC_ARN = "arn:aws:sns:eu-west-1:111122223333:alarms"
 
 
-def existing_stack() -> cdk.Stack:
+def existing_stack(app: cdk.App | None = None) -> cdk.Stack:
     environment = cdk.Environment(account="111122223333", region="eu-west-1")
-    return cdk.Stack(cdk.App(), "Chat", env=environment)
+    return cdk.Stack(app or cdk.App(), "Chat", env=environment)
 
 
 def add_timeout(

@@ -2,21 +2,37 @@
 
 import re
 
+import pytest
+
 from docs.pictures import draw, shown
-from tests.support.documents import README, ROOT, picture_lines
+from docs.screens import FOLDER, NAMES
+from tests.support.documents import DOCUMENTS, README, ROOT, picture_lines
 
 PICTURE = (ROOT / "docs" / "demo.svg").read_text()
+SCREENS = {file.stem: file.read_text() for file in sorted(FOLDER.glob("*.svg"))}
 
 
 def test_the_readme_shows_the_picture() -> None:
     assert "](docs/demo.svg)" in README
 
 
-def test_it_fetches_nothing_from_elsewhere() -> None:
-    assert set(re.findall(r"https?://[^\"' )<]+", PICTURE)) <= {"http://www.w3.org/2000/svg"}
-    assert all(name.startswith("#") for name in re.findall(r"url\(([^)]*)\)", PICTURE))
-    assert "@import" not in PICTURE
-    assert "<script" not in PICTURE
+@pytest.mark.parametrize("picture", [PICTURE, *SCREENS.values()], ids=["demo", *SCREENS])
+def test_it_fetches_nothing_from_elsewhere(picture: str) -> None:
+    fetched = re.findall(r"(?:href|src|xmlns)[\w:]*=\"([^\"]*)\"", picture)
+    assert set(fetched) <= {"http://www.w3.org/2000/svg"}
+    assert all(name.startswith("#") for name in re.findall(r"url\(([^)]*)\)", picture))
+    assert "@import" not in picture
+    assert "<script" not in picture
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_screen_shows_its_command_and_a_page_shows_the_screen(name: str) -> None:
+    lines = picture_lines(SCREENS[name])
+    assert lines[0].startswith(f"$ hangup {name} ") or lines[0] == f"$ hangup {name}"
+    assert len(lines) > 3
+    assert not any("Traceback" in line for line in lines)
+    shown_by = [page for page in DOCUMENTS if f"](../screens/{name}.svg)" in page.read_text()]
+    assert len(shown_by) == 1
 
 
 def test_every_line_is_there_unchanged_and_in_order() -> None:

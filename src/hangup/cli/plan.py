@@ -9,16 +9,19 @@ from hangup.cli.options import AsJson, decimal_number, whole_number
 from hangup.cli.output import say, say_json, waiting
 from hangup.core.guard import Activity
 from hangup.core.limits import MAX_CONNECTION_S
+from hangup.core.texts import Unfit
 from hangup.errors import ConfigurationError
 from hangup.planner.assumptions import MAX_CONNECTIONS, MAX_RECORD_BYTES
-from hangup.planner.fleet import Fleet, FleetContradiction
+from hangup.planner.fleet import Fleet, FleetContradiction, RoleTimeout
 from hangup.planner.plan import as_text, make_plan
 from hangup.planner.prices import list_prices
+from hangup.variables import SecondsByRole
 
 EXAMPLES: Final = (
     "hangup plan --connections 1000000",
     "hangup plan --connections 50000 --heartbeat 20 --idle-share 0.02",
     "hangup plan --connections 1000000 --activity gateway",
+    "hangup plan --timeouts-by-role speaker=300:0.1,listener=60:0.9",
     "hangup plan --connections 1000000 --json",
 )
 STATUS: Final = ("the plan is printed", "the values contradict each other")
@@ -26,6 +29,24 @@ STATUS: Final = ("the plan is printed", "the values contradict each other")
 _FLEET: Final = "The fleet"
 _SETTINGS: Final = "How it is swept"
 _DEFAULT: Final[dict[str, Any]] = {field.name: field.default for field in fields(Fleet)}
+
+
+def _by_role(value: object) -> dict[str, RoleTimeout]:
+    """Return the timeouts that ``speaker=300:0.1,listener=60:0.9`` says."""
+    pairs, shares = [], []
+    for part in str(value).split(","):
+        pair, _, share = part.partition(":")
+        pairs.append(pair)
+        shares.append(decimal_number(0, 1)(share))
+    try:
+        seconds = SecondsByRole().parse(",".join(pairs))
+    except ValueError as error:
+        why = error if isinstance(error, Unfit) else f"{value!r} is not ROLE=SECONDS:SHARE,..."
+        raise typer.BadParameter(str(why)) from None
+    return {
+        role: RoleTimeout(idle_timeout_s=seconds[role], share=share)
+        for role, share in zip(seconds, shares, strict=True)
+    }
 
 
 def plan(  # noqa: PLR0913 - the command's options
@@ -91,6 +112,17 @@ def plan(  # noqa: PLR0913 - the command's options
             rich_help_panel=_SETTINGS,
         ),
     ] = _DEFAULT["idle_timeout_s"],
+    timeouts_by_role: Annotated[
+        dict[str, RoleTimeout] | None,
+        typer.Option(
+            "--timeouts-by-role",
+            metavar="ROLE=SECONDS:SHARE,...",
+            parser=_by_role,
+            help="Roles with a timeout of their own, and the share of the connections with each, as"
+            " in speaker=300:0.1,listener=60:0.6.",
+            rich_help_panel=_SETTINGS,
+        ),
+    ] = None,
     sweep_interval_s: Annotated[
         int,
         typer.Option(
@@ -160,6 +192,7 @@ def plan(  # noqa: PLR0913 - the command's options
                 closes_per_second=closes_per_second,
                 precise=precise,
                 activity=activity,
+                timeouts_by_role=timeouts_by_role or {},
             )
         except FleetContradiction as error:
             options = " and ".join(map(_option, error.fields))

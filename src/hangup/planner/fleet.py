@@ -1,7 +1,8 @@
 """The fleet that is planned for, and how it is swept."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from hangup.config import (
     ACTIVITY_RESOLUTION_SECONDS,
@@ -16,6 +17,7 @@ from hangup.planner.assumptions import CLOSE_CPU_MS, PAGE_LATENCY_MS, WRITE_UNIT
 
 _PARTS = 1_000
 """In which a time between two heartbeats is looked at."""
+_ROUNDING = 1e-9
 
 
 class FleetContradiction(ConfigurationError):
@@ -27,13 +29,22 @@ class FleetContradiction(ConfigurationError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoleTimeout:
+    """The idle timeout of a role, and which share of the connections has that role (0 to 1)."""
+
+    idle_timeout_s: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
     """A steady number of connections: those that leave are replaced.
 
     ``idle_share`` of all connections (0 to 1) end by falling silent and being closed, the others
     leave by themselves; each lasts ``lifetime_s`` on average. With ``precise`` sweeps queue what
     will be idle soon, and close functions close it. With ``activity`` gateway, heartbeats run no
-    function and are not answered, and each client is asked about once a timeout. The two times in
+    function and are not answered, and each client is asked about once a timeout. Connections whose
+    role is not in ``timeouts_by_role`` have ``idle_timeout_s``. The two times in
     milliseconds are assumptions about AWS and not options: a test on another machine sets its own.
 
     Raises ``FleetContradiction`` where the values contradict each other or a limit of AWS.
@@ -50,28 +61,36 @@ class Fleet:
     closes_per_second: int = CLOSES_PER_SECOND.default
     precise: bool = False
     activity: Activity = Activity.RECORDED
+    timeouts_by_role: Mapping[str, RoleTimeout] = field(default_factory=dict, hash=False)
     page_latency_ms: float = PAGE_LATENCY_MS
     close_cpu_ms: float = CLOSE_CPU_MS
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
-        timeout = f"the idle timeout of {self.idle_timeout_s:g} s"
+        shortest_s, longest_s = self.shortest_timeout_s, max(s for _, s in self.timeouts)
+        timeout, longest = (f"the idle timeout of {s:g} s" for s in (shortest_s, longest_s))
+        shares = sum(role.share for role in self.timeouts_by_role.values())
         interval = f"every {SWEEP_INTERVAL_S} s, not every {self.sweep_interval_s:g} s"
         for wrong, fields, why in (
             (
-                self.heartbeat_s >= self.idle_timeout_s,
+                shares > 1 + _ROUNDING,
+                ("timeouts_by_role",),
+                f"the shares of the roles add up to {shares:g}: they may be 1 at most",
+            ),
+            (
+                self.heartbeat_s >= shortest_s,
                 ("heartbeat_s", "idle_timeout_s"),
                 f"a heartbeat every {self.heartbeat_s:g} s closes all: {timeout} must be longer",
             ),
             (
-                self.activity_resolution_s >= self.idle_timeout_s,
+                self.activity_resolution_s >= shortest_s,
                 ("activity_resolution_s", "idle_timeout_s"),
                 f"a resolution of {self.activity_resolution_s:g} s must be below {timeout}",
             ),
             (
-                self.lifetime_s < self.idle_timeout_s,
+                self.lifetime_s < longest_s,
                 ("lifetime_s", "idle_timeout_s"),
-                f"a lifetime of {self.lifetime_s:g} s must be at least {timeout}",
+                f"a lifetime of {self.lifetime_s:g} s must be at least {longest}",
             ),
             (
                 self.precise and self.sweep_interval_s > SWEEP_INTERVAL_S,
@@ -91,6 +110,25 @@ class Fleet:
         ):
             if wrong:
                 raise FleetContradiction(why, fields)
+
+    @property
+    def timeouts(self) -> Sequence[tuple[float, float]]:
+        """The share of the connections with each idle timeout, and that timeout in seconds."""
+        roles = [(role.share, role.idle_timeout_s) for role in self.timeouts_by_role.values()]
+        rest = 1 - sum(share for share, _ in roles)
+        return [*roles, (max(0.0, rest), self.idle_timeout_s)]
+
+    @property
+    def shortest_timeout_s(self) -> float:
+        """The timeout by which DynamoDB's filter goes."""
+        return min(timeout_s for _, timeout_s in self.timeouts)
+
+    @property
+    def silent_kept(self) -> float:
+        """How many silent connections each sweep gets before their own timeout, and keeps."""
+        shortest_s = self.shortest_timeout_s
+        waits_s = sum(share * (timeout_s - shortest_s) for share, timeout_s in self.timeouts)
+        return self.idle_closes_per_second * waits_s
 
     @property
     def heartbeats_per_second(self) -> float:
@@ -121,9 +159,12 @@ class Fleet:
         """
         if not self.is_asked:
             return 0.0
-        ages_s = (self.heartbeat_s * (part + 0.5) / _PARTS for part in range(_PARTS))
-        sweeps = sum((self.idle_timeout_s - age_s) // self.sweep_interval_s + 1 for age_s in ages_s)
-        return self.connections / (sweeps / _PARTS * self.sweep_interval_s)
+        ages_s = [self.heartbeat_s * (part + 0.5) / _PARTS for part in range(_PARTS)]
+        each_second = 0.0
+        for share, timeout_s in self.timeouts:
+            sweeps = sum((timeout_s - age_s) // self.sweep_interval_s + 1 for age_s in ages_s)
+            each_second += share * self.connections / (sweeps / _PARTS * self.sweep_interval_s)
+        return each_second
 
     @property
     def heartbeats_per_recorded_time(self) -> int:
@@ -131,9 +172,16 @@ class Fleet:
         return max(1, math.ceil(self.activity_resolution_s / self.heartbeat_s))
 
     @property
-    def grace_s(self) -> float:
-        """From the recorded activity to the deadline."""
-        return self.idle_timeout_s + self.activity_resolution_s
+    def graces(self) -> Sequence[tuple[float, float]]:
+        """The share of the connections, and the seconds from recorded activity to the deadline."""
+        return [
+            (share, timeout_s + self.activity_resolution_s) for share, timeout_s in self.timeouts
+        ]
+
+    @property
+    def shortest_grace_s(self) -> float:
+        """The shortest time from the recorded activity to a deadline."""
+        return self.shortest_timeout_s + self.activity_resolution_s
 
     @property
     def table_bytes(self) -> int:

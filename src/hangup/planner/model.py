@@ -164,12 +164,14 @@ def queued_per_sweep(fleet: Fleet) -> tuple[float, float]:
     look-ahead without its next message. A record's age is even from 0 to the time between two
     recorded messages.
     """
-    ahead_s = min(float(LOOK_AHEAD_S), fleet.grace_s)
-    silent = fleet.idle_closes_per_second * max(fleet.sweep_interval_s, ahead_s)
-    talking = max(0.0, fleet.connections - fleet.idle_closes_per_second * fleet.grace_s)
     recorded_every_s = fleet.heartbeats_per_recorded_time * fleet.heartbeat_s
-    due_s = max(0.0, recorded_every_s - (fleet.grace_s - ahead_s))
-    return silent, talking * due_s / recorded_every_s
+    silent = live = 0.0
+    for share, grace_s in fleet.graces:
+        ahead_s, closes = min(float(LOOK_AHEAD_S), grace_s), share * fleet.idle_closes_per_second
+        silent += closes * max(fleet.sweep_interval_s, ahead_s)
+        talking = max(0.0, share * fleet.connections - closes * grace_s)
+        live += talking * max(0.0, recorded_every_s - (grace_s - ahead_s)) / recorded_every_s
+    return silent, live
 
 
 def inline_lateness_s(fleet: Fleet, sweep: Sweep) -> Percentiles | None:
@@ -245,7 +247,7 @@ def _messages(
 ) -> Iterator[tuple[float, float]]:
     """Yield when each message arrives, and its deadline: infinity for a live connection."""
     draw = random.Random(1).random  # noqa: S311 - seeded, so that a plan is the same every time
-    interval_s, ahead_s = fleet.sweep_interval_s, min(float(LOOK_AHEAD_S), fleet.grace_s)
+    interval_s, ahead_s = fleet.sweep_interval_s, min(float(LOOK_AHEAD_S), fleet.shortest_grace_s)
     # A fleet in which nobody falls silent is planned as if somebody did, very seldom.
     silent_per_second = max(fleet.idle_closes_per_second, 1e-6)
     most_s = _MOST_MESSAGES / (silent_per_second + live_per_second)

@@ -125,7 +125,7 @@ def _advise(fleet: Fleet, inline: Topology, precise: Topology | None = None) -> 
     )
     too_short = f"precise needs an idle timeout of at least {LOOK_AHEAD_S} s"
     reasons = (
-        (fleet.idle_timeout_s < LOOK_AHEAD_S, "inline", too_short),
+        (fleet.shortest_timeout_s < LOOK_AHEAD_S, "inline", too_short),
         (not queue.keeps_up, "inline", too_many),
         (not precise.late_s, "inline", f"{MAX_SHARDS} precise sweeps cannot queue everything"),
         (not inline.late_s, "precise", f"{MAX_SHARDS} inline sweeps cannot close everything"),
@@ -146,9 +146,17 @@ def _fleet(fleet: Fleet) -> list[str]:
         f"{fleet.connections:,} connections of {fleet.record_bytes} bytes, a heartbeat every"
         f" {fleet.heartbeat_s:g} s, each lasting {fleet.lifetime_s:g} s on average;"
         f" {fleet.idle_closes_per_second * 3600:,.0f} an hour fall silent"
-        f" ({fleet.idle_share:.1%} of those that end). Idle timeout {fleet.idle_timeout_s:g} s,"
+        f" ({fleet.idle_share:.1%} of those that end)."
+        f" Idle timeout {fleet.idle_timeout_s:g} s{_by_role(fleet)},"
         f" a sweep every {fleet.sweep_interval_s:g} s.",
         _WIDTH,
+    )
+
+
+def _by_role(fleet: Fleet) -> str:
+    return "".join(
+        f", {role} ({one.share:.1%}) {one.idle_timeout_s:g} s"
+        for role, one in fleet.timeouts_by_role.items()
     )
 
 
@@ -198,6 +206,9 @@ def _sweep(plan: Plan) -> list[str]:
         ),
         ("  one invocation takes", f"{one.duration_s:,.1f} s", f"of at most {sweep.budget_s:g} s"),
     ]
+    if plan.fleet.timeouts_by_role:
+        kept = f"{plan.fleet.silent_kept:,.1f}"
+        rows.insert(2, ("  silent, kept until their own timeout", kept, ""))
     verdict = "One sweep is enough: shards=1."
     if not sweep.fits:
         verdict = (
