@@ -216,17 +216,20 @@ def test_a_stack_of_somebody_else_is_not_touched(account: Account) -> None:
 
 def test_is_removed_with_its_bucket_where_that_is_wanted(account: Account) -> None:
     account.deploy(account.wanted())
-    bucket = account.deployer.remove(STACK)
-    assert account.stacks.find(STACK) is None
+    bucket = account.deployer.bucket_to_remove(account.deployer.to_remove(STACK))
     assert bucket is not None
     bucket.delete()
+    account.deployer.remove(STACK)
+    assert account.stacks.find(STACK) is None
     assert not account.buckets
 
 
 def test_the_users_own_bucket_stays(account: Account) -> None:
     account.client("s3").create_bucket(Bucket="their-bucket")
     account.deploy(account.wanted(bucket="their-bucket"))
-    assert account.deployer.remove(STACK) is None
+    state = account.deployer.to_remove(STACK)
+    assert account.deployer.bucket_to_remove(state) is None
+    account.deployer.remove(STACK)
     assert "their-bucket" in account.buckets
     with pytest.raises(DeployError, match="no bucket nowhere"):
         account.deployer.propose(account.wanted(bucket="nowhere"))

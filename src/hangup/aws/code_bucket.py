@@ -69,7 +69,15 @@ class CodeBucket:
         return True
 
     def create(self) -> None:
-        """Make the bucket: private, encrypted, versioned, reached by TLS alone."""
+        """Make the bucket: private, encrypted, versioned, reached by TLS alone.
+
+        One that an interrupted run has made is made whole.
+        """
+        if not self.exists():
+            self._create()
+        self._set_up()
+
+    def _create(self) -> None:
         region = self._place.region
         place = (
             {}
@@ -84,6 +92,8 @@ class CodeBucket:
                 **place,  # type: ignore[arg-type] # the Regions that botocore knows
             ),
         )
+
+    def _set_up(self) -> None:
         self._calls(
             "PutBucketTagging",
             lambda: self._client.put_bucket_tagging(**self._mine, Tagging={"TagSet": [_MARK]}),

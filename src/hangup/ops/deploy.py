@@ -5,7 +5,8 @@
 2. Only a stack that this made is changed or deleted: it has the tag ``hangup``.
 3. A first deployment that failed is removed, with its bucket. An update that failed is rolled back
    by CloudFormation.
-4. Whatever state an interrupted run left is gone on from: a change set that was never executed, a
+4. The stack knows the name of its bucket, so it is made before the bucket and removed after it.
+5. Whatever state an interrupted run left is gone on from: a change set that was never executed, a
    creation that failed, a change that is still under way.
 """
 
@@ -70,6 +71,8 @@ class Deployer:
         state = self._settled(wanted.stack)
         if state is not None and state.is_failed_creation:
             self.say(f"removing what is left of the stack {wanted.stack}: its creation failed")
+            if (bucket := self.bucket_to_remove(state)) is not None:
+                bucket.delete()
             self._remove(wanted.stack, state)
             state = None
         is_creation = state is None or state.status == NEW
@@ -120,31 +123,33 @@ class Deployer:
         )
 
     def decline(self, proposal: Proposal) -> None:
-        """Leave everything as it was before ``propose``."""
+        """Leave everything as it was before ``propose``, and before an interrupted run."""
+        if proposal.makes_bucket and proposal.bucket.exists():
+            proposal.bucket.delete()
         self.stacks.discard(proposal.change_set)
 
     def carry_out(self, proposal: Proposal) -> StackState:
         """Upload the code, make the change, and return the stack as it is then."""
         bucket = proposal.bucket
-        if proposal.makes_bucket and not bucket.exists():
+        if proposal.makes_bucket:
             self.say(f"making the bucket {bucket.name}")
             bucket.create()
         if bucket.upload(proposal.zip_path, proposal.code_key):
             self.say(f"uploaded the functions' code to {bucket.name}")
-        try:
-            return self.change(proposal.change_set)
-        except DeployError:
-            if proposal.change_set.is_creation and proposal.makes_bucket:
-                bucket.delete()
-            raise
+        return self.change(proposal.change_set, bucket if proposal.makes_bucket else None)
 
-    def change(self, change_set: ChangeSet) -> StackState:
-        """Make a change and return the stack as it is then; a failed creation is removed."""
+    def change(self, change_set: ChangeSet, made: CodeBucket | None = None) -> StackState:
+        """Make a change and return the stack as it is then.
+
+        A failed creation is removed, and the bucket that was made for it.
+        """
         causes = _Causes(self.happens)
         state = self.stacks.execute(change_set, happens=causes.hear)
         if state is not None and state.is_well:
             return state
         if change_set.is_creation and state is not None and state.is_failed_creation:
+            if made is not None:
+                made.delete()
             self._remove(change_set.stack_id, state)
             raise DeployError(f"the stack was not created, and is removed again: {causes}")
         status = "gone" if state is None else state.status
@@ -161,12 +166,24 @@ class Deployer:
             )
         return state
 
-    def remove(self, stack: str) -> CodeBucket | None:
-        """Delete a stack; return the bucket of its code if that was made for it and is left."""
-        state = self.to_remove(stack)
-        self._remove(stack, state)
-        bucket = self.bucket_of(state.parameters[_BUCKET])
-        return bucket if bucket.exists() and bucket.is_made_for_code() else None
+    def bucket_to_remove(self, state: StackState) -> CodeBucket | None:
+        """Return the bucket of a stack's code if that was made for it and is there.
+
+        Delete it before the stack, which needs it no more: only the stack knows its name.
+        """
+        name = state.parameters.get(_BUCKET) or self._begun_bucket(state.stack_id)
+        if name is None:
+            return None
+        bucket = self.bucket_of(name)
+        if not bucket.exists():
+            return None
+        # One that an interrupted run has only just made has no tag yet.
+        is_ours = bucket.is_made_for_code() or (state.status == NEW and name.startswith(PREFIX))
+        return bucket if is_ours else None
+
+    def remove(self, stack: str) -> None:
+        """Delete a stack."""
+        self._remove(stack, self.to_remove(stack))
 
     def _remove(self, stack: str, state: StackState) -> None:
         causes = _Causes(self.happens)
@@ -206,16 +223,19 @@ class Deployer:
         """Return the bucket's name, and whether it is one that is made here."""
         if wanted.bucket is not None:
             return wanted.bucket, False
-        held = state.parameters.get(_BUCKET) if state else None
+        held = state.parameters.get(_BUCKET) if state and state.status != NEW else None
         if held is not None and self.bucket_of(held).exists():
             return held, False
-        if state is not None:
-            # Interrupted before: the bucket that it was about to use may be there.
-            for parameters in self.stacks.parameters_of_change_sets(wanted.stack):
-                name = parameters.get(_BUCKET, "")
-                if name.startswith(PREFIX):
-                    return name, True
-        return f"{PREFIX}{secrets.token_hex(8)}", True
+        begun = None if state is None else self._begun_bucket(wanted.stack)
+        return begun or f"{PREFIX}{secrets.token_hex(8)}", True
+
+    def _begun_bucket(self, stack: str) -> str | None:
+        """Return the bucket that an interrupted run was about to use, and may have made."""
+        for parameters in self.stacks.parameters_of_change_sets(stack):
+            name = parameters.get(_BUCKET, "")
+            if name.startswith(PREFIX):
+                return name
+        return None
 
 
 @dataclass(slots=True)
