@@ -359,9 +359,7 @@ def attributes(items: Sequence[Item]) -> set[str]:
 
 
 def without(names: set[str], items: Sequence[Item]) -> list[Item]:
-    return sorted(
-        ({k: v for k, v in item.items() if k not in names} for item in items), key=repr
-    )
+    return sorted(({k: v for k, v in item.items() if k not in names} for item in items), key=repr)
 
 
 def cleaned(way: Way) -> bool:

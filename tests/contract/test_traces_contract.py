@@ -75,9 +75,7 @@ def _left(traces: Traces, client: "DynamoDBClient", record: Item) -> Item:
     schema, name = traces._schema, traces._table.spec.name
     another = {"S": {"S": "one that left"}, "N": {"N": "77"}, "B": {"B": b"one that left"}}
     selected = schema.selection.known
-    key = {
-        one: selected.get(one) or another[kind] for one, kind in schema.table_key.attributes
-    }
+    key = {one: selected.get(one) or another[kind] for one, kind in schema.table_key.attributes}
     marks = {schema.noticed_at: {"N": str(NOW_MS)}, schema.handovers: {"N": "1"}}
     item = {**record, **key}
     item.pop(schema.connection_id)

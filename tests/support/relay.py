@@ -78,9 +78,9 @@ def _handler_of(relay: Relay) -> type[BaseHTTPRequestHandler]:
         wbufsize = -1  # head and body in one write
 
         def _pass_on(self) -> None:
-            body = self._body()
+            body = _body_of(self)
             number = len(relay.operations)
-            relay.operations.append(self._operation(body))
+            relay.operations.append(_operation(self, body))
             relay.before(number)
             if relay.fault is not None and number >= relay.faults_from:
                 self._fail(relay.fault, body)
@@ -98,27 +98,6 @@ def _handler_of(relay: Relay) -> type[BaseHTTPRequestHandler]:
                     self.send_header(name, value)
             self._send(content)
 
-        def _body(self) -> bytes:
-            if self.headers.get("Expect", "").lower() == "100-continue":
-                self.send_response_only(100)
-                self.end_headers()
-                self.wfile.flush()
-            if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            parts = []
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                parts.append(self.rfile.read(size))
-                self.rfile.readline()
-            self.rfile.readline()
-            return b"".join(parts)
-
-        def _operation(self, body: bytes) -> str:
-            if target := self.headers.get("X-Amz-Target"):
-                return target.partition(".")[2]
-            if b"Action=" in body[:200]:
-                return parse_qs(body.decode())["Action"][0]
-            return f"{self.command} {self.path}"
-
         def _fail(self, fault: Fault, body: bytes) -> None:
             if fault is Fault.LOST_NETWORK:
                 # Whatever of the answer was on its way is lost too.
@@ -126,14 +105,7 @@ def _handler_of(relay: Relay) -> type[BaseHTTPRequestHandler]:
                     self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
                 return
-            status, code, message = _ERRORS[fault]
-            content = json.dumps({"__type": code, "message": message}).encode()
-            if b"Action=" in body[:200] or "s3/aws4_request" in self.headers["Authorization"]:
-                error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-                is_query = b"Action=" in body[:200]
-                content = (f"<ErrorResponse>{error}</ErrorResponse>" if is_query else error).encode()
-            if self.command == "HEAD":
-                content = b""
+            status, code, content = _error(fault, self, body)
             self.send_response_only(status)
             self.send_header("x-amzn-ErrorType", code)
             self._send(content)
@@ -151,3 +123,46 @@ def _handler_of(relay: Relay) -> type[BaseHTTPRequestHandler]:
             """Say nothing: what came is in ``operations``."""
 
     return Handler
+
+
+def _body_of(request: BaseHTTPRequestHandler) -> bytes:
+    """Read the body; botocore asks before it sends a large one, and sends it in chunks."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        request.send_response_only(100)
+        request.end_headers()
+        request.wfile.flush()
+    if "chunked" not in request.headers.get("Transfer-Encoding", ""):
+        return request.rfile.read(int(request.headers.get("Content-Length", 0)))
+    parts = []
+    while size := int(request.rfile.readline().split(b";")[0], 16):
+        parts.append(request.rfile.read(size))
+        request.rfile.readline()
+    request.rfile.readline()
+    return b"".join(parts)
+
+
+def _operation(request: BaseHTTPRequestHandler, body: bytes) -> str:
+    if target := request.headers.get("X-Amz-Target"):
+        return str(target).partition(".")[2]
+    if _is_query(body):
+        return parse_qs(body.decode())["Action"][0]
+    return f"{request.command} {request.path}"
+
+
+def _is_query(body: bytes) -> bool:
+    return b"Action=" in body[:200]
+
+
+def _error(fault: Fault, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, str, bytes]:
+    """Return the status, the code and the body of the answer of the service that was asked."""
+    status, code, message = _ERRORS[fault]
+    error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    if request.command == "HEAD":
+        text = ""
+    elif _is_query(body):
+        text = f"<ErrorResponse>{error}</ErrorResponse>"
+    elif "/s3/aws4_request" in request.headers.get("Authorization", ""):
+        text = error
+    else:
+        text = json.dumps({"__type": code, "message": message})
+    return status, code, text.encode()
