@@ -77,6 +77,11 @@ def _handler_of(relay: Relay) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True
         wbufsize = -1  # head and body in one write
 
+        def handle(self) -> None:
+            # Who was interrupted leaves in the middle of whatever it was.
+            with contextlib.suppress(OSError):
+                super().handle()
+
         def _pass_on(self) -> None:
             body = _body_of(self)
             number = len(relay.operations)
@@ -113,9 +118,7 @@ def _handler_of(relay: Relay) -> type[BaseHTTPRequestHandler]:
         def _send(self, content: bytes) -> None:
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            # Who was interrupted does not wait for it.
-            with contextlib.suppress(OSError):
-                self.wfile.write(content)
+            self.wfile.write(content)
 
         do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _pass_on  # noqa: N815 - http.server's names
 
