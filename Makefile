@@ -8,7 +8,7 @@ DIST   := dist
 # tracing the rest would only take longer, and pytest-cov traces twice in each process of pytest-xdist.
 COVERED := hangup.core hangup.idle hangup.sessions hangup.handlers
 COVERING := $(patsubst %,tests/unit/test_%.py,activity activity_recorder bounds check close_handler events gateway_activity guard hand_over invariants \
-  lifecycle mass_close messages pacing policy precise_sweep recording_health redrive repair report requests scheduled_close several_records several_rules state_beside_records testing texts timeout_handler timeouts_by_role tokens)
+  lifecycle mass_close messages pacing policy precise_sweep recording_health redrive repair report requests scheduled_close several_records several_rules state_beside_records sweep_by_hand testing texts timeout_handler timeouts_by_role tokens)
 
 help: ## List what make can do here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -42,7 +42,7 @@ test-install: .venv/.dev ## The virtualenv that heals itself, the wheel, Hangup 
 	$(BIN)/python -m pytest tests -m "install and not lateness" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest tests -m "install and lateness"
 
-acceptance: .venv/.dev ## Apps of other people's shapes, in Node, shell and Python, each with the timeout beside it (three minutes)
+acceptance: .venv/.dev ## Apps of other people's shapes, each with the timeout beside it, and the doctor (six minutes)
 	$(BIN)/python -m pytest tests/acceptance -m acceptance
 
 soak: .venv/.dev ## 2 x 50,000 schedules of the model, then 500 real clients for five minutes (an hour in all)

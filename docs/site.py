@@ -1,7 +1,8 @@
 """Build the docs site, strictly: ``make docs``. Show it on loopback: ``make docs-serve``.
 
-1. Write what is generated: the table of environment variables and the settings of ``hangup.toml``
-   into their pages, and the JSON Schema of ``hangup.toml`` into the package.
+1. Write what is generated: the tables of environment variables and of what the doctor finds, and
+   the settings of ``hangup.toml``, into their pages, and the JSON Schema of ``hangup.toml`` into
+   the package.
 2. Lay out the sources in ``build/docs``: every page of ``docs/``, the pages of the repository's
    root (CHANGELOG, CONTRIBUTING, SECURITY, LICENSE), and ``hangup COMMAND --help`` in the page of
    the command line. Links to files that are not pages of the site become the names of those files.
@@ -22,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from hangup import config
-from hangup.ops import deployment_text, template
+from hangup.ops import deployment_text, template, troubles
 
 __all__ = ["COMMAND_LINE", "ROOT_PAGES", "SiteError", "help_of", "lay_out", "main"]
 
@@ -142,6 +143,7 @@ def build() -> None:
     """Lay out the sources and build the site from them. Raises ``SiteError`` if either fails."""
     reference = _ROOT / "docs" / "reference"
     write_generated(reference / "environment.md", config.as_markdown())
+    write_generated(_ROOT / "docs" / "operate" / "doctor.md", troubles.as_markdown())
     write_generated(reference / "hangup-toml.md", deployment_text.as_markdown())
     write_generated(reference / "template.md", template.as_markdown())
     _JSON_SCHEMA.write_text(deployment_text.json_schema_text())

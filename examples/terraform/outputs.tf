@@ -7,3 +7,8 @@ output "metrics_namespace" {
   description = "Namespace of the metrics in CloudWatch."
   value       = aws_cloudformation_stack.timeout.outputs["MetricsNamespace"]
 }
+
+output "hangup_version" {
+  description = "Version of Hangup that the deployed template is of."
+  value       = aws_cloudformation_stack.timeout.outputs["HangupVersion"]
+}

@@ -7,6 +7,7 @@ HangupError
 ├── BackendError         AWS answered with an error that nobody expected; says whether to retry
 ├── SweepFailed          a sweep ended with failures; the sweep after it tries those again
 ├── DeployError          a stack on AWS is not in a state that allows what was asked for
+├── ProbeError           a client of the doctor could not connect to the user's API
 ├── BuildError           the infrastructure cannot be built on this machine; says what is missing
 ├── MissingExtraError    an extra is not installed; an ImportError that says which
 ├── CleanupIncomplete    a session ended and some of its listeners could not be closed yet
@@ -74,6 +75,10 @@ class LocalStackError(HangupError):
 
 class DeployError(HangupError):
     """A stack on AWS could not be deployed, changed or removed; the text says why."""
+
+
+class ProbeError(HangupError):
+    """The client of the doctor's probe could not connect; the text says why."""
 
 
 class BuildError(HangupError):

@@ -464,6 +464,12 @@ class TestClaim:
         store.put(replace(IDLE, noticed_at_ms=EpochMs(seen_ms - 1)))
         assert claim(store, IDLE)
 
+    def test_who_is_known_to_api_gateway_was_not_handed_over(self, store: Store) -> None:
+        store.put(IDLE)
+        assert claim(store, IDLE)
+        assert note_gateway_activity(store, IDLE, NOW_MS)
+        assert handovers_of(store) == 0
+
     def test_only_one_of_many_at_once_gets_it(self, store: Store) -> None:
         store.put(IDLE)
         assert sum(at_once([lambda: claim(store, IDLE)] * 8)) == 1

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 APP = ROOT / "infra" / "app.py"
 TEMPLATE_COPY = Path("src", "hangup", "local", "template.json")
 PRECISE_COPY = Path("src", "hangup", "local", "template-precise.json")
+TIMEOUT_COPY = Path("src", "hangup", "ops", "timeout.template.json")
 LOCK_COPY = Path("src", "hangup", "cdk", "lambda.txt")
 
 # CloudFormation's limit on a template that is passed in the request itself.
@@ -74,7 +75,7 @@ def checkout(tmp_path: Path, lambda_zip: Path) -> Path:
     for file in (Path("infra", "app.py"), Path("requirements", "lambda.txt")):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, folder / file)
-    for file in (TEMPLATE_COPY, PRECISE_COPY, LOCK_COPY):
+    for file in (TEMPLATE_COPY, PRECISE_COPY, TIMEOUT_COPY, LOCK_COPY):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, folder / file)
     (folder / "build").symlink_to(lambda_zip.parent)
@@ -90,7 +91,7 @@ def synthesise(checkout: Path, tmp_path: Path, context: str) -> subprocess.Compl
 
 
 def assert_copies_stay(checkout: Path) -> None:
-    for file in (TEMPLATE_COPY, PRECISE_COPY):
+    for file in (TEMPLATE_COPY, PRECISE_COPY, TIMEOUT_COPY):
         assert (checkout / file).read_text() == (ROOT / file).read_text()
 
 
@@ -161,13 +162,14 @@ def test_synthesises_without_network_and_without_node_on_the_path(
     outdir = checkout / "cdk.out"
     (checkout / TEMPLATE_COPY).unlink()
     (checkout / PRECISE_COPY).unlink()
+    (checkout / TIMEOUT_COPY).unlink()
     (checkout / LOCK_COPY).write_text("botocore==0\n")
     result = run(
         [*network_namespace(), sys.executable, str(checkout / "infra" / "app.py")], offline
     )
     assert result.returncode == 0, result.stderr
     assert not result.stderr
-    for file in (TEMPLATE_COPY, PRECISE_COPY, LOCK_COPY):
+    for file in (TEMPLATE_COPY, PRECISE_COPY, TIMEOUT_COPY, LOCK_COPY):
         assert (checkout / file).read_text() == (ROOT / file).read_text()
     assert (outdir / "manifest.json").is_file()
     assert list(outdir.glob("asset.*.zip"))
@@ -276,6 +278,7 @@ def test_says_each_step_and_how_much_it_fetches_before_it_begins(checkout: Path)
         f"{LOCK_COPY} is current.",
         f"{TEMPLATE_COPY} is written.",
         f"{PRECISE_COPY} is current.",
+        f"{TIMEOUT_COPY} is current.",
         "cdk.out is written.",
     ]
     assert (checkout / "cdk.out" / ".gitignore").read_text() == "*\n"

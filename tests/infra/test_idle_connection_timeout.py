@@ -334,7 +334,7 @@ def test_says_what_to_do_when_a_sweep_was_held(existing: Resources) -> None:
         (
             "hand_over",
             "sometimes",
-            "hand_over must be always, if_left, delete or never, not 'sometimes'.",
+            "hand_over must be always, if_left, delete or never or a token, not 'sometimes'.",
         ),
         (
             "hand_over",

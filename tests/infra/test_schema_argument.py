@@ -194,6 +194,26 @@ def test_advises_both_only_where_the_schema_allows_it(
 
 
 @pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({}, '{"overrideGuard": true}. Runbook'),
+        ({"activity": "gateway"}, "cannot be overridden here: the records cannot decide."),
+        ({"schema": SHAPES["F, attribute"]}, "cannot be overridden here: the records cannot"),
+        ({"schema": cdk.Fn.ref("TableSchema")}, '{"overrideGuard": true}: refused with Activity='),
+        ({"activity": cdk.Fn.ref("Activity")}, '{"overrideGuard": true}: refused with Activity='),
+    ],
+)
+def test_advises_the_override_only_where_it_is_not_refused(
+    lambda_zip: Path, options: dict[str, Any], advice: str
+) -> None:
+    stack = existing_stack()
+    add_timeout(stack, lambda_zip, **options)
+    description = synthesised(stack).alarm("SweepsHeld")["AlarmDescription"]
+    assert advice in description
+    assert ("overrideGuard" in description) == ("overrideGuard" in advice)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"schema": D.as_json()}, "schema must be a hangup.TableSchema or a token, not '"),

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from hangup import __version__
 from hangup.cdk.timeout_parameters import CLOSE_FUNCTIONS, CONDITIONS, PARAMETERS
 from hangup.cdk.timeout_template import MAX_TEMPLATE_BYTES, either
 from hangup.cdk.timeout_template import timeout_template as synthesised
@@ -328,6 +329,10 @@ def test_refuses_what_contradicts(parameters: dict[str, str], refused: list[str]
     assert [text.partition(",")[0] for text in said] == refused
 
 
+def test_an_output_says_which_version_it_is_of() -> None:
+    assert Deployed().outputs["HangupVersion"] == {"Value": __version__}
+
+
 def test_every_alarm_names_its_runbook_and_every_condition_is_used() -> None:
     deployed = Deployed(Precise="true")
     assert all(
@@ -364,7 +369,11 @@ def test_a_state_table_takes_what_would_be_written_to_the_connections(precise: s
     assert encrypted["SSESpecification"]["KMSMasterKeyId"] == KEY
     for name in ("timeout_handler", *(["close_handler"] if precise == "true" else [])):
         assert "STATE_TABLE" not in without.variables(name)
-        (kind,) = deployed.variables(name)["STATE_TABLE"].items()
+        state_table = deployed.variables(name)["STATE_TABLE"]
+        (kind,) = state_table.items()
         assert kind[0] == "Ref"
         assert deployed.resources[kind[1]]["Type"] == "AWS::DynamoDB::Table"
+        # By this name a sweep by hand finds it.
+        assert deployed.outputs["StateTableName"]["Value"] == state_table
+    assert "StateTableName" not in without.outputs
     assert deployed.actions() - without.actions() >= {"dynamodb:BatchGetItem"}

@@ -37,7 +37,7 @@ class TestPrecise:
     def test_adds_two_queues_a_function_and_four_alarms(self, due: Resources) -> None:
         types = sorted(resource["Type"] for resource in due.template["Resources"].values())
         assert types == [
-            *["AWS::CloudWatch::Alarm"] * 13,
+            *["AWS::CloudWatch::Alarm"] * 14,
             "AWS::Events::Rule",
             *["AWS::IAM::Policy"] * 2,
             *["AWS::IAM::Role"] * 2,

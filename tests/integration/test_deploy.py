@@ -96,6 +96,7 @@ def test_attributes_that_stay_are_named(user: User) -> None:
     found(user)
     user.done("deploy", "--zip", "code.zip", "--yes")
     said = user.done("destroy", "--yes", "--keep-bucket")
+    assert f"Its code is in the bucket {user.buckets[0]}." in said
     assert "gatewayActiveAt" in said
     assert "--clean" in said
     assert len(user.buckets) == 1
@@ -143,3 +144,35 @@ def test_a_sweep_by_hand_shows_who_is_idle_and_closes_them_when_told(user: User)
         talking.send("{}")
         assert "1 closed" in user.done("sweep", "--yes", *_PATIENT)
         assert _is_open(talking)
+
+
+def test_who_declines_a_sweep_is_shown_it_once_and_closes_nobody(user: User) -> None:
+    with connect(user.app.address) as silent:
+        found(user)
+        time.sleep(2.5)
+        screen = on_terminal(
+            [*HANGUP, "sweep"],
+            environment=user.environment,
+            cwd=user.folder,
+            type_when=lambda said: "Close 1 connections?" in said,
+            typed=b"n\r",
+        )
+        assert screen.status == 1
+        assert sum("silent on record" in line for line in screen.lines) == 1
+        assert _is_open(silent)
+
+
+def test_a_sweep_by_hand_has_its_state_where_the_function_has_it(user: User) -> None:
+    state = ("--set", "timeout.state_table=true")
+    with connect(user.app.address) as silent:
+        found(user)
+        user.done("deploy", "--zip", "code.zip", "--mode", "observe", "--yes", *state)
+        items = user.items()
+        time.sleep(2.5)
+        assert "1 closed" in user.done("sweep", "--yes", *state)
+        assert json.loads(silent.recv(timeout=5))["type"] == "connectionTimeout"
+    tables = user.app.engine.client("dynamodb").list_tables()["TableNames"]
+    (name,) = [one for one in tables if "StateTable" in one]
+    states = user.app.engine.client("dynamodb").scan(TableName=name)["Items"]
+    assert ["claimToken" in one for one in states] == [True]
+    assert [one for one in user.items() if one not in items] == []

@@ -199,6 +199,75 @@ def test_goes_on_from_a_creation_that_was_rolled_back(account: Account) -> None:
     assert "its creation failed" in account.said[0]
 
 
+def test_the_bucket_of_a_creation_that_was_rolled_back_is_the_next_ones(account: Account) -> None:
+    proposal = account.proposed(account.wanted(template(**FAILS)))
+    proposal.bucket.create()
+    account.stacks.execute(proposal.change_set, happens=account.events.append)
+    assert account.deploy(account.wanted()) == "CREATE_COMPLETE"
+    assert account.buckets == [proposal.bucket.name]
+
+
+def test_a_bucket_that_was_half_made_is_finished(account: Account) -> None:
+    first = account.proposed(account.wanted())
+    account.client("s3").create_bucket(Bucket=first.bucket.name)
+    account.deploy(account.wanted())
+    s3, (bucket,) = account.client("s3"), account.buckets
+    assert bucket == first.bucket.name
+    assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+    state = account.deployer.to_remove(STACK)
+    assert account.deployer.bucket_to_remove(STACK, state) is not None
+
+
+def test_a_bucket_of_somebody_else_is_not_taken_for_one_that_was_made(account: Account) -> None:
+    s3, theirs = account.client("s3"), "hangup-code-theirs"
+    s3.create_bucket(Bucket=theirs)
+    s3.put_object(Bucket=theirs, Key="precious", Body=b"1")
+    account.proposed(account.wanted(bucket=theirs))
+    with pytest.raises(DeployError, match="removed again: Broken"):
+        account.deploy(account.wanted(template(**FAILS)))
+    assert account.buckets == [theirs]
+    assert s3.get_object(Bucket=theirs, Key="precious")["Body"].read() == b"1"
+
+
+def test_a_change_of_somebody_else_that_waits_is_not_touched(account: Account) -> None:
+    cloudformation = account.client("cloudformation")
+    cloudformation.create_change_set(
+        StackName=STACK,
+        ChangeSetName="theirs",
+        ChangeSetType="CREATE",
+        TemplateBody=template(),
+        Parameters=[
+            {"ParameterKey": name, "ParameterValue": "x"} for name in ("CodeBucket", "CodeKey")
+        ],
+    )
+    for refused in (
+        lambda: account.deployer.propose(account.wanted()),
+        lambda: account.deployer.to_remove(STACK),
+        lambda: account.deployer.remove(STACK),
+    ):
+        with pytest.raises(DeployError, match="hangup deploy did not make"):
+            refused()
+    state = account.stacks.find(STACK)
+    assert state is not None
+    assert [name for name, _ in account.stacks.change_sets(STACK, state)] == ["theirs"]
+
+
+def test_what_was_never_made_is_removed(account: Account) -> None:
+    proposal = account.proposed(account.wanted())
+    proposal.bucket.create()
+    state = account.deployer.to_remove(STACK)
+    assert account.deployer.bucket_to_remove(STACK, state) is not None
+    account.deployer.remove(STACK)
+    assert account.stacks.find(STACK) is None
+
+
+def test_who_declines_after_an_interrupted_run_leaves_no_bucket(account: Account) -> None:
+    account.proposed(account.wanted()).bucket.create()
+    account.deployer.decline(account.proposed(account.wanted()))
+    assert account.stacks.find(STACK) is None
+    assert not account.buckets
+
+
 def test_a_stack_of_somebody_else_is_not_touched(account: Account) -> None:
     account.client("cloudformation").create_stack(
         StackName=STACK,
@@ -216,7 +285,7 @@ def test_a_stack_of_somebody_else_is_not_touched(account: Account) -> None:
 
 def test_is_removed_with_its_bucket_where_that_is_wanted(account: Account) -> None:
     account.deploy(account.wanted())
-    bucket = account.deployer.bucket_to_remove(account.deployer.to_remove(STACK))
+    bucket = account.deployer.bucket_to_remove(STACK, account.deployer.to_remove(STACK))
     assert bucket is not None
     bucket.delete()
     account.deployer.remove(STACK)
@@ -228,7 +297,7 @@ def test_the_users_own_bucket_stays(account: Account) -> None:
     account.client("s3").create_bucket(Bucket="their-bucket")
     account.deploy(account.wanted(bucket="their-bucket"))
     state = account.deployer.to_remove(STACK)
-    assert account.deployer.bucket_to_remove(state) is None
+    assert account.deployer.bucket_to_remove(STACK, state) is None
     account.deployer.remove(STACK)
     assert "their-bucket" in account.buckets
     with pytest.raises(DeployError, match="no bucket nowhere"):

@@ -27,7 +27,8 @@ from tests.support.relay import Fault, Relay, relay_to
 
 pytestmark = pytest.mark.integration
 
-_CODE: Final = ("--zip", "code.zip")
+_CODE: Final = ("--zip", "code.zip", "--skip-checks")
+"""The checks before a deployment are the doctor's."""
 _FAULTS: Final = (*Fault, None)
 """None is Ctrl-C."""
 

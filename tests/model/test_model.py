@@ -95,6 +95,22 @@ def test_the_invariants_hold_where_api_gateway_says_who_is_active(
     run_state_machine_as_test(ByGateway, settings=model_settings(SCHEDULES // 2))
 
 
+@pytest.mark.parametrize("machine", [ConnectionsMachine, PreciseMachine])
+def test_the_invariants_hold_with_all_of_these_together(machine: type[ConnectionsMachine]) -> None:
+    class Together(machine):  # type: ignore[misc, valid-type]
+        def make_stores(self, faults: Faults) -> Stores:
+            return StateTableStores(faults)
+
+        def make_world(self) -> World:
+            world: World = super().make_world()
+            world.activity, world.hand_over = Activity.GATEWAY, HandOver.IF_LEFT
+            by_role = {"speaker": DurationMs(180_000), "listener": DurationMs(80_000)}
+            world.policy = replace(POLICY, by_role=by_role)
+            return world
+
+    run_state_machine_as_test(Together, settings=model_settings(SCHEDULES // 10))
+
+
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_broken_rule_is_caught(name: str) -> None:
     # Without shrinking: that there is a counterexample is enough.

@@ -42,11 +42,14 @@ class User:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def sweep(self) -> Any:
+    @property
+    def outputs(self) -> dict[str, str]:
         stack = self.app.engine.client("cloudformation").describe_stacks(StackName=STACK)
-        outputs = {one["OutputKey"]: one["OutputValue"] for one in stack["Stacks"][0]["Outputs"]}
+        return {one["OutputKey"]: one["OutputValue"] for one in stack["Stacks"][0]["Outputs"]}
+
+    def sweep(self) -> Any:
         answer = self.app.engine.client("lambda").invoke(
-            FunctionName=outputs["TimeoutFunctionName"], Payload=b"{}"
+            FunctionName=self.outputs["TimeoutFunctionName"], Payload=b"{}"
         )
         return json.loads(answer["Payload"].read())
 

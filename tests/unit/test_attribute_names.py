@@ -50,6 +50,8 @@ ELSEWHERE: Final = {
     "sessions/check.py": {"connectionId", "speakerConnectionId"},
     # Queries, and members of what `hangup token --json` prints.
     "cli/": {"sessionId", "role", "expiresAt"},
+    # IAM's word for what a function may do.
+    "ops/doctor.py": {"role"},
     # Members of what `hangup sweep --json` prints.
     "ops/sweep.py": {"connectionId", "role"},
     # API Gateway's answers, queries, messages and fields of log lines.

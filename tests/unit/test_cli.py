@@ -26,8 +26,8 @@ from tests.support.cloudformation_stub import (
 from tests.support.loopback import service
 
 COMMANDS = (
-    *("demo", "up", "init", "sweep", "deploy", "mode", "destroy", "template", "package"),
-    *("token", "check", "redrive", "plan"),
+    *("demo", "up", "init", "sweep", "deploy", "doctor", "mode", "destroy", "template"),
+    *("package", "status", "explain", "tail", "token", "check", "redrive", "plan"),
 )
 TOKEN = ["token", "--session", "s1", "--role", "listener"]
 

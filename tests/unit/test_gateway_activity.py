@@ -130,6 +130,20 @@ class TestKept:
         assert world.run()["closed"] == 0
         assert asked.questions == []
 
+    def test_who_is_there_has_not_been_handed_over(self, world: World) -> None:
+        """Else ``if_left`` would call the handler at once, and API Gateway's event once more."""
+        join(world, "c1=", silent_s=121)
+        now_ms = world.clock.now_ms()
+        claimed = world.repository.claim(
+            record_of(world, "c1="), now_ms=now_ms, claim_expires_ms=EpochMs(now_ms + 60_000)
+        )
+        assert claimed  # and the sweep's process ended
+        world.clock.advance(seconds=61)
+        talk(world, "c1=")
+        assert record_of(world, "c1=").handovers == 1
+        world.run()
+        assert record_of(world, "c1=").handovers == 0
+
     def test_who_speaks_between_the_question_and_the_note_is_no_failure(self, world: World) -> None:
         join(world, "c1")
 

@@ -232,6 +232,13 @@ class TestTables:
         account.tables = {"sockets": [{"id": {"S": f"order {number}"}} for number in range(3_000)]}
         assert find(account).items == 1_000
 
+    def test_that_has_an_attribute_that_hangup_writes_is_noted(self, account: FakeAccount) -> None:
+        account.tables = {"sockets": [{"id": {"S": IDS[0]}, "handovers": {"N": "7"}}]}
+        (note,) = find(account).notes
+        assert "`handovers`" in note
+        assert "--set table.names.handovers=NAME" in note
+        assert not find(account, given={"table.names.handovers": "calls"}).notes
+
     def test_an_environment_that_cannot_be_read_is_noted(self, account: FakeAccount) -> None:
         account.problem = "KMS says no"
         assert find(account).notes == [

@@ -1,17 +1,22 @@
 """A sweep that is bounded and watched: what ``hangup sweep`` adds to the function's code."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from hangup.core.connection import Connection, DurationMs
+from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.guard import Hold
 from hangup.core.outcomes import CloseResult
 from hangup.core.pacing import Pace
 from hangup.core.report import CloseStatus
 from hangup.errors import ConfigurationError
 from hangup.idle.pacer import Pacer
+from hangup.idle.sweep import Sweep
 from hangup.ops.deployment_file import Deployment
-from hangup.ops.sweep import endpoint_of, environment_of
+from hangup.ops.sweep import endpoint_of, environment_of, sweep
+from hangup.ports import ScanPage
 from hangup.testing import FakeAws
 from hangup.testing.services import FakeClock
 
@@ -79,6 +84,50 @@ class TestWitness:
             "GhostAbcdefg=": CloseStatus.ALREADY_GONE if acts else CloseStatus.WOULD_CLOSE,
         }
         assert heard["GhostAbcdefg="].is_gone is not acts
+
+
+class TestFailure:
+    def failure_of(self, sweep_: Sweep, monkeypatch: pytest.MonkeyPatch) -> str:
+        monkeypatch.setattr("hangup.ops.sweep.sweep_of", lambda *_, **__: sweep_)
+        swept = sweep(
+            Deployment.from_text(FILE, "hangup.toml"),
+            endpoint="https://x.example/prod",
+            state_table="states",
+            acts=False,
+            read=lambda _: None,
+        )
+        assert swept.failure is not None
+        return swept.failure
+
+    def test_says_that_not_all_was_looked_at(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        aws = FakeAws()
+        aws.add_connection("FreshAbcdefg=")
+        read = aws.connections.scan_candidates
+
+        def with_some_left(**about: Any) -> Iterator[ScanPage]:
+            return (replace(page, left=1) for page in read(**about))
+
+        monkeypatch.setattr(aws.connections, "scan_candidates", with_some_left)
+        assert "run it again" in self.failure_of(aws.make_sweep(), monkeypatch)
+
+    def test_says_that_from_here_the_recording_was_not_watched(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        aws = FakeAws()
+        aws.add_connection("SentToAbcde=")
+        aws.clock.sleep(DurationMs(200_000))
+        aws.gateway.active_ms["SentToAbcde="] = aws.clock.now_ms()
+        closer = aws.make_closer(confirmer=aws.make_confirmer(counts_both=True))
+        said = self.failure_of(aws.make_sweep(closer=closer), monkeypatch)
+        assert "has not watched" in said
+        assert "--override-guard" in said
+
+    def test_says_why_it_was_held(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        aws = FakeAws()
+        aws.add_connection("FreshAbcdefg=")
+        aws.connections.answered_at_ms = EpochMs(aws.clock.now_ms() - 60_000)
+        said = self.failure_of(aws.make_sweep(), monkeypatch)
+        assert f"held: {Hold.CLOCK}; {Hold.CLOCK.advice}" in said
 
 
 class TestEnvironment:

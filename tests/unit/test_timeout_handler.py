@@ -730,7 +730,7 @@ class TestLambdaHandler:
         counts = timeout_handler.lambda_handler(TICK, Context())
         assert (counts["activityUnrecorded"], counts["closed"]) == (1, 0)
         (note,) = aws.calls("UpdateItem")
-        assert note["UpdateExpression"] == "SET #gateway_active = :active"
+        assert note["UpdateExpression"] == "SET #gateway_active = :active REMOVE #handovers"
         assert not {"PostToConnection", "DeleteConnection", "Invoke"} & set(aws.operations)
 
     @pytest.mark.parametrize("event", [{}, None, [], {"id": 7}])

@@ -1,6 +1,8 @@
 """The S3 bucket that holds the functions' code: made for it, or the user's own."""
 
 import json
+import re
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
@@ -12,8 +14,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef, TagTypeDef
     from mypy_boto3_sts import STSClient
 
-PREFIX: Final = "hangup-code-"
-"""What the names of buckets begin with that ``hangup deploy`` makes."""
+_PREFIX: Final = "hangup-code-"
+_NAME: Final = re.compile(rf"{_PREFIX}[0-9a-f]{{16}}")
 
 _MARK: Final["TagTypeDef"] = {"Key": "hangup", "Value": "code"}
 """The tag of such a bucket. Without it none is emptied or deleted."""
@@ -34,6 +36,16 @@ def account_of(client: "STSClient", calls: Calls, *, region: str) -> Account:
     """Return the account of the caller's credentials. Raises ``BackendError``."""
     who = calls("GetCallerIdentity", client.get_caller_identity)
     return Account(account=who["Account"], partition=who["Arn"].split(":")[1], region=region)
+
+
+def new_name() -> str:
+    """Return a name that no bucket has."""
+    return f"{_PREFIX}{secrets.token_hex(8)}"
+
+
+def is_new_name(name: str) -> bool:
+    """Return whether a name is of the form that ``new_name`` gives."""
+    return _NAME.fullmatch(name) is not None
 
 
 class _Mine(TypedDict):
@@ -71,7 +83,7 @@ class CodeBucket:
     def create(self) -> None:
         """Make the bucket: private, encrypted, versioned, reached by TLS alone.
 
-        One that an interrupted run has made is made whole.
+        One that an interrupted run has made is finished.
         """
         if not self.exists():
             self._create()
@@ -161,7 +173,7 @@ class CodeBucket:
             if error.code in _NO_TAGS:
                 return False
             raise
-        return self.name.startswith(PREFIX) and _MARK in answer["TagSet"]
+        return is_new_name(self.name) and _MARK in answer["TagSet"]
 
     def delete(self) -> None:
         """Delete a bucket that was made for the code, with all versions of what is in it."""

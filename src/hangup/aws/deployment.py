@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from hangup.aws.clients import client
 from hangup.aws.runtime import calls, clock
 from hangup.aws.secrets import SecretsManagerSecret
-from hangup.errors import BackendError
+from hangup.errors import BackendError, ConfigurationError
 
 if TYPE_CHECKING:
     from mypy_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_sqs import SQSClient
+
+OF_TIMEOUT_ALONE: Final = "TimeoutFunctionName"
+"""An output that a stack of the timeout alone has, and no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +28,17 @@ class StackOutputs:
     values: Mapping[str, str]
 
     def __getitem__(self, name: str) -> str:
-        """Return one output. Raises ``BackendError`` if the stack has none of that name."""
+        """Return one output of the reference stack.
+
+        Raises ``BackendError`` if the stack has none of that name, and ``ConfigurationError`` if
+        that is because it has no sessions.
+        """
         if name not in self.values:
+            if OF_TIMEOUT_ALONE in self.values:
+                raise ConfigurationError(
+                    f"the stack {self.stack_name} is a timeout alone, without sessions:"
+                    " this command is for the reference application"
+                )
             raise BackendError(
                 "DescribeStacks",
                 "NoSuchOutput",

@@ -61,6 +61,7 @@ class FoundTable:
 
     ``key`` has the names and types of its key, ``ttl`` the attribute of its time to live,
     ``kms_key`` the ARN of the key in KMS that encrypts it, and ``replicas`` its other Regions.
+    ``indexes`` are those that project all attributes.
     """
 
     name: str
@@ -69,6 +70,7 @@ class FoundTable:
     has_stream: bool = False
     kms_key: str | None = None
     replicas: Sequence[str] = ()
+    indexes: Sequence[str] = ()
 
 
 class ConnectionsAccount(Protocol):
@@ -83,6 +85,7 @@ class Account:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
+        self._clients: dict[tuple[str, str | None], Any] = {}
 
     @property
     def region(self) -> str:
@@ -179,14 +182,22 @@ class Account:
             one["AttributeName"]: one["AttributeType"] for one in described["AttributeDefinitions"]
         }
         keys = sorted(described["KeySchema"], key=lambda one: str(one["KeyType"]))  # HASH first
+        encryption = described.get("SSEDescription", {})
+        is_encrypted = encryption.get("Status") not in ("DISABLED", "DISABLING")
         is_on = to_live.get("TimeToLiveStatus") in ("ENABLED", "ENABLING")
         return FoundTable(
             name=name,
             key=[(one["AttributeName"], types[one["AttributeName"]]) for one in keys],
             ttl=to_live.get("AttributeName") if is_on else None,
             has_stream=described.get("StreamSpecification", {}).get("StreamEnabled", False),
-            kms_key=described.get("SSEDescription", {}).get("KMSMasterKeyArn"),
+            kms_key=encryption.get("KMSMasterKeyArn") if is_encrypted else None,
             replicas=[one["RegionName"] for one in described.get("Replicas", [])],
+            indexes=[
+                one["IndexName"]
+                for kind in ("GlobalSecondaryIndexes", "LocalSecondaryIndexes")
+                for one in described.get(kind, [])
+                if one["Projection"].get("ProjectionType") == "ALL"
+            ],
         )
 
     def pages(self, table: str) -> Iterator[Sequence[Item]]:
@@ -212,8 +223,11 @@ class Account:
         return [one for page in pages for one in page[members]]
 
     def _client(self, service: str, endpoint: str | None = None) -> Any:  # noqa: ANN401 - botocore's
-        # Made within a call, so that a missing Region is an error like any other.
-        return self._calls("CreateClient", lambda: clients.client(service, endpoint))
+        if (service, endpoint) not in self._clients:
+            # Made within a call, so that a missing Region is an error like any other.
+            made = self._calls("CreateClient", lambda: clients.client(service, endpoint))
+            self._clients[service, endpoint] = made
+        return self._clients[service, endpoint]
 
 
 def _function_in(uri: str, variables: Mapping[str, str]) -> str | None:

@@ -49,8 +49,9 @@ IS_LATER: Final = (
     "(attribute_not_exists(#gateway_active) OR #gateway_active < :active"
     " OR #gateway_active > :future OR NOT attribute_type(#gateway_active, :number))"
 )
-# Who speaks has not left: what was handed over before came to nothing.
+# Who speaks, or is known to API Gateway, has not left: what was handed over came to nothing.
 SET_ACTIVITY: Final = "SET #last_activity = :now REMOVE #handovers"
+SET_GATEWAY_ACTIVE: Final = "SET #gateway_active = :active REMOVE #handovers"
 
 
 def all_of(*conditions: str) -> str:

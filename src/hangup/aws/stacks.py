@@ -135,13 +135,16 @@ class Stacks:
         state = _state(answer["Stacks"][0])
         return None if state.status == "DELETE_COMPLETE" else state
 
-    def parameters_of_change_sets(self, stack: str) -> Iterator[Mapping[str, str]]:
-        """Yield the parameters of each change set of the stack of this name."""
+    def change_sets(self, stack: str, state: StackState) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """Yield the name and the parameters of each change set of a stack, by its name."""
         listed = self._calls(
             "ListChangeSets", lambda: self._client.list_change_sets(StackName=stack)
         )
         for summary in listed["Summaries"]:
-            yield _by_key(self._described(stack, summary["ChangeSetId"]).get("Parameters", []))
+            if summary["StackId"] != state.stack_id:
+                continue  # of an earlier stack of this name
+            described = self._described(stack, summary["ChangeSetId"])
+            yield summary["ChangeSetName"], _by_key(described.get("Parameters", []))
 
     def propose(  # noqa: PLR0913 - what CloudFormation asks for
         self,

@@ -279,8 +279,8 @@ class StateTableConnections:
     def _with_state(self, connection: Connection | None) -> Connection | None:
         if connection is None:
             return None
-        ((merged, _),) = self._with_states([connection], consistent=True)
-        return merged
+        ((with_state, _),) = self._with_states([connection], consistent=True)
+        return with_state
 
     def _with_states(
         self, connections: Sequence[Connection], *, consistent: bool = False
@@ -291,7 +291,7 @@ class StateTableConnections:
         states = self._states.get_many(known, consistent=consistent) if known else {}
         for connection, place in zip(connections, places, strict=True):
             state = states.get(place, NO_STATE) if place else NO_STATE
-            yield _merged(connection, state), state
+            yield merged(connection, state), state
 
 
 def place_of(connection: Connection, table_key: TableKey) -> str | None:
@@ -313,7 +313,8 @@ def place_of(connection: Connection, table_key: TableKey) -> str | None:
     return f"{connection_id} {sha256(key.encode()).hexdigest()}"
 
 
-def _merged(connection: Connection, state: State) -> Connection:
+def merged(connection: Connection, state: State) -> Connection:
+    """Return a connection with what its state says."""
     # An attribute of the record that has the name of one of ours is not ours.
     is_of_this_silence = (connection.recorded_ms or 0) <= (state.recorded_ms or 0)
     return replace(

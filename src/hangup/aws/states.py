@@ -85,9 +85,7 @@ class DynamoDbStates:
             ":future": number(now_ms + MAX_CLOCK_LEAD_MS),
             ":number": string("N"),
         }
-        return self._update(
-            place, "SET #gateway_active = :active", expr.IS_LATER, values
-        ).is_written
+        return self._update(place, expr.SET_GATEWAY_ACTIVE, expr.IS_LATER, values).is_written
 
     def _update(self, place: str, update: str, condition: str, values: Values) -> Write:
         # After the first word, which is SET in each.

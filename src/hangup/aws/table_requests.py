@@ -217,7 +217,7 @@ class TableRequests:
         }
         unchanged = expr.is_as_seen(connection, *self.schema.times.forms)
         condition = self._ours(unchanged, expr.IS_LATER)
-        return self._update(connection, "SET #gateway_active = :active", condition, values)
+        return self._update(connection, expr.SET_GATEWAY_ACTIVE, condition, values)
 
     def record_activity(
         self, connection_id: str, *, now_ms: EpochMs, resolution_ms: DurationMs

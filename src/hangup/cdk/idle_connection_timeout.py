@@ -53,6 +53,7 @@ from hangup.config import (
     MODE,
 )
 from hangup.core.bounds import WholeNumber
+from hangup.core.guard import Activity
 from hangup.core.hand_over import HandOver
 from hangup.core.limits import MAX_RULE_TARGETS, MAX_SHARDS
 from hangup.core.timing import FUNCTION_TIMEOUT_S
@@ -305,6 +306,9 @@ class IdleConnectionTimeout(Construct):
                 self.metrics_namespace,
                 shards=shards,
                 records_decide=None if isinstance(schema, str) else schema.records_decide,
+                asks_gateway=None
+                if cdk.Token.is_unresolved(activity)
+                else activity == Activity.GATEWAY,
             ),
             handler.failure_alarm,
             *alarms_of_closes,

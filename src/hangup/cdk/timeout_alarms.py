@@ -14,9 +14,19 @@ _SILENT_MINUTES = 5
 _HELD_ADVICE = (
     'The log line "sweep held" has the reason. If activity is not recorded, look at the functions'
     " that record it; if the table is that of another stage, look at connections_table and stage."
-    " If the connections are really idle, invoke the sweep's function with"
-    ' {"overrideGuard": true}.'
 )
+_OVERRIDE: Final = (
+    ' If the connections are really idle, invoke the sweep\'s function with {"overrideGuard": true}'
+)
+_OVERRIDDEN: Final = {
+    True: f"{_OVERRIDE}.",
+    False: " The hold ends by itself when the cause is gone. It cannot be overridden here: the"
+    " records cannot decide.",
+    None: f"{_OVERRIDE}: refused with Activity=gateway, and where the table schema does not let the"
+    " records decide.",
+}
+"""By whether a hold can be overridden; None where a token says it."""
+
 _UNRECORDED_ADVICE = (
     "API Gateway saw these connections active, and their records do not: they were left open. Is"
     " there a route without the recorder? Decorate its function with tracks_activity. Does a"
@@ -85,7 +95,6 @@ CLOSES_FAIL: Final = CountAlarm("ClosesFail", "CloseFailures", "Critical")
 _ALARMS: Final = (
     CountAlarm("ManyIdle", "IdleConnectionsDetected", "Warning", bound=10),
     CountAlarm("ManyClosed", "ConnectionsClosed", "Critical", bound=50),
-    CountAlarm("Held", "SweepsHeld", "Critical", advice=_HELD_ADVICE),
     # A single call may fail for a moment. What is refused is refused every minute.
     CountAlarm(
         "Unconfirmed",
@@ -101,12 +110,17 @@ _ALARMS: Final = (
 
 
 def alarms_of_sweeps(
-    scope: Construct, namespace: str, *, shards: int, records_decide: bool | None
+    scope: Construct,
+    namespace: str,
+    *,
+    shards: int,
+    records_decide: bool | None,
+    asks_gateway: bool | None,
 ) -> Sequence[cloudwatch.Alarm]:
     """Return the alarms on a deployment whose sweeps are ``shards`` a minute.
 
-    ``records_decide`` is whether the table schema allows ``last_active_counts='both'``, None if it
-    is a token.
+    ``records_decide`` is whether the table schema allows ``last_active_counts='both'``, and
+    ``asks_gateway`` whether ``activity`` is ``gateway``; None if it is a token.
     """
     unrecorded = CountAlarm(
         "Unrecorded",
@@ -114,8 +128,20 @@ def alarms_of_sweeps(
         "Critical",
         advice=_UNRECORDED_ADVICE + _SETTLED[records_decide],
     )
-    alarms = [alarm.add_to(scope, namespace) for alarm in (*_ALARMS, unrecorded)]
+    held = CountAlarm(
+        "Held",
+        "SweepsHeld",
+        "Critical",
+        advice=_HELD_ADVICE + _OVERRIDDEN[_can_override(records_decide, asks_gateway)],
+    )
+    alarms = [alarm.add_to(scope, namespace) for alarm in (*_ALARMS, held, unrecorded)]
     return (*alarms, _no_sweep(scope, namespace, shards))
+
+
+def _can_override(records_decide: bool | None, asks_gateway: bool | None) -> bool | None:
+    if records_decide is False or asks_gateway:
+        return False
+    return None if records_decide is None or asks_gateway is None else True
 
 
 def _no_sweep(scope: Construct, namespace: str, shards: int) -> cloudwatch.Alarm:

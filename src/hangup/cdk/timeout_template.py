@@ -7,6 +7,7 @@ depends on a parameter is a value, which ``_with_values`` and its neighbours put
 """
 
 import json
+import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
@@ -20,6 +21,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 
+from hangup import __version__
 from hangup.cdk.idle_connection_timeout import IdleConnectionTimeout
 from hangup.cdk.timeout_parameters import (
     CLOSE_FUNCTIONS,
@@ -65,9 +67,16 @@ def timeout_template() -> str:
 
 def _synthesised(*, precise: bool, state_table: bool) -> Json:
     """Return the template with all that any choice needs, but for these two."""
-    stack = _TimeoutStack(precise=precise, state_table=state_table)
-    assembly = cast("cdk.App", stack.node.root).synth()
-    template: Json = assembly.get_stack_artifact(stack.artifact_id).template
+    # Not where the environment tells CDK's apps to write: that has the assembly to deploy.
+    with tempfile.TemporaryDirectory() as outdir:
+        app = cdk.App(
+            outdir=outdir,
+            analytics_reporting=False,
+            # The parameters and conditions come later: a test has the whole template linted.
+            builtin_cloud_formation_validation=False,
+        )
+        stack = _TimeoutStack(app, precise=precise, state_table=state_table)
+        template: Json = app.synth().get_stack_artifact(stack.artifact_id).template
     before: Json = template["Resources"]
     resources = {
         logical_id: _with_values(resource, condition=_condition_of(resource, before))
@@ -79,10 +88,9 @@ def _synthesised(*, precise: bool, state_table: bool) -> Json:
 class _TimeoutStack(cdk.Stack):
     """The construct at its fullest, on resources that parameters name."""
 
-    def __init__(self, *, precise: bool, state_table: bool) -> None:
+    def __init__(self, app: cdk.App, *, precise: bool, state_table: bool) -> None:
         super().__init__(
-            # The parameters and conditions come later: a test has the whole template linted.
-            cdk.App(analytics_reporting=False, builtin_cloud_formation_validation=False),
+            app,
             "Timeout",
             description=_DESCRIPTION,
             # No bootstrap stack, and no notes about paths: whoever deploys this has no CDK.
@@ -110,6 +118,7 @@ class _TimeoutStack(cdk.Stack):
             ),
             precise=precise,
             state_table=state_table,
+            activity=value["Activity"],
             shards=_MOST_SHARDS,
             deployment=value["Deployment"],
             alarm_actions=[cast("cloudwatch.IAlarmAction", cloudwatch_actions.SnsAction(topic))],
@@ -121,7 +130,11 @@ class _TimeoutStack(cdk.Stack):
             "TimeoutFunctionArn": timeout.function.function_arn,
             "MetricsNamespace": timeout.metrics_namespace,
             "SweepRuleName": timeout.rule.rule_name,
+            # So that a stack shows which version its template is of.
+            "HangupVersion": __version__,
         }
+        if timeout.state_table is not None:
+            outputs["StateTableName"] = timeout.state_table.table_name
         if timeout.scheduled_closes is not None:
             outputs |= {
                 "CloseFunctionName": timeout.scheduled_closes.function.function_name,

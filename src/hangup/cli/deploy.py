@@ -8,6 +8,7 @@ import typer
 from hangup.aws.stacks import StackState
 from hangup.cli.changes import changes_as_json, say_changes, say_event, say_outputs
 from hangup.cli.deployments import Config, Settings, account_of, described
+from hangup.cli.doctor import is_fit
 from hangup.cli.interruption import goes_on, interrupted_means
 from hangup.cli.options import AsJson, Yes
 from hangup.cli.output import say, say_json, say_progress, waiting
@@ -58,6 +59,10 @@ def deploy(  # noqa: PLR0913 - the command's options
             show_default=False,
         ),
     ] = None,
+    skip_checks: Annotated[
+        bool,
+        typer.Option("--skip-checks", help="Deploy without `hangup doctor --before`."),
+    ] = False,
     yes: Yes = False,
     config: Config = None,
     settings: Settings = None,
@@ -68,8 +73,9 @@ def deploy(  # noqa: PLR0913 - the command's options
 ) -> int:
     """Deploy the timeout as a CloudFormation stack beside your own.
 
-    It shows what would be made or changed, and asks. Nothing is made before
-    you agree, the bucket for the code included. Then it follows the stack.
+    It checks first, as `hangup doctor --before` does, and stops where something
+    is broken. It shows what would be made or changed, and asks. Nothing is made
+    before you agree, the bucket for the code included. Then it follows the stack.
     Run it again after a change of hangup.toml, an interruption or an upgrade.
     """
     overrides = [*(settings or ()), *([f"timeout.mode={mode}"] if mode else [])]
@@ -79,6 +85,9 @@ def deploy(  # noqa: PLR0913 - the command's options
     name = deployment["stack.name"]
     where = account_of(deployment, profile=profile, region=region, endpoint_url=endpoint_url)
     with where.account():
+        with interrupted_means("nothing is changed; run the same command again"):
+            if not (skip_checks or is_fit(deployment)):
+                return 1
         deployer = deployer_of(
             happens=(lambda _event: None) if as_json else say_event, say=say_progress
         )

@@ -1,13 +1,16 @@
 """Which deployment a command is about, as ``hangup.toml`` and the command line describe it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from hangup.cli.stacks import Where
-from hangup.errors import ConfigurationError
+from hangup.aws.timeout import DeployedTimeout
+from hangup.cli.stacks import DEFAULT_STACK, Where
+from hangup.errors import BackendError, ConfigurationError
 from hangup.ops.deployment_file import FILE_NAME, Deployment, find
 
 _DEPLOYMENT: Final = "Which deployment"
@@ -48,6 +51,49 @@ def described(config: Path | None, settings: Sequence[str] | None) -> Deployment
             " with --config"
         )
     return Deployment.from_text("", f"no {FILE_NAME}", overrides)
+
+
+@contextmanager
+def timeout_of(  # noqa: PLR0913 - the options that say which
+    *,
+    config: Path | None,
+    settings: Sequence[str] | None,
+    stack: str | None,
+    local: bool,
+    profile: str | None,
+    region: str | None,
+    endpoint_url: str | None,
+) -> Iterator[DeployedTimeout]:
+    """Yield the deployed timeout that these options name, of either kind of stack.
+
+    Within the block AWS is asked as they say. Without any, it is that of the nearest
+    ``hangup.toml``, or the stack that has the default name. Raise ``ConfigurationError``,
+    ``BackendError`` or ``LocalStackError`` where there is none.
+    """
+    where = Where(
+        stack=stack, local=local, profile=profile, region=region, endpoint_url=endpoint_url
+    )
+    is_named = local or stack is not None
+    if is_named and (config is not None or settings):
+        raise typer.BadParameter(
+            "they exclude --config and --set", param_hint="'--stack' / '--local'"
+        )
+    if not is_named and (config is not None or settings or find(Path()) is not None):
+        deployment = described(config, settings)
+        account = account_of(deployment, profile=profile, region=region, endpoint_url=endpoint_url)
+        where = replace(account, stack=deployment["stack.name"])
+        is_named = True
+    try:
+        with where.timeout() as found:
+            yield found
+    except BackendError as error:
+        if is_named or error.operation != "DescribeStacks" or error.code != "ValidationError":
+            raise
+        raise ConfigurationError(
+            f"there is no {FILE_NAME} here or in a folder above, and no stack {DEFAULT_STACK} in"
+            " this account and Region: name a file with --config or a stack with --stack, or add"
+            " --local for the stack that `hangup up` runs"
+        ) from None
 
 
 def _as_typed(path: Path) -> Path:

@@ -52,8 +52,10 @@ def destroy(  # noqa: PLR0913 - the command's options
                 state = deployer.stacks.find(name)
             if state is not None:
                 state = deployer.to_remove(name)
-                bucket = deployer.bucket_to_remove(state)
+                bucket = deployer.bucket_to_remove(name, state)
                 _say_removal(name, deployer)
+                if place := state.parameters.get("CodeBucket"):
+                    say(f"Its code is in the bucket {place}.")
                 if not agreed("Remove it?", yes=yes):
                     return 1
                 takes_bucket = bucket is not None and not keep_bucket and _agreed(bucket, yes=yes)

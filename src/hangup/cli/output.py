@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.live import Live
     from rich.spinner import Spinner
 
@@ -40,6 +40,17 @@ def say(*parts: Part) -> None:
             # Nobody reads on (`hangup demo | head`): end in order, without a message.
             discard_output()
             interrupt(signal.SIGINT, None)
+
+
+def say_drawn(drawing: "RenderableType", *, width: int) -> None:
+    """Print what Rich draws, on a terminal that ``is_drawn_on``."""
+    with _spinner.paused():
+        _console(sys.stdout).print(drawing, width=width)
+
+
+def printable(text: str) -> str:
+    """Return a text of somebody else's without what would move the cursor or end the line."""
+    return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def say_json(value: object) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _NAME: Final = "hangup"
 _HERE: Final = "On this machine"
+_ANY: Final = "Any deployment"
 _DEPLOYED: Final = "The deployed reference stack"
 _OWN: Final = "Your own application"
 _PLANNING: Final = "Planning"
@@ -46,17 +47,21 @@ _COMMANDS: Final[Mapping[str, _About]] = {
     "init": _About(_OWN, "Find an app's API and table, and write hangup.toml."),
     "sweep": _About(_OWN, "Sweep once from here: see who is idle, or close them."),
     "deploy": _About(_OWN, "Deploy the timeout as a stack beside your own."),
+    "doctor": _About(_OWN, "Find what keeps the timeout from working, and what ends it."),
     "mode": _About(_OWN, "Let the deployed timeout close, or only report."),
     "destroy": _About(_OWN, "Remove the stack of the timeout."),
     "template": _About(_OWN, "Print the CloudFormation template of the timeout alone."),
     "package": _About(_OWN, "Write the functions' zip, or upload it with the template."),
+    "status": _About(_ANY, "Show connections, sweeps and alarms of a deployment."),
+    "explain": _About(_ANY, "Explain what happens to one connection, and why."),
+    "tail": _About(_ANY, "Show what a deployment does as it happens."),
     "token": _About(_DEPLOYED, "Print a token that lets a client join a session."),
     "check": _About(_DEPLOYED, "Find and repair inconsistent records."),
     "redrive": _About(_DEPLOYED, "Replay the cleanups that Lambda gave up."),
     "plan": _About(_PLANNING, "Say what a fleet costs, how late closes are, which quota it meets."),
 }
 
-_LOCAL: Final = ("token", "check", "redrive")
+_LOCAL: Final = ("status", "explain", "tail", "token", "check", "redrive")
 """The commands that have ``--local``."""
 
 _STATUS: Final = ("done, and all is as it should be", "failed, or something is wrong")

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -11,10 +12,13 @@ import typer
 
 from hangup.aws import clients
 from hangup.aws.deployment import DeployedStack, deployed_join_secret, deployed_stack
+from hangup.aws.timeout import DeployedTimeout, deployed_timeout
 from hangup.cli.options import STATE_DIR, need_local_stack
 from hangup.cli.output import waiting
+from hangup.errors import ConfigurationError
+from hangup.ops.deployment_file import find
 
-_STACK: Final = "Hangup"
+DEFAULT_STACK: Final = "Hangup"
 _WHICH: Final = "Which stack"
 _WHO: Final = "How AWS is asked"
 _ENDPOINTS: Final = "AWS_ENDPOINT_URL"
@@ -38,7 +42,7 @@ Stack = Annotated[
     typer.Option(
         "--stack",
         metavar="NAME",
-        help=f"Name of the CloudFormation stack on AWS (default: {_STACK}).",
+        help=f"Name of the CloudFormation stack on AWS (default: {DEFAULT_STACK}).",
         rich_help_panel=_WHICH,
     ),
 ]
@@ -124,16 +128,32 @@ class Where:
         with self.account():
             yield self._find(on_aws=deployed_stack, here=_local_stack)
 
+    @contextmanager
+    def timeout(self) -> Iterator[DeployedTimeout]:
+        """Yield the timeout in the stack, of either kind; else as ``deployed``.
+
+        Raises ``ConfigurationError`` too, for a function whose environment is malformed.
+        """
+        with self.account():
+            yield self._find(on_aws=deployed_timeout, here=_local_timeout, of_sessions=False)
+
     def join_secret(self) -> str:
         """Return the stack's join secret; raise as ``deployed`` does."""
         with self.account():
             return self._find(on_aws=deployed_join_secret, here=_local_join_secret)
 
-    def _find(self, *, on_aws: Callable[[str], Found], here: Callable[[], Found]) -> Found:
+    def _find(
+        self, *, on_aws: Callable[[str], Found], here: Callable[[], Found], of_sessions: bool = True
+    ) -> Found:
         if self.local:
             need_local_stack()
+        elif of_sessions and self.stack is None and (file := find(Path())) is not None:
+            raise ConfigurationError(
+                f"{file.name} describes a timeout alone, without sessions: this command is for the"
+                " reference application, whose stack --stack names"
+            )
         with waiting("Looking for the stack"):
-            return here() if self.local else on_aws(self.stack or _STACK)
+            return here() if self.local else on_aws(self.stack or DEFAULT_STACK)
 
     @contextmanager
     def account(self) -> Iterator[None]:
@@ -179,6 +199,12 @@ def _local_stack() -> DeployedStack:
     from hangup.local.up import local_stack  # noqa: PLC0415 - its parts are an extra
 
     return local_stack(STATE_DIR)
+
+
+def _local_timeout() -> DeployedTimeout:
+    from hangup.local.up import local_timeout  # noqa: PLC0415 - its parts are an extra
+
+    return local_timeout(STATE_DIR)
 
 
 def _local_join_secret() -> str:

@@ -8,12 +8,12 @@ from typing import Annotated, Final
 
 import typer
 
-from hangup.aws.table_size import TableSize
 from hangup.cli.deployments import Config, Settings, account_of, described
 from hangup.cli.interruption import interrupted_means
 from hangup.cli.options import AllLines, AsJson, Yes, whole_number
 from hangup.cli.output import Part, say, say_aside, say_json, say_progress, waiting, width
 from hangup.cli.questions import agreed
+from hangup.cli.reading import may_read
 from hangup.cli.stacks import EndpointUrl, Profile, Region
 from hangup.ops.sweep import Swept, Verdict
 from hangup.ops.wiring import sweep_of, table_size
@@ -27,11 +27,6 @@ STATUS: Final = ("the sweep is complete", "declined, held, or something failed")
 
 _LINES: Final = 20
 """Shown of each decision, so that a thousand ghosts do not hide what is rare."""
-
-_LARGE_BYTES: Final = 1_000_000_000
-_USD_PER_READ_UNIT: Final = 0.125 / 1_000_000
-_BYTES_PER_READ_UNIT: Final = 8_192
-"""On demand, us-east-1, as in ``planner/prices.json``. A sweep's scan costs half of that unit."""
 
 _STEP: Final = 10_000
 
@@ -97,15 +92,16 @@ def sweep(  # noqa: PLR0913 - the command's options
             read=_Progress(size.items).read,
         )
         with interrupted_means(nobody):
-            if not (yes or as_json or _may_read(deployment["table.name"], size)):
+            if not (yes or as_json or may_read(deployment["table.name"], size, yes=False)):
                 return 1
-        with interrupted_means(nobody), waiting(f"Reading the table {deployment['table.name']}"):
-            swept = run(acts=False)
-        if not dry_run and not as_json:
-            _say_verdicts(swept.verdicts, most=most)
-        with interrupted_means(nobody):
-            closes = not dry_run and _may_close(swept, max_closes, yes=yes)
-        if closes:
+            with waiting(f"Reading the table {deployment['table.name']}"):
+                swept = run(acts=False)
+            count = 0 if dry_run else _to_be_closed(swept, max_closes)
+            if count and not as_json:
+                _say_verdicts(swept.verdicts, most=most)
+            if count and not agreed(f"Close {count:,} connections?", yes=yes):
+                return 1
+        if count:
             some = "some may be closed; run it again to go on"
             with interrupted_means(some), waiting("Closing"):
                 swept = run(acts=True, most=max_closes)
@@ -132,26 +128,10 @@ class _Progress:
             say_progress(f"{records:,} of about {self._items:,} records read")
 
 
-def _may_read(table: str, size: TableSize) -> bool:
-    """Say what the read of a large table costs, and ask."""
-    if size.bytes < _LARGE_BYTES:
-        return True
-    usd = size.bytes / _BYTES_PER_READ_UNIT * _USD_PER_READ_UNIT
-    say_aside(
-        f"{table} has about {size.items:,} items and"
-        f" {size.bytes / 1e9:,.1f} GB: one read of it costs about ${usd:.2f} on demand, as each"
-        " sweep of the deployed function does"
-    )
-    return agreed("Read it?", yes=False)
-
-
-def _may_close(swept: Swept, most: int | None, *, yes: bool) -> bool:
-    """Return whether there is somebody to close, and whoever asked for it agrees."""
-    count = sum(one.decision in _TO_CLOSE for one in swept.verdicts)
-    if swept.failure or not count:
-        return False
-    count = count if most is None else min(count, most)
-    return agreed(f"Close {count:,} connections?", yes=yes)
+def _to_be_closed(swept: Swept, most: int | None) -> int:
+    """Return how many there are to close; none where the dry run failed."""
+    count = 0 if swept.failure else sum(one.decision in _TO_CLOSE for one in swept.verdicts)
+    return count if most is None else min(count, most)
 
 
 def _say_verdicts(verdicts: Sequence[Verdict], *, most: int | None) -> None:

@@ -8,23 +8,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from hangup.aws.deployment import DeployedStack, stack_outputs
-from hangup.aws.runtime import clock
+from hangup.aws.deployment import DeployedStack, StackOutputs, stack_outputs
+from hangup.aws.logs import FunctionLogs
+from hangup.aws.runtime import calls, clock
+from hangup.aws.timeout import DeployedTimeout, functions_of, log_groups_of
 from hangup.core.connection import DurationMs
 from hangup.core.timing import LOOK_AHEAD_S
 from hangup.errors import BackendError, LocalStackError
 from hangup.local.demo.clients import join_url
 from hangup.local.deploy import Deployment, deploy, packaged_template
-from hangup.local.log_tail import LogTail
 from hangup.local.ministack.aws_client import aws_client
 from hangup.local.ministack.engine import HOST, Engine, answers
 from hangup.local.ministack.last_active import LastActive
 from hangup.local.only_run import only_run
+from hangup.ops.log_tail import LogTail, at_clock, in_words
 from hangup.sessions.model import Role
 from hangup.sessions.tokens import mint_join_token
 
@@ -34,8 +36,11 @@ _STACK: Final = "Hangup"
 _SESSION: Final = "demo"
 _TOKEN_HOURS: Final = 12
 _LOOK_EVERY_S: Final = 1.0
+_OVERLAP_MS: Final = DurationMs(5_000)
 _ANSWERS_WITHIN_S: Final = 10.0
 """Enough for a busy machine: a stack that runs must not be taken for another."""
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,10 +106,14 @@ def run_up(  # noqa: PLR0913 - the command's options
                 say("Messages that are posted to a client move its lastActiveAt too.")
             secret = local_join_secret(state_dir)
             say(_how_to_connect(stack, secret, program=program, python=python))
-            log_tail = LogTail(engine, stack)
+            groups = log_groups_of(functions_of(stack.outputs, engine.client("lambda")))
+            logs = FunctionLogs(engine.client("logs"), calls, groups)
+            log_tail = LogTail(logs, clock, since_ms=clock.now_ms(), overlap_ms=_OVERLAP_MS)
             while engine.running:
-                for line in log_tail.new_lines():
-                    say(line)
+                for at_ms, text in log_tail.new_lines():
+                    words = in_words(text)
+                    if words is not None:
+                        say(f"{at_clock(at_ms)}  {words}")
                 time.sleep(_LOOK_EVERY_S)
             raise engine.ended_by_itself()
 
@@ -125,11 +134,20 @@ def local_stack(state_dir: Path) -> DeployedStack:
 
     Raise ``LocalStackError`` if none runs.
     """
+    return _local(state_dir, DeployedStack.of)
+
+
+def local_timeout(state_dir: Path) -> DeployedTimeout:
+    """Return the timeout in that stack; raise as ``local_stack`` does."""
+    return _local(state_dir, DeployedTimeout.of)
+
+
+def _local(state_dir: Path, of: Callable[[StackOutputs, Callable[..., Any]], Found]) -> Found:
     with _running(state_dir) as run:
         outputs = stack_outputs(aws_client("cloudformation", run.endpoint), _STACK)
         if outputs["JoinSecretArn"] != run.join_secret_arn:
             raise _not_ours(run, "its stack is of another folder")
-        return DeployedStack.of(outputs, lambda service, url=run.endpoint: aws_client(service, url))
+        return of(outputs, lambda service, url=run.endpoint: aws_client(service, url))
 
 
 @contextmanager

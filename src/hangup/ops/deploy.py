@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from hangup.aws.code_bucket import PREFIX, CodeBucket
+from hangup.aws.code_bucket import CodeBucket, is_new_name, new_name
 from hangup.aws.stacks import NEW, ChangeSet, StackEvent, Stacks, StackState
 from hangup.errors import DeployError
 
@@ -25,6 +25,8 @@ TAG: Final = {"hangup": "timeout"}
 """On every stack that is made here. No other is changed."""
 
 _BUCKET, _KEY = "CodeBucket", "CodeKey"
+_CHANGE_SETS: Final = "hangup-"
+"""What the names of change sets begin with that are made here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +73,11 @@ class Deployer:
         state = self._settled(wanted.stack)
         if state is not None and state.is_failed_creation:
             self.say(f"removing what is left of the stack {wanted.stack}: its creation failed")
-            if (bucket := self.bucket_to_remove(state)) is not None:
-                bucket.delete()
             self._remove(wanted.stack, state)
-            state = None
-        is_creation = state is None or state.status == NEW
-        name, makes_bucket = self._bucket(wanted, state)
+            is_creation = True
+        else:
+            is_creation = state is None or state.status == NEW
+        name, makes_bucket = self._bucket(wanted, state, is_creation=is_creation)
         bucket = self.bucket_of(name)
         if not makes_bucket and not bucket.exists():
             raise DeployError(
@@ -166,20 +167,17 @@ class Deployer:
             )
         return state
 
-    def bucket_to_remove(self, state: StackState) -> CodeBucket | None:
+    def bucket_to_remove(self, stack: str, state: StackState) -> CodeBucket | None:
         """Return the bucket of a stack's code if that was made for it and is there.
 
         Delete it before the stack, which needs it no more: only the stack knows its name.
         """
-        name = state.parameters.get(_BUCKET) or self._begun_bucket(state.stack_id)
-        if name is None:
-            return None
-        bucket = self.bucket_of(name)
-        if not bucket.exists():
-            return None
-        # One that an interrupted run has only just made has no tag yet.
-        is_ours = bucket.is_made_for_code() or (state.status == NEW and name.startswith(PREFIX))
-        return bucket if is_ours else None
+        for bucket in map(self.bucket_of, self._buckets_of(stack, state)):
+            # One that an interrupted run has only just made has no tag yet.
+            may_be_new = state.status == NEW and is_new_name(bucket.name)
+            if bucket.exists() and (may_be_new or bucket.is_made_for_code()):
+                return bucket
+        return None
 
     def remove(self, stack: str) -> None:
         """Delete a stack."""
@@ -198,10 +196,10 @@ class Deployer:
         state = self.stacks.find(stack)
         if state is None:
             return None
-        if state.status != NEW and not TAG.items() <= state.tags.items():
+        if not self._is_made_here(stack, state):
             raise DeployError(
                 f"there is a stack {stack} already that hangup deploy did not make: choose another"
-                " name for this one with --stack"
+                " name for this one with --set stack.name=NAME"
             )
         if state.is_changing:
             self.say(f"the stack {stack} is being changed: waiting until that is done")
@@ -213,29 +211,38 @@ class Deployer:
             )
         return state
 
+    def _is_made_here(self, stack: str, state: StackState) -> bool:
+        if state.status != NEW:
+            return TAG.items() <= state.tags.items()
+        # It has no tags yet, and nothing but changes that were never made.
+        changes = self.stacks.change_sets(stack, state)
+        return all(name.startswith(_CHANGE_SETS) for name, _ in changes)
+
     def _ours(self, stack: str) -> StackState:
         state = self._settled(stack)
         if state is None:
             raise DeployError(f"there is no stack {stack} in this account and Region")
         return state
 
-    def _bucket(self, wanted: Wanted, state: StackState | None) -> tuple[str, bool]:
+    def _bucket(
+        self, wanted: Wanted, state: StackState | None, *, is_creation: bool
+    ) -> tuple[str, bool]:
         """Return the bucket's name, and whether it is one that is made here."""
         if wanted.bucket is not None:
             return wanted.bucket, False
-        held = state.parameters.get(_BUCKET) if state and state.status != NEW else None
-        if held is not None and self.bucket_of(held).exists():
-            return held, False
-        begun = None if state is None else self._begun_bucket(wanted.stack)
-        return begun or f"{PREFIX}{secrets.token_hex(8)}", True
+        held = self._buckets_of(wanted.stack, state) if state else []
+        there = [name for name in held if self.bucket_of(name).exists()]
+        if there and not is_creation:
+            return there[0], False
+        # A creation that was interrupted, or failed: the bucket that it made may be there.
+        return next(filter(is_new_name, there), new_name()), True
 
-    def _begun_bucket(self, stack: str) -> str | None:
-        """Return the bucket that an interrupted run was about to use, and may have made."""
-        for parameters in self.stacks.parameters_of_change_sets(stack):
-            name = parameters.get(_BUCKET, "")
-            if name.startswith(PREFIX):
-                return name
-        return None
+    def _buckets_of(self, stack: str, state: StackState) -> Sequence[str]:
+        """Return the bucket that a stack has; those that it might have got, if it is new."""
+        said = [state.parameters]
+        if state.status == NEW:
+            said = [parameters for _, parameters in self.stacks.change_sets(stack, state)]
+        return [parameters[_BUCKET] for parameters in said if _BUCKET in parameters]
 
 
 @dataclass(slots=True)
@@ -259,4 +266,4 @@ class _Causes:
 
 
 def _new_name(what: str) -> str:
-    return f"hangup-{what}-{secrets.token_hex(4)}"
+    return f"{_CHANGE_SETS}{what}-{secrets.token_hex(4)}"

@@ -25,6 +25,8 @@ from hangup.aws.discovery import (
     Route,
     WebSocketApi,
 )
+from hangup.aws.expressions import OWN
+from hangup.aws.schema import DEFAULT_SCHEMA
 from hangup.aws.values import Item
 from hangup.core.connection import ConnectionInfo, NoConnection
 from hangup.errors import BackendError, ConfigurationError
@@ -232,6 +234,7 @@ class Search:
             found = id_attributes(items, table.key)
             if len(items) >= _MOST_ITEMS or (found and len(found[0].ids) >= _ENOUGH):
                 break
+        self._note_names_in_use(table, items)
         answers = self._ask(gateway, items, table)
         evidence = Evidence(
             key=table.key,
@@ -243,6 +246,16 @@ class Search:
             now_ms=self._clock.now_ms(),
         )
         return table, len(items), infer(evidence, table, disconnect)
+
+    def _note_names_in_use(self, table: FoundTable, items: Sequence[Item]) -> None:
+        """Say which attributes Hangup would write over, if it has not written them itself."""
+        keys = {getattr(DEFAULT_SCHEMA, one): f"table.names.{one}" for one in OWN}
+        fields = {name: key for name, key in keys.items() if key not in self._given}
+        for name in sorted(fields.keys() & {name for item in items for name in item}):
+            self._notes.append(
+                f"items of {table.name} have `{name}`, which Hangup writes: if it is not from an"
+                f" earlier deployment of Hangup, choose another name with --set {fields[name]}=NAME"
+            )
 
     def _ask(
         self, gateway: ConnectionsAccount | None, items: Sequence[Item], table: FoundTable

@@ -13,6 +13,7 @@ from hangup.aws.runtime import deadline
 from hangup.aws.schema import DEFAULT_SCHEMA
 from hangup.config import TimeoutSettings
 from hangup.core.connection import Connection, EpochMs
+from hangup.core.guard import Hold
 from hangup.core.outcomes import CloseResult
 from hangup.core.report import CloseStatus, Metric, SweepReport
 from hangup.errors import ConfigurationError, SweepFailed
@@ -66,7 +67,10 @@ _WORDS: Final[Mapping[CloseStatus, tuple[str, str]]] = {
     CloseStatus.ACTIVE: ("left", "active by API Gateway's account, though not on record"),
     CloseStatus.KEPT: ("left", "active by API Gateway's account"),
     CloseStatus.NOT_YET: ("left", "idle in a moment by API Gateway's account"),
-    CloseStatus.HELD: ("left", "recording may be broken, and API Gateway saw it active"),
+    CloseStatus.HELD: (
+        "left",
+        "active by API Gateway's account; a sweep from here cannot tell why",
+    ),
     CloseStatus.UNCONFIRMED: ("left", "API Gateway did not say whether it is active"),
     CloseStatus.IGNORED: ("ignored", "API Gateway calls its id invalid"),
     CloseStatus.CLAIM_LOST: ("left", "it spoke, left, or is being closed by another sweep"),
@@ -74,6 +78,11 @@ _WORDS: Final[Mapping[CloseStatus, tuple[str, str]]] = {
     CloseStatus.CLOSE_FAILED: ("failed", "it could not be closed"),
     CloseStatus.HANDOVER_FAILED: ("failed", "its cleanup could not be started"),
 }
+
+_NOT_WATCHED: Final = (
+    "some are left that API Gateway saw active: a sweep from here has not watched whether activity"
+    " is being recorded, as the deployed function has; --override-guard goes by the records alone"
+)
 
 _GONE: Final = ("hand over", "API Gateway does not know it any more")
 
@@ -156,8 +165,12 @@ def sweep(  # noqa: PLR0913 - what one may ask of a sweep
     except SweepFailed as error:
         return Swept(verdicts=[*verdicts, *_others(lines)], report=None, failure=str(error))
     failure = None
-    if report.hold is not None:
+    if report.hold is Hold.RECORDING:
+        failure = _NOT_WATCHED
+    elif report.hold is not None:
         failure = f"the sweep was held: {report.hold}; {report.hold.advice}"
+    elif not report.complete:
+        failure = "the sweep did not get to every record that looks idle: run it again"
     return Swept(verdicts=[*verdicts, *_others(lines)], report=report, failure=failure)
 
 
@@ -195,6 +208,11 @@ def endpoint_of(deployment: Deployment, *, region: str | None) -> str:
         raise ConfigurationError(
             "no AWS Region is set: say region in [stack] of hangup.toml, or use --region"
         )
+    return own_endpoint_of(deployment, region=region)
+
+
+def own_endpoint_of(deployment: Deployment, *, region: str) -> str:
+    """Return where API Gateway itself has ``@connections`` of a deployment."""
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     host = f"{deployment['api.id']}.execute-api.{region}.{suffix}"
     return f"https://{host}/{deployment['api.stage']}"

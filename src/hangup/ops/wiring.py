@@ -21,8 +21,10 @@ from hangup.aws.code_bucket import CodeBucket, account_of
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.consistency import DynamoDbConsistencyStore
 from hangup.aws.deployment import DeployedStack
+from hangup.aws.discovery import Account
 from hangup.aws.functions import LambdaFunctions
 from hangup.aws.gateway import ManagementApiGateway
+from hangup.aws.inspection import Inspection
 from hangup.aws.queues import SqsDeadLetters
 from hangup.aws.runtime import calls, clock
 from hangup.aws.sessions import DynamoDbSessions
@@ -35,6 +37,7 @@ from hangup.errors import ConfigurationError
 from hangup.ops.clean import Cleaned, clean
 from hangup.ops.deploy import Deployer
 from hangup.ops.deployment_file import Deployment
+from hangup.ops.doctor_case import Case
 from hangup.ops.sweep import Swept, endpoint_of, sweep
 from hangup.ports import Log
 from hangup.sessions.check import PAUSE_MS, Check
@@ -99,6 +102,23 @@ def deployer_of(*, happens: Callable[[StackEvent], None], say: Callable[[str], N
         bucket_of=lambda name: CodeBucket(s3, calls, name=name, account=account),
         happens=happens,
         say=say,
+    )
+
+
+def case_of(deployment: Deployment) -> Case:
+    """Return what the doctor goes by, asked for with the caller's credentials.
+
+    Raises ``BackendError`` where a Region is missing.
+    """
+    return Case(
+        deployment,
+        account=Account(calls),
+        inspection=Inspection(calls),
+        # Made within a call, so that a missing Region is an error like any other.
+        stacks=Stacks(
+            calls("DescribeStacks", lambda: clients.client("cloudformation")), calls, clock
+        ),
+        clock=clock,
     )
 
 

@@ -196,7 +196,7 @@ class InMemoryConnections:
         is_noted = noted_ms is not None and active_ms <= noted_ms <= _newest_ms(now_ms)
         if is_noted or was_active_since(connection, now, connection.recorded_ms):
             return False
-        record.connection = replace(now, gateway_active_ms=active_ms)
+        record.connection = replace(now, gateway_active_ms=active_ms, handovers=0)
         return True
 
     @aws_call("UpdateItem")

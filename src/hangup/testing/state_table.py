@@ -73,7 +73,7 @@ class InMemoryStates:
         noted_ms = state.gateway_active_ms
         if noted_ms is not None and active_ms <= noted_ms <= now_ms + MAX_CLOCK_LEAD_MS:
             return False
-        self.states[place] = state._replace(gateway_active_ms=active_ms)
+        self.states[place] = state._replace(gateway_active_ms=active_ms, handovers=0)
         return True
 
     def _free(

@@ -1,10 +1,12 @@
-"""What ``hangup up`` makes of the functions' log lines."""
+"""What ``hangup up`` and ``hangup tail`` make of the functions' log lines."""
 
 import json
 
 import pytest
 
-from hangup.local.log_tail import in_order, in_words
+from hangup.core.connection import EpochMs
+from hangup.ops.log_tail import LogEvent, LogTail, in_order, in_words
+from hangup.testing import START_MS, FakeClock
 
 
 @pytest.mark.parametrize(
@@ -83,3 +85,30 @@ def test_what_is_printed_before_the_first_line_with_a_time_stays_before_it() -> 
 def test_lines_without_any_time_are_as_old_as_they_were_stored() -> None:
     events = [(2, "b", "second"), (2, "b", "a third"), (1, "a", "first"), (3, "c", "{}")]
     assert [text for _, text in in_order(events)] == ["first", "second", "a third", "{}"]
+
+
+class Stored:
+    """Logs that a test writes to; lines that are older than what is asked for are not returned."""
+
+    def __init__(self) -> None:
+        self.stored: list[LogEvent] = []
+
+    def events(self, *, since_ms: EpochMs) -> list[LogEvent]:
+        return [one for one in self.stored if one[0] >= since_ms]
+
+
+def test_each_line_is_told_once_and_a_late_one_too() -> None:
+    logs, clock = Stored(), FakeClock()
+    log_tail = LogTail(logs, clock, since_ms=START_MS)
+    logs.stored += [(START_MS - 1, "s", "too old"), (START_MS + 5_000, "s", "first")]
+    clock.advance(seconds=6)
+    assert [text for _, text in log_tail.new_lines()] == ["first"]
+    # Stored by another function before, and seen only now.
+    logs.stored.append((START_MS + 4_000, "t", "late"))
+    clock.advance(seconds=20)
+    assert [text for _, text in log_tail.new_lines()] == ["late"]
+    clock.advance(seconds=600)
+    assert list(log_tail.new_lines()) == []
+    logs.stored.append((START_MS + 620_000, "s", "first"))
+    assert [text for _, text in log_tail.new_lines()] == ["first"]
+    assert list(log_tail.new_lines()) == []

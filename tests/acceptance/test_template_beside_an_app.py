@@ -18,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from hangup.local.deploy import Deployment, deploy
+from hangup.local.deploy import _lambda_zip as lambda_zip
 from hangup.local.ministack.aws_client import ROOT as ROOT_CREDENTIALS
 from hangup.local.ministack.engine import Engine
 from hangup.local.ministack.template import prepared
@@ -25,11 +26,11 @@ from hangup.ops.template import timeout_template
 from tests.support.documents import ROOT
 from tests.support.engine_stack import code, template
 
-# With install: it builds the zip of the functions, which needs a package index the first time.
-pytestmark = [pytest.mark.integration, pytest.mark.install]
+pytestmark = pytest.mark.acceptance
 
 IDLE_TIMEOUT_S: Final = 2
-BUCKET: Final = "code-of-the-timeout"
+BUCKET: Final = "my-artifacts"
+CODE: Final = "code-of-this-machine"
 STACK: Final = "chat-timeout"
 
 HANDLER: Final = """
@@ -53,7 +54,11 @@ def handler(event, context):
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
     with Engine.start() as started:
-        started.client("s3").create_bucket(Bucket=BUCKET)
+        s3 = started.client("s3")
+        s3.create_bucket(Bucket=BUCKET)
+        s3.create_bucket(Bucket=CODE)
+        # Not the zip for Lambda: its libraries are for Lambda's processor and Python.
+        s3.put_object(Bucket=CODE, Key="hangup.zip", Body=lambda_zip())
         yield started
 
 
@@ -101,9 +106,7 @@ def settled(engine: Engine) -> Mapping[str, Any]:
         time.sleep(0.1)
 
 
-def parameters_of(
-    engine: Engine, application: Deployment, uploaded: Mapping[str, str], **others: str
-) -> list[dict[str, str]]:
+def parameters_of(engine: Engine, application: Deployment, **others: str) -> list[dict[str, str]]:
     function = engine.client("lambda").get_function(
         FunctionName=application.outputs["ConnectFunction"]
     )["Configuration"]["FunctionArn"]
@@ -115,8 +118,8 @@ def parameters_of(
         "DisconnectFunctionArn": function,
         "IdleTimeoutSeconds": str(IDLE_TIMEOUT_S),
         "MetricRoles": "host,guest",
-        "CodeBucket": uploaded["CodeBucket"],
-        "CodeKey": uploaded["CodeKey"],
+        "CodeBucket": CODE,
+        "CodeKey": "hangup.zip",
         **others,
     }
     return [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]
@@ -154,11 +157,11 @@ async def last_words(client: ClientConnection) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("precise", ["false", "true"])
 def test_a_silent_client_is_closed_and_a_talking_one_stays(
-    engine: Engine, application: Deployment, uploaded: Mapping[str, str], precise: str
+    engine: Engine, application: Deployment, precise: str
 ) -> None:
     cloudformation = engine.client("cloudformation")
     body = json.dumps(prepared(json.loads(timeout_template())), separators=(",", ":"))
-    parameters = parameters_of(engine, application, uploaded, Precise=precise, Shards="2")
+    parameters = parameters_of(engine, application, Precise=precise, Shards="2")
     outputs = create(engine, body, parameters)
     assert outputs["MetricsNamespace"] == f"Hangup/{STACK}"
     assert ("CloseQueueUrl" in outputs) == (precise == "true")
@@ -183,8 +186,10 @@ def test_a_silent_client_is_closed_and_a_talking_one_stays(
             await (await talking.ping())
             talks.cancel()
 
-    asyncio.run(play())
-    cloudformation.delete_stack(StackName=STACK)
+    try:
+        asyncio.run(play())
+    finally:
+        cloudformation.delete_stack(StackName=STACK)
 
 
 @pytest.mark.parametrize(
@@ -199,11 +204,10 @@ def test_a_silent_client_is_closed_and_a_talking_one_stays(
 def test_what_contradicts_is_refused_with_what_to_do(
     engine: Engine,
     application: Deployment,
-    uploaded: Mapping[str, str],
     contradiction: dict[str, str],
     said: str,
 ) -> None:
-    parameters = parameters_of(engine, application, uploaded, **contradiction)
+    parameters = parameters_of(engine, application, **contradiction)
     with pytest.raises(ClientError, match=said):
         create(engine, timeout_template(), parameters)
 

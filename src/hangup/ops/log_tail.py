@@ -1,23 +1,22 @@
-"""What happens on the local stack, read from the functions' logs and put into plain words."""
+"""What happens in a deployment, read from its functions' logs and put into plain words."""
 
 import json
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
-from hangup.local.deploy import Deployment
-from hangup.local.ministack.engine import Engine
-
-if TYPE_CHECKING:
-    from mypy_boto3_logs import CloudWatchLogsClient
+from hangup.core.connection import DurationMs, EpochMs
+from hangup.ports import Clock
 
 LogEvent = tuple[int, str, str]
 """A line of a log: the epoch milliseconds at which it was stored, its stream, its text."""
 
-_OVERLAP_MS: Final = 5_000
-"""How far back each look reads again: a line may be stored after a later one was read."""
+LogLine = tuple[int, str]
+"""A line of a log: the epoch milliseconds at which it was written, its text."""
+
+_OVERLAP_MS: Final = DurationMs(30_000)
+"""On AWS, where a line may be stored some seconds after a later one was read."""
 
 _NOISE: Final = ("START ", "END ", "REPORT ", "INIT_START ")
 """How the lines begin that Lambda itself writes around an invocation."""
@@ -50,44 +49,53 @@ _COUNTS_QUEUED: Final = ("checked", "queued", "queueFailures")
 _COUNTS_RECEIVED: Final = ("received", "claimsLost", *_CLOSES)
 
 
-class LogTail:
-    """The log lines of all functions that were written since this was made, each once."""
+class Logs(Protocol):
+    """The logs of some functions."""
 
-    def __init__(self, engine: Engine, stack: Deployment) -> None:
-        self._logs: CloudWatchLogsClient = engine.client("logs")
-        configuration_of = engine.client("lambda").get_function_configuration
-        self._groups = [
-            configuration_of(FunctionName=name)["LoggingConfig"]["LogGroup"]
-            for output, name in stack.outputs.items()
-            if output.endswith("Function")
-        ]
-        self._since_ms = time.time_ns() // 1_000_000
+    def events(self, *, since_ms: EpochMs) -> Iterable[LogEvent]:
+        """Return what was stored since then, in any order. Raises ``BackendError``."""
+        ...
+
+
+class LogTail:
+    """The log lines of some functions that are written from ``since_ms`` on, each once.
+
+    Each look reads the last ``overlap_ms`` again.
+    """
+
+    def __init__(
+        self,
+        logs: Logs,
+        clock: Clock,
+        *,
+        since_ms: EpochMs,
+        overlap_ms: DurationMs = _OVERLAP_MS,
+    ) -> None:
+        self._logs = logs
+        self._clock = clock
+        self._since_ms = since_ms
+        self._overlap_ms = overlap_ms
         self._seen = set[LogEvent]()
 
-    def new_lines(self) -> Iterator[str]:
-        """Yield in words what has been logged since the last call, oldest first."""
+    def new_lines(self) -> Iterator[LogLine]:
+        """Yield what has been logged since the last call, oldest first.
+
+        Raises ``BackendError``; what is not read then comes with the next call.
+        """
         # Known by their content: MiniStack gives events no id.
-        events = dict.fromkeys(self._events())
+        events = dict.fromkeys(self._logs.events(since_ms=self._since_ms))
         new = [event for event in events if event not in self._seen]
-        self._since_ms = max(self._since_ms, time.time_ns() // 1_000_000 - _OVERLAP_MS)
+        self._since_ms = EpochMs(max(self._since_ms, self._clock.now_ms() - self._overlap_ms))
         self._seen = {e for e in self._seen.union(new) if e[0] >= self._since_ms}
-        for at_ms, message in in_order(new):
-            words = in_words(message)
-            if words is not None:
-                clock = datetime.fromtimestamp(at_ms / 1000).astimezone()
-                yield f"{clock:%H:%M:%S}  {words}"
-
-    def _events(self) -> Iterator[LogEvent]:
-        for group in self._groups:
-            pages = self._logs.get_paginator("filter_log_events").paginate(
-                logGroupName=group, startTime=self._since_ms
-            )
-            for page in pages:
-                for found in page["events"]:
-                    yield found["timestamp"], found["logStreamName"], found["message"]
+        yield from in_order(new)
 
 
-def in_order(events: Iterable[LogEvent]) -> list[tuple[int, str]]:
+def at_clock(at_ms: int) -> str:
+    """Return the time of day here, to the second."""
+    return f"{datetime.fromtimestamp(at_ms / 1000).astimezone():%H:%M:%S}"
+
+
+def in_order(events: Iterable[LogEvent]) -> list[LogLine]:
     """Return when each line was written, in epoch milliseconds, and the line, oldest first.
 
     MiniStack stores all lines of an invocation with the time at which it ended, so a line's own
@@ -97,7 +105,7 @@ def in_order(events: Iterable[LogEvent]) -> list[tuple[int, str]]:
     timed = [(stored_ms, stream, _own_time_ms(line), line) for stored_ms, stream, line in events]
     # Before the first line: that line's time. The first of a stream wins, being the last here.
     last_ms = {stream: own_ms for _, stream, own_ms, _ in reversed(timed) if own_ms is not None}
-    lines: list[tuple[int, str]] = []
+    lines: list[LogLine] = []
     for stored_ms, stream, own_ms, message in timed:
         last_ms[stream] = last_ms.get(stream, stored_ms) if own_ms is None else own_ms
         lines.append((last_ms[stream], message))

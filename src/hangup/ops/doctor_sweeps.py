@@ -1,0 +1,92 @@
+"""The checks of what the sweeps of the last hour did, by their metrics and AWS's own."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from hangup.aws.inspected import Metric
+from hangup.ops.doctor_case import LATELY_MIN, Case, aws, hangup, setting
+from hangup.ops.findings import Finding, found, well
+
+_MINUTES: Final = 60
+_OURS: Final = {
+    "SweepsHeld": "held",
+    "SweepsIncomplete": "incomplete",
+    "RecordsUnreadable": "unreadable-times",
+    "ActivityUnrecorded": "unrecorded",
+    "ConnectionsUnconfirmed": "unconfirmed",
+    "CloseFailures": "closes-failed",
+    "HandoversRepeated": "handed-over-again",
+}
+"""The trouble that each metric of Hangup's own shows where it is not 0."""
+
+_LAMBDAS: Final = {
+    "Errors": "function-errors",
+    "Throttles": "function-throttled",
+    "AsyncEventsDropped": "events-dropped",
+}
+_WRITES: Final = "WriteThrottleEvents"
+
+
+def ticks(case: Case) -> Iterator[Finding]:
+    """Check that sweeps have started lately."""
+    if not case.functions:
+        return
+    function, now_ms = case.functions[0], case.clock.now_ms()
+    if case.is_new:
+        yield well("no-ticks", f"{function.name} is new: its sweeps begin within a minute")
+        return
+    started = Metric("AWS/Lambda", "Invocations", ("FunctionName", function.name))
+    count = case.inspection.sums([started], until_ms=now_ms, minutes=LATELY_MIN)[started]
+    if count:
+        yield well("no-ticks", f"{count:,.0f} sweeps have started in the last {LATELY_MIN} minutes")
+    else:
+        yield found(
+            "no-ticks",
+            f"{function.name} was not started in the last {LATELY_MIN} minutes",
+            fix=aws("lambda", "invoke", "--function-name", function.name, "/dev/stdout"),
+        )
+
+
+def metrics(case: Case) -> Iterator[Finding]:
+    """Check the metrics of the last hour: of the sweeps, of their functions, of the table."""
+    if case.stack is None or not case.functions:
+        return
+    namespace = case.stack.outputs.get("MetricsNamespace", "")
+    asked: dict[Metric, tuple[str, str]] = {
+        Metric(namespace, name): (trouble, "")
+        for name, trouble in _OURS.items()
+        # Where API Gateway's account is the source, nobody records.
+        if (name, case["timeout.activity"]) != ("ActivityUnrecorded", "gateway")
+    }
+    for function in case.functions:
+        for name, trouble in _LAMBDAS.items():
+            metric = Metric("AWS/Lambda", name, ("FunctionName", function.name))
+            asked[metric] = (trouble, function.name)
+    table = case["table.name"]
+    asked[Metric("AWS/DynamoDB", _WRITES, ("TableName", table))] = ("writes-throttled", table)
+    sums = case.inspection.sums(list(asked), until_ms=case.clock.now_ms(), minutes=_MINUTES)
+    fixes = _fixes(case)
+    for metric, (trouble, whose) in asked.items():
+        if sums[metric]:
+            yield found(
+                trouble,
+                f"{metric.name}{f' of {whose}' if whose else ''} was {sums[metric]:,.0f} in the"
+                " last hour",
+                fix=fixes.get(trouble, case.read_log),
+            )
+    if not any(sums.values()):
+        yield well("sweeps", "The metrics of the last hour show no failure")
+
+
+def _fixes(case: Case) -> Mapping[str, str]:
+    table = case["table.name"]
+    shards = min(2 * case["timeout.shards"], 20)
+    pace = max(1, case["timeout.closes_per_second"] // 2)
+    return {
+        "incomplete": setting("timeout.shards", shards),
+        "unrecorded": setting("timeout.activity", "gateway"),
+        "unreadable-times": hangup("init", "--api", case["api.id"], "--force"),
+        "unconfirmed": setting("timeout.closes_per_second", pace),
+        "writes-throttled": f"aws dynamodb update-table --table-name {table}"
+        " --billing-mode PAY_PER_REQUEST",
+    }

@@ -1,0 +1,155 @@
+"""``hangup status``, ``explain`` and ``tail``: which deployment, and tables."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from hangup.aws.table_size import TableSize
+from hangup.cli.app import main
+from hangup.cli.reading import may_read
+from hangup.errors import ConfigurationError
+from tests.support.cloudformation_stub import CloudFormation, assert_one_sentence
+from tests.support.terminal import on_terminal, plain_environment
+
+pytestmark = pytest.mark.usefixtures("signals_as_before")
+
+COMMANDS = [["status"], ["explain", "c1"], ["tail"]]
+FILE = """
+[stack]
+name = "chat-hangup"
+[api]
+id = "abc123"
+stage = "prod"
+[table]
+name = "sockets"
+connection_id = "id"
+[timeout]
+hand_over = "never"
+"""
+
+TABLE = """
+from hangup.cli.tables import Column, say_table
+columns = (Column("role"), Column("connections", is_number=True))
+say_table("Roles", columns, [("[red]spe\\x1b[2Jaker", "1,000"), ("x", "2")])
+say_table("Nobody", columns, [])
+"""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+class TestWhichDeployment:
+    def test_without_any_it_says_how_to_name_one(
+        self, stack: CloudFormation, capsys: pytest.CaptureFixture[str], command: list[str]
+    ) -> None:
+        stack.name = "Other"
+        assert main(command) == 1
+        err = capsys.readouterr().err
+        assert_one_sentence(err)
+        assert "there is no hangup.toml here or in a folder above, and no stack Hangup" in err
+        assert all(option in err for option in ("--config", "--stack", "--local"))
+        assert stack.asked == ["Hangup"]
+
+    def test_the_file_here_names_the_stack(
+        self, stack: CloudFormation, capsys: pytest.CaptureFixture[str], command: list[str]
+    ) -> None:
+        Path("hangup.toml").write_text(FILE)
+        assert main(command) == 1
+        err = capsys.readouterr().err
+        assert_one_sentence(err)
+        assert "Stack with id chat-hangup does not exist" in err
+        assert main([*command, "--set", "stack.name=chat-two"]) == 1
+        assert main([*command, "--stack", "Hangup"]) == 1
+        assert stack.asked == ["chat-hangup", "chat-two", "Hangup"]
+
+    def test_a_stack_without_a_timeout_is_one_sentence(
+        self, stack: CloudFormation, capsys: pytest.CaptureFixture[str], command: list[str]
+    ) -> None:
+        assert main([*command, "--stack", "Hangup"]) == 1
+        err = capsys.readouterr().err
+        assert_one_sentence(err)
+        assert "stack Hangup has no output TimeoutFunctionName or TimeoutFunction" in err
+
+    @pytest.mark.parametrize("other", [["--config", "hangup.toml"], ["--set", "api.stage=dev"]])
+    def test_a_stack_and_a_file_exclude_each_other(
+        self,
+        stack: CloudFormation,
+        capsys: pytest.CaptureFixture[str],
+        command: list[str],
+        other: list[str],
+    ) -> None:
+        with pytest.raises(SystemExit) as left:
+            main([*command, "--stack", "Hangup", *other])
+        assert left.value.code == 2
+        assert "exclude --config and --set" in capsys.readouterr().err
+
+    def test_no_local_stack_is_one_sentence(
+        self, stack: CloudFormation, capsys: pytest.CaptureFixture[str], command: list[str]
+    ) -> None:
+        assert main([*command, "--local"]) == 1
+        err = capsys.readouterr().err
+        assert_one_sentence(err)
+        assert "start it with: hangup up" in err
+
+
+@pytest.mark.parametrize(
+    "command", [["check"], ["redrive"], ["token", "--session", "s1", "--role", "speaker"]]
+)
+def test_what_is_about_sessions_does_not_apply_to_a_timeout_alone(
+    stack: CloudFormation, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    Path("hangup.toml").write_text(FILE)
+    assert main(command) == 1
+    err = capsys.readouterr().err
+    assert_one_sentence(err)
+    assert "hangup.toml describes a timeout alone, without sessions" in err
+    assert stack.asked == []
+    stack.outputs = {"TimeoutFunctionName": "chat-timeout"}
+    assert main([*command, "--stack", "Hangup"]) == 1
+    err = capsys.readouterr().err
+    assert_one_sentence(err)
+    assert "the stack Hangup is a timeout alone, without sessions" in err
+
+
+@pytest.mark.parametrize("odd", ["", "a\nb", "x" * 1_025])
+def test_what_cannot_be_an_id_is_wrong_usage(capsys: pytest.CaptureFixture[str], odd: str) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["explain", odd])
+    assert left.value.code == 2
+    assert "1 to 1,024 characters" in capsys.readouterr().err
+
+
+class TestLargeTables:
+    def test_a_small_one_is_read_without_a_word(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert may_read("sockets", TableSize(10, 999_999_999), yes=False)
+        assert capsys.readouterr().err == ""
+
+    def test_a_large_one_is_read_once_somebody_agrees(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        large = TableSize(50_000_000, 20_000_000_000)
+        with pytest.raises(ConfigurationError, match="add --yes"):
+            may_read("sockets", large, yes=False)
+        assert may_read("sockets", large, yes=True)
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == 2
+        assert "50,000,000 items and 20.0 GB: one read of it costs about $0.31" in said[0]
+
+
+class TestTables:
+    def test_a_pipe_gets_columns(self, capfd: pytest.CaptureFixture[str]) -> None:
+        exec(TABLE)  # noqa: S102 - the program that the terminal runs too
+        assert capfd.readouterr().out.splitlines() == [
+            "Roles",
+            "  ROLE              CONNECTIONS",
+            "  [red]spe?[2Jaker        1,000",
+            "  x                           2",
+        ]
+
+    def test_a_terminal_gets_boxes(self) -> None:
+        screen = on_terminal([sys.executable, "-c", TABLE], environment=plain_environment())
+        assert screen.status == 0
+        title, top, head, _, first, *_ = screen.lines
+        assert title == "Roles"
+        assert top.startswith("╭")
+        assert head.startswith("│ role")
+        assert first.startswith("│ [red]spe?[2Jaker │")
