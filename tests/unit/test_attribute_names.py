@@ -50,6 +50,19 @@ ELSEWHERE: Final = {
     "sessions/check.py": {"connectionId", "speakerConnectionId"},
     # Queries, and members of what `hangup token --json` prints.
     "cli/": {"sessionId", "role", "expiresAt"},
+    # Members of what `hangup explain --json` and `hangup status --json` print.
+    "cli/explain.py": {
+        "connectionId",
+        "connectedAt",
+        "lastActivityTime",
+        "gatewayActiveAt",
+        "noticedAt",
+        "handovers",
+    },
+    "cli/status.py": {"connectionId"},
+    # Fields of log lines.
+    "ops/explain.py": {"connectionId"},
+    "ops/log_tail.py": {"connectionId", "sessionId", "role"},
     # IAM's word for what a function may do.
     "ops/doctor.py": {"role"},
     # Members of what `hangup sweep --json` prints.

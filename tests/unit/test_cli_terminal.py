@@ -88,6 +88,7 @@ class TestHelp:
             "Completion",
             "On this machine",
             "Your own application",
+            "Any deployment",
             "The deployed reference stack",
             "Planning",
         ]
@@ -104,6 +105,7 @@ class TestHelp:
         assert [line for line in lines if line.endswith(":") and line[0] != " "] == [
             "On this machine:",
             "Your own application:",
+            "Any deployment:",
             "The deployed reference stack:",
             "Planning:",
             "Options:",
