@@ -42,7 +42,7 @@ test-install: .venv/.dev ## The virtualenv that heals itself, the wheel, Hangup 
 	$(BIN)/python -m pytest tests -m "install and not lateness" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest tests -m "install and lateness"
 
-acceptance: .venv/.dev ## Apps of other people's shapes, each with the timeout beside it, and the doctor (six minutes)
+acceptance: .venv/.dev ## Apps of other people's shapes, each with the timeout beside it, and the doctor (ten minutes)
 	$(BIN)/python -m pytest tests/acceptance -m acceptance
 
 soak: .venv/.dev ## 2 x 50,000 schedules of the model, then 500 real clients for five minutes (an hour in all)

@@ -6,7 +6,7 @@ beside it, by a user who may deploy and no more. All functions run with the role
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.apps import App, Cloud, Item, deployed, started_cloud, timeout_settings
+from tests.support.apps import App, Cloud, Item, deployed, timeout_settings
 from tests.support.local_stack import be_idle, eventually
 
 pytestmark = pytest.mark.acceptance
@@ -118,12 +118,6 @@ CASES: Final[Mapping[str, Case]] = {
     ),
     "i_encrypted": Case(),
 }
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
-    with started_cloud() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

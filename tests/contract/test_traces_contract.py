@@ -58,6 +58,8 @@ def test_every_item_is_byte_for_byte_what_it_was(
         traces.release(noticed, noticed_at_ms=NOW_MS, is_handed_over=True)
         _claim(traces, held, claim_ms=60_000)
     assert _items(client, name) != _sorted(before)
+    if schema.selection.needs_id:
+        before.append(_left(traces, client, before[0]))
 
     now = FakeClock(NOW_MS + 30_000)
     result = clean(traces, clock=now, concurrent_map=map, progress=lambda _: None)
@@ -66,6 +68,19 @@ def test_every_item_is_byte_for_byte_what_it_was(
     result = clean(traces, clock=now, concurrent_map=map, progress=lambda _: None)
     assert result.left == 0
     assert _items(client, name) == _sorted(before)
+
+
+def _left(traces: Traces, client: "DynamoDBClient", record: Item) -> Item:
+    """Close a further connection, whose application takes the id out of its item and keeps that."""
+    schema, name = traces._schema, traces._table.spec.name
+    another = {"S": {"S": "one that left"}, "N": {"N": "77"}, "B": {"B": b"one that left"}}
+    selected = schema.selection.known
+    key = {one: selected.get(one) or another[kind] for one, kind in schema.table_key.attributes}
+    marks = {schema.noticed_at: {"N": str(NOW_MS)}, schema.handovers: {"N": "1"}}
+    item = {**record, **key}
+    item.pop(schema.connection_id)
+    client.put_item(TableName=name, Item={**item, **marks})
+    return item
 
 
 def _claim(traces: Traces, connection: Connection, *, claim_ms: int) -> None:

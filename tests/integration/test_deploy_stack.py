@@ -214,8 +214,8 @@ def test_a_bucket_that_was_half_made_is_finished(account: Account) -> None:
     s3, (bucket,) = account.client("s3"), account.buckets
     assert bucket == first.bucket.name
     assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
-    removable = account.deployer.remove(STACK)
-    assert removable is not None
+    state = account.deployer.to_remove(STACK)
+    assert account.deployer.bucket_to_remove(STACK, state) is not None
 
 
 def test_a_bucket_of_somebody_else_is_not_taken_for_one_that_was_made(account: Account) -> None:
@@ -255,8 +255,17 @@ def test_a_change_of_somebody_else_that_waits_is_not_touched(account: Account) -
 def test_what_was_never_made_is_removed(account: Account) -> None:
     proposal = account.proposed(account.wanted())
     proposal.bucket.create()
-    assert account.deployer.remove(STACK) is not None
+    state = account.deployer.to_remove(STACK)
+    assert account.deployer.bucket_to_remove(STACK, state) is not None
+    account.deployer.remove(STACK)
     assert account.stacks.find(STACK) is None
+
+
+def test_who_declines_after_an_interrupted_run_leaves_no_bucket(account: Account) -> None:
+    account.proposed(account.wanted()).bucket.create()
+    account.deployer.decline(account.proposed(account.wanted()))
+    assert account.stacks.find(STACK) is None
+    assert not account.buckets
 
 
 def test_a_stack_of_somebody_else_is_not_touched(account: Account) -> None:
@@ -276,17 +285,20 @@ def test_a_stack_of_somebody_else_is_not_touched(account: Account) -> None:
 
 def test_is_removed_with_its_bucket_where_that_is_wanted(account: Account) -> None:
     account.deploy(account.wanted())
-    bucket = account.deployer.remove(STACK)
-    assert account.stacks.find(STACK) is None
+    bucket = account.deployer.bucket_to_remove(STACK, account.deployer.to_remove(STACK))
     assert bucket is not None
     bucket.delete()
+    account.deployer.remove(STACK)
+    assert account.stacks.find(STACK) is None
     assert not account.buckets
 
 
 def test_the_users_own_bucket_stays(account: Account) -> None:
     account.client("s3").create_bucket(Bucket="their-bucket")
     account.deploy(account.wanted(bucket="their-bucket"))
-    assert account.deployer.remove(STACK) is None
+    state = account.deployer.to_remove(STACK)
+    assert account.deployer.bucket_to_remove(STACK, state) is None
+    account.deployer.remove(STACK)
     assert "their-bucket" in account.buckets
     with pytest.raises(DeployError, match="no bucket nowhere"):
         account.deployer.propose(account.wanted(bucket="nowhere"))

@@ -66,6 +66,8 @@ class Cloud:
 
     engine: Engine
     deployer: Credentials
+    apps: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """The outputs of the apps that are deployed, by their folders."""
 
     def client(self, service: str) -> Any:
         """Return a client with the deployer's rights."""
@@ -283,8 +285,6 @@ def deployed(cloud: Cloud, folder: str) -> App:
     outputs = deploy_app(cloud, folder)
     parameters = timeout_parameters(folder, outputs, cloud.engine.endpoint)
     dynamodb = cloud.engine.client("dynamodb")
-    for item in json.loads((APPS / folder / "items.json").read_text()):
-        dynamodb.put_item(TableName=outputs["TableName"], Item=item)
     strangers = dynamodb.scan(TableName=outputs["TableName"])["Items"]
     table = dynamodb.describe_table(TableName=outputs["TableName"])["Table"]
     return App(
@@ -299,7 +299,24 @@ def deployed(cloud: Cloud, folder: str) -> App:
 
 
 def deploy_app(cloud: Cloud, folder: str) -> Mapping[str, str]:
-    """Deploy an app of ``APPS`` as its authors would, and return the outputs of its stacks."""
+    """Return the outputs of the stacks of an app of ``APPS``, whose table is as in the beginning.
+
+    It is deployed the first time, as its authors would.
+    """
+    if folder not in cloud.apps:
+        cloud.apps[folder] = _deploy_app(cloud, folder)
+    outputs = cloud.apps[folder]
+    about = {"TableName": outputs["TableName"]}
+    dynamodb = cloud.engine.client("dynamodb")
+    key = [one["AttributeName"] for one in dynamodb.describe_table(**about)["Table"]["KeySchema"]]
+    for item in dynamodb.scan(**about)["Items"]:
+        dynamodb.delete_item(**about, Key={name: item[name] for name in key})
+    for item in json.loads((APPS / folder / "items.json").read_text()):
+        dynamodb.put_item(**about, Item=item)
+    return outputs
+
+
+def _deploy_app(cloud: Cloud, folder: str) -> Mapping[str, str]:
     name = stack_name(folder)
     outputs: dict[str, str] = {}
     parameters = {}

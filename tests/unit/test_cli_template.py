@@ -1,6 +1,7 @@
 """``hangup template`` and ``hangup package``: what they print, write and refuse."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hangup.errors import ConfigurationError
 from hangup.ops import lambda_zips
 from hangup.ops.lambda_zips import installed_zip
 from hangup.ops.template import as_markdown, timeout_template
-from tests.support.documents import ROOT
+from tests.support.documents import ROOT, page, table
 
 
 def test_prints_the_template_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,6 +36,13 @@ def test_says_that_a_file_cannot_be_written(
     out, err = capsys.readouterr()
     assert out == ""
     assert "cannot be written (No such file or directory): name another file" in err
+
+
+def test_the_guide_says_what_cloudformation_needs_for_each_resource() -> None:
+    rows = table("Resource", page("guides/deploy-beside"))
+    documented = {kind for row in rows for kind in re.findall(r"AWS::\w+::\w+", row[0])}
+    resources = json.loads(timeout_template())["Resources"].values()
+    assert documented == {one["Type"] for one in resources}
 
 
 def test_package_needs_to_know_where_to(capsys: pytest.CaptureFixture[str]) -> None:

@@ -167,6 +167,17 @@ class TestKept:
         assert world.connections.records == before
         assert world.gateway.open_ids == {"active", "quiet"}
 
+    def test_an_observer_judges_a_record_without_a_time_at_once(self, world: World) -> None:
+        for one, silent_s in (("active", 60), ("due", 120), ("quiet", 121)):
+            join(world, one, silent_s=silent_s)
+            world.connections.put(Connection(connection_id=one))
+        before = dict(world.connections.records)
+        world.sweep = replace(world.sweep, closer=replace(world.closer, acts=False))
+        counts = world.run()
+        assert (counts["idle"], counts["wouldClose"], counts["clocksStarted"]) == (1, 1, 0)
+        assert world.connections.records == before
+        assert world.gateway.open_ids == {"active", "due", "quiet"}
+
 
 class TestQuestions:
     @pytest.mark.parametrize("period_s", [7, 30, 59, 60, 61, 90, 110, 120])

@@ -227,6 +227,18 @@ class TestLoop:
         # What it was sent with is free for the next.
         assert status(transfer) == 200
 
+    @pytest.mark.usefixtures("clock")
+    def test_whoever_waits_for_a_call_that_was_interrupted_is_interrupted(self) -> None:
+        def interrupted() -> None:
+            sleep(0.01)
+            raise KeyboardInterrupt
+
+        one = Loop(2).start(lambda: sleep(100))
+        other = Loop(2).start(interrupted)
+        for task in (other, one):
+            with pytest.raises(KeyboardInterrupt):
+                task.wait()
+
     def test_threads_may_each_have_their_own(self, answerer: Answerer) -> None:
         results: dict[int, list[int]] = {}
 

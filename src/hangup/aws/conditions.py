@@ -98,6 +98,9 @@ class Selection:
     Reads have ``key_condition`` (empty: a scan) and ``filter`` (empty: all), with ``values``.
     Writes have ``is_ours`` with ``write_values`` and, where ``needs_id``, the id as ``:id``; what
     a key says needs no condition in a write. ``names`` are the aliases of them all.
+
+    Where ``needs_id``, an item may have been a connection and have lost its id: it meets
+    ``filter_but_id`` and ``is_selected`` and not ``names_id``, which has ``id_values``.
     """
 
     def __init__(  # noqa: PLR0913 - fields of TableSchema
@@ -119,11 +122,15 @@ class Selection:
             IS_SAME_ID if self.needs_id else EXISTS, *(term.expression for term in written)
         )
         self.write_values: Final = _values_of(written)
+        self.is_selected: Final = all_of(*(term.expression for term in written))
+        of_id = _Term("id_prefix", begins_with(id_attribute, id_prefix))
+        self.names_id: Final = of_id.expression if id_prefix else IS_TEXT
+        self.id_values: Final = _values_of([of_id]) if id_prefix else TEXT_TYPE
         keyed, is_text = [], ""
         if index is None or partition is None:
             # The id may be the sort key of an index, and then there is no filter on it.
             if id_prefix:
-                terms.append(_Term("id_prefix", begins_with(id_attribute, id_prefix)))
+                terms.append(of_id)
             elif self.needs_id:
                 is_text = IS_TEXT
         if partition is not None:
@@ -136,9 +143,10 @@ class Selection:
         """Whether a query says something of the sort key too."""
         self.key_condition: Final = all_of(*(term.expression for term in keyed))
         self.filter: Final = all_of(*(term.expression for term in terms), is_text)
+        self.filter_but_id: Final = all_of(*(one.expression for one in terms if one is not of_id))
         self.values: Final = _values_of([*keyed, *terms]) | (TEXT_TYPE if is_text else {})
         self.names: Final = {
-            term.name: term.condition.attribute for term in (*keyed, *terms, *written)
+            term.name: term.condition.attribute for term in (*keyed, *terms, *written, of_id)
         }
         every = [*only, *([partition] if partition is not None and index is None else [])]
         self.known: Final = {

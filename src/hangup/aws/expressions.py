@@ -36,6 +36,11 @@ OWN: Final = ("gateway_active", "noticed_at", "handovers", "claim_expires_at", "
 """What Hangup alone writes."""
 
 HAS_TRACES: Final = f"({' OR '.join(f'attribute_exists(#{one})' for one in OWN)})"
+HAS_TRACES_OF_ONE_THAT_LEFT: Final = (
+    "(attribute_exists(#gateway_active) OR attribute_exists(#noticed_at)"
+    " OR attribute_exists(#claim_token))"
+)
+"""Without the id of a connection, a count alone may be anybody's."""
 REMOVE_TRACES: Final = f"REMOVE {', '.join(f'#{one}' for one in OWN)}"
 IS_UNDER_CLAIM: Final = "#claim_expires_at = :claim"
 IS_THIS_CLAIM: Final = "#claim_token = :token"

@@ -1,6 +1,7 @@
 """CloudFormation stacks: found, changed by change sets that can be looked at, and followed."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypedDict
 
@@ -187,8 +188,14 @@ class Stacks:
         proposed = ChangeSet(
             change_set_id=change_set_id, stack_id=stack_id, is_creation=is_creation, changes=()
         )
-        while (page := self._described(stack_id, change_set_id))["Status"] in _NOT_YET:
-            self._clock.sleep(self._poll_ms)
+        try:
+            while (page := self._described(stack_id, change_set_id))["Status"] in _NOT_YET:
+                self._clock.sleep(self._poll_ms)
+        except KeyboardInterrupt:
+            # Best effort: the next run goes on from what is left.
+            with suppress(BackendError):
+                self.discard(proposed)
+            raise
         if page["Status"] == "FAILED":
             reason = page.get("StatusReason", "no reason given")
             self.discard(proposed)

@@ -85,16 +85,34 @@ class TableRequests:
         return self._read("")
 
     def records_with_traces(self) -> Request:
-        """Return a read of what a sweep needs of records that have an attribute of Hangup's own."""
-        return self._read(self.schema.swept, expr.HAS_TRACES)
+        """Return a read of what a sweep needs of records that have an attribute of Hangup's own.
+
+        Where the id is not in the key, the application may have taken it out of an item and have
+        left the item: that is read too.
+        """
+        selection = self.schema.selection
+        if not selection.needs_id:
+            return self._read(self.schema.swept, expr.HAS_TRACES)
+        are_connections = expr.all_of(selection.names_id, expr.HAS_TRACES)
+        condition = f"({are_connections} OR {expr.HAS_TRACES_OF_ONE_THAT_LEFT})"
+        return self._read(
+            self.schema.swept, condition, selection.id_values, among=selection.filter_but_id
+        )
 
     def records_with_claims(self) -> Request:
         """Return a read of what a sweep needs, the run and the claim of every record."""
         return self._read(f"{self.schema.swept}, #session_run, #claim_expires_at")
 
-    def _read(self, projection: str, condition: str = "", values: Values | None = None) -> Request:
+    def _read(
+        self,
+        projection: str,
+        condition: str = "",
+        values: Values | None = None,
+        *,
+        among: str | None = None,
+    ) -> Request:
         selection = self.schema.selection
-        filter_ = expr.all_of(selection.filter, condition)
+        filter_ = expr.all_of(selection.filter if among is None else among, condition)
         named = names_in(self.schema, projection, filter_, selection.key_condition)
         compared = {**(values or {}), **selection.values}
         request = {
@@ -164,11 +182,18 @@ class TableRequests:
             update = f"SET #handovers = :handovers, #noticed_at = :noticed {expr.DROP_CLAIM}"
         return self._update(connection, update, self.schema.selection.is_ours, values)
 
-    def removal_of_traces(self, connection: Connection, *, now_ms: EpochMs) -> Request:
+    def removal_of_traces(self, key: Values, *, now_ms: EpochMs) -> Request:
         """Return the removal of Hangup's own attributes; refused while a claim holds."""
-        condition = self._ours(expr.HAS_NO_CLAIM)
+        selection = self.schema.selection
+        condition = expr.all_of(expr.HAS_TRACES, selection.is_selected, expr.HAS_NO_CLAIM)
         values = {":from_now": number(now_ms + 1), ":future": number(now_ms + MAX_CLOCK_LEAD_MS)}
-        return self._update(connection, expr.REMOVE_TRACES, condition, values)
+        return update_of(
+            self.schema,
+            key,
+            update=expr.REMOVE_TRACES,
+            condition=condition,
+            values=values | selection.write_values,
+        )
 
     def drop_claim(self, connection_id: str, *, seen_ms: EpochMs) -> Request:
         """Return the end of a claim that nobody releases, if it still expires at ``seen_ms``."""

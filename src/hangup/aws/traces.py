@@ -1,32 +1,41 @@
 """What Hangup has written into somebody's table, found and removed when it is no longer used."""
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from hangup.aws.connections import DynamoDbConnections
-from hangup.aws.retries import Calls
-from hangup.aws.schema import TableSchema
-from hangup.aws.table import DynamoDb
-from hangup.core.connection import Connection, EpochMs
-from hangup.ports import ScanPage
+from hangup.aws.values import Values
+from hangup.core.connection import EpochMs
+
+
+class TracesPage(NamedTuple):
+    """The keys of the items with an attribute of Hangup's own, among ``scanned_count`` items."""
+
+    keys: Sequence[Values]
+    scanned_count: int
 
 
 class Traces(DynamoDbConnections):
     """A connections table that Hangup leaves. Every method raises ``BackendError``."""
 
-    def __init__(self, client: DynamoDb, calls: Calls, table: str, schema: TableSchema) -> None:
-        super().__init__(client, calls, table, schema)
-        self.attributes: Final = schema.own_attributes
+    def pages(self) -> Iterator[TracesPage]:
+        """Yield the items that have an attribute of Hangup's own, page by page."""
+        schema = self._schema
+        for page in self._pages(self._requests.records_with_traces()):
+            items = page["Items"]
+            if not schema.selection.needs_id:
+                items = self._named(items)
+            names = schema.table_key.names
+            keys = [{name: item[name] for name in names} for item in items]
+            yield TracesPage(keys, page["ScannedCount"])
 
-    def pages(self) -> Iterator[ScanPage]:
-        """Yield the records that have an attribute of Hangup's own, page by page."""
-        return self._scan(self._requests.records_with_traces())
+    def remove(self, key: Values, *, now_ms: EpochMs) -> bool:
+        """Remove Hangup's own attributes from an item, and nothing else.
 
-    def remove(self, connection: Connection, *, now_ms: EpochMs) -> bool:
-        """Remove Hangup's own attributes from a record, and nothing else.
-
-        Return False, having written nothing, if the record is gone or not this connection's any
-        more, or while a claim holds at ``now_ms``: then a function is still at work on it.
+        Return False, having written nothing, while a claim holds at ``now_ms``: then a function is
+        still at work on it.
         """
-        removal = self._requests.removal_of_traces(connection, now_ms=now_ms)
-        return self._table.update(removal).is_written
+        removal = self._requests.removal_of_traces(key, now_ms=now_ms)
+        is_written, refused = self._table.update(removal)
+        # Without a claim it is gone, or another item now: there is nothing to remove.
+        return is_written or self._schema.claim_expires_at not in refused

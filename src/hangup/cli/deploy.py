@@ -9,8 +9,9 @@ from hangup.aws.stacks import StackState
 from hangup.cli.changes import changes_as_json, say_changes, say_event, say_outputs
 from hangup.cli.deployments import Config, Settings, account_of, described
 from hangup.cli.doctor import is_fit
+from hangup.cli.interruption import goes_on, interrupted_means
 from hangup.cli.options import AsJson, Yes
-from hangup.cli.output import say, say_aside, say_json, say_progress, waiting
+from hangup.cli.output import say, say_json, say_progress, waiting
 from hangup.cli.package import functions_zip
 from hangup.cli.questions import agreed
 from hangup.cli.stacks import EndpointUrl, Profile, Region
@@ -84,12 +85,16 @@ def deploy(  # noqa: PLR0913 - the command's options
     name = deployment["stack.name"]
     where = account_of(deployment, profile=profile, region=region, endpoint_url=endpoint_url)
     with where.account():
-        if not (skip_checks or is_fit(deployment)):
-            return 1
+        with interrupted_means("nothing is changed; run the same command again"):
+            if not (skip_checks or is_fit(deployment)):
+                return 1
         deployer = deployer_of(
             happens=(lambda _event: None) if as_json else say_event, say=say_progress
         )
-        with waiting(f"Working out what to change in the stack {name}"):
+        with (
+            interrupted_means("nothing is changed; run the same command again"),
+            waiting(f"Working out what to change in the stack {name}"),
+        ):
             proposal = deployer.propose(_wanted(deployment, zip_file))
         if proposal is None:
             if as_json:
@@ -104,9 +109,11 @@ def deploy(  # noqa: PLR0913 - the command's options
             return 1
         if not as_json:
             _say_proposal(name, deployment, proposal)
-        if not _agreed(deployer, proposal, yes=yes):
-            return 1
-        state = _carried_out(deployer, proposal, name)
+        with interrupted_means("nothing is changed; run the same command again"):
+            if not _agreed(deployer, proposal, yes=yes):
+                return 1
+        with interrupted_means(goes_on(name)):
+            state = deployer.carry_out(proposal)
     if as_json:
         executed = {"executed": True, "outputs": dict(state.outputs)}
         say_json({"stack": name, "changes": changes_as_json(changes), **executed})
@@ -146,17 +153,6 @@ def _agreed(deployer: Deployer, proposal: Proposal, *, yes: bool) -> bool:
         if not is_agreed:
             deployer.decline(proposal)
     return is_agreed
-
-
-def _carried_out(deployer: Deployer, proposal: Proposal, name: str) -> StackState:
-    try:
-        return deployer.carry_out(proposal)
-    except KeyboardInterrupt:
-        say_aside(
-            f"interrupted: what CloudFormation has begun in the stack {name} goes on; run the same"
-            " command again to follow it"
-        )
-        raise
 
 
 def _say_done(name: str, deployment: Deployment, state: StackState) -> None:

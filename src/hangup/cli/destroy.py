@@ -8,10 +8,12 @@ import typer
 from hangup.aws.code_bucket import CodeBucket
 from hangup.cli.changes import say_event
 from hangup.cli.deployments import Config, Settings, account_of, described
+from hangup.cli.interruption import goes_on, interrupted_means
 from hangup.cli.options import Yes
 from hangup.cli.output import say, say_progress, waiting
 from hangup.cli.questions import agreed
 from hangup.cli.stacks import EndpointUrl, Profile, Region
+from hangup.ops.deploy import Deployer
 from hangup.ops.deployment_file import Deployment
 from hangup.ops.wiring import clean_of, deployer_of
 
@@ -44,33 +46,41 @@ def destroy(  # noqa: PLR0913 - the command's options
     name = deployment["stack.name"]
     where = account_of(deployment, profile=profile, region=region, endpoint_url=endpoint_url)
     with where.account():
-        deployer = deployer_of(happens=say_event, say=say_progress)
-        with waiting(f"Looking at the stack {name}"):
-            state = deployer.stacks.find(name)
+        with interrupted_means("nothing is removed; run the same command again"):
+            deployer = deployer_of(happens=say_event, say=say_progress)
+            with waiting(f"Looking at the stack {name}"):
+                state = deployer.stacks.find(name)
+            if state is not None:
+                state = deployer.to_remove(name)
+                bucket = deployer.bucket_to_remove(name, state)
+                _say_removal(name, deployer)
+                if place := state.parameters.get("CodeBucket"):
+                    say(f"Its code is in the bucket {place}.")
+                if not agreed("Remove it?", yes=yes):
+                    return 1
+                takes_bucket = bucket is not None and not keep_bucket and _agreed(bucket, yes=yes)
         if state is None:
             say(f"There is no stack {name} any more.")
         else:
-            state = deployer.to_remove(name)
-            say((f"The stack {name} would be removed:", "bold"))
-            kinds = Counter(kind for kind, _ in deployer.stacks.resources(name))
-            for kind, count in sorted(kinds.items()):
-                say(f"Remove   {kind.removeprefix('AWS::')} ({count})")
-            if place := state.parameters.get("CodeBucket"):
-                # Whoever ends this half-way has no stack that says it any more.
-                say(f"Its code is in the bucket {place}.")
-            if not agreed("Remove it?", yes=yes):
-                return 1
-            bucket = deployer.remove(name)
-            if bucket is not None and not keep_bucket:
-                _delete(bucket, yes=yes)
+            with interrupted_means(goes_on(name)):
+                if bucket is not None and takes_bucket:
+                    bucket.delete()
+                    say(f"The bucket {bucket.name} is deleted.")
+                deployer.remove(name)
             say((f"The stack {name} is removed.", "bold green"))
-        return _clean(deployment, clean=clean)
+        with interrupted_means("some items may have Hangup's attributes; run it again to go on"):
+            return _clean(deployment, clean=clean)
 
 
-def _delete(bucket: CodeBucket, *, yes: bool) -> None:
-    if agreed(f"Delete the bucket {bucket.name}, which has nothing but the code?", yes=yes):
-        bucket.delete()
-        say(f"The bucket {bucket.name} is deleted.")
+def _say_removal(name: str, deployer: Deployer) -> None:
+    say((f"The stack {name} would be removed:", "bold"))
+    kinds = Counter(kind for kind, _ in deployer.stacks.resources(name))
+    for kind, count in sorted(kinds.items()):
+        say(f"Remove   {kind.removeprefix('AWS::')} ({count})")
+
+
+def _agreed(bucket: CodeBucket, *, yes: bool) -> bool:
+    return agreed(f"Delete the bucket {bucket.name}, which has nothing but the code?", yes=yes)
 
 
 def _clean(deployment: Deployment, *, clean: bool) -> int:
@@ -87,5 +97,5 @@ def _clean(deployment: Deployment, *, clean: bool) -> int:
         cleaned = clean_of(deployment, progress=say_progress)
     say((f"{cleaned.cleaned:,} items of {table} are as they were before.", "bold green"))
     if cleaned.left:
-        say(f"{cleaned.left:,} were being closed just now: run it again in an hour.")
+        say(f"{cleaned.left:,} were being closed just now: run it again in a minute.")
     return 1 if cleaned.left else 0

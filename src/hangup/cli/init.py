@@ -11,6 +11,7 @@ import typer
 from hangup.aws.discovery import Account
 from hangup.aws.runtime import calls, clock
 from hangup.cli.deployments import Settings
+from hangup.cli.interruption import interrupted_means
 from hangup.cli.options import AsJson
 from hangup.cli.output import say, say_json, waiting, width
 from hangup.cli.questions import choice, may_ask
@@ -77,7 +78,8 @@ def init(  # noqa: PLR0913 - the command's options
     )
     if profile is not None:
         given.setdefault("stack.profile", profile)
-    with where.account(), waiting("Looking for the app"):
+    nothing = interrupted_means("no file is written; run it again")
+    with nothing, where.account(), waiting("Looking for the app"):
         search = Search(
             Account(calls),
             clock=clock,
@@ -90,7 +92,8 @@ def init(  # noqa: PLR0913 - the command's options
         _say_found(found)
         _say_proposals([one for one in proposals if one.key not in given])
     if asks:
-        proposals = settled(proposals, _answers(proposals, given))
+        with interrupted_means("no file is written; run it again"):
+            proposals = settled(proposals, _answers(proposals, given))
     written = draft(proposals, given, str(config))
     _write(config, written.text, force=force)
     if as_json:

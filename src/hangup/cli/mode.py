@@ -6,6 +6,7 @@ import typer
 
 from hangup.cli.changes import say_event
 from hangup.cli.deployments import Config, Settings, account_of, described
+from hangup.cli.interruption import goes_on, interrupted_means
 from hangup.cli.options import Yes
 from hangup.cli.output import say, say_aside, say_progress, waiting
 from hangup.cli.questions import agreed
@@ -39,22 +40,27 @@ def mode(  # noqa: PLR0913 - the command's options
     where = account_of(deployment, profile=profile, region=region, endpoint_url=endpoint_url)
     with where.account():
         deployer = deployer_of(happens=say_event, say=say_progress)
-        with waiting(f"Looking at the stack {name}"):
+        with (
+            interrupted_means("nothing is changed; run the same command again"),
+            waiting(f"Looking at the stack {name}"),
+        ):
             change = deployer.propose_parameters(name, {"Mode": wanted})
         if change is None:
             say((f"The stack {name} is in the mode {wanted} already.", "bold green"))
         else:
             is_agreed = wanted != MODE.default
-            try:
-                is_agreed = is_agreed or agreed(
-                    f"Let the stack {name} close idle connections?", yes=yes
-                )
-            finally:
-                if not is_agreed:
-                    deployer.stacks.discard(change)
+            with interrupted_means("nothing is changed; run the same command again"):
+                try:
+                    is_agreed = is_agreed or agreed(
+                        f"Let the stack {name} close idle connections?", yes=yes
+                    )
+                finally:
+                    if not is_agreed:
+                        deployer.stacks.discard(change)
             if not is_agreed:
                 return 1
-            deployer.change(change)
+            with interrupted_means(goes_on(name)):
+                deployer.change(change)
             say((f"The stack {name} is in the mode {wanted} now.", "bold green"))
     if deployment["timeout.mode"] != wanted:
         say_aside(

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from hangup.cli.deployments import Config, Settings, account_of, described
+from hangup.cli.interruption import interrupted_means
 from hangup.cli.options import AllLines, AsJson, Yes, whole_number
 from hangup.cli.output import Part, say, say_aside, say_json, say_progress, waiting, width
 from hangup.cli.questions import agreed
@@ -82,23 +83,27 @@ def sweep(  # noqa: PLR0913 - the command's options
     where = account_of(deployment, profile=profile, region=region, endpoint_url=endpoint_url)
     most = None if all_lines else _LINES
     with where.account():
-        size = table_size(deployment)
+        nobody = "nobody is closed; run it again"
+        with interrupted_means(nobody):
+            size = table_size(deployment)
         run = partial(
             sweep_of(deployment, needs_state=not dry_run),
             override_guard=override_guard,
             read=_Progress(size.items).read,
         )
-        if not (yes or as_json or may_read(deployment["table.name"], size, yes=False)):
-            return 1
-        with waiting(f"Reading the table {deployment['table.name']}"):
-            swept = run(acts=False)
-        count = 0 if dry_run else _to_be_closed(swept, max_closes)
-        if count:
-            if not as_json:
-                _say_verdicts(swept.verdicts, most=most)
-            if not agreed(f"Close {count:,} connections?", yes=yes):
+        with interrupted_means(nobody):
+            if not (yes or as_json or may_read(deployment["table.name"], size, yes=False)):
                 return 1
-            with waiting("Closing"):
+            with waiting(f"Reading the table {deployment['table.name']}"):
+                swept = run(acts=False)
+            count = 0 if dry_run else _to_be_closed(swept, max_closes)
+            if count and not as_json:
+                _say_verdicts(swept.verdicts, most=most)
+            if count and not agreed(f"Close {count:,} connections?", yes=yes):
+                return 1
+        if count:
+            some = "some may be closed; run it again to go on"
+            with interrupted_means(some), waiting("Closing"):
                 swept = run(acts=True, most=max_closes)
     if as_json:
         say_json(_as_json(swept))

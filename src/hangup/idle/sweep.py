@@ -213,6 +213,7 @@ class _Run:
                 may_ask=lambda: not self.is_stopped and sweep.questions.wait(self._has_time),
             )
             self.error = self.error or self.unjudged.error
+            self._judge_what_is_told()
         found = sorted_.found
         if self.asking is not None:
             self.counts["found"] += len(found)
@@ -238,6 +239,15 @@ class _Run:
             self._schedule(first, sweep.close_queue)
         if sweep.closer.confirmer.is_refused:
             self.checked = batch.checked
+
+    def _judge_what_is_told(self) -> None:
+        """Observe who is idle by API Gateway's account alone, which an observer does not note."""
+        for connection, answer in self.unjudged.told:
+            is_idle = self.now_ms > self.sweep.policy.deadline_of(connection)
+            if is_idle and self.sweep.closer.pacer.wait(self._has_time):
+                self.counts["found"] += 1
+                self._close(connection, answer)
+        self.unjudged.told.clear()
 
     def _check_control_group(self, found: Sequence[Connection], batch: Batch) -> bool:
         """Return whether the sweep is held. The first that looks idle makes it ask."""

@@ -1,7 +1,8 @@
 """What no rule can judge: other items, unreadable times, and records without a time.
 
 A record without any time is asked about. If API Gateway knows its connection, the time that it says
-is noted, and counts from then on. If not, the record is ignored: it may be anything.
+is noted, and counts from then on. Who only observes notes nothing: there it counts at once. If API
+Gateway does not know it, the record is ignored: it may be anything.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from hangup.core.policy import Sorted, looks_like
 from hangup.core.shards import rotation
 from hangup.errors import BackendError
 from hangup.idle.closer import Closer
+from hangup.idle.guard import Answer
 from hangup.ports import ConcurrentMap
 
 _MAX_UNKNOWN, _UNKNOWN_PER_CLOCK = 100, 10
@@ -44,6 +46,8 @@ class Unjudged:
     clocks_started: int = 0
     error: BackendError | None = None
     """The first error: probably the cause of the later ones."""
+    told: list[tuple[Connection, Answer]] = field(default_factory=list)
+    """Connections without a time on record, as API Gateway tells of them, where none is noted."""
     _unknown: int = 0
     _clocks_not_started: int = 0
     _ignored_ids: list[str] = field(default_factory=list)
@@ -118,7 +122,9 @@ class Unjudged:
     def _ask_for_time(self, connection: Connection) -> None:
         answer = self.closer.confirmer.ask(connection, silence_ms=DurationMs(0))
         error = answer.error
-        if answer.info is not None and self.closer.acts:
+        if answer.info is not None and not self.closer.acts:
+            self.told.append((connection.seen_by_gateway(answer.info.last_active_ms), answer))
+        elif answer.info is not None:
             try:
                 self.clocks_started += self.closer.connections.record_gateway_activity(
                     connection, active_ms=answer.info.last_active_ms, now_ms=self.now_ms

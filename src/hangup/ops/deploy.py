@@ -5,7 +5,8 @@
 2. Only a stack that this made is changed or deleted: it has the tag ``hangup``.
 3. A first deployment that failed is removed, with its bucket. An update that failed is rolled back
    by CloudFormation.
-4. Whatever state an interrupted run left is gone on from: a change set that was never executed, a
+4. The stack knows the name of its bucket, so it is made before the bucket and removed after it.
+5. Whatever state an interrupted run left is gone on from: a change set that was never executed, a
    creation that failed, a change that is still under way.
 """
 
@@ -123,7 +124,9 @@ class Deployer:
         )
 
     def decline(self, proposal: Proposal) -> None:
-        """Leave everything as it was before ``propose``."""
+        """Leave everything as it was before ``propose``, and before an interrupted run."""
+        if proposal.makes_bucket and proposal.bucket.exists():
+            proposal.bucket.delete()
         self.stacks.discard(proposal.change_set)
 
     def carry_out(self, proposal: Proposal) -> StackState:
@@ -134,20 +137,20 @@ class Deployer:
             bucket.create()
         if bucket.upload(proposal.zip_path, proposal.code_key):
             self.say(f"uploaded the functions' code to {bucket.name}")
-        try:
-            return self.change(proposal.change_set)
-        except DeployError:
-            if proposal.change_set.is_creation and proposal.makes_bucket:
-                bucket.delete()
-            raise
+        return self.change(proposal.change_set, bucket if proposal.makes_bucket else None)
 
-    def change(self, change_set: ChangeSet) -> StackState:
-        """Make a change and return the stack as it is then; a failed creation is removed."""
+    def change(self, change_set: ChangeSet, made: CodeBucket | None = None) -> StackState:
+        """Make a change and return the stack as it is then.
+
+        A failed creation is removed, and the bucket that was made for it.
+        """
         causes = _Causes(self.happens)
         state = self.stacks.execute(change_set, happens=causes.hear)
         if state is not None and state.is_well:
             return state
         if change_set.is_creation and state is not None and state.is_failed_creation:
+            if made is not None:
+                made.delete()
             self._remove(change_set.stack_id, state)
             raise DeployError(f"the stack was not created, and is removed again: {causes}")
         status = "gone" if state is None else state.status
@@ -164,13 +167,21 @@ class Deployer:
             )
         return state
 
-    def remove(self, stack: str) -> CodeBucket | None:
-        """Delete a stack; return the bucket of its code if that was made for it and is left."""
-        state = self.to_remove(stack)
-        names = self._buckets_of(stack, state)
-        self._remove(stack, state)
-        buckets = map(self.bucket_of, names)
-        return next((one for one in buckets if one.exists() and one.is_made_for_code()), None)
+    def bucket_to_remove(self, stack: str, state: StackState) -> CodeBucket | None:
+        """Return the bucket of a stack's code if that was made for it and is there.
+
+        Delete it before the stack, which needs it no more: only the stack knows its name.
+        """
+        for bucket in map(self.bucket_of, self._buckets_of(stack, state)):
+            # One that an interrupted run has only just made has no tag yet.
+            may_be_new = state.status == NEW and is_new_name(bucket.name)
+            if bucket.exists() and (may_be_new or bucket.is_made_for_code()):
+                return bucket
+        return None
+
+    def remove(self, stack: str) -> None:
+        """Delete a stack."""
+        self._remove(stack, self.to_remove(stack))
 
     def _remove(self, stack: str, state: StackState) -> None:
         causes = _Causes(self.happens)

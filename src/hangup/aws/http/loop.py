@@ -86,7 +86,7 @@ class _Task(Generic[Result]):
         self._calls = calls
         self._function = function
         self._result: Result
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._is_done = False
         calls.begin(self._run)
 
@@ -110,6 +110,10 @@ class _Task(Generic[Result]):
             self._result = self._function()
         except Exception as error:  # noqa: BLE001 - raised by ``wait``
             self._error = error
+        except BaseException:
+            # Ended where it was: whoever waits for it later is interrupted as well.
+            self._error = KeyboardInterrupt()
+            raise
         finally:
             self._is_done = True
 
