@@ -557,13 +557,13 @@ class TestObserve:
         closer = replace(world.closer, acts=False)
         world.sweep = world.make_sweep(closer=closer)
         counts = world.run()
-        assert (counts["wouldClose"], counts["idle"], counts["activityUnrecorded"]) == (2, 2, 1)
+        assert (counts["wouldClose"], counts["idle"], counts["activityUnrecorded"]) == (3, 3, 1)
         assert (counts["closed"], counts["gone"], counts["clocksStarted"]) == (0, 0, 0)
         assert {k: r.connection for k, r in world.connections.records.items()} == before
         assert world.gateway.open_ids == {"idle", "talks", "timeless"}
         assert world.gateway.sent == {}
         assert world.functions.events == []
-        assert world.metrics.total("IdleConnectionsDetected") == 2
+        assert world.metrics.total("IdleConnectionsDetected") == 3
 
 
 def test_two_sweeps_at_once_count_each_idle_connection_once(world: World) -> None:
