@@ -18,7 +18,7 @@ from tests.support.terminal import HANGUP, on_terminal
 pytestmark = pytest.mark.integration
 
 _UNREADABLE = {"socket": "ws#Ab1cdefghijk=", "since": "soon", "env": "prod"}
-_PATIENT = ("--set", "timeout.idle_seconds=5")
+_PATIENT = ("--set", "timeout.idle_seconds=12")
 """Longer than a command takes: whoever has spoken before it is not idle."""
 
 
@@ -118,7 +118,7 @@ def test_a_sweep_by_hand_shows_who_is_idle_and_closes_them_when_told(user: User)
                 "env": {"S": "prod"},
             },
         )
-        time.sleep(6)
+        time.sleep(13)
         talking.send("{}")
         time.sleep(0.2)
         before = user.items()
