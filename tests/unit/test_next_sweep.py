@@ -118,9 +118,6 @@ def test_the_sweep_does_what_was_foretold(
         # The sweep fails: nothing is done with the record.
         assert said.fate is Fate.IGNORE
         return
-    if name == "without a time" and not acts and said.fate is Fate.LEAVE:
-        assert done(world, acts=False) is Fate.KEEP
-        return
     assert done(world, acts=acts) is said.fate
     assert said.why
 

@@ -127,7 +127,9 @@ def _without_time(answer: Answer, rules: Rules) -> NextSweep:
         return NextSweep(fate=Fate.IGNORE, why=why)
     seen = at_utc(answer.info.last_active_ms)
     if not rules.acts:
-        return NextSweep(fate=Fate.LEAVE, why="it has no time on record; the mode is observe")
+        # Nothing is written down, so API Gateway's account decides at once.
+        why = f"it has no time on record, and API Gateway saw it at {seen}; the mode is observe"
+        return NextSweep(fate=Fate.REPORT if answer.seen is Seen.QUIET else Fate.KEEP, why=why)
     return NextSweep(
         fate=Fate.START_CLOCK,
         why=f"it has no time on record: its timeout counts from {seen}, when API Gateway saw it",
