@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +303,18 @@ def test_the_users_own_bucket_stays(account: Account) -> None:
     assert "their-bucket" in account.buckets
     with pytest.raises(DeployError, match="no bucket nowhere"):
         account.deployer.propose(account.wanted(bucket="nowhere"))
+
+
+def test_the_code_is_where_its_key_says(account: Account) -> None:
+    account.client("s3").create_bucket(Bucket="their-bucket")
+    account.client("s3").put_object(Bucket="their-bucket", Key="theirs.zip", Body=b"their code")
+    wanted = replace(account.wanted(bucket="their-bucket"), code_key="theirs.zip")
+    account.deploy(wanted)
+    state = account.stacks.find(STACK)
+    assert state is not None
+    assert state.parameters["CodeKey"] == "theirs.zip"
+    held = account.client("s3").get_object(Bucket="their-bucket", Key="theirs.zip")
+    assert held["Body"].read() == b"their code"
 
 
 def test_a_protected_stack_is_not_removed(account: Account) -> None:

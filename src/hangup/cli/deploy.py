@@ -129,6 +129,7 @@ def _wanted(deployment: Deployment, zip_file: Path | None) -> Wanted:
         parameters=deployment.parameters(),
         zip_path=zip_file or functions_zip(deployment["code.architecture"]),
         bucket=deployment["code.bucket"],
+        code_key=deployment["code.key"],
     )
 
 

@@ -34,7 +34,8 @@ class Wanted:
     """A deployment as it should be.
 
     ``parameters`` are the template's, without where the code is. ``bucket`` is the user's own for
-    the code, None for one that is made. ``zip_path`` is the code.
+    the code, None for one that is made. ``zip_path`` is the code, and ``code_key`` where it is in
+    the bucket, None for a key by its content. What is there already is not uploaded.
     """
 
     stack: str
@@ -42,6 +43,7 @@ class Wanted:
     parameters: Mapping[str, str]
     zip_path: Path
     bucket: str | None = None
+    code_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,7 @@ class Deployer:
                 " one is made"
             )
         content = hashlib.sha256(wanted.zip_path.read_bytes()).hexdigest()
-        code_key = f"hangup/{content}.zip"
+        code_key = wanted.code_key or f"hangup/{content}.zip"
         change_set = self.stacks.propose(
             wanted.stack,
             template=wanted.template,
