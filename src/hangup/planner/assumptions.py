@@ -73,7 +73,7 @@ paced more answers come at once, and it is a third to a half of that (``close_cp
 
 QUESTION_CPU_MS: Final = 0.25
 """CPU of one question where API Gateway's account is the source of activity, and of the write that
-follows. Measured with TLS: 0.24 at Lambda's share of a CPU, 28,060 in one sweep, and 0.27 at its
+follows. Measured with TLS: 0.24 at Lambda's share of a CPU, 28,060 in one sweep, and 0.29 at its
 pace where nothing limits it (``question_cpu_ms`` of ``benchmarks/results.json``)."""
 
 QUESTION_LATENCY_MS: Final = 20.0
