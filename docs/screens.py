@@ -6,19 +6,18 @@ connected; one of them talks. Each picture has what the command printed on this 
 
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 from docs.pictures import draw, shown
 from hangup.local.ministack.engine import Engine
 from tests.support.chat_app import deployed
 from tests.support.chat_user import User
+from tests.support.repeated import repeated
 from tests.support.terminal import HANGUP
 
 __all__ = ["FOLDER", "NAMES"]
@@ -59,7 +58,10 @@ def _commands(user: User) -> Iterator[tuple[str, str]]:
     """Yield each picture's name and command, in the order in which somebody runs them."""
     with connect(user.app.address):
         (silent,) = (item["socket"]["S"].removeprefix("ws#") for item in user.items())
-        with connect(user.app.address) as talking, _going_on_talking(talking):
+        with (
+            connect(user.app.address) as talking,
+            repeated(lambda: talking.send("{}"), every_s=0.5),
+        ):
             settings = (
                 f"--set api.endpoint={user.app.endpoint} --set timeout.idle_seconds={_IDLE_S}"
             )
@@ -71,23 +73,6 @@ def _commands(user: User) -> Iterator[tuple[str, str]]:
             yield "doctor", "hangup doctor"
             yield "status", "hangup status"
             yield "explain", f"hangup explain {silent}"
-
-
-@contextmanager
-def _going_on_talking(client: ClientConnection) -> Iterator[None]:
-    done = threading.Event()
-
-    def talk() -> None:
-        while not done.wait(0.5):
-            client.send("{}")
-
-    thread = threading.Thread(target=talk)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 if __name__ == "__main__":

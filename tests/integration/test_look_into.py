@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,6 +20,7 @@ from tests.support.chat_app import deployed
 from tests.support.chat_user import STACK, User
 from tests.support.command import PROGRAM
 from tests.support.local_stack import Stack
+from tests.support.repeated import repeated
 
 pytestmark = pytest.mark.integration
 
@@ -71,23 +71,6 @@ def put(user: User, connection_id: str, since: dict[str, str]) -> None:
     user.app.engine.client("dynamodb").put_item(TableName="chat-sockets", Item=item)
 
 
-@contextmanager
-def going_on_talking(client: ClientConnection) -> Iterator[None]:
-    done = threading.Event()
-
-    def talk() -> None:
-        while not done.wait(0.2):
-            client.send("{}")
-
-    thread = threading.Thread(target=talk)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
 def explained(user: User, connection_id: str, *, status: int = 0) -> Any:
     done = user.hangup("explain", connection_id, "--json")
     assert (done.returncode, done.stderr) == (status, ""), done.stdout
@@ -112,7 +95,7 @@ def test_who_is_there_why_and_what_happens(user: User) -> None:
     with ExitStack() as clients:
         silent, silent_id = joined(user, clients)
         talking, talking_id = joined(user, clients)
-        clients.enter_context(going_on_talking(talking))
+        clients.enter_context(repeated(lambda: talking.send("{}"), every_s=0.2))
         time.sleep(IDLE_S + 1.5)
 
         doomed = next_sweep(user, silent_id)

@@ -27,10 +27,15 @@ from hangup.config import (
 )
 from hangup.core.guard import Activity, LastActiveCounts
 from hangup.core.hand_over import HandOver
-from hangup.core.limits import LOG_RETENTION_DAYS, MAX_SCHEMA_BYTES, SHARDS_OF_TEMPLATE
+from hangup.core.limits import (
+    LOG_RETENTION_DAYS,
+    MAX_ROLES,
+    MAX_SCHEMA_BYTES,
+    SHARDS_OF_TEMPLATE,
+)
 from hangup.core.pacing import close_functions
 from hangup.core.timing import LOOK_AHEAD_S
-from hangup.variables import Variable
+from hangup.variables import ROLE, Variable
 
 Json = dict[str, Any]
 
@@ -40,7 +45,6 @@ CLOSE_FUNCTIONS: Final = tuple(map(str, range(4, 17)))
 NO_VALUE: Final = {"Ref": "AWS::NoValue"}
 
 _TRUE_OR_FALSE: Final = ("false", "true")
-_ROLE: Final = "[A-Za-z0-9_.-]{1,64}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +156,7 @@ GROUPS: Final[Mapping[str, Sequence[Parameter]]] = {
             IDLE_TIMEOUTS_BY_ROLE,
             "Timeouts of roles that have one of their own, such as speaker=300,listener=60. With"
             f" Precise, each must be {LOOK_AHEAD_S} or more too.",
-            pattern=_optional(f"{_ROLE}=({FROM_1})(,{_ROLE}=({FROM_1})){{0,9}}"),
+            pattern=_optional(f"{ROLE}=({FROM_1})(,{ROLE}=({FROM_1})){{0,{MAX_ROLES - 1}}}"),
             must_be=f"must be empty, or {IDLE_TIMEOUTS_BY_ROLE.accepted}",
         ),
         _of_variable(
@@ -252,7 +256,7 @@ GROUPS: Final[Mapping[str, Sequence[Parameter]]] = {
             METRIC_ROLES,
             "The roles that the metric ConnectionTimeout names, separated by commas. Any other"
             " role counts as other.",
-            pattern=f"^{_ROLE}(,{_ROLE}){{0,9}}$",
+            pattern=f"^{ROLE}(,{ROLE}){{0,{MAX_ROLES - 1}}}$",
         ),
         Parameter(
             name="AlarmTopicArn",

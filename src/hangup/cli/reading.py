@@ -5,18 +5,18 @@ from typing import Final
 from hangup.aws.table_size import TableSize
 from hangup.cli.output import say_aside
 from hangup.cli.questions import agreed
+from hangup.planner.assumptions import READ_UNIT_BYTES
+from hangup.planner.prices import list_prices
 
 _LARGE_BYTES: Final = 1_000_000_000
-_USD_PER_READ_UNIT: Final = 0.125 / 1_000_000
-_BYTES_PER_READ_UNIT: Final = 8_192
-"""On demand, us-east-1, as in ``planner/prices.json``. Such a scan costs half of that unit."""
 
 
 def may_read(table: str, size: TableSize, *, yes: bool) -> bool:
     """Say what the read of a large table costs, and ask; ``yes`` agrees."""
     if size.bytes < _LARGE_BYTES:
         return True
-    usd = size.bytes / _BYTES_PER_READ_UNIT * _USD_PER_READ_UNIT
+    # An eventually consistent read is half a unit.
+    usd = size.bytes / READ_UNIT_BYTES / 2 * list_prices().usd["dynamodb_reads"]
     say_aside(
         f"{table} has about {size.items:,} items and"
         f" {size.bytes / 1e9:,.1f} GB: one read of it costs about ${usd:.2f} on demand, as each"

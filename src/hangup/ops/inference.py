@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from hangup.aws.discovery import FoundFunction, FoundTable
 from hangup.aws.values import Item
 from hangup.core.hand_over import HandOver
+from hangup.core.limits import MAX_ROLES
 from hangup.ops import inferred_filter, inferred_times
 from hangup.ops.evidence import Confidence, Evidence, Proposal, by_count, how_many, text_of
 from hangup.ops.inferred_ids import (
@@ -19,6 +20,7 @@ from hangup.ops.inferred_ids import (
     proposals,
     proposals_without_items,
 )
+from hangup.variables import is_role
 
 _SESSION: Final = re.compile(
     r"(session|room|channel|chat|game|lobby|meeting|conversation|document|topic|group)"
@@ -26,8 +28,6 @@ _SESSION: Final = re.compile(
     re.IGNORECASE,
 )
 _ROLE: Final = re.compile(r"(user_?|client_?|participant_?)?(role|kind|type)", re.IGNORECASE)
-_ROLE_FORM: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
-_MOST_ROLES: Final = 10
 
 
 class Inferred(NamedTuple):
@@ -95,13 +95,11 @@ def _labels(
     proposed = []
     for key, pattern, most in (
         ("table.session", _SESSION, None),
-        ("table.role", _ROLE, _MOST_ROLES),
+        ("table.role", _ROLE, MAX_ROLES),
     ):
         for name in filter(pattern.fullmatch, names):
             texts = [text for item in connections if (text := text_of(item, name)) is not None]
-            is_many = most is not None and (
-                len(set(texts)) > most or not all(map(_ROLE_FORM.fullmatch, texts))
-            )
+            is_many = most is not None and (len(set(texts)) > most or not all(map(is_role, texts)))
             if is_many or 2 * len(texts) <= len(connections):
                 continue
             why = (
