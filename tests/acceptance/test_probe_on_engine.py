@@ -1,10 +1,8 @@
 """`hangup doctor --probe` on the engine: a real client, closed by the deployed timeout."""
 
-import contextlib
 import json
 import subprocess
-import threading
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,8 @@ from hangup.local.ministack.aws_client import REGION
 from hangup.local.ministack.engine import Engine
 from hangup.local.ministack.last_active import LastActive
 from tests.support.chat_app import App, deployed
+from tests.support.engine_stack import until
+from tests.support.repeated import repeated
 from tests.support.terminal import HANGUP, on_terminal, plain_environment
 
 pytestmark = pytest.mark.acceptance
@@ -42,23 +42,10 @@ def hangup(app: App, folder: Path, *words: str) -> "subprocess.CompletedProcess[
     )
 
 
-@contextlib.contextmanager
-def swept(app: App, function: str) -> Iterator[None]:
+def swept(app: App, function: str) -> AbstractContextManager[None]:
     """Sweep again and again: the schedule's shortest interval is a minute."""
-    done = threading.Event()
-
-    def sweep() -> None:
-        functions = app.engine.client("lambda")
-        while not done.wait(0.5):
-            functions.invoke(FunctionName=function, Payload=b"{}")
-
-    thread = threading.Thread(target=sweep)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    functions = app.engine.client("lambda")
+    return repeated(lambda: functions.invoke(FunctionName=function, Payload=b"{}"), every_s=0.5)
 
 
 @pytest.mark.parametrize("last_active", list(LastActive))
@@ -111,4 +98,5 @@ hand_over = "if_left"
         )
         assert screen.status == 130
         assert "Traceback" not in screen.output
-        assert engine.client("dynamodb").scan(TableName="chat-sockets")["Items"] == []
+        # The engine calls $disconnect beside the command's end.
+        until(lambda: not engine.client("dynamodb").scan(TableName="chat-sockets")["Items"])
