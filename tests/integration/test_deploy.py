@@ -13,6 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 from hangup.local.ministack.engine import Engine
 from tests.support.chat_app import deployed
 from tests.support.chat_user import STACK, User, found
+from tests.support.repeated import repeated
 from tests.support.terminal import HANGUP, on_terminal
 
 pytestmark = pytest.mark.integration
@@ -44,15 +45,21 @@ def test_the_way_in_and_out(user: User) -> None:
         assert f"The stack {STACK} is deployed." in said
         again = user.done("deploy", "--zip", "code.zip", "--mode", "observe", "--yes")
         assert "nothing to change" in again
+        # What the probe has found, which the stack keeps.
+        counts = ("--set", "timeout.last_active_counts=client")
+        said = user.done("deploy", "--zip", "code.zip", "--mode", "observe", "--yes", *counts)
+        assert "LastActiveCounts is unsettled, and becomes client." in said
+        said = user.done("deploy", "--zip", "code.zip", "--mode", "observe", "--yes")
+        assert "nothing to change" in said
         items = user.items()
+        # However long a command takes: it has always just spoken.
+        clients.enter_context(repeated(lambda: talking.send("{}"), every_s=0.2))
         time.sleep(2.5)
-        talking.send("{}")
         assert user.sweep()["wouldClose"] == 1
         assert user.items() == items
 
         change = user.done("mode", "close", "--yes")
         assert "in the mode close now" in change
-        talking.send("{}")
         assert user.sweep()["closed"] == 1
         assert json.loads(silent.recv(timeout=5))["type"] == "connectionTimeout"
         with pytest.raises(ConnectionClosed):

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from hangup.aws.code_bucket import CodeBucket, account_of
+from hangup.aws.bucket import caller_of
+from hangup.aws.code_bucket import CodeBucket
 from hangup.aws.runtime import calls, clock
 from hangup.aws.stacks import StackEvent, Stacks
 from hangup.core.connection import DurationMs
-from hangup.errors import BackendError, DeployError
+from hangup.errors import BackendError, ConfigurationError, DeployError
 from hangup.local.ministack.aws_client import REGION
 from hangup.local.ministack.engine import Engine
 from hangup.ops.deploy import Deployer, Proposal, Wanted
@@ -64,11 +65,11 @@ class Account:
         self.said: list[str] = []
         self.zip_path = folder / "code.zip"
         self.zip_path.write_bytes(b"code")
-        account = account_of(engine.client("sts"), calls, region=REGION)
+        caller = caller_of(engine.client("sts"), calls, region=REGION)
         self.stacks = Stacks(engine.client("cloudformation"), calls, clock, poll_ms=DurationMs(50))
 
         def bucket_of(name: str) -> CodeBucket:
-            return CodeBucket(engine.client("s3"), calls, name=name, account=account)
+            return CodeBucket(engine.client("s3"), calls, name=name, caller=caller)
 
         self.deployer = Deployer(
             stacks=self.stacks,
@@ -301,7 +302,7 @@ def test_the_users_own_bucket_stays(account: Account) -> None:
     assert account.deployer.bucket_to_remove(STACK, state) is None
     account.deployer.remove(STACK)
     assert "their-bucket" in account.buckets
-    with pytest.raises(DeployError, match="no bucket nowhere"):
+    with pytest.raises(ConfigurationError, match="no bucket nowhere"):
         account.deployer.propose(account.wanted(bucket="nowhere"))
 
 

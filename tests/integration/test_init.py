@@ -16,6 +16,7 @@ from hangup.ops.deployment_file import Deployment
 from tests.support.chat_app import App, deployed, policy
 from tests.support.cloudformation_stub import assert_one_sentence
 from tests.support.documents import page, table
+from tests.support.engine_stack import until
 from tests.support.terminal import HANGUP, on_terminal, plain_environment
 
 pytestmark = pytest.mark.integration
@@ -44,7 +45,8 @@ def app() -> Iterator[App]:
 
 @pytest.fixture
 def reader(app: App) -> dict[str, str]:
-    """Return the environment of a user with the documented permissions."""
+    """Return the environment of a user with the documented permissions, whose table is empty."""
+    until(lambda: not items(app))  # `$disconnect` comes some time after a client has left
     iam = app.engine.client("iam")
     iam.put_user_policy(
         UserName="reader", PolicyName="read", PolicyDocument=policy(*documented_permissions())

@@ -130,7 +130,7 @@ def test_a_file_that_says_otherwise() -> None:
         'table.last_activity={attribute="last"}',
     )
     fake.counts_both = True
-    assert "the file says client" in fake.not_well()["counts-otherwise"].cause
+    assert "the setting is client" in fake.not_well()["counts-otherwise"].cause
 
 
 def test_a_client_that_may_not_connect() -> None:

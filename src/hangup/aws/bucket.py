@@ -1,79 +1,132 @@
 """A bucket of the caller's own, for what CloudFormation and Lambda fetch."""
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
-from hangup.aws.clients import client, session
+from hangup.aws.clients import session
 from hangup.aws.retries import Calls
 from hangup.errors import BackendError, ConfigurationError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sts import STSClient
 
+ABSENT: Final = frozenset({"404", "NotFound", "NoSuchBucket"})
+"""Codes of a bucket that is not there."""
+
+_NO_OBJECT: Final = ABSENT | {"NoSuchKey"}
 _REFUSED: Final = frozenset({"403", "AccessDenied"})
-_MISSING: Final = frozenset({"404", "NoSuchBucket", "NotFound"})
+
+
+class Caller(NamedTuple):
+    """Whose credentials these are, and where."""
+
+    account: str
+    partition: str
+    region: str
+
+
+def caller_of(client: "STSClient", calls: Calls, *, region: str) -> Caller:
+    """Return whose the credentials are. Raises ``BackendError``."""
+    who = calls("GetCallerIdentity", client.get_caller_identity)
+    return Caller(account=who["Account"], partition=who["Arn"].split(":")[1], region=region)
+
+
+class _Mine(TypedDict):
+    Bucket: str
+    ExpectedBucketOwner: str
 
 
 class Bucket:
-    """A bucket of this account, in the Region of the caller. Each call says who must own it."""
+    """One bucket of this account. Every method raises ``BackendError``.
 
-    def __init__(self, calls: Calls, s3: "S3Client", name: str, owner: str, region: str) -> None:
-        self._calls = calls
-        self._s3 = s3
-        self._owner = owner
+    Each call names the account as the owner that is expected, so that a bucket of this name that
+    somebody else made meanwhile is refused.
+    """
+
+    def __init__(self, client: "S3Client", calls: Calls, *, name: str, caller: Caller) -> None:
         self.name = name
-        self.region = region
+        self.caller = caller
+        self._client = client
+        self._calls = calls
+        self._mine: Final[_Mine] = {"Bucket": name, "ExpectedBucketOwner": caller.account}
 
-    @classmethod
-    def find(cls, calls: Calls, name: str) -> Self:
-        """Return the bucket, with the caller's credentials.
+    def exists(self) -> bool:
+        """Return whether the bucket is there, and this account's."""
+        return self._region() is not None
 
-        Raise ``ConfigurationError`` where there is none, it is somebody else's or in another
-        Region, and ``BackendError`` for what nobody expected.
+    def check(self) -> None:
+        """Raise ``ConfigurationError`` unless Lambda could take code from the bucket.
+
+        That is where there is none, it is somebody else's, or in another Region.
         """
-        # Made in the call, so that a missing Region is an error like any other.
-        s3: S3Client = calls("HeadBucket", lambda: client("s3"))
-        identity = calls("GetCallerIdentity", lambda: client("sts").get_caller_identity())
-        bucket = cls(calls, s3, name, identity["Account"], s3.meta.region_name)
-        head = bucket._call(
-            "HeadBucket",
-            lambda: s3.head_bucket(Bucket=name, ExpectedBucketOwner=bucket._owner),
-        )
-        there = head.get("BucketRegion", bucket.region)
-        if there != bucket.region:
+        region = self.caller.region
+        try:
+            there = self._region()
+        except BackendError as error:
+            if error.code not in _REFUSED:
+                raise
+            raise ConfigurationError(self._why_refused) from error
+        if there is None:
             raise ConfigurationError(
-                f"the bucket {name} is in {there}, and Lambda takes code only from a bucket of its"
-                f" own Region: use --region {there}, or a bucket in {bucket.region}"
+                f"there is no bucket {self.name}: create it in {region}, or name another"
             )
-        return bucket
+        if there != region:
+            raise ConfigurationError(
+                f"the bucket {self.name} is in {there}, and Lambda takes code only from a bucket of"
+                f" its own Region: use --region {there}, or a bucket in {region}"
+            )
 
-    def put(self, key: str, content: bytes) -> None:
-        """Upload an object; raise as ``find`` does."""
-        self._call(
-            "PutObject",
-            lambda: self._s3.put_object(
-                Bucket=self.name, Key=key, Body=content, ExpectedBucketOwner=self._owner
-            ),
-        )
+    def upload(self, content: bytes, key: str) -> bool:
+        """Put an object, unless the bucket has one of this key; return whether it was put.
+
+        Raise ``ConfigurationError`` where that is not allowed.
+        """
+        if self._has(key):
+            return False
+        try:
+            self._calls(
+                "PutObject",
+                lambda: self._client.put_object(
+                    **self._mine, Key=key, Body=content, ChecksumAlgorithm="SHA256"
+                ),
+            )
+        except BackendError as error:
+            if error.code not in _REFUSED:
+                raise
+            raise ConfigurationError(self._why_refused) from error
+        return True
 
     def url(self, key: str) -> str:
         """Return the https URL of an object, as ``TemplateURL`` takes it."""
+        region = self.caller.region
         resolver = session().get_component("endpoint_resolver")
-        suffix = resolver.construct_endpoint("s3", self.region)["dnsSuffix"]
-        return f"https://s3.{self.region}.{suffix}/{self.name}/{key}"
+        suffix = resolver.construct_endpoint("s3", region)["dnsSuffix"]
+        return f"https://s3.{region}.{suffix}/{self.name}/{key}"
 
-    def _call(self, operation: str, call: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    def _region(self) -> str | None:
+        """Return the bucket's Region; None where there is no bucket."""
         try:
-            return self._calls(operation, call)
+            head = self._calls("HeadBucket", lambda: self._client.head_bucket(**self._mine))
         except BackendError as error:
-            if error.code in _MISSING:
-                raise ConfigurationError(
-                    f"there is no bucket {self.name}: create it in {self.region}, or name another"
-                ) from error
-            if error.code in _REFUSED:
-                raise ConfigurationError(
-                    f"the bucket {self.name} is not of account {self._owner}, or these credentials"
-                    " may not use it: s3:ListBucket on the bucket and s3:PutObject on its objects"
-                    " are needed"
-                ) from error
+            if error.code in ABSENT:
+                return None
             raise
+        return head.get("BucketRegion", self.caller.region)
+
+    def _has(self, key: str) -> bool:
+        try:
+            self._calls("HeadObject", lambda: self._client.head_object(**self._mine, Key=key))
+        except BackendError as error:
+            # S3 refuses also where there is no such object, and the caller may not list them.
+            if error.code in _NO_OBJECT | _REFUSED:
+                return False
+            raise
+        return True
+
+    @property
+    def _why_refused(self) -> str:
+        return (
+            f"the bucket {self.name} is not of account {self.caller.account}, or these credentials"
+            " may not use it: s3:ListBucket on the bucket and s3:PutObject on its objects are"
+            " needed"
+        )

@@ -3,16 +3,13 @@
 import json
 import re
 import secrets
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Final
 
-from hangup.aws.retries import Calls
+from hangup.aws.bucket import ABSENT, Bucket
 from hangup.errors import BackendError
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef, TagTypeDef
-    from mypy_boto3_sts import STSClient
 
 _PREFIX: Final = "hangup-code-"
 _NAME: Final = re.compile(rf"{_PREFIX}[0-9a-f]{{16}}")
@@ -20,22 +17,7 @@ _NAME: Final = re.compile(rf"{_PREFIX}[0-9a-f]{{16}}")
 _MARK: Final["TagTypeDef"] = {"Key": "hangup", "Value": "code"}
 """The tag of such a bucket. Without it none is emptied or deleted."""
 
-_ABSENT: Final = {"404", "NotFound", "NoSuchBucket"}
-_NO_TAGS: Final = {"NoSuchTagSet", *_ABSENT}
-
-
-class Account(NamedTuple):
-    """Whose credentials these are, and where."""
-
-    account: str
-    partition: str
-    region: str
-
-
-def account_of(client: "STSClient", calls: Calls, *, region: str) -> Account:
-    """Return the account of the caller's credentials. Raises ``BackendError``."""
-    who = calls("GetCallerIdentity", client.get_caller_identity)
-    return Account(account=who["Account"], partition=who["Arn"].split(":")[1], region=region)
+_NO_TAGS: Final = ABSENT | {"NoSuchTagSet"}
 
 
 def new_name() -> str:
@@ -48,37 +30,8 @@ def is_new_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-class _Mine(TypedDict):
-    Bucket: str
-    ExpectedBucketOwner: str
-
-
-class CodeBucket:
-    """One bucket of this account. Every method raises ``BackendError``.
-
-    Each call names the account as the owner that is expected, so that a bucket of this name that
-    somebody else made meanwhile is refused.
-    """
-
-    def __init__(self, client: "S3Client", calls: Calls, *, name: str, account: Account) -> None:
-        self._client = client
-        self._calls = calls
-        self.name = name
-        self._place = account
-        self._mine: Final[_Mine] = {"Bucket": name, "ExpectedBucketOwner": account.account}
-
-    def exists(self) -> bool:
-        """Return whether the bucket is there, and this account's."""
-        try:
-            self._calls(
-                "HeadBucket",
-                lambda: self._client.head_bucket(**self._mine),
-            )
-        except BackendError as error:
-            if error.code in _ABSENT:
-                return False
-            raise
-        return True
+class CodeBucket(Bucket):
+    """A bucket that ``hangup deploy`` makes for the functions' code, or the user's own."""
 
     def create(self) -> None:
         """Make the bucket: private, encrypted, versioned, reached by TLS alone.
@@ -90,7 +43,7 @@ class CodeBucket:
         self._set_up()
 
     def _create(self) -> None:
-        region = self._place.region
+        region = self.caller.region
         place = (
             {}
             if region == "us-east-1"  # the one Region that must not be named
@@ -140,27 +93,9 @@ class CodeBucket:
         self._calls(
             "PutBucketPolicy",
             lambda: self._client.put_bucket_policy(
-                **self._mine, Policy=_tls_only(self.name, self._place.partition)
+                **self._mine, Policy=_tls_only(self.name, self.caller.partition)
             ),
         )
-
-    def upload(self, path: Path, key: str) -> bool:
-        """Put a file, unless the bucket has one of this key; return whether it was put."""
-        try:
-            self._calls("HeadObject", lambda: self._client.head_object(**self._mine, Key=key))
-        except BackendError as error:
-            if error.code not in _ABSENT | {"NoSuchKey"}:
-                raise
-        else:
-            return False
-        body = path.read_bytes()
-        self._calls(
-            "PutObject",
-            lambda: self._client.put_object(
-                **self._mine, Key=key, Body=body, ChecksumAlgorithm="SHA256"
-            ),
-        )
-        return True
 
     def is_made_for_code(self) -> bool:
         """Return whether ``hangup deploy`` made the bucket."""

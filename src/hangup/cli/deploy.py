@@ -1,10 +1,12 @@
 """``hangup deploy``."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from hangup import __version__
 from hangup.aws.stacks import StackState
 from hangup.cli.changes import changes_as_json, say_changes, say_event, say_outputs
 from hangup.cli.deployments import Config, Settings, account_of, described
@@ -18,6 +20,7 @@ from hangup.cli.stacks import EndpointUrl, Profile, Region
 from hangup.config import MODE
 from hangup.ops.deploy import Deployer, Proposal, Wanted
 from hangup.ops.deployment_file import Deployment
+from hangup.ops.drift import differences, other_version
 from hangup.ops.template import timeout_template
 from hangup.ops.wiring import deployer_of
 
@@ -127,6 +130,7 @@ def _wanted(deployment: Deployment, zip_file: Path | None) -> Wanted:
         stack=deployment["stack.name"],
         template=timeout_template(),
         parameters=deployment.parameters(),
+        kept=deployment.kept,
         zip_path=zip_file or functions_zip(deployment["code.architecture"]),
         bucket=deployment["code.bucket"],
         code_key=deployment["code.key"],
@@ -136,6 +140,8 @@ def _wanted(deployment: Deployment, zip_file: Path | None) -> Wanted:
 def _say_proposal(name: str, deployment: Deployment, proposal: Proposal) -> None:
     new = "would be created" if proposal.change_set.is_creation else "would be changed"
     say((f"The stack {name} {new}:", "bold"))
+    if proposal.before is not None:
+        _say_drift(deployment, proposal.before)
     say_changes(proposal.change_set.changes)
     where = f"the bucket {proposal.bucket.name}"
     say(f"Code in {where}{', which is made' if proposal.makes_bucket else ''}.")
@@ -143,6 +149,13 @@ def _say_proposal(name: str, deployment: Deployment, proposal: Proposal) -> None
         say(("It closes idle connections", "bold"), " (--mode observe closes nobody).")
     else:
         say("It observes: it closes nobody.")
+
+
+def _say_drift(deployment: Deployment, state: StackState) -> None:
+    if version := other_version(state):
+        say(f"It is of {version}, and becomes {__version__}.")
+    for one in differences(deployment, state, json.loads(timeout_template())):
+        say(f"{one.name} is {one.held or 'empty'}, and becomes {one.said or 'empty'}.")
 
 
 def _agreed(deployer: Deployer, proposal: Proposal, *, yes: bool) -> bool:

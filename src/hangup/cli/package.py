@@ -8,14 +8,13 @@ from typing import Annotated, Final
 
 import typer
 
-from hangup.aws.bucket import Bucket
-from hangup.aws.runtime import calls
 from hangup.cli.options import AsJson
 from hangup.cli.output import say, say_aside, say_json, waiting
 from hangup.cli.stacks import EndpointUrl, Profile, Region, Where
 from hangup.errors import BuildError, ConfigurationError
 from hangup.ops.lambda_zips import DISTRIBUTION, installed_zip
 from hangup.ops.package import Uploaded, upload
+from hangup.ops.wiring import bucket_of
 
 EXAMPLES: Final = (
     "hangup package --output hangup-lambda.zip",
@@ -79,9 +78,7 @@ def package(  # noqa: PLR0913 - the command's options
             stack=None, local=False, profile=profile, region=region, endpoint_url=endpoint_url
         )
         with where.account(), waiting("Uploading"):
-            uploaded = upload(
-                lambda_zip.read_bytes(), Bucket.find(calls, bucket), architecture=architecture
-            )
+            uploaded = upload(lambda_zip.read_bytes(), bucket_of(bucket), architecture=architecture)
     _say(architecture, output, uploaded, as_json=as_json)
     return 0
 

@@ -33,23 +33,29 @@ _CHANGE_SETS: Final = "hangup-"
 class Wanted:
     """A deployment as it should be.
 
-    ``parameters`` are the template's, without where the code is. ``bucket`` is the user's own for
-    the code, None for one that is made. ``zip_path`` is the code, and ``code_key`` where it is in
-    the bucket, None for a key by its content. What is there already is not uploaded.
+    ``parameters`` are the template's, without where the code is, and ``kept`` returns those of a
+    deployed stack that stay beside them. ``bucket`` is the user's own for the code, None for one
+    that is made. ``zip_path`` is the code, and ``code_key`` where it is in the bucket, None for a
+    key by its content. What is there already is not uploaded.
     """
 
     stack: str
     template: str
     parameters: Mapping[str, str]
     zip_path: Path
+    kept: Callable[[Mapping[str, str]], Mapping[str, str]] = lambda _held: {}
     bucket: str | None = None
     code_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """What would be changed. ``makes_bucket``: the bucket is made when the change is."""
+    """What would be changed. ``makes_bucket``: the bucket is made when the change is.
 
+    ``before`` is the stack as it is, None for a new one.
+    """
+
+    before: StackState | None
     change_set: ChangeSet
     bucket: CodeBucket
     makes_bucket: bool
@@ -62,7 +68,8 @@ class Deployer:
     """Deploys and removes. ``happens`` hears of each event, ``say`` of each step.
 
     ``bucket_of`` returns a bucket by its name. Every method raises ``BackendError``, and
-    ``DeployError`` where the state of a stack does not allow what was asked for.
+    ``DeployError`` where the state of a stack does not allow what was asked for, or
+    ``ConfigurationError`` where that of the bucket does not.
     """
 
     stacks: Stacks
@@ -81,17 +88,16 @@ class Deployer:
             is_creation = state is None or state.status == NEW
         name, makes_bucket = self._bucket(wanted, state, is_creation=is_creation)
         bucket = self.bucket_of(name)
-        if not makes_bucket and not bucket.exists():
-            raise DeployError(
-                f"there is no bucket {name} in this account: create it, or leave out --bucket and"
-                " one is made"
-            )
+        if not makes_bucket:
+            bucket.check()
         content = hashlib.sha256(wanted.zip_path.read_bytes()).hexdigest()
         code_key = wanted.code_key or f"hangup/{content}.zip"
+        before = None if is_creation else state
+        kept = wanted.kept(before.parameters) if before else {}
         change_set = self.stacks.propose(
             wanted.stack,
             template=wanted.template,
-            parameters={**wanted.parameters, _BUCKET: name, _KEY: code_key},
+            parameters={**kept, **wanted.parameters, _BUCKET: name, _KEY: code_key},
             tags=TAG,
             is_creation=is_creation,
             change_set=_new_name("deploy"),
@@ -99,6 +105,7 @@ class Deployer:
         if change_set is None:
             return None
         return Proposal(
+            before=before,
             change_set=change_set,
             bucket=bucket,
             makes_bucket=makes_bucket,
@@ -137,7 +144,7 @@ class Deployer:
         if proposal.makes_bucket:
             self.say(f"making the bucket {bucket.name}")
             bucket.create()
-        if bucket.upload(proposal.zip_path, proposal.code_key):
+        if bucket.upload(proposal.zip_path.read_bytes(), proposal.code_key):
             self.say(f"uploaded the functions' code to {bucket.name}")
         return self.change(proposal.change_set, bucket if proposal.makes_bucket else None)
 

@@ -31,6 +31,7 @@ SCHEMA_PARAMETER: Final = "TableSchema"
 CLOSE_FUNCTIONS_PARAMETER: Final = "CloseFunctions"
 """The template's parameter that follows from the pace, where closes are precise."""
 
+_COUNTS: Final = "timeout.last_active_counts"
 _MAX_BYTES: Final = 100_000
 _LINE: Final = re.compile(r" \(at line (\d+), column \d+\)$")
 _SET: Final = "--set"
@@ -102,6 +103,22 @@ class Deployment:
         everyone_s: int = self["timeout.idle_seconds"]
         by_role: Mapping[str, int] = self["timeout.roles"] or {}
         return min([everyone_s, *by_role.values()])
+
+    @property
+    def records_may_decide(self) -> bool:
+        """Whether ``timeout.last_active_counts`` may be ``both``."""
+        is_recorded = self["timeout.activity"] == Activity.RECORDED
+        return is_recorded and self.table_schema.records_decide
+
+    def kept(self, held: Mapping[str, str]) -> dict[str, str]:
+        """Return those of a stack's parameters that stay if the file says nothing of them.
+
+        Whose messages count was measured there (``hangup doctor --probe``), and stays true.
+        """
+        name = str(BY_KEY[_COUNTS].parameter)
+        counts = held.get(name)
+        may_be = counts != LastActiveCounts.BOTH or self.records_may_decide
+        return {name: counts} if counts and may_be and _COUNTS not in self.said else {}
 
     def parameters(self) -> dict[str, str]:
         """Return the parameters of the template of the timeout alone: those that are said.
@@ -224,11 +241,9 @@ def _check_hand_over(deployment: Deployment) -> None:
 
 def _check_activity(deployment: Deployment) -> None:
     is_gateway = deployment["timeout.activity"] == Activity.GATEWAY
-    if deployment["timeout.last_active_counts"] == LastActiveCounts.BOTH:
-        if not deployment.table_schema.records_decide:
-            raise Misfit("timeout.last_active_counts", f"must not be both: {WHAT_DECIDES}")
-        if is_gateway:
-            raise Misfit("timeout.last_active_counts", f"must not be both: {NOT_WITH_GATEWAY}")
+    if deployment[_COUNTS] == LastActiveCounts.BOTH and not deployment.records_may_decide:
+        why = NOT_WITH_GATEWAY if is_gateway else WHAT_DECIDES
+        raise Misfit(_COUNTS, f"must not be both: {why}")
     key = "timeout.activity_resolution_seconds"
     resolution_s, shortest_s = deployment[key], deployment.shortest_timeout_s
     if resolution_s and is_gateway:

@@ -167,6 +167,12 @@ class Case:
         """The command that shows the log of the sweeps."""
         return aws("logs", "tail", *self.of_kind("AWS::Logs::LogGroup")[:1], "--since", "1h")
 
+    @property
+    def last_active_counts(self) -> str:
+        """Whose messages count in ``lastActiveAt``: by the file, or as the stack remembers."""
+        held = self.deployment.kept(self.stack.parameters if self.stack else {})
+        return next(iter(held.values()), self["timeout.last_active_counts"])
+
     @cached_property
     def template(self) -> Any:  # noqa: ANN401 - JSON
         """The template that the installed package would deploy."""

@@ -1,7 +1,7 @@
 """The checks of a deployed stack: is it as the file says, and does what is in it work together."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -12,9 +12,9 @@ from hangup.config import CloseSettings, TimeoutSettings
 from hangup.errors import ConfigurationError
 from hangup.ops.deploy import TAG
 from hangup.ops.doctor_case import Case, aws, hangup
+from hangup.ops.drift import CODE, differences, other_version
 from hangup.ops.findings import Finding, found, well
 
-_CODE: Final = ("CodeBucket", "CodeKey")
 _MOST_NAMED: Final = 4
 _SECTIONS: Final = ("Parameters", "Conditions", "Resources", "Outputs")
 _RULE: Final = "AWS::Events::Rule"
@@ -46,7 +46,7 @@ def stack(case: Case) -> Iterator[Finding]:
         yield found("stack-failed", f"the stack {name} is {state.status}", fix=fix)
         return
     yield well("no-stack", f"The stack {name} is {state.status}")
-    differs = list(_differences(case, state.parameters))
+    differs = list(differences(case.deployment, state, case.template))
     if differs:
         more = len(differs) - _MOST_NAMED
         and_more = f", and {more} more" if more > 0 else ""
@@ -59,30 +59,12 @@ def stack(case: Case) -> Iterator[Finding]:
     template = case.inspection.template(state.stack_id)
     # A change of its description alone is no change for CloudFormation.
     if any(template.get(one) != case.template.get(one) for one in _SECTIONS):
-        version = state.outputs.get("HangupVersion", "an older version")
         cause = "its template is not that of the installed package"
-        if version != __version__:
+        if version := other_version(state):
             cause = f"it is of {version}, and {__version__} is installed"
         yield found("other-version", cause, fix=hangup("deploy"))
     else:
         yield well("other-version", "Its template is that of the installed package")
-
-
-class _Difference(NamedTuple):
-    name: str
-    held: str
-    said: str
-
-    def __str__(self) -> str:
-        return f"{self.name} is {self.held or 'empty'}, and the file says {self.said or 'nothing'}"
-
-
-def _differences(case: Case, held: Mapping[str, str]) -> Iterator[_Difference]:
-    said = case.deployment.parameters()
-    for name, about in case.template["Parameters"].items():
-        wanted = said.get(name, str(about.get("Default", "")))
-        if name not in _CODE and name in held and held[name] != wanted:
-            yield _Difference(name, held[name], wanted)
 
 
 def environment(case: Case) -> Iterator[Finding]:
@@ -132,7 +114,7 @@ def code(case: Case) -> Iterator[Finding]:
     """Check that the functions' zip has bytecode."""
     if case.stack is None:
         return
-    bucket, key = (case.stack.parameters.get(name, "") for name in _CODE)
+    bucket, key = (case.stack.parameters.get(name, "") for name in CODE)
     end = case.inspection.end_of_object(bucket, key)
     if end is None or b".pyc" in end:
         yield well("no-bytecode", "The functions' code is there, with bytecode")

@@ -201,7 +201,7 @@ def activity(case: Case) -> Iterator[Finding]:
         for one, info in known
         if one.recorded_ms is not None and info.last_active_ms > one.recorded_ms + _LAG_MS
     ]
-    counts = case["timeout.last_active_counts"]
+    counts = case.last_active_counts
     if missed and not (moved and counts == LastActiveCounts.BOTH):
         # They stay open all the same: a sweep asks API Gateway as well.
         unsettled = "; or these are messages to the clients: `hangup doctor --probe` settles it"

@@ -22,15 +22,19 @@ class Uploaded:
 
 
 def upload(lambda_zip: bytes, bucket: Bucket, *, architecture: str) -> Uploaded:
-    """Upload the zip of the functions, and the template. Raise ``BackendError``."""
+    """Upload the zip of the functions, and the template.
+
+    Raise ``BackendError``, and ``ConfigurationError`` where the bucket does not fit.
+    """
     template = timeout_template().encode()
     code_key = f"hangup-lambda-{architecture}-{_hash(lambda_zip)}.zip"
     template_key = f"hangup-timeout-{_hash(template)}.template.json"
-    bucket.put(code_key, lambda_zip)
-    bucket.put(template_key, template)
+    bucket.check()
+    bucket.upload(lambda_zip, code_key)
+    bucket.upload(template, template_key)
     return Uploaded(
         bucket=bucket.name,
-        region=bucket.region,
+        region=bucket.caller.region,
         code_key=code_key,
         template_url=bucket.url(template_key),
     )

@@ -146,9 +146,9 @@ class Probe:
             return
         moved = after.last_active_ms - before.last_active_ms >= _MOVED_MS
         counts = LastActiveCounts.BOTH if moved else LastActiveCounts.CLIENT
-        said = self.case["timeout.last_active_counts"]
+        said = self.case.last_active_counts
         measured = f"lastActiveAt {'moved' if moved else 'stayed'} when a message was sent to it"
-        if counts is LastActiveCounts.BOTH and not self._may_be_both:
+        if counts is LastActiveCounts.BOTH and not self.case.deployment.records_may_decide:
             yield well("counts", f"Messages to a client count as its activity: {measured}")
         elif said == LastActiveCounts.UNSETTLED:
             yield found(
@@ -157,17 +157,11 @@ class Probe:
         elif said != counts:
             yield found(
                 "counts-otherwise",
-                f"{measured}, and the file says {said}",
+                f"{measured}, and the setting is {said}",
                 fix=setting("timeout.last_active_counts", counts),
             )
         else:
-            yield well("counts", f"last_active_counts is {counts}, as the file says: {measured}")
-
-    @property
-    def _may_be_both(self) -> bool:
-        """Whether the file may say so: only where the records can decide."""
-        is_recorded = self.case["timeout.activity"] == "recorded"
-        return is_recorded and self.case.deployment.table_schema.records_decide
+            yield well("counts", f"last_active_counts is {counts}, and rightly: {measured}")
 
     def _followed(
         self, client: ProbeClient, item: Item, connection: Connection, began_ms: EpochMs

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from functools import partial
 
 from hangup.aws import clients
-from hangup.aws.code_bucket import CodeBucket, account_of
+from hangup.aws.bucket import Bucket, Caller, caller_of
+from hangup.aws.code_bucket import CodeBucket
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.consistency import DynamoDbConsistencyStore
 from hangup.aws.deployment import DeployedStack
@@ -93,16 +94,26 @@ def deployer_of(*, happens: Callable[[StackEvent], None], say: Callable[[str], N
 
     Raises ``BackendError`` where they, or a Region, are missing.
     """
-    # Made within calls, so that a missing Region is an error like any other.
-    sts = calls("GetCallerIdentity", lambda: clients.client("sts"))
+    caller = _caller()
     s3 = clients.client("s3")
-    account = account_of(sts, calls, region=s3.meta.region_name)
     return Deployer(
         stacks=Stacks(clients.client("cloudformation"), calls, clock),
-        bucket_of=lambda name: CodeBucket(s3, calls, name=name, account=account),
+        bucket_of=lambda name: CodeBucket(s3, calls, name=name, caller=caller),
         happens=happens,
         say=say,
     )
+
+
+def bucket_of(name: str) -> Bucket:
+    """Return a bucket of the caller's. Raises ``BackendError`` where a Region is missing."""
+    caller = _caller()
+    return Bucket(clients.client("s3"), calls, name=name, caller=caller)
+
+
+def _caller() -> Caller:
+    # Made within a call, so that a missing Region is an error like any other.
+    sts = calls("GetCallerIdentity", lambda: clients.client("sts"))
+    return caller_of(sts, calls, region=sts.meta.region_name)
 
 
 def case_of(deployment: Deployment) -> Case:
