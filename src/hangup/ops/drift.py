@@ -26,7 +26,7 @@ def differences(
 ) -> Iterator[Difference]:
     """Yield each parameter of the stack that ``hangup deploy`` would change.
 
-    ``template`` is the one that would be deployed. Where the code lies is no difference.
+    ``template`` is the one that would be deployed. Where the code lies does not count.
     """
     said = deployment.kept(state.parameters) | deployment.parameters()
     for name, about in template["Parameters"].items():
