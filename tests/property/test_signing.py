@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from hangup.aws.http.account import Keys
 from hangup.aws.http.botocore_transport import BotocoreTransport
+from hangup.aws.http.signing import Signer
 from hangup.aws.http.transport import CurlTransport
 from tests.support.http_server import Request, Server, serving
 
@@ -144,3 +146,37 @@ def check_signature(
         assert all(request.headers[name.lower()] == value for name, value in headers)
         assert request.headers.get("x-amz-security-token") == its.token
         assert request.headers["authorization"] == by_botocore(request, headers, its)
+
+
+@given(
+    host=st.sampled_from(["", ":", ":80", ":443", ":0443", ":8443"]).map("a1.example{}".format),
+    scheme=st.sampled_from(["https", "http"]),
+    moments=st.lists(st.integers(0, 4_000_000_000), min_size=1, max_size=3),
+    several=st.lists(keys, min_size=1, max_size=2),
+    kinds=st.lists(headers, min_size=1, max_size=2),
+)
+def test_what_is_kept_is_good_for_its_second_keys_and_headers_alone(
+    host: str,
+    scheme: str,
+    moments: list[int],
+    several: list[Keys],
+    kinds: list[list[tuple[str, str]]],
+) -> None:
+    signer = Signer(service=SERVICE, region=REGION, url=f"{scheme}://{host}")
+    for now_s in [*moments, *moments]:
+        for its, headers in product(several, kinds):
+            lines = signer.lines(
+                *("POST", "/@connections/c1%3D"),
+                tuple(f"{name}: {value}" for name, value in headers),
+                b"{}",
+                keys=its,
+                now_s=now_s,
+            )
+            again = AWSRequest(
+                "POST", f"{scheme}://{host}/@connections/c1%3D", data=b"{}", headers=dict(headers)
+            )
+            timestamp = datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ")
+            with at(timestamp):
+                botocore.auth.SigV4Auth(Credentials(*its), SERVICE, REGION).add_auth(again)
+            assert lines[-1] == f"Authorization: {again.headers['Authorization']}"
+            assert f"X-Amz-Date: {timestamp}" in lines

@@ -1,13 +1,14 @@
 """Signed HTTPS requests through libcurl, which brings HTTP, TLS and the pool of connections.
 
 All calls of a function go this way: one costs a fraction of the CPU time that it costs through
-botocore (docs/decisions/0001-libcurl-for-closes.md). libcurl signs them, too. ``retries`` has the
+botocore (docs/decisions/0001-libcurl-for-closes.md). ``signing`` signs them; ``retries`` has the
 retries.
 """
 
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
+from time import time
 from typing import Final
 
 import pycurl
@@ -16,6 +17,7 @@ from hangup.aws.errors import UnansweredError
 from hangup.aws.http.account import Keys
 from hangup.aws.http.answer import Answer, Headers
 from hangup.aws.http.loop import perform
+from hangup.aws.http.signing import Signer
 from hangup.core.timing import CONNECT_S, READ_S, REST_S
 
 _UNREACHED: Final = {
@@ -44,10 +46,10 @@ class CurlTransport:
     ) -> None:
         self._url = url.rstrip("/")
         self._keys = keys
-        self._scope = f"aws:amz:{region}:{service}"
+        self._signer = Signer(service=service, region=region, url=self._url)
         self._ca_file = ca_file
         # By what they have in common. Taken from the end, so that few do the work.
-        self._resting: dict[tuple[str, Headers, bool], list[_Exchange]] = defaultdict(list)
+        self._resting: dict[tuple[str, bool], list[_Exchange]] = defaultdict(list)
 
     def send(self, method: str, path: str, *, headers: Headers = (), body: bytes = b"") -> Answer:
         """Send one request, and return its answer: see ``Transport``.
@@ -55,12 +57,13 @@ class CurlTransport:
         Besides, it raises what ``keys`` does. One without a body may be sent again by libcurl
         itself, where a connection that rested turns out to be closed.
         """
-        keys = self._keys()
-        kind = (method, headers, bool(body))
+        keys, now_s = self._keys(), int(time())
+        lines = self._signer.lines(method, path, headers, body, keys=keys, now_s=now_s)
+        kind = (method, bool(body))
         resting = self._resting[kind]
-        exchange = resting.pop() if resting else _Exchange(*kind, self._scope, self._ca_file)
+        exchange = resting.pop() if resting else _Exchange(*kind, self._ca_file)
         try:
-            answer = exchange.run(self._url + path, keys, body)
+            answer = exchange.run(self._url + path, lines, body)
         except pycurl.error as error:
             # Not from libcurl's own: a traceback would show what is left out there.
             raise self._unanswered(error, exchange) from None
@@ -85,19 +88,14 @@ class CurlTransport:
 class _Exchange:
     """A request and its answer, again and again: libcurl keeps what does not change."""
 
-    def __init__(
-        self, method: str, headers: Headers, has_body: bool, scope: str, ca_file: str
-    ) -> None:
+    def __init__(self, method: str, has_body: bool, ca_file: str) -> None:
         self._head: list[bytes] = []
         self._body: list[bytes] = []
         self._begun: list[bool] = []
-        self._headers = headers
-        self._keys: Keys | None = None
         self._curl = pycurl.Curl()
         options: dict[int, object] = {
             pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
             pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
-            pycurl.AWS_SIGV4: scope,
             pycurl.CAINFO: ca_file,
             pycurl.NOSIGNAL: 1,
             pycurl.CONNECTTIMEOUT_MS: round(CONNECT_S * 1000),
@@ -121,11 +119,10 @@ class _Exchange:
         """Whether anything of the last request may have been sent."""
         return bool(self._begun or self._curl.getinfo(pycurl.REQUEST_SIZE))
 
-    def run(self, url: str, keys: Keys, body: bytes) -> Answer:
+    def run(self, url: str, lines: list[str], body: bytes) -> Answer:
         curl = self._curl
         curl.setopt(pycurl.URL, url)
-        if keys != self._keys:
-            self._sign_with(keys)
+        curl.setopt(pycurl.HTTPHEADER, lines)
         if body:
             self._begun.clear()
             curl.setopt(pycurl.POSTFIELDS, body)
@@ -134,16 +131,6 @@ class _Exchange:
         self._head.clear()
         self._body.clear()
         return answer
-
-    def _sign_with(self, keys: Keys) -> None:
-        self._keys = keys
-        self._curl.setopt(pycurl.USERNAME, keys.access_key)
-        self._curl.setopt(pycurl.PASSWORD, keys.secret_key)
-        # Without a value: none of libcurl's own.
-        lines = ["Content-Type:", *self._headers]
-        if keys.token:
-            lines.append(f"X-Amz-Security-Token: {keys.token}")
-        self._curl.setopt(pycurl.HTTPHEADER, lines)
 
 
 def _begin_once(begun: list[bool], *_addresses: object) -> int:
