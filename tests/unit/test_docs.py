@@ -280,6 +280,7 @@ def test_the_metrics_are_those_that_a_sweep_emits() -> None:
         lateness_ms=[DurationMs(1)],
         notices_failed=1,
         handovers_repeated=1,
+        sockets_lost=1,
     )
     parameters = inspect.signature(SweepReport).parameters
     emitted: dict[str, set[str]] = {}

@@ -321,6 +321,7 @@ class TestConstants:
             lateness_ms=[DurationMs(1)],
             notices_failed=1,
             handovers_repeated=1,
+            sockets_lost=1,
         )
         sweep = SweepReport(
             checked=1,

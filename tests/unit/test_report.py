@@ -17,7 +17,12 @@ from hangup.core.report import (
 from hangup.sessions.model import Role
 
 NO_CLOSES = ClosesReport(
-    statuses={}, timeouts={}, lateness_ms=(), notices_failed=0, handovers_repeated=0
+    statuses={},
+    timeouts={},
+    lateness_ms=(),
+    notices_failed=0,
+    handovers_repeated=0,
+    sockets_lost=0,
 )
 CLOSES = replace(
     NO_CLOSES,
@@ -43,6 +48,7 @@ CLOSES = replace(
     },
     notices_failed=2,
     handovers_repeated=15,
+    sockets_lost=18,
 )
 QUIET = SweepReport(
     checked=0,
@@ -158,6 +164,7 @@ def test_the_answer_has_every_count() -> None:
         "closeFailures": 2,
         "handoverFailures": 3,
         "handoversRepeated": 15,
+        "socketsLost": 18,
         "queued": 8,
         "queueFailures": 9,
         "clocksStarted": 6,

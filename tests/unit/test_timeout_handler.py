@@ -679,6 +679,7 @@ class TestLambdaHandler:
             "closeFailures": 0,
             "handoverFailures": 0,
             "handoversRepeated": 0,
+            "socketsLost": 0,
             "queued": 0,
             "queueFailures": 0,
             "clocksStarted": 0,

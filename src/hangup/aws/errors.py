@@ -125,6 +125,15 @@ class UnansweredError(CallError):
         return self.code in _UNSENT
 
 
+class KeptSocketClosedError(UnansweredError):
+    """A call found the socket of an earlier call closed, and was not sent on another."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            "ConnectionClosedError", f"no answer from {url}: the kept socket was closed"
+        )
+
+
 _OTHER_KEY: Final = ("key element does not match", "Missing the key", "mismatch for key")
 """DynamoDB's words for a request that has another key than the table."""
 

@@ -9,7 +9,13 @@ import random
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from hangup.aws.errors import ServiceError, Table, UnansweredError, in_our_terms
+from hangup.aws.errors import (
+    KeptSocketClosedError,
+    ServiceError,
+    Table,
+    UnansweredError,
+    in_our_terms,
+)
 from hangup.core.connection import DurationMs
 from hangup.core.timing import ATTEMPT_MS, REPORT_MS
 from hangup.errors import BackendError
@@ -73,6 +79,14 @@ class Calls:
         self._deadline = deadline
         self._max_attempts = max_attempts
         self._always_tries = always_tries
+        self._sockets_lost = 0
+
+    def sockets_lost(self) -> int:
+        """Return how many calls so far found the socket of an earlier call closed.
+
+        Only those count that are not sent again below this: calls with a body, through libcurl.
+        """
+        return self._sockets_lost
 
     def __call__(  # noqa: PLR0913 - what calls differ in
         self,
@@ -105,6 +119,7 @@ class Calls:
                 return call()
             except Exception as raised:  # noqa: BLE001 - raised again if no call to AWS raises it
                 error = in_our_terms(raised)
+                self._sockets_lost += isinstance(error, KeptSocketClosedError)
                 failure = CallFailed(operation, error, table)
                 failure.__cause__ = error
                 repeated = failure.retryable and (

@@ -62,10 +62,12 @@ class CloseCounter:
     """Counts what closes come to.
 
     ``metric_roles`` are the roles that metrics name. ``hand_over`` is the rule of the deployment.
+    ``sockets_lost_before`` is how many sockets this process had lost when it began.
     """
 
     metric_roles: frozenset[str]
     hand_over: HandOver = HandOver.ALWAYS
+    sockets_lost_before: int = 0
     _statuses: Counter[CloseStatus] = field(default_factory=Counter)
     _ids: dict[CloseStatus, list[str]] = field(default_factory=dict)
     _errors: dict[CloseStatus, BackendError] = field(default_factory=dict)
@@ -125,12 +127,13 @@ class CloseCounter:
     def _handed_over(self) -> dict[str, object]:
         return {"handOver": self.hand_over, "handlerCalls": self._handler_calls}
 
-    def report(self) -> ClosesReport:
-        """Return the counts so far."""
+    def report(self, *, sockets_lost: int) -> ClosesReport:
+        """Return the counts so far; ``sockets_lost`` is how many this process has lost by now."""
         return ClosesReport(
             statuses=dict(self._statuses),
             timeouts=dict(self._timeouts),
             lateness_ms=tuple(self._lateness_ms),
             notices_failed=self._notices_failed,
             handovers_repeated=self._repeated,
+            sockets_lost=sockets_lost - self.sockets_lost_before,
         )

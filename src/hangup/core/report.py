@@ -90,6 +90,8 @@ class ClosesReport:
     ``timeouts`` counts those that were closed or found gone, by ``metric_role`` and reason; what is
     handed over again was counted before. ``lateness_ms`` has, for each that was closed, how long
     after its deadline it was. ``handovers_repeated`` counts those whose cleanup keeps failing.
+    ``sockets_lost`` counts requests that found the socket of an earlier one closed: a notice is
+    not sent again, all others are.
     """
 
     statuses: Mapping[CloseStatus, int]
@@ -97,6 +99,7 @@ class ClosesReport:
     lateness_ms: Sequence[DurationMs]
     notices_failed: int
     handovers_repeated: int
+    sockets_lost: int
 
     def count(self, *statuses: CloseStatus) -> int:
         """Return how many came to one of these."""
@@ -184,6 +187,7 @@ class ClosesReport:
             "closeFailures": self.count(CloseStatus.CLAIM_FAILED, CloseStatus.CLOSE_FAILED),
             "handoverFailures": self.count(CloseStatus.HANDOVER_FAILED),
             "handoversRepeated": self.handovers_repeated,
+            "socketsLost": self.sockets_lost,
         }
 
     def _by_reason(self, wanted: TimeoutReason) -> int:

@@ -47,6 +47,7 @@ def closer_of(settings: CloserSettings, schema: TableSchema, *, log: Log) -> Clo
             records_end=schema.table_key.has_id,
         ),
         metric_roles=settings.metric_roles,
+        sockets_lost=calls.sockets_lost,
         acts=settings.acts,
         hand_over=settings.hand_over,
     )

@@ -17,6 +17,7 @@
 8. If the question, the notice or the close finds the connection gone, hand it over all the same.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, assert_never
 
@@ -26,7 +27,7 @@ from hangup.core.guard import Seen
 from hangup.core.hand_over import HandOver
 from hangup.core.messages import connection_timeout
 from hangup.core.outcomes import CloseCounter, CloseOutcome, CloseResult, PostOutcome
-from hangup.core.report import CloseStatus
+from hangup.core.report import ClosesReport, CloseStatus
 from hangup.core.timing import CLAIM_MS, LONGEST_CLAIM_MS
 from hangup.errors import BackendError
 from hangup.idle.guard import Answer, Confirmer
@@ -71,7 +72,8 @@ class Closer:
     ``claim_ms`` is how long a claim holds: as long as the longest invocation. After that no
     function can be acting on it. ``metric_roles`` are the roles that metrics name. With ``acts``
     False it asks and reports, and neither writes nor closes. ``functions`` may be None where
-    ``hand_over`` calls no handler.
+    ``hand_over`` calls no handler. ``sockets_lost`` returns how many kept sockets this process has
+    found closed.
     """
 
     connections: ConnectionsRepository
@@ -83,13 +85,22 @@ class Closer:
     pacer: Pacer
     confirmer: Confirmer
     metric_roles: frozenset[str]
+    sockets_lost: Callable[[], int] = lambda: 0
     claim_ms: DurationMs = CLAIM_MS
     acts: bool = True
     hand_over: HandOver = HandOver.ALWAYS
 
     def counter(self) -> CloseCounter:
         """Return an empty counter of results."""
-        return CloseCounter(metric_roles=self.metric_roles, hand_over=self.hand_over)
+        return CloseCounter(
+            metric_roles=self.metric_roles,
+            hand_over=self.hand_over,
+            sockets_lost_before=self.sockets_lost(),
+        )
+
+    def report(self, counter: CloseCounter) -> ClosesReport:
+        """Return what a counter has counted so far."""
+        return counter.report(sockets_lost=self.sockets_lost())
 
     def close_idle_connection(
         self,
@@ -319,6 +330,7 @@ _LEFT: Final = {
     CloseStatus.IGNORED: "ignored records whose id API Gateway calls invalid",
 }
 
+SOCKETS_LOST: Final = "found kept sockets closed"
 
 _CLOSED: Final = {
     CloseStatus.CLOSED: "closed idle connections",
@@ -331,6 +343,12 @@ def log_closed(counter: CloseCounter, log: Log) -> None:
     for status, event in _CLOSED.items():
         if fields := counter.examples(status):
             log.info(event, **fields)
+
+
+def log_lost(report: ClosesReport, log: Log) -> None:
+    """Log how many kept sockets were found closed, if any were: ``hangup doctor`` looks for it."""
+    if report.sockets_lost:
+        log.warning(SOCKETS_LOST, count=report.sockets_lost)
 
 
 def log_left(counter: CloseCounter, log: Log) -> None:

@@ -27,7 +27,7 @@ from hangup.core.report import CloseStatus
 from hangup.core.scheduled_close import ScheduledClose, delay_s, parse_scheduled_close, wait_ms
 from hangup.core.timing import STOP_MARGIN_MS
 from hangup.errors import BackendError, ConfigurationError, InvalidRequest
-from hangup.idle.closer import Closer, Terms, log_left
+from hangup.idle.closer import Closer, Terms, log_left, log_lost
 from hangup.ports import CloseQueue, ConcurrentMap, Log, Metrics
 
 _LONGEST_WAIT_MS: Final = DurationMs(1_250)
@@ -116,9 +116,10 @@ class ScheduledCloser:
                 counter.add(one.close.connection, result, deadline_ms=one.close.deadline_ms)
             if result is None:
                 again.append(one.message.message_id)
-        report = counter.report()
+        report = self.closer.report(counter)
         self.metrics.emit(report.metrics())
         log_left(counter, self.closer.log)
+        log_lost(report, self.closer.log)
         self.closer.log.info(
             "scheduled closes done", received=len(messages), again=len(again), **report.as_json()
         )

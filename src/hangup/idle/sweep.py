@@ -45,7 +45,7 @@ from hangup.core.shards import WHOLE_TABLE, Shard
 from hangup.core.timing import LOOK_AHEAD_MS, STOP_MARGIN_MS
 from hangup.errors import BackendError, InvalidRequest, SweepFailed
 from hangup.idle.asking import Asking
-from hangup.idle.closer import Closer, Terms, log_closed, log_left
+from hangup.idle.closer import Closer, Terms, log_closed, log_left, log_lost
 from hangup.idle.guard import Answer, Watch
 from hangup.idle.pacer import Pacer
 from hangup.idle.scan import Batch, Scan
@@ -339,7 +339,7 @@ class _Run:
 
     def report(self, scan: Scan) -> SweepReport:
         """Emit the metrics and the log lines. Raises ``SweepFailed`` if a backend failed."""
-        closes = self.closes.report()
+        closes = self.sweep.closer.report(self.closes)
         hold = self.hold
         if hold is None and closes.count(CloseStatus.HELD):
             hold = Hold.RECORDING
@@ -385,6 +385,7 @@ class _Run:
         self.unjudged.log()
         log_closed(self.closes, log)
         log_left(self.closes, log)
+        log_lost(report.closes, log)
         if report.hold is not None:
             log.error("sweep held", reason=report.hold, advice=report.hold.advice)
         if report.complete:

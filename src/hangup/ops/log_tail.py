@@ -41,6 +41,7 @@ _RARE: Final = (
     "recordingDoubted",
     "unconfirmed",
     "handoversRepeated",
+    "socketsLost",
     "unreadable",
     "ignored",
 )

@@ -147,7 +147,8 @@ class _Transfers:
 
     libcurl counts how long a connection rests by a clock that may stand still while a function is
     frozen. So all are let go of after a rest of ``REST_S`` by the wall clock, and when the two
-    clocks have parted by as much: short freezes add up for one that is seldom used.
+    clocks have parted by as much: short freezes add up for one that is seldom used. Likewise after
+    one was found closed: the others have rested as long.
     """
 
     def __init__(self) -> None:
@@ -164,6 +165,7 @@ class _Transfers:
         self._multi.setopt(self._pycurl.M_MAXCONNECTS, _CONNECTIONS)
         self._used_at_s = time.time()
         self._clocks_differ_s = self._used_at_s - time.monotonic()
+        self._one_was_closed = False
 
     def _has_rested(self) -> bool:
         now_s = time.time()
@@ -171,7 +173,7 @@ class _Transfers:
         return max(abs(now_s - self._used_at_s), abs(parted_s)) > REST_S
 
     def begin(self, transfer: "Curl") -> None:
-        if not self.under_way and self._has_rested():
+        if not self.under_way and (self._one_was_closed or self._has_rested()):
             self._multi.close()
             self._start_afresh()
         self._multi.add_handle(transfer)
@@ -182,7 +184,10 @@ class _Transfers:
         self._multi.remove_handle(transfer)
         self.under_way -= 1
         self._used_at_s = time.time()
-        return self.ended.pop(transfer, None)
+        error = self.ended.pop(transfer, None)
+        if isinstance(error, self._pycurl.error):
+            self._one_was_closed |= error.args[0] == self._pycurl.E_ABORTED_BY_CALLBACK
+        return error
 
     def wait(self, longest_s: float) -> "list[Curl]":
         """Return which have ended since it was last asked; wait for one if there is none."""

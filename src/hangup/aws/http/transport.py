@@ -13,7 +13,7 @@ from typing import Final
 
 import pycurl
 
-from hangup.aws.errors import UnansweredError
+from hangup.aws.errors import KeptSocketClosedError, UnansweredError
 from hangup.aws.http.account import Keys
 from hangup.aws.http.answer import Answer, Headers
 from hangup.aws.http.loop import perform
@@ -72,6 +72,9 @@ class CurlTransport:
 
     def _unanswered(self, error: pycurl.error, exchange: "_Exchange") -> UnansweredError:
         code = error.args[0]
+        if code == pycurl.E_ABORTED_BY_CALLBACK:
+            # By ``_begin_once``: libcurl would have sent it again, as nothing came back.
+            return KeptSocketClosedError(self._url)
         if "Unsupported proxy" in str(error):  # and then its URL as a whole, with the password
             error = pycurl.error(code, "the proxy that the environment names cannot be used")
         kind = "ConnectionClosedError"
