@@ -440,11 +440,22 @@ def environment(world: World) -> None:
     )
 
 
-def vpc(world: World) -> None:
+def into_vpc(world: World, subnet: str) -> None:
     world.client("lambda").update_function_configuration(
         FunctionName=world.function,
-        VpcConfig={"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]},
+        VpcConfig={"SubnetIds": [subnet], "SecurityGroupIds": ["sg-1"]},
     )
+
+
+def vpc_without_a_way(world: World) -> None:
+    ec2 = world.client("ec2")
+    network = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=network, CidrBlock="10.9.1.0/24")["Subnet"]["SubnetId"]
+    into_vpc(world, subnet)
+
+
+def vpc_of_others(world: World) -> None:
+    into_vpc(world, "subnet-1")
 
 
 def no_executions(world: World) -> None:
@@ -479,7 +490,8 @@ def alarms_off(world: World) -> None:
     ("name", "break_it"),
     [
         ("environment", environment),
-        ("vpc", vpc),
+        ("vpc-no-way", vpc_without_a_way),
+        ("vpc", vpc_of_others),
         ("no-executions", no_executions),
         ("rule-off", rule_off),
         ("no-target", no_target),

@@ -6,6 +6,8 @@ exception, or a function of the request.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 from hangup.aws.discovery import Account, FoundTable
@@ -63,11 +65,20 @@ class Clock:
 
 
 class StubbedInspection(Inspection):
-    """Answers what is planned, without botocore."""
+    """Answers what is planned, without botocore; ``private`` are the hosts that look private."""
 
-    def __init__(self, answers: dict[str, Any]) -> None:
+    def __init__(self, answers: dict[str, Any], private: Sequence[str] = ()) -> None:
         super().__init__(calls)
         self.answers = answers
+        self.private = private
+
+    def is_private_here(self, host: str) -> bool:
+        return host in self.private
+
+    def _client(self, service: str) -> Any:
+        return SimpleNamespace(
+            filter_log_events=partial(self._ask, service, "FilterLogEvents", "filter_log_events")
+        )
 
     def _ask(self, service: str, operation: str, method: str, **request: Any) -> Any:
         answer = self.answers[operation]
@@ -88,6 +99,7 @@ class StubbedAccount(Account):
         super().__init__(calls)
         self.found, self.items, self.infos = table, items, infos
         self.asked_at: list[str] = []
+        self.answer: Exception | None = None
 
     @property
     def region(self) -> str:
@@ -108,6 +120,8 @@ class StubbedAccount(Account):
         return self
 
     def get_connection(self, connection_id: str) -> ConnectionInfo | NoConnection:
+        if isinstance(self.answer, Exception):
+            raise self.answer
         return self.infos.get(connection_id, NoConnection.GONE)
 
 
@@ -145,6 +159,8 @@ class World:
         self.table = FoundTable(name="sockets", key=[("id", "S")])
         self.items: list[Item] = []
         self.infos: dict[str, ConnectionInfo] = {}
+        self.endpoint_answer: Exception | None = None
+        self.private: list[str] = []
         self.metrics: dict[tuple[str, str], float] = {("AWS/Lambda", "Invocations"): 10}
         self.answers: dict[str, Any] = deepcopy(dict(_WELL)) | {"GetMetricData": self._metric_data}
         self.answers["GetTemplate"] = lambda _: {"TemplateBody": timeout_template()}
@@ -153,11 +169,12 @@ class World:
     def anew(self) -> Case:
         """Return the case as it is now."""
         self.account = StubbedAccount(self.table, self.items, self.infos)
+        self.account.answer = self.endpoint_answer
         self.clock = Clock()
         self.case = Case(
             self.deployment,
             account=self.account,
-            inspection=StubbedInspection(self.answers),
+            inspection=StubbedInspection(self.answers, self.private),
             stacks=StubbedStacks(self.state),
             clock=self.clock,
         )
@@ -258,5 +275,6 @@ _WELL: Mapping[str, Any | Callable[[Any], Any]] = {
     "DescribeRule": {"Arn": RULE, "State": "ENABLED"},
     "ListTargetsByRule": {"Targets": [{"Arn": f"{ARN}:{FUNCTION}"}]},
     "DescribeAlarms": {"MetricAlarms": [_ALARM]},
+    "FilterLogEvents": {"events": []},
 }
 ALARM = _ALARM

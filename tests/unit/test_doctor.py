@@ -128,6 +128,7 @@ def test_what_concerns_all_checks_ends_them(code: str) -> None:
         ("GetAccount", "apigateway:GET"),
         ("SimulatePrincipalPolicy", "iam:SimulatePrincipalPolicy"),
         ("GetMetricData", "cloudwatch:GetMetricData"),
+        ("FilterLogEvents", "logs:FilterLogEvents"),
     ],
 )
 def test_what_the_caller_may_not_ask_is_said_with_the_action(operation: str, action: str) -> None:
@@ -449,6 +450,7 @@ def test_every_trouble_is_found_in_a_test() -> None:
         (ROOT / "tests" / name).read_text()
         for name in (
             "unit/test_doctor.py",
+            "unit/test_doctor_network.py",
             "unit/test_probe.py",
             "acceptance/test_doctor_on_engine.py",
             "acceptance/test_probe_on_engine.py",

@@ -26,13 +26,17 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
-    """A function as Lambda has it; ``problem`` says why it cannot run."""
+    """A function as Lambda has it; ``problem`` says why it cannot run.
+
+    ``subnets`` are those of its VPC, none where it is in no VPC. ``vpc`` may be empty.
+    """
 
     name: str
     arn: str
     role: str
     variables: Mapping[str, str]
-    is_in_vpc: bool
+    vpc: str
+    subnets: Sequence[str]
     changed_at_ms: EpochMs | None
     problem: str = ""
 

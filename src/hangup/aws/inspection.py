@@ -14,6 +14,15 @@ from typing import Any, Final
 from hangup.aws import clients
 from hangup.aws.gateway import ManagementApiGateway
 from hangup.aws.inspected import Alarm, Caller, Function, Metric, Resource, Rule, Stage
+from hangup.aws.logs import FunctionLogs
+from hangup.aws.networks import (
+    RouteTable,
+    VpcEndpoint,
+    has_private_address,
+    is_in_service,
+    route_table,
+    vpc_endpoint,
+)
 from hangup.aws.retries import Calls
 from hangup.aws.values import Item
 from hangup.core.connection import EpochMs
@@ -250,6 +259,32 @@ class Inspection:
                     sums[asked[int(result["Id"][1:])]] += sum(result["Values"])
         return sums
 
+    def log_lines(self, groups: Sequence[str], *, since_ms: EpochMs, phrase: str) -> Sequence[str]:
+        """Return the lines of these log groups since a time that have a phrase."""
+        logs = FunctionLogs(self._client("logs"), self._calls, groups)
+        return [text for _, _, text in logs.events(since_ms=since_ms, phrase=phrase)]
+
+    # -- VPC -------------------------------------------------------------------------------------
+
+    def route_tables(self, vpc: str) -> Sequence[RouteTable]:
+        """Return the route tables of a VPC."""
+        pages = self._pages(
+            "ec2", "DescribeRouteTables", "describe_route_tables", Filters=_in_vpc(vpc)
+        )
+        return [route_table(one) for page in pages for one in page["RouteTables"]]
+
+    def vpc_endpoints(self, vpc: str) -> Sequence[VpcEndpoint]:
+        """Return the endpoints in a VPC that are in service."""
+        pages = self._pages(
+            "ec2", "DescribeVpcEndpoints", "describe_vpc_endpoints", Filters=_in_vpc(vpc)
+        )
+        found = [one for page in pages for one in page["VpcEndpoints"]]
+        return [vpc_endpoint(one) for one in found if is_in_service(one, vpc)]
+
+    def is_private_here(self, host: str) -> bool:
+        """Return whether a host has, as seen from this machine, an address of a private network."""
+        return has_private_address(host)
+
     # -- how it is asked -------------------------------------------------------------------------
 
     def _ask(self, service: str, operation: str, method: str, **request: Any) -> Any:  # noqa: ANN401
@@ -302,10 +337,15 @@ def _function(answer: Mapping[str, Any]) -> Function:
         arn=answer["FunctionArn"],
         role=answer["Role"],
         variables=answer.get("Environment", {}).get("Variables", {}),
-        is_in_vpc=bool(answer.get("VpcConfig", {}).get("SubnetIds")),
+        vpc=answer.get("VpcConfig", {}).get("VpcId", ""),
+        subnets=answer.get("VpcConfig", {}).get("SubnetIds", []),
         changed_at_ms=changed_at_ms,
         problem=answer.get("StateReason", state) if state == "Failed" else "",
     )
+
+
+def _in_vpc(vpc: str) -> Sequence[Mapping[str, Any]]:
+    return [{"Name": "vpc-id", "Values": [vpc]}]
 
 
 def _lets(statement: Mapping[str, Any], rule_arn: str) -> bool:

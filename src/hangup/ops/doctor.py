@@ -10,7 +10,7 @@ from typing import Final
 
 from hangup.aws.errors import ServiceError
 from hangup.errors import BackendError
-from hangup.ops import doctor_account, doctor_stack, doctor_sweeps, doctor_table
+from hangup.ops import doctor_account, doctor_stack, doctor_sweeps, doctor_table, doctor_vpc
 from hangup.ops.doctor_account import SET_CLOCK
 from hangup.ops.doctor_case import Case, aws
 from hangup.ops.findings import Finding, found
@@ -36,12 +36,14 @@ BEFORE: Final[tuple[Check, ...]] = (
 AFTER: Final[tuple[Check, ...]] = (
     doctor_stack.stack,
     doctor_stack.environment,
+    doctor_vpc.vpc,
     doctor_stack.code,
     doctor_stack.grants,
     doctor_stack.schedule,
     doctor_stack.queue,
     doctor_sweeps.ticks,
     doctor_sweeps.metrics,
+    doctor_sweeps.sockets,
     doctor_stack.alarms,
 )
 """What a deployed stack shows."""
@@ -62,12 +64,14 @@ _ACTIONS: Final = {
     "cloudformation": "DescribeStackResources DescribeStacks GetTemplate",
     "cloudwatch": "DescribeAlarms GetMetricData",
     "dynamodb": "DescribeTable DescribeTimeToLive GetItem Scan",
+    "ec2": "DescribeRouteTables DescribeVpcEndpoints",
     "events": "DescribeRule ListTargetsByRule",
     "execute-api": "DeleteConnection GetConnection PostToConnection",
     "iam": "SimulatePrincipalPolicy",
     "kms": "DescribeKey",
     "lambda": "GetAccountSettings GetFunctionConcurrency GetFunctionConfiguration GetPolicy"
     " ListEventSourceMappings ListFunctions",
+    "logs": "FilterLogEvents",
     "s3": "GetObject",
 }
 """The operations that are called, by the service that IAM knows them by."""

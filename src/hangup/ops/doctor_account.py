@@ -27,6 +27,9 @@ _SHARE: Final = 0.5
 """More of the account's throttle than this is left for clients."""
 
 _REFUSED: Final = ("AccessDeniedException", "ForbiddenException", "403")
+OWN_ADDRESS: Final = ".execute-api."
+"""What the host names of API Gateway's own addresses of an API have."""
+
 _HERE: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -159,6 +162,17 @@ def endpoint(case: Case) -> Iterator[Finding]:
         return
     answer, fix = case.nobody, setting("api.endpoint", "https://YOUR_DOMAIN/PATH")
     if isinstance(answer, BackendError):
+        host = urlsplit(case.endpoint).hostname or ""
+        if OWN_ADDRESS in host and case.inspection.is_private_here(host):
+            # Not the caller's permissions, though a VPC endpoint answers 403 as well.
+            domain = _own_domain(case)
+            yield found(
+                "endpoint-not-seen",
+                f"{host} has a private address here: a VPC endpoint with private DNS takes what is"
+                " sent to it, and serves private REST APIs only",
+                fix=hangup("doctor", "--set", f"api.endpoint={domain}"),
+            )
+            return
         if answer.code in _REFUSED:
             raise answer
         yield found("endpoint-unreachable", f"{case.endpoint}: {answer}", fix=fix)
@@ -185,7 +199,7 @@ def misled(case: Case) -> Finding | None:
             own = own_endpoint_of(case.deployment, region=case.region)
             right = own if own_works else _own_domain(case)
             return found("endpoint-elsewhere", cause, fix=setting("api.endpoint", right))
-        if ".execute-api." in (url.hostname or "") and not own_works:
+        if OWN_ADDRESS in (url.hostname or "") and not own_works:
             return found(
                 "endpoint-disabled",
                 f"the API {wanted[0]} has DisableExecuteApiEndpoint, and {case.endpoint} is used",

@@ -25,6 +25,9 @@ from hangup.ports import Clock
 
 _FUNCTION: Final = "AWS::Lambda::Function"
 
+LOG_GROUP: Final = "AWS::Logs::LogGroup"
+"""The type of what holds the log of a function."""
+
 MOST_ITEMS: Final = 1_000
 """Items that are read at most: one in a thousand may be a connection where a table has others."""
 
@@ -165,7 +168,7 @@ class Case:
     @property
     def read_log(self) -> str:
         """The command that shows the log of the sweeps."""
-        return aws("logs", "tail", *self.of_kind("AWS::Logs::LogGroup")[:1], "--since", "1h")
+        return aws("logs", "tail", *self.of_kind(LOG_GROUP)[:1], "--since", "1h")
 
     @property
     def last_active_counts(self) -> str:
@@ -187,6 +190,14 @@ def hangup(*words: str) -> str:
 def aws(*words: str) -> str:
     """Return a command of AWS's own program."""
     return shlex.join(["aws", *words])
+
+
+def out_of_vpc(function: str) -> str:
+    """Return the command that takes a function out of its VPC: a sweep needs nothing in one."""
+    return aws(
+        *("lambda", "update-function-configuration", "--function-name", function),
+        *("--vpc-config", "SubnetIds=[],SecurityGroupIds=[]"),
+    )
 
 
 def setting(key: str, value: object) -> str:

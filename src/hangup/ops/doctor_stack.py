@@ -68,7 +68,7 @@ def stack(case: Case) -> Iterator[Finding]:
 
 
 def environment(case: Case) -> Iterator[Finding]:
-    """Check that the functions can read their environment, and reach AWS."""
+    """Check that the functions can read their environment, and may run."""
     for place, function in enumerate(case.functions):
         settings = CloseSettings if place else TimeoutSettings
         try:
@@ -79,17 +79,6 @@ def environment(case: Case) -> Iterator[Finding]:
             )
         else:
             yield well("environment", f"The environment of {function.name} is valid")
-        if function.is_in_vpc:
-            yield found(
-                "vpc",
-                f"{function.name} is in a VPC: it needs a way to execute-api, DynamoDB, Lambda and"
-                " CloudWatch Logs, by a NAT gateway or endpoints",
-                fix=aws(
-                    *("lambda", "update-function-configuration"),
-                    *("--function-name", function.name),
-                    *("--vpc-config", "SubnetIds=[],SecurityGroupIds=[]"),
-                ),
-            )
         if case.inspection.reserved(function.name) == 0:
             yield found(
                 "no-executions",

@@ -1,10 +1,21 @@
-"""The checks of what the sweeps of the last hour did, by their metrics and AWS's own."""
+"""The checks of what the sweeps of the last hour did, by their metrics, AWS's own, and logs."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from hangup.aws.inspected import Metric
-from hangup.ops.doctor_case import LATELY_MIN, Case, aws, hangup, setting
+from hangup.core.connection import EpochMs
+from hangup.idle.closer import SOCKETS_LOST
+from hangup.ops.doctor_case import (
+    LATELY_MIN,
+    LOG_GROUP,
+    Case,
+    aws,
+    hangup,
+    out_of_vpc,
+    setting,
+)
 from hangup.ops.findings import Finding, found, well
 
 _MINUTES: Final = 60
@@ -76,6 +87,38 @@ def metrics(case: Case) -> Iterator[Finding]:
             )
     if not any(sums.values()):
         yield well("sweeps", "The metrics of the last hour show no failure")
+
+
+def sockets(case: Case) -> Iterator[Finding]:
+    """Check that no socket that was kept was found closed in the last hour, by the logs."""
+    if not case.functions:
+        return
+    lines = case.inspection.log_lines(
+        case.of_kind(LOG_GROUP),
+        since_ms=EpochMs(case.clock.now_ms() - _MINUTES * 60_000),
+        phrase=SOCKETS_LOST,
+    )
+    counts = [count for one in lines if (count := _count_in(one))]
+    if not counts:
+        yield well("sockets-lost", "No socket that was kept was found closed in the last hour")
+        return
+    networks = [one.name for one in case.functions if one.subnets]
+    between = f"; {networks[0]} is in a VPC, whose network may close them" if networks else ""
+    yield found(
+        "sockets-lost",
+        f"{sum(counts):,} requests in {len(counts)} runs of the last hour met a socket that was"
+        f" closed: a notice among them is lost, all others were sent again{between}",
+        fix=out_of_vpc(networks[0]) if networks else case.read_log,
+    )
+
+
+def _count_in(line: str) -> int:
+    """Return the count of a log line, 0 for a line of another form."""
+    try:
+        count = json.loads(line)["count"]
+    except (ValueError, TypeError, KeyError):
+        return 0
+    return count if isinstance(count, int) else 0
 
 
 def _fixes(case: Case) -> Mapping[str, str]:

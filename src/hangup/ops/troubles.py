@@ -116,6 +116,12 @@ _BEFORE: Final = (
         "Could not connect to the endpoint URL",
     ),
     (
+        "endpoint-not-seen",
+        _WARN,
+        "This machine cannot reach the endpoint: a VPC endpoint takes the calls",
+        "ForbiddenException: Forbidden",
+    ),
+    (
         "no-function",
         _BROKEN,
         "There is no such $disconnect function",
@@ -219,7 +225,24 @@ _AFTER: Final = (
         "The function's role lacks a grant",
         "AccessDeniedException: User: ... is not authorized to perform: ...",
     ),
-    ("vpc", _WARN, "The function is in a VPC", "Could not connect to the endpoint URL"),
+    (
+        "vpc-no-way",
+        _BROKEN,
+        "The function is in a VPC without a way to AWS",
+        "GetConnection failed with ConnectTimeoutError: no answer from ...",
+    ),
+    (
+        "vpc-endpoint",
+        _BROKEN,
+        "The function is in a VPC with an endpoint that takes its calls of API Gateway",
+        "GetConnection failed with ForbiddenException: Forbidden",
+    ),
+    (
+        "vpc",
+        _WARN,
+        "The function is in a VPC, and its way to AWS is not known",
+        "GetConnection failed with ConnectTimeoutError: no answer from ...",
+    ),
     ("rule-off", _BROKEN, "The schedule is disabled", ""),
     ("no-target", _BROKEN, "The schedule starts nothing", ""),
     (
@@ -281,6 +304,12 @@ _AFTER: Final = (
             "ProvisionedThroughputExceededException: The level of configured provisioned "
             "throughput for the table was exceeded"
         ),
+    ),
+    (
+        "sockets-lost",
+        _WARN,
+        "Sockets that were kept for the next request were found closed",
+        "found kept sockets closed",
     ),
     ("silent-alarms", _WARN, "Alarms tell nobody", ""),
     ("alarm", _WARN, "An alarm is ringing", ""),
