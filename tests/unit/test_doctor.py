@@ -528,6 +528,7 @@ class TestCommand:
                 type_when=lambda said: "Asking AWS" in said,
             )
         assert screen.status == 130
+        assert "interrupted: nothing is changed; run it again" in screen.output
         assert "Traceback" not in screen.output
 
     def test_a_probe_needs_that_nothing_is_broken(

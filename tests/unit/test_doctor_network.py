@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hangup.aws.errors import ServiceError
+from hangup.aws.errors import ServiceError, UnansweredError
 from hangup.aws.networks import has_private_address
 from hangup.aws.retries import CallFailed
 from hangup.errors import BackendError
@@ -249,3 +249,43 @@ class TestKeptSockets:
     @pytest.mark.parametrize("text", ["found kept sockets closed", line(None), line(0), "[1]"])
     def test_a_line_of_another_form_is_none(self, text: str) -> None:
         assert look(lost(text)) == {}
+
+
+class TestEndpointThatFails:
+    """Whatever concerns all calls is not a trouble of the endpoint."""
+
+    def unanswered(self, operation: str) -> BackendError:
+        reason = UnansweredError("EndpointConnectionError", "no answer")
+        error = CallFailed(operation, reason, None)
+        error.__cause__ = reason
+        return error
+
+    @pytest.mark.parametrize("code", ["ThrottlingException", "ExpiredTokenException"])
+    def test_throttled_or_expired(self, code: str) -> None:
+        world = World()
+        reason = ServiceError(code, "no", status=400)
+        world.endpoint_answer = CallFailed("GetConnection", reason, None)
+        world.endpoint_answer.__cause__ = reason
+        with pytest.raises(BackendError, match=f"GetConnection failed with {code}"):
+            list(examine(world.anew(), before=True))
+
+    def test_the_network_is_lost(self) -> None:
+        world = World()
+        world.endpoint_answer = self.unanswered("GetConnection")
+        first = world.answers["GetCallerIdentity"]
+        answers = iter([first, self.unanswered("GetCallerIdentity")])
+
+        def answer(_request: Any) -> Any:
+            one = next(answers)
+            if isinstance(one, Exception):
+                raise one
+            return one
+
+        world.answers["GetCallerIdentity"] = answer
+        with pytest.raises(BackendError, match="GetCallerIdentity failed"):
+            list(examine(world.anew(), before=True))
+
+    def test_only_the_endpoint_is_not_reached(self) -> None:
+        world = World()
+        world.endpoint_answer = self.unanswered("GetConnection")
+        assert HOST in only(world, "endpoint-unreachable", before=True).cause

@@ -10,6 +10,7 @@ from urllib.parse import urlencode, urlsplit
 import typer
 
 from hangup.cli.deployments import Config, Settings, account_of, described
+from hangup.cli.interruption import interrupted_means
 from hangup.cli.options import AsJson
 from hangup.cli.output import Part, say, say_aside, say_json, say_progress, waiting, write_aside
 from hangup.cli.stacks import EndpointUrl, Profile, Region
@@ -106,10 +107,12 @@ def doctor(  # noqa: PLR0913 - the command's options
                     say(*parts)
 
     with where.account(), waiting("Asking AWS"):
-        case = case_of(deployment)
-        hear(examine(case, before=before))
+        with interrupted_means("nothing is changed; run it again"):
+            case = case_of(deployment)
+            hear(examine(case, before=before))
         if probe and worst(findings) is not Status.BROKEN:
-            hear(_probed(case, url, headers, queries))
+            with interrupted_means("the client of the probe has left; run it again"):
+                hear(_probed(case, url, headers, queries))
         elif probe:
             say_aside("no client is connected: something is broken already")
     if as_json:

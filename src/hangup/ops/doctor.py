@@ -11,8 +11,8 @@ from typing import Final
 from hangup.aws.errors import ServiceError
 from hangup.errors import BackendError
 from hangup.ops import doctor_account, doctor_stack, doctor_sweeps, doctor_table, doctor_vpc
-from hangup.ops.doctor_account import SET_CLOCK
-from hangup.ops.doctor_case import Case, aws
+from hangup.ops.doctor_account import NOT_ACCEPTED, SET_CLOCK
+from hangup.ops.doctor_case import Case, aws, is_answered
 from hangup.ops.findings import Finding, found
 
 Check = Callable[[Case], Iterator[Finding]]
@@ -48,16 +48,6 @@ AFTER: Final[tuple[Check, ...]] = (
 )
 """What a deployed stack shows."""
 
-_NOT_ACCEPTED: Final = {
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidClientTokenId",
-    "InvalidSignatureException",
-    "NoCredentialsError",
-    "RequestExpired",
-    "SignatureDoesNotMatch",
-    "UnrecognizedClientException",
-}
 _ACTIONS: Final = {
     "apigateway": "GetAccount GetApi GetApiMappings GetDomainNames GetIntegrations GetRoutes"
     " GetStage GetStages",
@@ -87,7 +77,7 @@ def examine(case: Case, *, before: bool) -> Iterator[Finding]:
     try:
         yield from doctor_account.credentials_and_clock(case)
     except BackendError as error:
-        if error.code not in _NOT_ACCEPTED:
+        if error.code not in NOT_ACCEPTED:
             raise
         yield found("credentials", str(error), fix=_sign_in(error))
         return
@@ -95,7 +85,7 @@ def examine(case: Case, *, before: bool) -> Iterator[Finding]:
         try:
             yield from check(case)
         except BackendError as error:
-            if error.code in _NOT_ACCEPTED or error.retryable or not _is_answered(error):
+            if error.code in NOT_ACCEPTED or error.retryable or not is_answered(error):
                 raise
             words = check.__name__.replace("_", " ")
             yield found("not-checked", f"{words}: {error}", fix=_allow(case, error.operation))
@@ -106,10 +96,6 @@ def _sign_in(error: BackendError) -> str:
     if isinstance(reason, ServiceError) and reason.is_of_another_time:
         return SET_CLOCK
     return aws("sso", "login") if error.code.startswith("Expired") else aws("configure")
-
-
-def _is_answered(error: BackendError) -> bool:
-    return isinstance(error.__cause__, ServiceError)
 
 
 def _allow(case: Case, operation: str) -> str:

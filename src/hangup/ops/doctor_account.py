@@ -8,11 +8,25 @@ from hangup.aws.gateway import gateway_address
 from hangup.core.connection import NoConnection
 from hangup.core.guard import MAX_CLOCK_ERROR_MS
 from hangup.errors import BackendError
-from hangup.ops.doctor_case import Case, aws, hangup, setting
+from hangup.ops.doctor_case import Case, aws, hangup, is_answered, setting
 from hangup.ops.findings import Finding, found, well
 from hangup.ops.sweep import own_endpoint_of
 
 SET_CLOCK: Final = "sudo timedatectl set-ntp true"
+
+NOT_ACCEPTED: Final = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "NoCredentialsError",
+    "RequestExpired",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
+"""AWS does not take the credentials, or not any more."""
+
+_THROTTLED: Final = {"LimitExceededException", "ThrottlingException", "TooManyRequestsException"}
 
 _MIN_UNRESERVED: Final = 100
 """What Lambda keeps unreserved (Lambda developer guide, reserved concurrency)."""
@@ -173,8 +187,10 @@ def endpoint(case: Case) -> Iterator[Finding]:
                 fix=hangup("doctor", "--set", f"api.endpoint={domain}"),
             )
             return
-        if answer.code in _REFUSED:
+        if answer.code in (*_REFUSED, *_THROTTLED, *NOT_ACCEPTED):
             raise answer
+        if not is_answered(answer):
+            case.inspection.caller()  # raises where it is the network, and not the endpoint
         yield found("endpoint-unreachable", f"{case.endpoint}: {answer}", fix=fix)
     elif answer is NoConnection.GONE:
         yield well("endpoint", f"Connections are managed at {case.endpoint}")

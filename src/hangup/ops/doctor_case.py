@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from hangup.aws.discovery import Account, FoundTable
+from hangup.aws.errors import ServiceError
 from hangup.aws.inspected import Function, Resource
 from hangup.aws.inspection import Inspection
 from hangup.aws.stacks import Stacks, StackState
@@ -180,6 +181,11 @@ class Case:
     def template(self) -> Any:  # noqa: ANN401 - JSON
         """The template that the installed package would deploy."""
         return json.loads(timeout_template())
+
+
+def is_answered(error: BackendError) -> bool:
+    """Return whether AWS answered, and refused."""
+    return isinstance(error.__cause__, ServiceError)
 
 
 def hangup(*words: str) -> str:

@@ -29,7 +29,7 @@ def vpc(case: Case) -> Iterator[Finding]:
 
 def _of_function(case: Case, function: Function) -> Finding:
     name, fix = function.name, out_of_vpc(function.name)
-    tables = case.inspection.route_tables(function.vpc)
+    tables = case.inspection.route_tables(function.vpc) if function.vpc else []
     unknown = _unknown_way(function, tables)
     if unknown:
         return found("vpc", f"{name} is in a VPC, and {unknown}", fix=fix)
