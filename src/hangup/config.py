@@ -183,9 +183,10 @@ _SESSIONS_TABLE: Final = Variable(
     "connect, message, disconnect",
     "the reference application's sessions",
 )
+FUNCTION_NAME: Final = Text("the name or ARN of a function", r"[A-Za-z0-9_:$-]{1,256}")
 _DISCONNECT_HANDLER_FUNCTION: Final = Variable(
     "DISCONNECT_HANDLER_FUNCTION",
-    Text("the name or ARN of a function", r"[A-Za-z0-9_:$-]{1,256}"),
+    FUNCTION_NAME,
     "",
     "timeout, close",
     "the function that cleans up after a close",

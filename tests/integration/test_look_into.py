@@ -18,6 +18,7 @@ from hangup.cli.app import main
 from hangup.local.ministack.engine import Engine
 from tests.support.chat_app import deployed
 from tests.support.chat_user import STACK, User
+from tests.support.cloudformation_stub import assert_one_sentence
 from tests.support.command import PROGRAM
 from tests.support.local_stack import Stack
 from tests.support.repeated import repeated
@@ -82,8 +83,8 @@ def next_sweep(user: User, connection_id: str) -> Any:
     return record["nextSweep"]
 
 
-def status_of(user: User) -> Any:
-    done = user.hangup("status", "--json")
+def status_of(user: User, *words: str) -> Any:
+    done = user.hangup("status", "--json", *words)
     shown = json.loads(done.stdout)
     # Without sweeps, an alarm rings.
     is_on = any(one["state"] == "ALARM" for one in shown["alarms"])
@@ -140,14 +141,7 @@ def closed_as_it_is_watched(
 ) -> Iterator[list[str]]:
     """Yield an empty list; what ``hangup tail`` printed is in it afterwards."""
     lines: list[str] = []
-    with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "tail"],
-        cwd=user.folder,
-        env=user.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as tail:
+    with watched(user, "tail") as tail:
         assert tail.stdout is not None
         assert tail.stderr is not None
         assert f"watching {STACK}" in tail.stderr.readline()
@@ -159,9 +153,23 @@ def closed_as_it_is_watched(
             lines.append(line)
             if "sweep done" in line:
                 break
-        tail.send_signal(signal.SIGINT)
-        rest, errors = tail.communicate(timeout=30)
-    assert (tail.returncode, rest, errors) == (0, "", "")
+
+
+@contextmanager
+def watched(user: User, *words: str) -> Iterator["subprocess.Popen[str]"]:
+    """Yield a command that goes on; Ctrl-C ends it, and then it has no more to say."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *words],
+        cwd=user.folder,
+        env=user.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as command:
+        yield command
+        command.send_signal(signal.SIGINT)
+        rest, errors = command.communicate(timeout=30)
+    assert (command.returncode, rest, errors) == (0, "", "")
 
 
 def test_records_without_a_client_and_ids_without_a_record(user: User) -> None:
@@ -192,6 +200,51 @@ def test_records_without_a_client_and_ids_without_a_record(user: User) -> None:
     assert f"the stack {STACK} is a timeout alone, without sessions" in done.stderr
 
 
+def test_a_deployment_is_found_by_its_function(user: User, tmp_path: Path) -> None:
+    functions = user.app.engine.client("lambda")
+    name = user.outputs["TimeoutFunctionName"]
+    elsewhere = User(user.app, tmp_path)
+    with ExitStack() as clients:
+        _, silent_id = joined(user, clients)
+        time.sleep(IDLE_S + 1.5)
+
+        by_file = status_of(user)
+        shown = status_of(elsewhere, "--function", name)
+        assert (by_file["stack"], shown["stack"]) == (STACK, None)
+        assert by_file["function"] == shown["function"] == name
+        for same in ("mode", "idleTimeoutSeconds", "connections", "idle"):
+            assert shown[same] == by_file[same]
+        assert alarms_in(shown) == alarms_in(by_file)
+
+        arn = functions.get_function_configuration(FunctionName=name)["FunctionArn"]
+        del elsewhere.environment["AWS_DEFAULT_REGION"]  # the ARN has it
+        done = elsewhere.done("explain", silent_id, "--function", arn, "--json")
+        (record,) = json.loads(done)["records"]
+        assert record["nextSweep"]["does"] == "close"
+
+        swept = json.loads(elsewhere.done("sweep", "--dry-run", "--function", arn, "--json"))
+        decisions = {one["connectionId"]: one["decision"] for one in swept["connections"]}
+        assert decisions == {silent_id: "close"}
+        done = elsewhere.done("sweep", "--yes", "--function", arn)
+        assert "1 closed" in done
+
+        with watched(elsewhere, "tail", "--function", arn) as tail:
+            assert tail.stderr is not None
+            assert f"watching {name}" in tail.stderr.readline()
+
+    refused = elsewhere.hangup("status", "--function", user.app.function_arn)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert_one_sentence(refused.stderr)
+    assert "chat is not a timeout function of Hangup: its handler is app.handler" in refused.stderr
+    none = elsewhere.hangup("check", "--function", arn)
+    assert (none.returncode, none.stdout) == (1, "")
+    assert f"{name} is the function of a timeout alone, without sessions" in none.stderr
+
+
+def alarms_in(status: Any) -> list[str]:
+    return sorted(one["name"] for one in status["alarms"])
+
+
 def test_the_reference_stack_is_found_by_its_name(
     stack: Stack,
     monkeypatch: pytest.MonkeyPatch,
@@ -214,5 +267,16 @@ def test_the_reference_stack_is_found_by_its_name(
     assert shown["alarms"]
     assert main(["explain", NOBODY, "--stack", "Hangup"]) == 1
     assert "Nobody knows it" in capsys.readouterr().out
+    function = ["--function", shown["function"]]
+    main(["status", "--json", *function])
+    named = json.loads(capsys.readouterr().out)
+    # The other functions of the stack have alarms too.
+    assert set(alarms_in(named)) < set(alarms_in(shown))
+    assert main(["check", "--json"]) in (0, 1)
+    found = json.loads(capsys.readouterr().out)
+    main(["check", "--json", *function])
+    assert json.loads(capsys.readouterr().out).keys() == found.keys()
+    assert main(["redrive", "--dry-run", *function]) == 0
+    assert "0 would be replayed" in capsys.readouterr().out
     assert main(["status", "--stack", "Other"]) == 1
     assert "Stack with id Other does not exist" in capsys.readouterr().err

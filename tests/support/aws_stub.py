@@ -211,7 +211,7 @@ def _decoded(method: str, path: str, headers: Message, body: bytes) -> Call:
     parts = unquote(urlsplit(path).path).split("/")
     if "functions" in parts:  # /2015-03-31/functions/{name}/invocations
         return Call(
-            operation="Invoke",
+            operation="Invoke" if parts[-1] == "invocations" else "GetFunctionConfiguration",
             content=content,
             target=parts[parts.index("functions") + 1],
             invocation_type=headers.get("X-Amz-Invocation-Type"),

@@ -9,6 +9,7 @@ from hangup.aws.table_size import TableSize
 from hangup.cli.app import main
 from hangup.cli.reading import may_read
 from hangup.errors import ConfigurationError
+from tests.support.aws_stub import AwsStub
 from tests.support.cloudformation_stub import CloudFormation, assert_one_sentence
 from tests.support.terminal import on_terminal, plain_environment
 
@@ -46,7 +47,7 @@ class TestWhichDeployment:
         err = capsys.readouterr().err
         assert_one_sentence(err)
         assert "there is no hangup.toml here or in a folder above, and no stack Hangup" in err
-        assert all(option in err for option in ("--config", "--stack", "--local"))
+        assert all(option in err for option in ("--config", "--stack", "--function", "--local"))
         assert stack.asked == ["Hangup"]
 
     def test_the_file_here_names_the_stack(
@@ -82,6 +83,29 @@ class TestWhichDeployment:
         assert left.value.code == 2
         assert "exclude --config and --set" in capsys.readouterr().err
 
+    @pytest.mark.parametrize(
+        ("other", "says"),
+        [
+            (["--config", "hangup.toml"], "exclude --config and --set"),
+            (["--set", "api.stage=dev"], "exclude --config and --set"),
+            (["--stack", "Hangup"], "excludes --stack and --local"),
+            (["--local"], "excludes --stack and --local"),
+        ],
+    )
+    def test_a_function_excludes_all_else(
+        self,
+        stack: CloudFormation,
+        capsys: pytest.CaptureFixture[str],
+        command: list[str],
+        other: list[str],
+        says: str,
+    ) -> None:
+        with pytest.raises(SystemExit) as left:
+            main([*command, "--function", "my-timeout", *other])
+        assert left.value.code == 2
+        assert says in capsys.readouterr().err
+        assert stack.asked == []
+
     def test_no_local_stack_is_one_sentence(
         self, stack: CloudFormation, capsys: pytest.CaptureFixture[str], command: list[str]
     ) -> None:
@@ -108,6 +132,39 @@ def test_what_is_about_sessions_does_not_apply_to_a_timeout_alone(
     err = capsys.readouterr().err
     assert_one_sentence(err)
     assert "the stack Hangup is a timeout alone, without sessions" in err
+
+
+@pytest.mark.parametrize(
+    "command", [*COMMANDS, ["sweep", "--dry-run"], ["check"], ["redrive", "--dry-run"]]
+)
+class TestFunction:
+    def test_what_cannot_be_one_is_wrong_usage(
+        self, capsys: pytest.CaptureFixture[str], command: list[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as left:
+            main([*command, "--function", "my timeout"])
+        assert left.value.code == 2
+        assert "'my timeout' is not the name or ARN of a function" in capsys.readouterr().err
+
+    def test_one_that_is_not_hangups_is_refused_in_one_sentence(
+        self, aws: AwsStub, capsys: pytest.CaptureFixture[str], command: list[str]
+    ) -> None:
+        arn = "arn:aws:lambda:eu-west-1:123456789012:function:theirs"
+        function = {"FunctionName": "theirs", "FunctionArn": arn, "Handler": "index.handler"}
+        aws.answer("GetFunctionConfiguration", function)
+        assert main([*command, "--function", arn]) == 1
+        err = capsys.readouterr().err
+        assert_one_sentence(err)
+        assert "theirs is not a timeout function of Hangup: its handler is index.handler" in err
+        assert aws.targets("GetFunctionConfiguration") == [arn]
+        assert aws.operations == ["GetFunctionConfiguration"]
+
+
+def test_a_sweep_by_a_function_takes_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["sweep", "--function", "my-timeout", "--set", "timeout.idle_seconds=3"])
+    assert left.value.code == 2
+    assert "excludes --config and --set" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("odd", ["", "a\nb", "x" * 1_025])

@@ -1,15 +1,18 @@
 """What ``hangup status``, ``explain`` and ``tail`` ask AWS, and what the answers mean to them."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 
 import pytest
 
 from hangup.aws.clients import client as botocore_client
-from hangup.aws.deployment import StackOutputs
+from hangup.aws.deployment import DeployedStack, StackOutputs
 from hangup.aws.logs import FunctionLogs
 from hangup.aws.metrics import DeploymentMetrics
+from hangup.aws.own_functions import DISCONNECT_HANDLER, TIMEOUT_HANDLER
 from hangup.aws.records import DeployedRecords
 from hangup.aws.retries import Calls
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
@@ -18,6 +21,7 @@ from hangup.aws.table_size import TableSize
 from hangup.aws.timeout import DeployedTimeout
 from hangup.core.connection import Connection, EpochMs
 from hangup.errors import BackendError, ConfigurationError
+from hangup.ops.template import timeout_template
 from hangup.testing import FakeClock
 from tests.support.aws_stub import AwsStub
 
@@ -179,16 +183,56 @@ class TestMetrics:
         assert [one.name for one in metrics.alarms(prefix="x-")] == ["x-1", "x-2"]
         assert [one["AlarmNamePrefix"] for one in cloudwatch.asked] == ["x-", "x-"]
 
+    def test_alarms_are_known_by_what_they_are_on(self, calls: Calls) -> None:
+        def on(namespace: str, name: str, dimension: str = "") -> dict[str, Any]:
+            dimensions = [{"Name": "FunctionName", "Value": dimension}] if dimension else []
+            return {"Namespace": namespace, "MetricName": name, "Dimensions": dimensions}
+
+        def alarm(name: str, **about: Any) -> dict[str, Any]:
+            return {"AlarmName": name, "StateValue": "OK", **about}
+
+        cloudwatch: Any = _CloudWatch(
+            {
+                "MetricAlarms": [
+                    alarm("held", **on("Hangup/x", "SweepsHeld")),
+                    alarm("fails", **on("AWS/Lambda", "Errors", "my-timeout")),
+                    alarm("of another", **on("Hangup/y", "SweepsHeld")),
+                    alarm("fails too", **on("AWS/Lambda", "Errors", "theirs")),
+                    alarm("computed", Metrics=[{"MetricStat": {"Metric": on("Hangup/x", "A")}}]),
+                    alarm("expression", Metrics=[{"Expression": "1"}]),
+                ]
+            }
+        )
+        metrics = DeploymentMetrics(cloudwatch, calls, namespace="Hangup/x")
+        found = metrics.alarms_on(["my-timeout"])
+        assert [one.name for one in found] == ["held", "fails", "computed"]
+        assert cloudwatch.asked == [{}]
+
 
 class _Lambda:
+    """The functions whose names have ``timeout`` have these variables; an ARN ends with a name."""
+
     def __init__(self, variables: Mapping[str, str]) -> None:
         self.variables = variables
+        self.queues: list[str] = []
+
+    def list_event_source_mappings(self, *, EventSourceArn: str) -> Mapping[str, Any]:  # noqa: N803 - AWS's
+        self.queues.append(EventSourceArn)
+        return {"EventSourceMappings": [{"FunctionArn": f"{ARN}my-close"}]}
 
     def get_function_configuration(self, *, FunctionName: str) -> Mapping[str, Any]:  # noqa: N803 - AWS's
+        name = FunctionName.rpartition(":")[2]
+        handler, _, _ = name.removeprefix("my-").partition("-")
         return {
-            "Environment": {"Variables": self.variables if "timeout" in FunctionName else {}},
-            "LoggingConfig": {"LogGroup": f"/aws/lambda/{FunctionName}"},
+            "FunctionName": name,
+            "FunctionArn": f"{ARN}{name}",
+            "Handler": f"hangup.handlers.{handler}_handler.lambda_handler",
+            "Environment": {"Variables": self.variables if "timeout" in name else {}},
+            "LoggingConfig": {"LogGroup": f"/aws/lambda/{name}"},
         }
+
+
+ARN = "arn:aws:lambda:eu-west-1:123456789012:function:"
 
 
 VARIABLES = {
@@ -229,3 +273,49 @@ class TestTimeout:
                 {"TimeoutFunctionName": "my-timeout"},
                 {**VARIABLES, "CONNECTION_IDLE_TIMEOUT_SECONDS": "soon"},
             )
+
+
+class TestByFunction:
+    def found(self, name: str, **variables: str) -> tuple[DeployedTimeout, _Lambda]:
+        functions = _Lambda({**VARIABLES, **variables})
+        return DeployedTimeout.of_function(name, lambda _service: functions), functions
+
+    @pytest.mark.parametrize("name", ["my-timeout", f"{ARN}my-timeout"])
+    def test_its_environment_says_all(self, name: str) -> None:
+        found, _ = self.found(name)
+        assert (found.name, found.stack_name) == ("my-timeout", None)
+        assert found.settings.connections_table == "sockets"
+        assert found.log_groups == ("/aws/lambda/my-timeout",)
+
+    def test_what_closes_for_it_is_behind_its_queue(self) -> None:
+        url = "https://sqs.eu-west-1.amazonaws.com/123456789012/closes"
+        found, functions = self.found("my-timeout", CLOSE_QUEUE_URL=url)
+        assert found.function_names == ("my-timeout", "my-close")
+        assert found.log_groups == ("/aws/lambda/my-timeout", "/aws/lambda/my-close")
+        assert functions.queues == ["arn:aws:sqs:eu-west-1:123456789012:closes"]
+
+    def test_any_other_function_is_refused(self) -> None:
+        with pytest.raises(ConfigurationError) as refused:
+            self.found("my-close")
+        assert str(refused.value) == (
+            "my-close is not a timeout function of Hangup: its handler is"
+            " hangup.handlers.close_handler.lambda_handler; name the function whose handler is"
+            " hangup.handlers.timeout_handler.lambda_handler"
+        )
+
+    def test_a_malformed_environment_is_named(self) -> None:
+        with pytest.raises(ConfigurationError, match="MODE must be close or observe"):
+            self.found("my-timeout", MODE="sleep")
+
+    def test_a_timeout_alone_has_no_sessions(self) -> None:
+        functions = _Lambda(VARIABLES)
+        with pytest.raises(ConfigurationError, match=r"my-timeout is .* without sessions"):
+            DeployedStack.of_function("my-timeout", lambda _service: functions)
+
+    def test_the_handlers_are_those_that_are_deployed(self) -> None:
+        resources = json.loads(timeout_template())["Resources"].values()
+        handlers = {one["Properties"].get("Handler") for one in resources}
+        assert TIMEOUT_HANDLER in handlers
+        for handler in (TIMEOUT_HANDLER, DISCONNECT_HANDLER):
+            module, _, name = handler.rpartition(".")
+            assert callable(getattr(import_module(module), name))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hangup.config import TimeoutSettings
 from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.guard import Hold
 from hangup.core.outcomes import CloseResult
@@ -89,13 +90,12 @@ class TestWitness:
 class TestFailure:
     def failure_of(self, sweep_: Sweep, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setattr("hangup.ops.sweep.sweep_of", lambda *_, **__: sweep_)
-        swept = sweep(
+        environment = environment_of(
             Deployment.from_text(FILE, "hangup.toml"),
             endpoint="https://x.example/prod",
             state_table="states",
-            acts=False,
-            read=lambda _: None,
         )
+        swept = sweep(environment, acts=False, read=lambda _: None)
         assert swept.failure is not None
         return swept.failure
 
@@ -131,17 +131,35 @@ class TestFailure:
 
 
 class TestEnvironment:
+    @pytest.mark.parametrize("mode", ["close", "observe"])
+    @pytest.mark.parametrize("acts", [True, False])
+    def test_whoever_sweeps_says_whether_it_acts(
+        self, monkeypatch: pytest.MonkeyPatch, mode: str, acts: bool
+    ) -> None:
+        aws, seen = FakeAws(), list[bool]()
+
+        def wired(settings: TimeoutSettings, **_about: Any) -> Sweep:
+            seen.append(settings.acts)
+            return aws.make_sweep()
+
+        monkeypatch.setattr("hangup.ops.sweep.sweep_of", wired)
+        variables = environment_of(
+            Deployment.from_text(FILE, "hangup.toml", [f"timeout.mode={mode}"]),
+            endpoint="https://x.example/prod",
+            state_table=None,
+        )
+        sweep(variables, acts=acts, read=lambda _: None)
+        assert seen == [acts]
+
     def test_is_that_of_the_deployed_function(self) -> None:
         deployment = Deployment.from_text(FILE, "hangup.toml")
-        variables = environment_of(
-            deployment, endpoint="https://x.example/prod", state_table=None, acts=False
-        )
+        variables = environment_of(deployment, endpoint="https://x.example/prod", state_table=None)
         assert variables == {
             "API_GATEWAY_ENDPOINT": "https://x.example/prod",
             "CONNECTIONS_TABLE": "chat",
             "DISCONNECT_HANDLER_FUNCTION": deployment["api.disconnect_function"],
             "HAND_OVER": "always",
-            "MODE": "observe",
+            "MODE": "close",
             "ACTIVITY": "recorded",
             "LAST_ACTIVE_COUNTS": "unsettled",
             "CONNECTION_IDLE_TIMEOUT_SECONDS": "90",

@@ -1,12 +1,20 @@
-"""A deployed reference stack, found by its name."""
+"""A deployed reference stack, found by its name, or by its timeout function."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from hangup.aws.clients import client
+from hangup.aws.own_functions import (
+    DISCONNECT_HANDLER,
+    configured,
+    failed_events_of,
+    timeout_function,
+    variables_of,
+)
 from hangup.aws.runtime import calls, clock
 from hangup.aws.secrets import SecretsManagerSecret
+from hangup.config import DisconnectSettings, TimeoutSettings
 from hangup.errors import BackendError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -74,6 +82,33 @@ class DeployedStack:
             queues=client("sqs"),
         )
 
+    @classmethod
+    def of_function(cls, name: str, client: Callable[..., Any]) -> Self:
+        """Return the stack whose timeout function this is, by its name or ARN.
+
+        Raises ``BackendError``, and ``ConfigurationError`` if it is another function, its
+        environment is malformed, or it has no sessions.
+        """
+        functions = calls("GetFunctionConfiguration", lambda: client("lambda"))
+        timeout = timeout_function(functions, name)
+        settings = TimeoutSettings.from_env(variables_of(timeout))
+        cleanup = settings.disconnect_function and configured(
+            functions, settings.disconnect_function
+        )
+        if not cleanup or cleanup.get("Handler") != DISCONNECT_HANDLER:
+            raise ConfigurationError(
+                f"{timeout['FunctionName']} is the function of a timeout alone, without sessions:"
+                " this command is for the reference application"
+            )
+        values = {
+            "ManagementEndpoint": settings.endpoint,
+            "ConnectionsTable": settings.connections_table,
+            "SessionsTable": DisconnectSettings.from_env(variables_of(cleanup)).sessions_table,
+            "DisconnectFunction": cleanup["FunctionName"],
+            "FailedCleanupsQueueUrl": failed_events_of(functions, client("sqs"), cleanup),
+        }
+        return cls.of(StackOutputs(stack_name=timeout["FunctionName"], values=values), client)
+
 
 def stack_outputs(cloudformation: "CloudFormationClient | None", stack_name: str) -> StackOutputs:
     """Return a stack's outputs, with ``cloudformation`` or with the caller's AWS credentials.
@@ -97,6 +132,14 @@ def deployed_stack(stack_name: str) -> DeployedStack:
     Raises ``BackendError`` if the stack cannot be described or is not a reference stack.
     """
     return DeployedStack.of(stack_outputs(None, stack_name), client)
+
+
+def stack_of_function(name: str) -> DeployedStack:
+    """Return the reference stack with this timeout function, with the caller's credentials.
+
+    Raises as ``DeployedStack.of_function`` does.
+    """
+    return DeployedStack.of_function(name, client)
 
 
 def deployed_join_secret(stack_name: str) -> str:

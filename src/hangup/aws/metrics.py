@@ -1,6 +1,6 @@
 """What CloudWatch knows of a deployment: its metrics by the minute, and its alarms. Read only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
@@ -9,13 +9,21 @@ from hangup.core.connection import EpochMs
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
-    from mypy_boto3_cloudwatch.type_defs import MetricDataQueryTypeDef
+    from mypy_boto3_cloudwatch.type_defs import (
+        MetricAlarmTypeDef,
+        MetricDataQueryTypeDef,
+        MetricOutputTypeDef,
+    )
 
 _PERIOD_S: Final = 60
 
 
 class _Token(TypedDict, total=False):
     NextToken: str
+
+
+class _Which(TypedDict, total=False):
+    AlarmNamePrefix: str
 
 
 class Alarm(NamedTuple):
@@ -63,26 +71,33 @@ class DeploymentMetrics:
 
     def alarms(self, *, prefix: str) -> Sequence[Alarm]:
         """Return the alarms whose names begin so."""
-        alarms: list[Alarm] = []
+        return [_alarm(one) for one in self._alarms({"AlarmNamePrefix": prefix})]
+
+    def alarms_on(self, things: Collection[str]) -> Sequence[Alarm]:
+        """Return the alarms on a metric of the namespace, or of one of these things.
+
+        They are functions, queues and the like, by their names. All alarms of the account are read.
+        """
+        return [
+            _alarm(one)
+            for one in self._alarms({})
+            if any(
+                metric.get("Namespace") == self._namespace
+                or any(part["Value"] in things for part in metric.get("Dimensions", ()))
+                for metric in _metrics_of(one)
+            )
+        ]
+
+    def _alarms(self, which: "_Which") -> "Iterator[MetricAlarmTypeDef]":
         token: _Token = {}
         while True:
             page = self._calls(
                 "DescribeAlarms",
-                lambda token=token: self._client.describe_alarms(  # type: ignore[misc]
-                    AlarmNamePrefix=prefix, **token
-                ),
+                lambda token=token: self._client.describe_alarms(**which, **token),  # type: ignore[misc]
             )
-            alarms += [
-                Alarm(
-                    name=one["AlarmName"],
-                    state=one["StateValue"],
-                    reason=one.get("StateReason", ""),
-                    about=one.get("AlarmDescription", ""),
-                )
-                for one in page["MetricAlarms"]
-            ]
+            yield from page["MetricAlarms"]
             if not page.get("NextToken"):
-                return alarms
+                return
             token = {"NextToken": page["NextToken"]}
 
     def _query(self, place: int, name: str) -> "MetricDataQueryTypeDef":
@@ -94,6 +109,28 @@ class DeploymentMetrics:
                 "Stat": "Sum",
             },
         }
+
+
+def _alarm(one: "MetricAlarmTypeDef") -> Alarm:
+    return Alarm(
+        name=one["AlarmName"],
+        state=one["StateValue"],
+        reason=one.get("StateReason", ""),
+        about=one.get("AlarmDescription", ""),
+    )
+
+
+def _metrics_of(alarm: "MetricAlarmTypeDef") -> "Iterator[MetricOutputTypeDef]":
+    """Yield the metrics that an alarm is on: one, or those that it computes with."""
+    if "MetricName" in alarm:
+        yield {
+            "Namespace": alarm.get("Namespace", ""),
+            "MetricName": alarm["MetricName"],
+            "Dimensions": alarm.get("Dimensions", []),
+        }
+    for query in alarm.get("Metrics", ()):
+        if "MetricStat" in query:
+            yield query["MetricStat"]["Metric"]
 
 
 def _datetime(at_ms: EpochMs) -> datetime:

@@ -10,7 +10,7 @@ import typer
 from hangup.cli.options import AllLines, AsJson
 from hangup.cli.output import StderrLog, say, say_json, say_progress, waiting
 from hangup.cli.shell import this_program
-from hangup.cli.stacks import EndpointUrl, Local, Profile, Region, Stack, Where
+from hangup.cli.stacks import EndpointUrl, Function, Local, Profile, Region, Stack, Where
 from hangup.ops.wiring import check_of
 from hangup.sessions.check import CheckReport, findings_as_json, in_words
 from hangup.sessions.repair import RepairResult
@@ -32,6 +32,7 @@ def check(  # noqa: PLR0913 - the command's options
         bool, typer.Option("--fix", help="Repair the violations, and check again.")
     ] = False,
     stack: Stack = None,
+    function: Function = None,
     local: Local = False,
     profile: Profile = None,
     region: Region = None,
@@ -48,7 +49,12 @@ def check(  # noqa: PLR0913 - the command's options
     some seconds later, because the stack is in use meanwhile.
     """
     where = Where(
-        stack=stack, local=local, profile=profile, region=region, endpoint_url=endpoint_url
+        stack=stack,
+        function=function,
+        local=local,
+        profile=profile,
+        region=region,
+        endpoint_url=endpoint_url,
     )
     with (
         where.deployed() as found,

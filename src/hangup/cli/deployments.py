@@ -59,6 +59,7 @@ def timeout_of(  # noqa: PLR0913 - the options that say which
     config: Path | None,
     settings: Sequence[str] | None,
     stack: str | None,
+    function: str | None,
     local: bool,
     profile: str | None,
     region: str | None,
@@ -71,12 +72,17 @@ def timeout_of(  # noqa: PLR0913 - the options that say which
     ``BackendError`` or ``LocalStackError`` where there is none.
     """
     where = Where(
-        stack=stack, local=local, profile=profile, region=region, endpoint_url=endpoint_url
+        stack=stack,
+        function=function,
+        local=local,
+        profile=profile,
+        region=region,
+        endpoint_url=endpoint_url,
     )
-    is_named = local or stack is not None
+    is_named = local or stack is not None or function is not None
     if is_named and (config is not None or settings):
         raise typer.BadParameter(
-            "they exclude --config and --set", param_hint="'--stack' / '--local'"
+            "they exclude --config and --set", param_hint="'--stack' / '--function' / '--local'"
         )
     if not is_named and (config is not None or settings or find(Path()) is not None):
         deployment = described(config, settings)
@@ -91,8 +97,8 @@ def timeout_of(  # noqa: PLR0913 - the options that say which
             raise
         raise ConfigurationError(
             f"there is no {FILE_NAME} here or in a folder above, and no stack {DEFAULT_STACK} in"
-            " this account and Region: name a file with --config or a stack with --stack, or add"
-            " --local for the stack that `hangup up` runs"
+            " this account and Region: name a file with --config, a stack with --stack or the"
+            " timeout function with --function, or add --local for the stack that `hangup up` runs"
         ) from None
 
 

@@ -11,7 +11,7 @@ from hangup.cli.deployments import Config, Settings, timeout_of
 from hangup.cli.options import AllLines, AsJson, Yes, whole_number
 from hangup.cli.output import printable, say, say_json, waiting
 from hangup.cli.reading import may_read
-from hangup.cli.stacks import EndpointUrl, Local, Profile, Region, Stack
+from hangup.cli.stacks import EndpointUrl, Function, Local, Profile, Region, Stack
 from hangup.core.connection import Connection, EpochMs
 from hangup.idle.guard import Answer
 from hangup.ops.explain import ExplainedRecord, Explanation, HistoryLine
@@ -51,6 +51,7 @@ def explain(  # noqa: PLR0913 - the command's options
     config: Config = None,
     settings: Settings = None,
     stack: Stack = None,
+    function: Function = None,
     local: Local = False,
     profile: Profile = None,
     region: Region = None,
@@ -69,6 +70,7 @@ def explain(  # noqa: PLR0913 - the command's options
         config=config,
         settings=settings,
         stack=stack,
+        function=function,
         local=local,
         profile=profile,
         region=region,

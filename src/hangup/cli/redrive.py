@@ -6,7 +6,7 @@ import typer
 
 from hangup.cli.options import AsJson
 from hangup.cli.output import say, say_json, waiting
-from hangup.cli.stacks import EndpointUrl, Local, Profile, Region, Stack, Where
+from hangup.cli.stacks import EndpointUrl, Function, Local, Profile, Region, Stack, Where
 from hangup.ops.wiring import redrive_of
 
 EXAMPLES: Final = ("hangup redrive --dry-run", "hangup redrive --stack My-Hangup")
@@ -19,6 +19,7 @@ def redrive(  # noqa: PLR0913 - the command's options
         bool, typer.Option("--dry-run", help="Say what would be replayed, and change nothing.")
     ] = False,
     stack: Stack = None,
+    function: Function = None,
     local: Local = False,
     profile: Profile = None,
     region: Region = None,
@@ -32,7 +33,12 @@ def redrive(  # noqa: PLR0913 - the command's options
     Repair the cause first.
     """
     where = Where(
-        stack=stack, local=local, profile=profile, region=region, endpoint_url=endpoint_url
+        stack=stack,
+        function=function,
+        local=local,
+        profile=profile,
+        region=region,
+        endpoint_url=endpoint_url,
     )
     with where.deployed() as found, waiting("Reading the queue of failed cleanups"):
         lines = _nothing if as_json else say

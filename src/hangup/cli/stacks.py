@@ -11,10 +11,16 @@ from urllib.parse import urlsplit
 import typer
 
 from hangup.aws import clients
-from hangup.aws.deployment import DeployedStack, deployed_join_secret, deployed_stack
-from hangup.aws.timeout import DeployedTimeout, deployed_timeout
+from hangup.aws.deployment import (
+    DeployedStack,
+    deployed_join_secret,
+    deployed_stack,
+    stack_of_function,
+)
+from hangup.aws.timeout import DeployedTimeout, deployed_timeout, timeout_of_function
 from hangup.cli.options import STATE_DIR, need_local_stack
 from hangup.cli.output import waiting
+from hangup.config import FUNCTION_NAME
 from hangup.errors import ConfigurationError
 from hangup.ops.deployment_file import find
 
@@ -37,6 +43,23 @@ def _url(text: str) -> str:
     return text
 
 
+def _function(text: str) -> str:
+    if not FUNCTION_NAME.accepts(text):
+        raise typer.BadParameter(f"{text!r} is not {FUNCTION_NAME}")
+    return text
+
+
+Function = Annotated[
+    str | None,
+    typer.Option(
+        "--function",
+        metavar="NAME",
+        parser=_function,
+        help="Name or ARN of the timeout function, whatever stack it is in.",
+        rich_help_panel=_WHICH,
+        show_default=False,
+    ),
+]
 Stack = Annotated[
     str | None,
     typer.Option(
@@ -92,9 +115,14 @@ class Where:
     profile: str | None
     region: str | None
     endpoint_url: str | None
+    function: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is about AWS together with the local stack."""
+        """Refuse what is about AWS together with the local stack, and a stack with a function."""
+        if self.function is not None and (self.local or self.stack is not None):
+            raise typer.BadParameter(
+                "it excludes --stack and --local, which name a stack", param_hint="'--function'"
+            )
         if self.local and self._about_aws:
             raise typer.BadParameter(
                 f"it excludes {self._about_aws[0]}, which is about a stack on AWS",
@@ -106,6 +134,7 @@ class Where:
         """The options about AWS that were given, with their values."""
         given = {
             "--stack": self.stack,
+            "--function": self.function,
             "--profile": self.profile,
             "--region": self.region,
             "--endpoint-url": self.endpoint_url,
@@ -126,6 +155,9 @@ class Where:
         Raises ``BackendError`` or ``LocalStackError`` if there is no such reference stack.
         """
         with self.account():
+            if self.function is not None:
+                yield self._of_function(self.function, stack_of_function)
+                return
             yield self._find(on_aws=deployed_stack, here=_local_stack)
 
     @contextmanager
@@ -135,12 +167,19 @@ class Where:
         Raises ``ConfigurationError`` too, for a function whose environment is malformed.
         """
         with self.account():
+            if self.function is not None:
+                yield self._of_function(self.function, timeout_of_function)
+                return
             yield self._find(on_aws=deployed_timeout, here=_local_timeout, of_sessions=False)
 
     def join_secret(self) -> str:
         """Return the stack's join secret; raise as ``deployed`` does."""
         with self.account():
             return self._find(on_aws=deployed_join_secret, here=_local_join_secret)
+
+    def _of_function(self, name: str, find: Callable[[str], Found]) -> Found:
+        with waiting("Looking for the function"):
+            return find(name)
 
     def _find(
         self, *, on_aws: Callable[[str], Found], here: Callable[[], Found], of_sessions: bool = True
@@ -165,8 +204,9 @@ class Where:
         changes: dict[str, str | None] = {}
         if self.profile is not None:
             changes |= {"AWS_PROFILE": self.profile, "AWS_DEFAULT_PROFILE": None}
-        if self.region is not None:
-            changes |= {"AWS_DEFAULT_REGION": self.region, "AWS_REGION": self.region}
+        region = self.region or _region_in(self.function or "")
+        if region is not None:
+            changes |= {"AWS_DEFAULT_REGION": region, "AWS_REGION": region}
         if self.endpoint_url is not None:
             # What is set for one service, or says that nothing is set, would win otherwise.
             changes |= {name: None for name in os.environ if name.startswith(f"{_ENDPOINTS}_")}
@@ -185,6 +225,12 @@ class Where:
         finally:
             _set(before)
             clients.session.cache_clear()
+
+
+def _region_in(function: str) -> str | None:
+    """Return the Region that an ARN names; a name has none."""
+    parts = function.split(":")
+    return parts[3] if parts[0] == "arn" and len(parts) > 6 else None  # noqa: PLR2004 - an ARN's parts
 
 
 def _set(variables: Mapping[str, str | None]) -> None:

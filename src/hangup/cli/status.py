@@ -11,11 +11,11 @@ from hangup.cli.deployments import Config, Settings, timeout_of
 from hangup.cli.options import AllLines, AsJson, Yes
 from hangup.cli.output import say, say_json, say_progress, waiting
 from hangup.cli.reading import may_read
-from hangup.cli.stacks import EndpointUrl, Local, Profile, Region, Stack
+from hangup.cli.stacks import EndpointUrl, Function, Local, Profile, Region, Stack
 from hangup.cli.tables import Column, say_table
 from hangup.core.guard import Activity
 from hangup.ops.log_tail import at_clock
-from hangup.ops.looking import metrics_of, records_of
+from hangup.ops.looking import alarms_of, metrics_of, records_of
 from hangup.ops.next_sweep import in_words
 from hangup.ops.status import Crowd, Minute, crowd_of, last_sweeps
 
@@ -41,6 +41,7 @@ def status(  # noqa: PLR0913 - the command's options
     config: Config = None,
     settings: Settings = None,
     stack: Stack = None,
+    function: Function = None,
     local: Local = False,
     profile: Profile = None,
     region: Region = None,
@@ -59,15 +60,15 @@ def status(  # noqa: PLR0913 - the command's options
         config=config,
         settings=settings,
         stack=stack,
+        function=function,
         local=local,
         profile=profile,
         region=region,
         endpoint_url=endpoint_url,
     ) as found:
         with waiting("Asking CloudWatch"):
-            metrics = metrics_of(found)
-            alarms = metrics.alarms(prefix=f"{found.stack_name}-")
-            sweeps = last_sweeps(metrics, now_ms=clock.now_ms())
+            alarms = alarms_of(found)
+            sweeps = last_sweeps(metrics_of(found), now_ms=clock.now_ms())
         records = records_of(found)
         with waiting("Looking at the table"):
             size = records.size()
@@ -121,7 +122,7 @@ def _say(seen: _Seen, *, most: int | None) -> None:
     timeouts = [f"idle timeout {settings.policy.idle_timeout_ms // 1000} s"]
     timeouts += [f"{role} {ms // 1000} s" for role, ms in settings.policy.by_role.items()]
     mode = "closes idle connections" if settings.acts else "observes, and closes nobody"
-    say((f"{seen.found.stack_name}", "bold"), f": {mode}; {', '.join(timeouts)}.")
+    say((seen.found.name, "bold"), f": {mode}; {', '.join(timeouts)}.")
     if settings.activity is Activity.GATEWAY:
         say(_GATEWAY_DECIDES)
     say()
@@ -191,7 +192,7 @@ def _say_alarms(seen: _Seen) -> None:
         say((f"Alarm {one.name}:", "bold red"), f" {one.about or one.reason}")
     unknown = sum(one.state == "INSUFFICIENT_DATA" for one in seen.alarms)
     if not seen.alarms:
-        say("The stack has no alarms.")
+        say("It has no alarms.")
     elif not seen.alarms_on:
         beside = f" ({unknown} without data yet)" if unknown else ""
         say((f"No alarm is on, of {len(seen.alarms)}{beside}.", "bold green"))
@@ -219,6 +220,7 @@ def _as_json(seen: _Seen) -> Mapping[str, object]:
     settings, crowd = seen.found.settings, seen.crowd
     return {
         "stack": seen.found.stack_name,
+        "function": seen.found.function_name,
         "mode": "close" if settings.acts else "observe",
         "activity": str(settings.activity),
         "idleTimeoutSeconds": settings.policy.idle_timeout_ms // 1000,

@@ -14,9 +14,10 @@ from hangup.cli.options import AllLines, AsJson, Yes, whole_number
 from hangup.cli.output import Part, say, say_aside, say_json, say_progress, waiting, width
 from hangup.cli.questions import agreed
 from hangup.cli.reading import may_read
-from hangup.cli.stacks import EndpointUrl, Profile, Region
+from hangup.cli.stacks import EndpointUrl, Function, Profile, Region, Where
 from hangup.ops.sweep import Swept, Verdict
-from hangup.ops.wiring import sweep_of, table_size
+from hangup.ops.sweep import sweep as sweep_once
+from hangup.ops.wiring import environment_by_file, environment_by_function, table_size
 
 EXAMPLES: Final = (
     "hangup sweep --dry-run",
@@ -66,6 +67,7 @@ def sweep(  # noqa: PLR0913 - the command's options
     yes: Yes = False,
     config: Config = None,
     settings: Settings = None,
+    function: Function = None,
     profile: Profile = None,
     region: Region = None,
     endpoint_url: EndpointUrl = None,
@@ -79,22 +81,37 @@ def sweep(  # noqa: PLR0913 - the command's options
     and asks before it closes. It is the code of the deployed function, run
     with your AWS credentials; the metrics do not count it.
     """
-    deployment = described(config, settings)
-    where = account_of(deployment, profile=profile, region=region, endpoint_url=endpoint_url)
+    if function is None:
+        deployment = described(config, settings)
+        where = account_of(deployment, profile=profile, region=region, endpoint_url=endpoint_url)
+        find = partial(environment_by_file, deployment, needs_state=not dry_run)
+    elif config is not None or settings:
+        raise typer.BadParameter("it excludes --config and --set", param_hint="'--function'")
+    else:
+        where = Where(
+            function=function,
+            stack=None,
+            local=False,
+            profile=profile,
+            region=region,
+            endpoint_url=endpoint_url,
+        )
+        find = partial(environment_by_function, function)
     most = None if all_lines else _LINES
     with where.account():
-        nobody = "nobody is closed; run it again"
-        with interrupted_means(nobody):
-            size = table_size(deployment)
-        run = partial(
-            sweep_of(deployment, needs_state=not dry_run),
-            override_guard=override_guard,
-            read=_Progress(size.items).read,
-        )
-        with interrupted_means(nobody):
-            if not (yes or as_json or may_read(deployment["table.name"], size, yes=False)):
+        with interrupted_means("nobody is closed; run it again"):
+            environment = find()
+            table = environment["CONNECTIONS_TABLE"]
+            size = table_size(table)
+            run = partial(
+                sweep_once,
+                environment,
+                override_guard=override_guard,
+                read=_Progress(size.items).read,
+            )
+            if not (yes or as_json or may_read(table, size, yes=False)):
                 return 1
-            with waiting(f"Reading the table {deployment['table.name']}"):
+            with waiting(f"Reading the table {table}"):
                 swept = run(acts=False)
             count = 0 if dry_run else _to_be_closed(swept, max_closes)
             if count and not as_json:

@@ -9,7 +9,7 @@ from hangup.aws.runtime import clock
 from hangup.cli.deployments import Config, Settings, timeout_of
 from hangup.cli.options import whole_number
 from hangup.cli.output import say, say_aside, stop_waiting
-from hangup.cli.stacks import EndpointUrl, Local, Profile, Region, Stack
+from hangup.cli.stacks import EndpointUrl, Function, Local, Profile, Region, Stack
 from hangup.core.connection import DurationMs, EpochMs
 from hangup.ops.log_tail import LogTail, at_clock, in_words
 from hangup.ops.looking import logs_of
@@ -41,6 +41,7 @@ def tail(  # noqa: PLR0913 - the command's options
     config: Config = None,
     settings: Settings = None,
     stack: Stack = None,
+    function: Function = None,
     local: Local = False,
     profile: Profile = None,
     region: Region = None,
@@ -64,6 +65,7 @@ def tail(  # noqa: PLR0913 - the command's options
             config=config,
             settings=settings,
             stack=stack,
+            function=function,
             local=local,
             profile=profile,
             region=region,
@@ -72,7 +74,7 @@ def tail(  # noqa: PLR0913 - the command's options
             since_ms = EpochMs(clock.now_ms() - minutes * 60_000)
             log_tail = LogTail(logs_of(found), clock, since_ms=since_ms)
             if not as_json:
-                say_aside(f"watching {found.stack_name}; Ctrl-C stops")
+                say_aside(f"watching {found.name}; Ctrl-C stops")
             while True:
                 for at_ms, text in log_tail.new_lines():
                     _say(at_ms, text, as_json=as_json)

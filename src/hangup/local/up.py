@@ -106,7 +106,7 @@ def run_up(  # noqa: PLR0913 - the command's options
                 say("Messages that are posted to a client move its lastActiveAt too.")
             secret = local_join_secret(state_dir)
             say(_how_to_connect(stack, secret, program=program, python=python))
-            groups = log_groups_of(functions_of(stack.outputs, engine.client("lambda")))
+            groups = log_groups_of(functions_of(stack.outputs, engine.client("lambda")).values())
             logs = FunctionLogs(engine.client("logs"), calls, groups)
             log_tail = LogTail(logs, clock, since_ms=clock.now_ms(), overlap_ms=_OVERLAP_MS)
             while engine.running:

@@ -5,15 +5,19 @@ Needed, beside CloudFormation's DescribeStacks and Lambda's GetFunctionConfigura
 | | |
 |---|---|
 | status | DescribeTable; Scan, or Query of a partition; GetMetricData, DescribeAlarms |
+| by its function | with a queue ListEventSourceMappings, GetQueueAttributes; no DescribeStacks |
 | explain | GetItem, or DescribeTable, Scan and Query where the key does not follow from the id |
 | | GetConnection; FilterLogEvents |
 | tail | FilterLogEvents |
 | with a state table | BatchGetItem on it |
 """
 
+from collections.abc import Sequence
+
 from hangup.aws.gateway import ManagementApiGateway
 from hangup.aws.logs import FunctionLogs
-from hangup.aws.metrics import DeploymentMetrics
+from hangup.aws.metrics import Alarm, DeploymentMetrics
+from hangup.aws.own_functions import dead_letters_of
 from hangup.aws.records import DeployedRecords
 from hangup.aws.runtime import calls, clock
 from hangup.aws.states import DynamoDbStates
@@ -39,6 +43,18 @@ def metrics_of(timeout: DeployedTimeout) -> DeploymentMetrics:
     """Return the metrics and alarms of a deployment."""
     namespace = timeout.settings.metrics_namespace
     return DeploymentMetrics(timeout.client("cloudwatch"), calls, namespace=namespace)
+
+
+def alarms_of(timeout: DeployedTimeout) -> Sequence[Alarm]:
+    """Return the alarms of a deployment: those of its stack, else those on what it consists of."""
+    metrics = metrics_of(timeout)
+    if timeout.stack_name is not None:
+        return metrics.alarms(prefix=f"{timeout.stack_name}-")
+    queue_url = timeout.settings.close_queue_url
+    if queue_url is None:
+        return metrics.alarms_on(timeout.function_names)
+    queues = (queue_url.rpartition("/")[2], dead_letters_of(timeout.client("sqs"), queue_url))
+    return metrics.alarms_on((*timeout.function_names, *queues))
 
 
 def logs_of(timeout: DeployedTimeout) -> FunctionLogs:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from hangup.aws.runtime import deadline
 from hangup.aws.schema import DEFAULT_SCHEMA
-from hangup.config import TimeoutSettings
+from hangup.config import MODE, TimeoutSettings
 from hangup.core.connection import Connection, EpochMs
 from hangup.core.guard import Hold
 from hangup.core.outcomes import CloseResult
@@ -126,11 +126,9 @@ class _Watched:
             yield page
 
 
-def sweep(  # noqa: PLR0913 - what one may ask of a sweep
-    deployment: Deployment,
+def sweep(
+    environment: Mapping[str, str],
     *,
-    endpoint: str,
-    state_table: str | None,
     acts: bool,
     most: int | None = None,
     override_guard: bool = False,
@@ -138,14 +136,11 @@ def sweep(  # noqa: PLR0913 - what one may ask of a sweep
 ) -> Swept:
     """Sweep the table of a deployment, once.
 
-    ``endpoint`` is where ``@connections`` is, ``state_table`` the table that has the state, if
-    there is one. Without ``acts`` nothing is written or closed. ``most`` bounds the closes.
-    ``read`` hears how many records were read. Raises ``ConfigurationError``, ``BackendError`` and
-    ``InvalidRequest``.
+    ``environment`` is that of its timeout function. Without ``acts`` nothing is written or closed.
+    ``most`` bounds the closes. ``read`` hears how many records were read. Raises
+    ``ConfigurationError``, ``BackendError`` and ``InvalidRequest``.
     """
-    settings = TimeoutSettings(
-        environment_of(deployment, endpoint=endpoint, state_table=state_table, acts=acts)
-    )
+    settings = TimeoutSettings({**environment, MODE.name: "close" if acts else "observe"})
     lines, verdicts = _Lines(), list[Verdict]()
     wired = sweep_of(settings, log=lines, metrics=_NoMetrics())
     now_ms = wired.closer.clock.now_ms()
@@ -175,9 +170,13 @@ def sweep(  # noqa: PLR0913 - what one may ask of a sweep
 
 
 def environment_of(
-    deployment: Deployment, *, endpoint: str, state_table: str | None, acts: bool
+    deployment: Deployment, *, endpoint: str, state_table: str | None
 ) -> Mapping[str, str]:
-    """Return the variables that the timeout function of a deployment has."""
+    """Return the variables that the timeout function of a deployment has.
+
+    ``endpoint`` is where ``@connections`` is, ``state_table`` the table that has the state, if
+    there is one.
+    """
     by_role: Mapping[str, int] = deployment["timeout.roles"] or {}
     schema = deployment.table_schema
     variables = {
@@ -185,7 +184,7 @@ def environment_of(
         "CONNECTIONS_TABLE": deployment["table.name"],
         "DISCONNECT_HANDLER_FUNCTION": deployment["api.disconnect_function"],
         "HAND_OVER": deployment["timeout.hand_over"],
-        "MODE": "close" if acts else "observe",
+        "MODE": deployment["timeout.mode"],
         "ACTIVITY": deployment["timeout.activity"],
         "LAST_ACTIVE_COUNTS": deployment["timeout.last_active_counts"],
         "CONNECTION_IDLE_TIMEOUT_SECONDS": deployment["timeout.idle_seconds"],

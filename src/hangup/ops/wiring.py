@@ -11,10 +11,9 @@ DescribeStacks:
 | redrive | ReceiveMessage, DeleteMessage, ChangeMessageVisibility; Invoke |
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 
 from hangup.aws import clients
 from hangup.aws.bucket import Bucket, Caller, caller_of
@@ -26,12 +25,14 @@ from hangup.aws.discovery import Account
 from hangup.aws.functions import LambdaFunctions
 from hangup.aws.gateway import ManagementApiGateway
 from hangup.aws.inspection import Inspection
+from hangup.aws.own_functions import timeout_function, variables_of
 from hangup.aws.queues import SqsDeadLetters
 from hangup.aws.runtime import calls, clock
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.aws.stacks import StackEvent, Stacks
 from hangup.aws.table_size import TableSize, size_of
 from hangup.aws.traces import Traces
+from hangup.config import TimeoutSettings
 from hangup.core.connection import DurationMs
 from hangup.core.timing import THREADS
 from hangup.errors import ConfigurationError
@@ -39,7 +40,7 @@ from hangup.ops.clean import Cleaned, clean
 from hangup.ops.deploy import Deployer
 from hangup.ops.deployment_file import Deployment
 from hangup.ops.doctor_case import Case
-from hangup.ops.sweep import Swept, endpoint_of, sweep
+from hangup.ops.sweep import endpoint_of, environment_of
 from hangup.ports import Log
 from hangup.sessions.check import PAUSE_MS, Check
 from hangup.sessions.lifecycle import Cleanup
@@ -142,14 +143,26 @@ def clean_of(deployment: Deployment, *, progress: Callable[[str], None]) -> Clea
         return clean(traces, clock=clock, concurrent_map=threads.map, progress=progress)
 
 
-def table_size(deployment: Deployment) -> TableSize:
-    """Return how large a deployment's table is. Raises ``BackendError``."""
+def table_size(table: str) -> TableSize:
+    """Return how large a table is. Raises ``BackendError``."""
     client = calls("DescribeTable", lambda: clients.client("dynamodb"))
-    return size_of(client, calls, deployment["table.name"])
+    return size_of(client, calls, table)
 
 
-def sweep_of(deployment: Deployment, *, needs_state: bool) -> Callable[..., Swept]:
-    """Return ``ops.sweep.sweep`` of a deployment, with the caller's credentials.
+def environment_by_function(name: str) -> Mapping[str, str]:
+    """Return the environment of a timeout function, by its name or ARN.
+
+    Raises ``BackendError``, and ``ConfigurationError`` if it is another function or its
+    environment is malformed.
+    """
+    client = calls("GetFunctionConfiguration", lambda: clients.client("lambda"))
+    environment = variables_of(timeout_function(client, name))
+    TimeoutSettings.from_env(environment)
+    return environment
+
+
+def environment_by_file(deployment: Deployment, *, needs_state: bool) -> Mapping[str, str]:
+    """Return the environment that the timeout function of a deployment has.
 
     ``needs_state`` is whether the deployment's state table must be there, if it has one: a dry run
     needs none. Raises ``BackendError`` and ``ConfigurationError``.
@@ -166,12 +179,8 @@ def sweep_of(deployment: Deployment, *, needs_state: bool) -> Callable[..., Swep
                 f"the state table is in the stack {name}, which is not deployed: run hangup deploy,"
                 " or add --dry-run"
             )
-    return partial(
-        sweep,
-        deployment,
-        endpoint=endpoint_of(deployment, region=region),
-        state_table=state_table,
-    )
+    endpoint = endpoint_of(deployment, region=region)
+    return environment_of(deployment, endpoint=endpoint, state_table=state_table)
 
 
 def redrive_of(stack: DeployedStack, *, say: Callable[[str], None]) -> Redrive:
