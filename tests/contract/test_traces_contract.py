@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from hangup.aws.conditions import Condition, equals
 from hangup.aws.retries import Calls, Deadline
 from hangup.aws.runtime import SystemClock
 from hangup.aws.schema import TableSchema
+from hangup.aws.table_size import index_keys
 from hangup.aws.traces import Traces
-from hangup.core.connection import Connection, EpochMs
-from hangup.ops.clean import clean
+from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.ops.clean import Cleaned, clean
 from hangup.testing.services import FakeClock
 from tests.support.engines import ENGINES
 from tests.support.schemas import SHAPES, Item, item_of, table_of
@@ -63,11 +65,80 @@ def test_every_item_is_byte_for_byte_what_it_was(
 
     now = FakeClock(NOW_MS + 30_000)
     result = clean(traces, clock=now, concurrent_map=map, progress=lambda _: None)
-    assert result.left == (1 if schema.connected_at or schema.last_activity else 0)
+    has_times = bool(schema.connected_at or schema.last_activity)
+    assert (result.left, result.held_ms) == ((1, 30_000) if has_times else (0, 0))
     now = FakeClock(NOW_MS + 60_000)
     result = clean(traces, clock=now, concurrent_map=map, progress=lambda _: None)
     assert result.left == 0
     assert _items(client, name) == _sorted(before)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("partition", [None, equals("kind", "CONNECTION")])
+def test_what_dropped_out_of_the_index_is_cleaned_too(
+    engine: str, partition: Condition | None, request: pytest.FixtureRequest
+) -> None:
+    client: DynamoDBClient = request.getfixturevalue(engine)
+    name = f"traces-{next(_numbers)}"
+    schema = TableSchema(
+        key_attributes=(("pk", "S"), ("connectionId", "S")),
+        index="by-kind",
+        partition=partition,
+        only=(equals("stage", "prod"),),
+    )
+    definition = table_of(schema)
+    kind = {"AttributeName": "kind", "AttributeType": "S"}
+    definition["AttributeDefinitions"].append(kind)
+    index: Any = {
+        "IndexName": "by-kind",
+        "KeySchema": [{"AttributeName": "kind", "KeyType": "HASH"}],
+        "Projection": {"ProjectionType": "ALL"},
+    }
+    client.create_table(TableName=name, **definition, GlobalSecondaryIndexes=[index])
+    count = {schema.handovers: {"N": "7"}}
+
+    def item(number: int, **more: Any) -> Item:
+        connection = Connection(connection_id=f"Abc{number}defghijkl=", connected_at_ms=NOW_MS)
+        return {**item_of(connection, schema), "stage": {"S": "prod"}, **more}
+
+    there, dropped, held = (item(number, kind={"S": "CONNECTION"}) for number in range(3))
+    dropped.pop("kind")
+    # Neither is in the index, and a count alone may be theirs.
+    others = [item(3) | count, item(4, stage={"S": "dev"}, kind={"S": "CONNECTION"}) | count]
+    others[0].pop("kind", None)
+    marks: Item = {
+        schema.claim_token: {"S": "token"},
+        schema.claim_expires_at: {"N": str(NOW_MS)},
+        schema.noticed_at: {"N": str(NOW_MS)},
+    }
+    for one in (
+        *others,
+        there | count,
+        dropped | count | marks,
+        held | marks | {schema.claim_expires_at: {"N": str(NOW_MS + 3_600_000)}},
+    ):
+        client.put_item(TableName=name, Item=one)
+    clock = SystemClock()
+    calls = Calls(clock, Deadline(clock))
+    traces = Traces(client, calls, name, schema)
+    keys = index_keys(client, calls, name, "by-kind")
+    assert keys == ["kind"]
+    request_ = traces._requests.records_with_traces_beside(keys)
+    assert request_["ConsistentRead"] is True
+    assert "IndexName" not in request_
+
+    def cleaned(after_ms: int) -> Cleaned:
+        return clean(
+            traces,
+            clock=FakeClock(EpochMs(NOW_MS + after_ms)),
+            concurrent_map=map,
+            progress=lambda _: None,
+            index_keys=keys,
+        )
+
+    assert cleaned(60_000) == Cleaned(cleaned=2, left=1, held_ms=DurationMs(3_540_000))
+    assert cleaned(3_600_000) == Cleaned(cleaned=1, left=0, held_ms=DurationMs(0))
+    assert _items(client, name) == _sorted([*others, there, dropped, held])
 
 
 def _left(traces: Traces, client: "DynamoDBClient", record: Item) -> Item:

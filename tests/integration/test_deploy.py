@@ -1,6 +1,7 @@
 """The whole way: found, deployed to observe, let close, and removed without a trace."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -72,6 +73,17 @@ def test_the_way_in_and_out(user: User) -> None:
         assert [one for one in items if one["socket"] == kept["socket"]] == user.items()
     assert (user.stacks, user.buckets) == ([], [])
     assert "no stack" in user.done("destroy", "--yes", "--clean")
+
+    claimed = {
+        **items[0],
+        "claimToken": {"S": "of a cleanup that keeps failing"},
+        "claimExpiresAt": {"N": str((round(time.time()) + 3_600) * 1000)},
+    }
+    user.app.engine.client("dynamodb").put_item(TableName="chat-sockets", Item=claimed)
+    left = user.hangup("destroy", "--yes", "--clean")
+    assert left.returncode == 1
+    assert "Left, because the claim of a close or a cleanup holds: 1." in left.stdout
+    assert re.search(r"Run it again in (1 h 0 min|59 min \d+ s)\.\n$", left.stdout)
 
 
 def _is_open(client: ClientConnection) -> bool:

@@ -187,9 +187,11 @@ class TestLargeTables:
         with pytest.raises(ConfigurationError, match="add --yes"):
             may_read("sockets", large, yes=False)
         assert may_read("sockets", large, yes=True)
+        assert may_read("sockets", large, yes=True, consistently=True)
         said = capsys.readouterr().err.splitlines()
-        assert len(said) == 2
+        assert len(said) == 3
         assert "50,000,000 items and 20.0 GB: one read of it costs about $0.31" in said[0]
+        assert said[2].endswith("costs about $0.61 on demand, strongly consistent")
 
 
 class TestTables:

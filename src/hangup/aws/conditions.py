@@ -99,8 +99,9 @@ class Selection:
     Writes have ``is_ours`` with ``write_values`` and, where ``needs_id``, the id as ``:id``; what
     a key says needs no condition in a write. ``names`` are the aliases of them all.
 
-    Where ``needs_id``, an item may have been a connection and have lost its id: it meets
-    ``filter_but_id`` and ``is_selected`` and not ``names_id``, which has ``id_values``.
+    An item may have been a connection and have lost its id, where ``needs_id``, or have dropped out
+    of the index: it meets ``filter_but_id`` and, in a write, ``is_selected`` with
+    ``selected_values``. ``names_id``, which has ``id_values``, says that it still has its id.
     """
 
     def __init__(  # noqa: PLR0913 - fields of TableSchema
@@ -116,13 +117,14 @@ class Selection:
         terms = [_Term(f"only_{place}", condition) for place, condition in enumerate(only)]
         self.needs_id: Final = id_attribute not in key_names
         written = [term for term in terms if term.condition.attribute not in key_names]
+        self.is_selected: Final = all_of(*(term.expression for term in written))
+        self.selected_values: Final = _values_of(written)
         if partition is not None and index is not None:
             written.append(_Term("partition", partition))
         self.is_ours: Final = all_of(
             IS_SAME_ID if self.needs_id else EXISTS, *(term.expression for term in written)
         )
         self.write_values: Final = _values_of(written)
-        self.is_selected: Final = all_of(*(term.expression for term in written))
         of_id = _Term("id_prefix", begins_with(id_attribute, id_prefix))
         self.names_id: Final = of_id.expression if id_prefix else IS_TEXT
         self.id_values: Final = _values_of([of_id]) if id_prefix else TEXT_TYPE

@@ -1,7 +1,7 @@
 """The requests to DynamoDB about one connections table, in the words of ``aws.expressions``."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -88,16 +88,43 @@ class TableRequests:
         """Return a read of what a sweep needs of records that have an attribute of Hangup's own.
 
         Where the id is not in the key, the application may have taken it out of an item and have
-        left the item: that is read too.
+        left the item: that is read too. It is a read of the table, not of its index.
         """
         selection = self.schema.selection
         if not selection.needs_id:
-            return self._read(self.schema.swept, expr.HAS_TRACES)
-        are_connections = expr.all_of(selection.names_id, expr.HAS_TRACES)
-        condition = f"({are_connections} OR {expr.HAS_TRACES_OF_ONE_THAT_LEFT})"
-        return self._read(
-            self.schema.swept, condition, selection.id_values, among=selection.filter_but_id
+            request = self._read(self.schema.swept, expr.HAS_TRACES)
+        else:
+            are_connections = expr.all_of(selection.names_id, expr.HAS_TRACES)
+            condition = f"({are_connections} OR {expr.HAS_TRACES_OF_ONE_THAT_LEFT})"
+            request = self._read(
+                self.schema.swept, condition, selection.id_values, among=selection.filter_but_id
+            )
+        return {**request, "ConsistentRead": True}
+
+    def records_with_traces_beside(self, index_keys: Sequence[str]) -> Request:
+        """Return the same scan of a table whose index is what sweeps read.
+
+        What is in the index has its partition, or without one its key, ``index_keys``. The
+        application may have taken that out of an item, which is read too.
+        """
+        selection = self.schema.selection
+        keys = {f"#index_{place}": name for place, name in enumerate(index_keys)}
+        is_in_index = selection.key_condition or expr.all_of(
+            *(f"attribute_exists({alias})" for alias in keys)
         )
+        named = expr.all_of(selection.filter_but_id, selection.names_id, expr.HAS_TRACES)
+        is_record = expr.all_of(is_in_index, selection.names_id, expr.HAS_TRACES)
+        is_trace = f"({is_record} OR {expr.HAS_TRACES_OF_ONE_THAT_LEFT})"
+        return {
+            "ProjectionExpression": self.schema.swept,
+            "FilterExpression": expr.all_of(selection.filter_but_id, is_trace),
+            "ExpressionAttributeNames": {
+                **names_in(self.schema, self.schema.swept, named, selection.key_condition),
+                **({} if selection.key_condition else keys),
+            },
+            "ExpressionAttributeValues": {**selection.values, **selection.id_values},
+            "ConsistentRead": True,
+        }
 
     def records_with_claims(self) -> Request:
         """Return a read of what a sweep needs, the run and the claim of every record."""
@@ -192,7 +219,7 @@ class TableRequests:
             key,
             update=expr.REMOVE_TRACES,
             condition=condition,
-            values=values | selection.write_values,
+            values=values | selection.selected_values,
         )
 
     def drop_claim(self, connection_id: str, *, seen_ms: EpochMs) -> Request:

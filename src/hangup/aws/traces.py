@@ -18,10 +18,19 @@ class TracesPage(NamedTuple):
 class Traces(DynamoDbConnections):
     """A connections table that Hangup leaves. Every method raises ``BackendError``."""
 
-    def pages(self) -> Iterator[TracesPage]:
-        """Yield the items that have an attribute of Hangup's own, page by page."""
+    def pages(self, *, index_keys: Sequence[str] = ()) -> Iterator[TracesPage]:
+        """Yield the items that have an attribute of Hangup's own, page by page.
+
+        They are read from the table, also where sweeps read its index: an item may have dropped out
+        of that. ``index_keys`` are the attributes of its key; with a partition they do not matter.
+        """
         schema = self._schema
-        for page in self._pages(self._requests.records_with_traces()):
+        if schema.index is None:
+            pages = self._pages(self._requests.records_with_traces())
+        else:
+            beside = self._requests.records_with_traces_beside(index_keys)
+            pages = self._table.pages("Scan", beside)
+        for page in pages:
             items = page["Items"]
             if not schema.selection.needs_id:
                 items = self._named(items)
@@ -29,13 +38,14 @@ class Traces(DynamoDbConnections):
             keys = [{name: item[name] for name in names} for item in items]
             yield TracesPage(keys, page["ScannedCount"])
 
-    def remove(self, key: Values, *, now_ms: EpochMs) -> bool:
+    def remove(self, key: Values, *, now_ms: EpochMs) -> EpochMs | None:
         """Remove Hangup's own attributes from an item, and nothing else.
 
-        Return False, having written nothing, while a claim holds at ``now_ms``: then a function is
-        still at work on it.
+        Return None, or when the claim expires that holds at ``now_ms``: then a function may still
+        be at work on it, and nothing is written.
         """
         removal = self._requests.removal_of_traces(key, now_ms=now_ms)
         is_written, refused = self._table.update(removal)
+        expires_ms = None if is_written else self._schema.decode_claim(refused)
         # Without a claim it is gone, or another item now: there is nothing to remove.
-        return is_written or self._schema.claim_expires_at not in refused
+        return expires_ms if expires_ms is not None and expires_ms > now_ms else None

@@ -12,10 +12,12 @@ from hangup.cli.interruption import goes_on, interrupted_means
 from hangup.cli.options import Yes
 from hangup.cli.output import say, say_progress, waiting
 from hangup.cli.questions import agreed
+from hangup.cli.reading import may_read
 from hangup.cli.stacks import EndpointUrl, Profile, Region
 from hangup.ops.deploy import Deployer
 from hangup.ops.deployment_file import Deployment
-from hangup.ops.wiring import clean_of, deployer_of
+from hangup.ops.next_sweep import in_words
+from hangup.ops.wiring import clean_of, deployer_of, table_size
 
 EXAMPLES: Final = ("hangup destroy", "hangup destroy --clean", "hangup destroy --yes --keep-bucket")
 STATUS: Final = ("the stack is gone, and what was to go with it", "it is not: declined, or failed")
@@ -69,7 +71,7 @@ def destroy(  # noqa: PLR0913 - the command's options
                 deployer.remove(name)
             say((f"The stack {name} is removed.", "bold green"))
         with interrupted_means("some items may have Hangup's attributes; run it again to go on"):
-            return _clean(deployment, clean=clean)
+            return _clean(deployment, clean=clean, yes=yes)
 
 
 def _say_removal(name: str, deployer: Deployer) -> None:
@@ -83,7 +85,7 @@ def _agreed(bucket: CodeBucket, *, yes: bool) -> bool:
     return agreed(f"Delete the bucket {bucket.name}, which has nothing but the code?", yes=yes)
 
 
-def _clean(deployment: Deployment, *, clean: bool) -> int:
+def _clean(deployment: Deployment, *, clean: bool, yes: bool) -> int:
     """Say what is left in the user's items, or remove it."""
     table = deployment["table.name"]
     if deployment["timeout.state_table"]:
@@ -93,9 +95,15 @@ def _clean(deployment: Deployment, *, clean: bool) -> int:
         say(f"Items of {table} may still have these attributes: {names}.")
         say("`hangup destroy --clean` removes them, and leaves all else as it is.")
         return 0
+    with waiting(f"Looking at the table {table}"):
+        size = table_size(table)
+    if not may_read(table, size, yes=yes, consistently=True):
+        return 1
     with waiting(f"Reading the table {table}"):
         cleaned = clean_of(deployment, progress=say_progress)
     say((f"{cleaned.cleaned:,} items of {table} are as they were before.", "bold green"))
     if cleaned.left:
-        say(f"{cleaned.left:,} were being closed just now: run it again in a minute.")
+        wait = in_words(cleaned.held_ms + 1_000)  # rounded down
+        say(f"Left, because the claim of a close or a cleanup holds: {cleaned.left:,}.")
+        say(f"Run it again in {wait}.")
     return 1 if cleaned.left else 0

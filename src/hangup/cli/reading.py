@@ -11,15 +11,19 @@ from hangup.planner.prices import list_prices
 _LARGE_BYTES: Final = 1_000_000_000
 
 
-def may_read(table: str, size: TableSize, *, yes: bool) -> bool:
+def may_read(table: str, size: TableSize, *, yes: bool, consistently: bool = False) -> bool:
     """Say what the read of a large table costs, and ask; ``yes`` agrees."""
     if size.bytes < _LARGE_BYTES:
         return True
     # An eventually consistent read is half a unit.
-    usd = size.bytes / READ_UNIT_BYTES / 2 * list_prices().usd["dynamodb_reads"]
+    units = size.bytes / READ_UNIT_BYTES / (1 if consistently else 2)
+    usd = units * list_prices().usd["dynamodb_reads"]
+    beside = (
+        "strongly consistent" if consistently else "as each sweep of the deployed function does"
+    )
     say_aside(
         f"{table} has about {size.items:,} items and"
-        f" {size.bytes / 1e9:,.1f} GB: one read of it costs about ${usd:.2f} on demand, as each"
-        " sweep of the deployed function does"
+        f" {size.bytes / 1e9:,.1f} GB: one read of it costs about ${usd:.2f} on demand,"
+        f" {beside}"
     )
     return agreed("Read it?", yes=yes)

@@ -11,7 +11,7 @@ DescribeStacks:
 | redrive | ReceiveMessage, DeleteMessage, ChangeMessageVisibility; Invoke |
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -30,7 +30,7 @@ from hangup.aws.queues import SqsDeadLetters
 from hangup.aws.runtime import calls, clock
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.aws.stacks import StackEvent, Stacks
-from hangup.aws.table_size import TableSize, size_of
+from hangup.aws.table_size import TableSize, index_keys, size_of
 from hangup.aws.traces import Traces
 from hangup.config import TimeoutSettings
 from hangup.core.connection import DurationMs
@@ -136,11 +136,19 @@ def case_of(deployment: Deployment) -> Case:
 
 def clean_of(deployment: Deployment, *, progress: Callable[[str], None]) -> Cleaned:
     """Remove Hangup's own attributes from the table of a deployment. Raises ``BackendError``."""
-    traces = Traces(
-        clients.client("dynamodb"), calls, deployment["table.name"], deployment.table_schema
-    )
+    client, table = clients.client("dynamodb"), deployment["table.name"]
+    schema = deployment.table_schema
+    keys: Sequence[str] = ()
+    if schema.index is not None and schema.partition is None:
+        keys = index_keys(client, calls, table, schema.index)
     with ThreadPoolExecutor(THREADS) as threads:
-        return clean(traces, clock=clock, concurrent_map=threads.map, progress=progress)
+        return clean(
+            Traces(client, calls, table, schema),
+            clock=clock,
+            concurrent_map=threads.map,
+            progress=progress,
+            index_keys=keys,
+        )
 
 
 def table_size(table: str) -> TableSize:
