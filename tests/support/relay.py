@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler
+from threading import get_ident
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -55,11 +56,22 @@ class Relay:
     """The first request (from 0) that meets the fault."""
     before: Callable[[int], object] = bool
     """What happens before each request is passed on; it gets the number of the request."""
+    at_work: set[int] = field(default_factory=set)
+    """The threads that have a request which is not answered yet."""
 
     def plan(self, fault: Fault | None, faults_from: int = 0) -> None:
         """Count anew, and let all requests from one on meet a fault."""
         self.operations.clear()
         self.fault, self.faults_from, self.before = fault, faults_from, bool
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Count this thread as one that is at work."""
+        self.at_work.add(get_ident())
+        try:
+            yield
+        finally:
+            self.at_work.discard(get_ident())
 
 
 @contextmanager
@@ -83,25 +95,26 @@ def _handler_of(relay: Relay) -> type[BaseHTTPRequestHandler]:
                 super().handle()
 
         def _pass_on(self) -> None:
-            body = _body_of(self)
-            number = len(relay.operations)
-            relay.operations.append(_operation(self, body))
-            relay.before(number)
-            if relay.fault is not None and number >= relay.faults_from:
-                self._fail(relay.fault, body)
-                return
-            upstream = http.client.HTTPConnection("127.0.0.1", relay.upstream_port, timeout=60)
-            headers = {k: v for k, v in self.headers.items() if k.lower() not in _OF_EACH_HOP}
-            headers |= {"X-Forwarded-Proto": "https"}
-            upstream.request(self.command, self.path, body, headers)
-            answer = upstream.getresponse()
-            content = answer.read()
-            upstream.close()
-            self.send_response_only(answer.status)
-            for name, value in answer.getheaders():
-                if name.lower() not in _OF_EACH_HOP:
-                    self.send_header(name, value)
-            self._send(content)
+            with relay.serving():
+                body = _body_of(self)
+                number = len(relay.operations)
+                relay.operations.append(_operation(self, body))
+                relay.before(number)
+                if relay.fault is not None and number >= relay.faults_from:
+                    self._fail(relay.fault, body)
+                    return
+                upstream = http.client.HTTPConnection("127.0.0.1", relay.upstream_port, timeout=60)
+                headers = {k: v for k, v in self.headers.items() if k.lower() not in _OF_EACH_HOP}
+                headers |= {"X-Forwarded-Proto": "https"}
+                upstream.request(self.command, self.path, body, headers)
+                answer = upstream.getresponse()
+                content = answer.read()
+                upstream.close()
+                self.send_response_only(answer.status)
+                for name, value in answer.getheaders():
+                    if name.lower() not in _OF_EACH_HOP:
+                        self.send_header(name, value)
+                self._send(content)
 
         def _fail(self, fault: Fault, body: bytes) -> None:
             if fault is Fault.LOST_NETWORK:

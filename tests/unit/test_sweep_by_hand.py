@@ -1,5 +1,6 @@
 """A sweep that is bounded and watched: what ``hangup sweep`` adds to the function's code."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -7,12 +8,18 @@ from typing import Any
 import pytest
 
 from hangup.config import TimeoutSettings
-from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.connection import (
+    Connection,
+    ConnectionInfo,
+    DurationMs,
+    EpochMs,
+    NoConnection,
+)
 from hangup.core.guard import Hold
 from hangup.core.outcomes import CloseResult
 from hangup.core.pacing import Pace
 from hangup.core.report import CloseStatus
-from hangup.errors import ConfigurationError
+from hangup.errors import BackendError, ConfigurationError
 from hangup.idle.pacer import Pacer
 from hangup.idle.sweep import Sweep
 from hangup.ops.deployment_file import Deployment
@@ -36,6 +43,13 @@ role = "role"
 idle_seconds = 90
 roles = { speaker = 300 }
 """
+
+
+ENVIRONMENT = environment_of(
+    Deployment.from_text(FILE, "hangup.toml"),
+    endpoint="https://x.example/prod",
+    state_table="states",
+)
 
 
 class TestPacer:
@@ -90,12 +104,7 @@ class TestWitness:
 class TestFailure:
     def failure_of(self, sweep_: Sweep, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setattr("hangup.ops.sweep.sweep_of", lambda *_, **__: sweep_)
-        environment = environment_of(
-            Deployment.from_text(FILE, "hangup.toml"),
-            endpoint="https://x.example/prod",
-            state_table="states",
-        )
-        swept = sweep(environment, acts=False, read=lambda _: None)
+        swept = sweep(ENVIRONMENT, acts=False, read=lambda _: None)
         assert swept.failure is not None
         return swept.failure
 
@@ -121,6 +130,34 @@ class TestFailure:
         said = self.failure_of(aws.make_sweep(closer=closer), monkeypatch)
         assert "has not watched" in said
         assert "--override-guard" in said
+
+    @pytest.mark.parametrize("count", [1, 2])
+    def test_says_that_api_gateway_did_not_answer(
+        self, monkeypatch: pytest.MonkeyPatch, count: int
+    ) -> None:
+        aws = FakeAws()
+        ids = [f"Silent{number}Abcde=" for number in range(2)]
+        for one in ids:
+            aws.add_connection(one)
+        aws.clock.sleep(DurationMs(200_000))
+        ask = aws.gateway.get_connection
+
+        def without_some(connection_id: str) -> ConnectionInfo | NoConnection:
+            if connection_id in ids[:count]:
+                raise BackendError("GetConnection", "Throttled", "slow down", retryable=True)
+            return ask(connection_id)
+
+        monkeypatch.setattr(aws.gateway, "get_connection", without_some)
+        monkeypatch.setattr("hangup.ops.sweep.sweep_of", lambda *_, **__: aws.make_sweep())
+        swept = sweep(ENVIRONMENT, acts=True, read=lambda _: None)
+        # The others can be closed.
+        assert swept.failure is None
+        decisions = Counter(one.decision for one in swept.verdicts)
+        assert decisions == +Counter(left=count, closed=2 - count)
+        assert swept.problem == (
+            f"{count} stay open because API Gateway did not say whether they are active: run it"
+            " again; first error: GetConnection failed with Throttled: slow down"
+        )
 
     def test_says_why_it_was_held(self, monkeypatch: pytest.MonkeyPatch) -> None:
         aws = FakeAws()

@@ -127,7 +127,7 @@ def sweep(  # noqa: PLR0913 - the command's options
     else:
         _say_verdicts(swept.verdicts, most=most)
         _say_result(swept)
-    return 1 if swept.failure else 0
+    return 1 if swept.problem else 0
 
 
 class _Progress:
@@ -176,13 +176,13 @@ def _say_result(swept: Swept) -> None:
     checked = "" if swept.report is None else f"{swept.report.checked:,} records checked: "
     counts = ", ".join(f"{count:,} {decision}" for decision, count in sorted(decisions.items()))
     say((f"{checked}{counts or 'nobody is idle'}.", "bold"))
-    if swept.failure:
-        say_aside(swept.failure)
+    if swept.problem:
+        say_aside(swept.problem)
 
 
 def _as_json(swept: Swept) -> dict[str, object]:
     return {
         "connections": [one.as_json() for one in swept.verdicts],
         "counts": None if swept.report is None else swept.report.as_json(),
-        "failure": swept.failure,
+        "failure": swept.problem,
     }

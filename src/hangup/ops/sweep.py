@@ -53,11 +53,21 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """What a sweep by hand came to. ``failure`` is what kept it from being complete."""
+    """What a sweep by hand came to.
+
+    ``failure`` is what kept it from being complete. ``unanswered`` says that API Gateway gave no
+    answer about some connections, which stay open; the others can be closed.
+    """
 
     verdicts: Sequence[Verdict]
     report: SweepReport | None
     failure: str | None
+    unanswered: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """What is to be said in the end, and makes the command fail."""
+        return self.failure or self.unanswered
 
 
 _WORDS: Final[Mapping[CloseStatus, tuple[str, str]]] = {
@@ -145,8 +155,12 @@ def sweep(
     wired = sweep_of(settings, log=lines, metrics=_NoMetrics())
     now_ms = wired.closer.clock.now_ms()
 
+    unconfirmed: list[CloseResult] = []
+
     def witness(connection: Connection, result: CloseResult) -> None:
         verdicts.append(_verdict(connection, result, now_ms))
+        if result.status is CloseStatus.UNCONFIRMED:
+            unconfirmed.append(result)
 
     wired.closer.pacer.most = most
     watched = cast("ConnectionsRepository", _Watched(wired.closer.connections, read))
@@ -166,7 +180,12 @@ def sweep(
         failure = f"the sweep was held: {report.hold}; {report.hold.advice}"
     elif not report.complete:
         failure = "the sweep did not get to every record that looks idle: run it again"
-    return Swept(verdicts=[*verdicts, *_others(lines)], report=report, failure=failure)
+    return Swept(
+        verdicts=[*verdicts, *_others(lines)],
+        report=report,
+        failure=failure,
+        unanswered=_unanswered(unconfirmed),
+    )
 
 
 def environment_of(
@@ -215,6 +234,17 @@ def own_endpoint_of(deployment: Deployment, *, region: str) -> str:
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     host = f"{deployment['api.id']}.execute-api.{region}.{suffix}"
     return f"https://{host}/{deployment['api.stage']}"
+
+
+def _unanswered(unconfirmed: Sequence[CloseResult]) -> str | None:
+    if not unconfirmed:
+        return None
+    error = next((one.error for one in unconfirmed if one.error is not None), None)
+    why = "" if error is None else f"; first error: {error}"
+    return (
+        f"{len(unconfirmed):,} stay open because API Gateway did not say whether they are active:"
+        f" run it again{why}"
+    )
 
 
 def _verdict(connection: Connection, result: CloseResult, now_ms: EpochMs) -> Verdict:
