@@ -142,6 +142,11 @@ def test_each_command_goes_on_after_each_fault(desk: Desk, app: App) -> None:
         assert desk.user.sweep()["wouldClose"] == 2
         assert items(app) == before
 
+        connection_id = before[0]["socket"]["S"].removeprefix("ws#")
+        for look in (("status",), ("explain", connection_id), ("package", "--bucket", bucket)):
+            assert desk.through(*look) >= 2, look
+        assert items(app) == before
+
         assert desk.through("mode", "close", "--yes") > 3
         assert "in the mode close already" in said(desk, "mode", "close")
         assert desk.user.sweep()["closed"] == 2

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, cast
 
 import pytest
+from botocore.config import Config
 from botocore.stub import Stubber
 
 from hangup.aws.bucket import Bucket, Caller
@@ -59,6 +60,15 @@ def test_one_of_another_region_is_said(s3: Stubber, bucket: Bucket) -> None:
     s3.add_response("head_bucket", {"BucketRegion": "us-east-2"}, MINE)
     with pytest.raises(ConfigurationError, match=r"is in us-east-2, .* use --region us-east-2, or"):
         bucket.check()
+
+
+@pytest.mark.parametrize("region", ["eu-west-1", "cn-north-1", "us-gov-west-1"])
+def test_the_url_of_an_object(s3: Stubber, region: str) -> None:
+    client = session().create_client("s3", region, config=Config(s3={"addressing_style": "path"}))
+    bucket = Bucket(
+        cast("S3Client", s3.client), calls, name="b", caller=CALLER._replace(region=region)
+    )
+    assert bucket.url("a.json") == f"{client.meta.endpoint_url}/b/a.json"
 
 
 def test_what_nobody_expected_stays_what_it_is(s3: Stubber, bucket: Bucket) -> None:

@@ -239,7 +239,9 @@ class TestWhereTheStackIs:
     ) -> None:
         stack.happens = lambda: os.kill(os.getpid(), signal.SIGTERM)
         assert main(arguments) == 130
-        assert capsys.readouterr().err == ""
+        err = capsys.readouterr().err
+        assert err.startswith("hangup: interrupted: ")
+        assert_one_sentence(err)
 
 
 @pytest.mark.parametrize("command", ["check", "redrive"])

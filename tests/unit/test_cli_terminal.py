@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.support.cloudformation_stub import CloudFormation
+from tests.support.cloudformation_stub import CloudFormation, assert_one_sentence
 from tests.support.terminal import HANGUP, on_terminal, plain_environment, without_escapes
 
 ESCAPE = "\x1b"
@@ -160,7 +160,7 @@ class TestSpinner:
 
 
 class TestInterruption:
-    def test_ctrl_c_while_aws_is_asked_is_status_130_without_a_word(
+    def test_ctrl_c_while_aws_is_asked_is_status_130_and_one_sentence(
         self, stack: CloudFormation
     ) -> None:
         stack.hold()
@@ -173,8 +173,11 @@ class TestInterruption:
         assert screen.status == 130
         assert "Traceback" not in screen.output + screen.errors
         assert screen.errors.count(f"{ESCAPE}[?25l") == screen.errors.count(f"{ESCAPE}[?25h")
-        # What the terminal itself shows of the key, and the spinner: nothing else.
+        # What the terminal itself shows of the key, and the spinner.
         assert without_escapes(screen.output.replace("^C", "")) == [""]
+        *_, said, end = without_escapes(screen.errors)
+        assert said.strip() == "hangup: interrupted: nothing is changed; run it again"
+        assert end == ""
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     @pytest.mark.parametrize(
@@ -200,7 +203,10 @@ class TestInterruption:
             process.send_signal(number)
             done = process.communicate(timeout=60)
         stack.let_go()
-        assert (process.returncode, *done) == (130, "", "")
+        output, errors = done
+        assert (process.returncode, output) == (130, "")
+        assert errors.startswith("hangup: interrupted: ")
+        assert_one_sentence(errors)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
-from hangup.aws.clients import session
+from hangup.aws.http.endpoints import endpoint_url
 from hangup.aws.retries import Calls
 from hangup.errors import BackendError, ConfigurationError
 
@@ -98,10 +98,7 @@ class Bucket:
 
     def url(self, key: str) -> str:
         """Return the https URL of an object, as ``TemplateURL`` takes it."""
-        region = self.caller.region
-        resolver = session().get_component("endpoint_resolver")
-        suffix = resolver.construct_endpoint("s3", region)["dnsSuffix"]
-        return f"https://s3.{region}.{suffix}/{self.name}/{key}"
+        return f"{endpoint_url('s3', self.caller.region)}/{self.name}/{key}"
 
     def _region(self) -> str | None:
         """Return the bucket's Region; None where there is no bucket."""

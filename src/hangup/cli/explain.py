@@ -8,6 +8,7 @@ import typer
 from hangup.aws.runtime import clock
 from hangup.aws.timeout import DeployedTimeout
 from hangup.cli.deployments import Config, Settings, timeout_of
+from hangup.cli.interruption import interrupted_means
 from hangup.cli.options import AllLines, AsJson, Yes, whole_number
 from hangup.cli.output import printable, say, say_json, waiting
 from hangup.cli.reading import may_read
@@ -66,16 +67,19 @@ def explain(  # noqa: PLR0913 - the command's options
     Where the table's key does not follow from the id, it reads the whole
     table, and asks before it reads a large one.
     """
-    with timeout_of(
-        config=config,
-        settings=settings,
-        stack=stack,
-        function=function,
-        local=local,
-        profile=profile,
-        region=region,
-        endpoint_url=endpoint_url,
-    ) as found:
+    with (
+        interrupted_means("nothing is changed; run it again"),
+        timeout_of(
+            config=config,
+            settings=settings,
+            stack=stack,
+            function=function,
+            local=local,
+            profile=profile,
+            region=region,
+            endpoint_url=endpoint_url,
+        ) as found,
+    ):
         if not _may_read(found, yes=yes):
             return 1
         with waiting(f"Looking for {connection_id}"):

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
+from hangup.cli.interruption import interrupted_means
 from hangup.cli.options import AsJson
 from hangup.cli.output import say, say_aside, say_json, waiting
 from hangup.cli.stacks import EndpointUrl, Profile, Region, Where
@@ -77,7 +78,11 @@ def package(  # noqa: PLR0913 - the command's options
         where = Where(
             stack=None, local=False, profile=profile, region=region, endpoint_url=endpoint_url
         )
-        with where.account(), waiting("Uploading"):
+        with (
+            interrupted_means("what is uploaded stays; run it again for the rest"),
+            where.account(),
+            waiting("Uploading"),
+        ):
             uploaded = upload(lambda_zip.read_bytes(), bucket_of(bucket), architecture=architecture)
     _say(architecture, output, uploaded, as_json=as_json)
     return 0

@@ -4,6 +4,7 @@ from typing import Annotated, Final
 
 import typer
 
+from hangup.cli.interruption import interrupted_means
 from hangup.cli.options import AsJson
 from hangup.cli.output import say, say_json, waiting
 from hangup.cli.stacks import EndpointUrl, Function, Local, Profile, Region, Stack, Where
@@ -40,7 +41,11 @@ def redrive(  # noqa: PLR0913 - the command's options
         region=region,
         endpoint_url=endpoint_url,
     )
-    with where.deployed() as found, waiting("Reading the queue of failed cleanups"):
+    with (
+        interrupted_means("what is replayed has left the queue; run it again for the rest"),
+        where.deployed() as found,
+        waiting("Reading the queue of failed cleanups"),
+    ):
         lines = _nothing if as_json else say
         report = redrive_of(found, say=lines).replay(dry_run=dry_run)
     if as_json:

@@ -8,6 +8,7 @@ from hangup.aws.metrics import Alarm
 from hangup.aws.runtime import clock
 from hangup.aws.timeout import DeployedTimeout
 from hangup.cli.deployments import Config, Settings, timeout_of
+from hangup.cli.interruption import interrupted_means
 from hangup.cli.options import AllLines, AsJson, Yes
 from hangup.cli.output import say, say_json, say_progress, waiting
 from hangup.cli.reading import may_read
@@ -56,16 +57,19 @@ def status(  # noqa: PLR0913 - the command's options
     once, and asks before it reads a large one. It writes nothing. API Gateway
     is not asked: `hangup explain ID` does that for one connection.
     """
-    with timeout_of(
-        config=config,
-        settings=settings,
-        stack=stack,
-        function=function,
-        local=local,
-        profile=profile,
-        region=region,
-        endpoint_url=endpoint_url,
-    ) as found:
+    with (
+        interrupted_means("nothing is changed; run it again"),
+        timeout_of(
+            config=config,
+            settings=settings,
+            stack=stack,
+            function=function,
+            local=local,
+            profile=profile,
+            region=region,
+            endpoint_url=endpoint_url,
+        ) as found,
+    ):
         with waiting("Asking CloudWatch"):
             alarms = alarms_of(found)
             sweeps = last_sweeps(metrics_of(found), now_ms=clock.now_ms())

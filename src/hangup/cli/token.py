@@ -5,6 +5,7 @@ from typing import Annotated, Final
 import typer
 
 from hangup.aws.runtime import clock
+from hangup.cli.interruption import interrupted_means
 from hangup.cli.options import AsJson, whole_number
 from hangup.cli.output import say, say_json
 from hangup.cli.stacks import EndpointUrl, Local, Profile, Region, Stack, Where
@@ -58,7 +59,9 @@ def token(  # noqa: PLR0913 - the command's options
     where = Where(
         stack=stack, local=local, profile=profile, region=region, endpoint_url=endpoint_url
     )
-    secret, now_ms = where.join_secret(), clock.now_ms()
+    with interrupted_means("no token is made; run it again"):
+        secret = where.join_secret()
+    now_ms = clock.now_ms()
     lifetime_ms = DurationMs(expires_in * 1000)
     minted = mint_join_token(
         session_id=session, role=role, secret=secret, now_ms=now_ms, lifetime_ms=lifetime_ms
