@@ -42,8 +42,13 @@ def test_every_item_is_byte_for_byte_what_it_was(
         for one in ids
     ]
     before = [item_of(one, schema) for one in ours]
-    # Another item, of which the schema says nothing, with an attribute of the same name.
-    stranger: Item = {"note": {"S": "hello"}, schema.handovers: {"N": "7"}}
+    # Another item, of which the schema says nothing, with attributes of the same names.
+    stranger: Item = {
+        "note": {"S": "hello"},
+        schema.handovers: {"N": "7"},
+        schema.noticed_at: {"S": "yesterday"},
+        schema.claim_token: {"S": "of a gift"},
+    }
     if schema.selection.filter or schema.partition:
         other: Item = {"S": {"S": "else"}, "N": {"N": "9"}, "B": {"B": b"else"}}
         key = schema.key_attributes or ((schema.connection_id, "S"),)
@@ -103,9 +108,16 @@ def test_what_dropped_out_of_the_index_is_cleaned_too(
 
     there, dropped, held = (item(number, kind={"S": "CONNECTION"}) for number in range(3))
     dropped.pop("kind")
-    # Neither is in the index, and a count alone may be theirs.
-    others = [item(3) | count, item(4, stage={"S": "dev"}, kind={"S": "CONNECTION"}) | count]
-    others[0].pop("kind", None)
+    # None is in the index, but for one of another stage: these attributes may be theirs.
+    others = [
+        item(3) | count,
+        item(4) | {schema.noticed_at: {"N": str(NOW_MS)}},
+        item(5) | {schema.claim_token: {"S": "of a gift"}, schema.claim_expires_at: {"N": "7"}},
+        item(6) | {schema.gateway_active: {"S": "yesterday"}},
+    ]
+    for one in others:
+        one.pop("kind", None)
+    others.append(item(7, stage={"S": "dev"}, kind={"S": "CONNECTION"}) | count)
     marks: Item = {
         schema.claim_token: {"S": "token"},
         schema.claim_expires_at: {"N": str(NOW_MS)},

@@ -37,10 +37,12 @@ OWN: Final = ("gateway_active", "noticed_at", "handovers", "claim_expires_at", "
 
 HAS_TRACES: Final = f"({' OR '.join(f'attribute_exists(#{one})' for one in OWN)})"
 HAS_TRACES_OF_ONE_THAT_LEFT: Final = (
-    "(attribute_exists(#gateway_active) OR attribute_exists(#noticed_at)"
-    " OR attribute_exists(#claim_token))"
+    "(attribute_type(#gateway_active, :number) OR attribute_type(#handovers, :number)"
+    " AND (attribute_type(#noticed_at, :number)"
+    " OR attribute_type(#claim_expires_at, :number) AND attribute_exists(#claim_token)))"
 )
-"""Without the id of a connection, a count alone may be anybody's."""
+"""Traces together, as a claim or its release leaves them. An item that does not look like a
+connection may have one of these names for something of the application's own."""
 REMOVE_TRACES: Final = f"REMOVE {', '.join(f'#{one}' for one in OWN)}"
 IS_UNDER_CLAIM: Final = "#claim_expires_at = :claim"
 IS_THIS_CLAIM: Final = "#claim_token = :token"

@@ -96,8 +96,9 @@ class TableRequests:
         else:
             are_connections = expr.all_of(selection.names_id, expr.HAS_TRACES)
             condition = f"({are_connections} OR {expr.HAS_TRACES_OF_ONE_THAT_LEFT})"
+            values = {**selection.id_values, **_NUMBER}
             request = self._read(
-                self.schema.swept, condition, selection.id_values, among=selection.filter_but_id
+                self.schema.swept, condition, values, among=selection.filter_but_id
             )
         return {**request, "ConsistentRead": True}
 
@@ -122,7 +123,7 @@ class TableRequests:
                 **names_in(self.schema, self.schema.swept, named, selection.key_condition),
                 **({} if selection.key_condition else keys),
             },
-            "ExpressionAttributeValues": {**selection.values, **selection.id_values},
+            "ExpressionAttributeValues": {**selection.values, **selection.id_values, **_NUMBER},
             "ConsistentRead": True,
         }
 
