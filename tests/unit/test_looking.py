@@ -12,7 +12,12 @@ from hangup.aws.clients import client as botocore_client
 from hangup.aws.deployment import DeployedStack, StackOutputs
 from hangup.aws.logs import FunctionLogs
 from hangup.aws.metrics import DeploymentMetrics
-from hangup.aws.own_functions import DISCONNECT_HANDLER, TIMEOUT_HANDLER
+from hangup.aws.own_functions import (
+    DISCONNECT_HANDLER,
+    TIMEOUT_HANDLER,
+    dead_letters_of,
+    failed_events_of,
+)
 from hangup.aws.records import DeployedRecords
 from hangup.aws.retries import Calls
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
@@ -311,6 +316,41 @@ class TestByFunction:
         functions = _Lambda(VARIABLES)
         with pytest.raises(ConfigurationError, match=r"my-timeout is .* without sessions"):
             DeployedStack.of_function("my-timeout", lambda _service: functions)
+
+    @pytest.mark.parametrize(
+        ("attributes", "name"),
+        [
+            ({"RedrivePolicy": '{"deadLetterTargetArn": "arn:aws:sqs:r:1:failed"}'}, "failed"),
+            (None, None),
+        ],
+    )
+    def test_a_queue_may_give_up_nothing(
+        self, attributes: dict[str, str] | None, name: str | None
+    ) -> None:
+        class Queues:
+            def get_queue_attributes(self, **_: object) -> Mapping[str, Any]:
+                return {} if attributes is None else {"Attributes": attributes}
+
+        queues: Any = Queues()
+        assert dead_letters_of(queues, "https://sqs.example/1/closes") == name
+
+    @pytest.mark.parametrize(
+        "config",
+        [
+            {},
+            {"DestinationConfig": {"OnSuccess": {}, "OnFailure": {}}},
+            {"DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sns:r:1:failed"}}},
+        ],
+    )
+    def test_without_a_queue_of_failed_events_it_is_said(self, config: dict[str, Any]) -> None:
+        class Functions:
+            def get_function_event_invoke_config(self, **_: object) -> Mapping[str, Any]:
+                return config
+
+        functions: Any = Functions()
+        function: Any = {"FunctionName": "my-disconnect"}
+        with pytest.raises(ConfigurationError, match="my-disconnect has no queue for the events"):
+            failed_events_of(functions, functions, function)
 
     def test_the_handlers_are_those_that_are_deployed(self) -> None:
         resources = json.loads(timeout_template())["Resources"].values()

@@ -63,20 +63,24 @@ def functions_behind(
     return [configured(client, one["FunctionArn"]) for one in answer["EventSourceMappings"]]
 
 
-def dead_letters_of(client: "SQSClient", queue_url: str) -> str:
-    """Return the name of the queue for what a queue gives up. Raises ``BackendError``."""
+def dead_letters_of(client: "SQSClient", queue_url: str) -> str | None:
+    """Return the name of the queue for what a queue gives up, None where there is none.
+
+    Raises ``BackendError``.
+    """
     answer = calls(
         "GetQueueAttributes",
         lambda: client.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["RedrivePolicy"]),
     )
-    policy = json.loads(answer["Attributes"]["RedrivePolicy"])
-    return str(policy["deadLetterTargetArn"]).rpartition(":")[2]
+    # What is not set is not in the answer.
+    policy = answer.get("Attributes", {}).get("RedrivePolicy")
+    return str(json.loads(policy)["deadLetterTargetArn"]).rpartition(":")[2] if policy else None
 
 
 def failed_events_of(functions: "LambdaClient", queues: "SQSClient", function: Configured) -> str:
     """Return the URL of the queue for the asynchronous events that a function has failed on.
 
-    Raises ``BackendError``.
+    Raises ``BackendError``, and ``ConfigurationError`` where there is no such queue.
     """
     about = calls(
         "GetFunctionEventInvokeConfig",
@@ -84,7 +88,13 @@ def failed_events_of(functions: "LambdaClient", queues: "SQSClient", function: C
             FunctionName=function["FunctionName"], Qualifier="$LATEST"
         ),
     )
-    *_, account, name = about["DestinationConfig"]["OnFailure"]["Destination"].split(":")
+    destination = about.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination", "")
+    if ":sqs:" not in destination:
+        raise ConfigurationError(
+            f"{function['FunctionName']} has no queue for the events that it fails on: give it one"
+            " as its on-failure destination, as the reference stack has"
+        )
+    *_, account, name = destination.split(":")
     return calls(
         "GetQueueUrl",
         lambda: queues.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account),

@@ -53,7 +53,8 @@ def alarms_of(timeout: DeployedTimeout) -> Sequence[Alarm]:
     queue_url = timeout.settings.close_queue_url
     if queue_url is None:
         return metrics.alarms_on(timeout.function_names)
-    queues = (queue_url.rpartition("/")[2], dead_letters_of(timeout.client("sqs"), queue_url))
+    dead_letters = dead_letters_of(timeout.client("sqs"), queue_url)
+    queues = [queue_url.rpartition("/")[2], *([dead_letters] if dead_letters else [])]
     return metrics.alarms_on((*timeout.function_names, *queues))
 
 
