@@ -42,7 +42,11 @@ def redrive(  # noqa: PLR0913 - the command's options
         endpoint_url=endpoint_url,
     )
     with (
-        interrupted_means("what is replayed has left the queue; run it again for the rest"),
+        interrupted_means(
+            "nothing is changed; run it again"
+            if dry_run
+            else "what is replayed has left the queue; run it again for the rest"
+        ),
         where.deployed() as found,
         waiting("Reading the queue of failed cleanups"),
     ):

@@ -161,7 +161,7 @@ class Probe:
                 fix=setting("timeout.last_active_counts", counts),
             )
         else:
-            yield well("counts", f"last_active_counts is {counts}, and rightly: {measured}")
+            yield well("counts", f"last_active_counts is {counts}, which is right: {measured}")
 
     def _followed(
         self, client: ProbeClient, item: Item, connection: Connection, began_ms: EpochMs

@@ -327,7 +327,7 @@ _AFTER: Final = (
         "The file does not say whose messages count as activity: the probe has settled it",
         "",
     ),
-    ("counts-otherwise", _BROKEN, "It is otherwise set whose messages count as activity", ""),
+    ("counts-otherwise", _BROKEN, "The setting of whose messages count as activity is wrong", ""),
     ("probe-not-closed", _BROKEN, "The silent client of the probe was not closed", ""),
     (
         "probe-not-noticed",
