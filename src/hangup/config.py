@@ -90,7 +90,7 @@ CLOSES_PER_SECOND: Final = Variable(
     "timeout, close",
     "closes a second of all functions together; 0 means unlimited",
 )
-_PACE_SHARED_BY: Final = Variable(
+PACE_SHARED_BY: Final = Variable(
     "PACE_SHARED_BY",
     WholeNumber(at_least=1, at_most=MAX_CLOSERS),
     1,
@@ -215,7 +215,7 @@ VARIABLES: Final[tuple[Variable[Any], ...]] = (
     STATE_TABLE,
     SCAN_SEGMENTS,
     CLOSES_PER_SECOND,
-    _PACE_SHARED_BY,
+    PACE_SHARED_BY,
     _OPTIONAL_CLOSE_QUEUE_URL,
     _CLOSE_QUEUE_URL,
     LAST_ACTIVE_COUNTS,
@@ -269,7 +269,7 @@ class CloserSettings(_Settings):
         self.disconnect_function: Final = (
             _DISCONNECT_HANDLER_FUNCTION.read(env) if self.hand_over.calls_handler else None
         )
-        self.pace: Final = Pace(CLOSES_PER_SECOND.read(env), shared_by=_PACE_SHARED_BY.read(env))
+        self.pace: Final = Pace(CLOSES_PER_SECOND.read(env), shared_by=PACE_SHARED_BY.read(env))
         self.table_schema: Final = TABLE_SCHEMA.read(env)
         self.state_table: Final = STATE_TABLE.read(env)
         self.counts_both: Final = LAST_ACTIVE_COUNTS.read(env) == LastActiveCounts.BOTH

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CALLER: Final = Caller(account="123456789012", partition="aws", region="eu-west-1")
 MINE: Final = {"Bucket": "artifacts", "ExpectedBucketOwner": CALLER.account}
 OBJECT: Final = {**MINE, "Key": "code.zip"}
-PUT: Final = {**OBJECT, "Body": b"code", "ChecksumAlgorithm": "SHA256"}
+PUT: Final = {**OBJECT, "Body": b"code", "ChecksumAlgorithm": "SHA256", "IfNoneMatch": "*"}
 
 
 @pytest.fixture
@@ -89,6 +89,14 @@ def test_what_is_not_there_is_put(s3: Stubber, bucket: Bucket, status: int) -> N
     s3.add_client_error("head_object", str(status), http_status_code=status)
     s3.add_response("put_object", {}, PUT)
     assert bucket.upload(b"code", "code.zip")
+
+
+def test_what_is_there_unseen_is_not_overwritten(s3: Stubber, bucket: Bucket) -> None:
+    s3.add_client_error("head_object", "403", http_status_code=403)
+    s3.add_client_error(
+        "put_object", "PreconditionFailed", http_status_code=412, expected_params=PUT
+    )
+    assert not bucket.upload(b"code", "code.zip")
 
 
 def test_who_may_not_put_is_told_what_is_needed(s3: Stubber, bucket: Bucket) -> None:

@@ -39,6 +39,7 @@ def only(world: World, name: str, *, before: bool = False) -> Finding:
 
 def default_route(target: str, *, state: str = "active") -> dict[str, str]:
     kinds = {"nat": "NatGatewayId", "tgw": "TransitGatewayId", "eni": "NetworkInterfaceId"}
+    kinds["new"] = "KindOfTomorrowId"
     name = kinds.get(target.partition("-")[0], "GatewayId")
     return {"DestinationCidrBlock": "0.0.0.0/0", name: target, "State": state}
 
@@ -156,6 +157,11 @@ class TestVpc:
         ("tables", "variables", "why"),
         [
             ([route_table("rtb-main", default_route("tgw-1"))], {}, "leads to tgw-1"),
+            (
+                [route_table("rtb-main", default_route("new-1"))],
+                {},
+                "leads to a target of another kind",
+            ),
             ([], {}, "its routes cannot be read"),
             ([route_table("rtb-main")], {"HTTPS_PROXY": "http://proxy"}, "go to a proxy"),
         ],
@@ -221,7 +227,7 @@ def line(count: object) -> str:
 class TestKeptSockets:
     def test_that_were_found_closed_are_counted(self) -> None:
         finding = only(lost(line(16), line(2)), "sockets-lost")
-        assert finding.cause.startswith("18 requests in 2 runs of the last hour met a socket")
+        assert finding.cause.startswith("18 requests of the last hour met a socket")
         assert finding.fix == "aws logs tail /aws/log --since 1h"
 
     def test_the_logs_of_the_stack_are_asked_for_the_last_hour(self) -> None:
@@ -241,10 +247,13 @@ class TestKeptSockets:
 
     def test_a_vpc_may_be_why(self) -> None:
         world = Network(tables=[NAT])
-        world.answers["FilterLogEvents"] = lost(line(3)).answers["FilterLogEvents"]
+        world.answers["FilterLogEvents"] = lost(line(6)).answers["FilterLogEvents"]
         finding = only(world, "sockets-lost")
         assert "is in a VPC, whose network may close them" in finding.cause
         assert finding.fix == OUT_OF_VPC
+
+    def test_a_few_are_normal(self) -> None:
+        assert look(lost(line(3), line(2))) == {}
 
     @pytest.mark.parametrize("text", ["found kept sockets closed", line(None), line(0), "[1]"])
     def test_a_line_of_another_form_is_none(self, text: str) -> None:

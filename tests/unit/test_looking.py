@@ -27,6 +27,7 @@ from hangup.aws.timeout import DeployedTimeout
 from hangup.core.connection import Connection, EpochMs
 from hangup.errors import BackendError, ConfigurationError
 from hangup.ops.template import timeout_template
+from hangup.ops.wiring import environment_by_function
 from hangup.testing import FakeClock
 from tests.support.aws_stub import AwsStub
 
@@ -291,6 +292,11 @@ class TestByFunction:
         assert (found.name, found.stack_name) == ("my-timeout", None)
         assert found.settings.connections_table == "sockets"
         assert found.log_groups == ("/aws/lambda/my-timeout",)
+
+    def test_a_sweep_by_hand_has_the_whole_pace(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        functions = _Lambda({**VARIABLES, "PACE_SHARED_BY": "4"})
+        monkeypatch.setattr("hangup.aws.clients.client", lambda _service: functions)
+        assert environment_by_function("my-timeout") == VARIABLES
 
     def test_what_closes_for_it_is_behind_its_queue(self) -> None:
         url = "https://sqs.eu-west-1.amazonaws.com/123456789012/closes"

@@ -14,6 +14,7 @@ ABSENT: Final = frozenset({"404", "NotFound", "NoSuchBucket"})
 """Codes of a bucket that is not there."""
 
 _NO_OBJECT: Final = ABSENT | {"NoSuchKey"}
+_THERE: Final = frozenset({"412", "PreconditionFailed"})
 _REFUSED: Final = frozenset({"403", "AccessDenied"})
 
 
@@ -79,7 +80,8 @@ class Bucket:
     def upload(self, content: bytes, key: str) -> bool:
         """Put an object, unless the bucket has one of this key; return whether it was put.
 
-        Raise ``ConfigurationError`` where that is not allowed.
+        What is there is never overwritten, also where the caller may not see it. Raise
+        ``ConfigurationError`` where that is not allowed.
         """
         if self._has(key):
             return False
@@ -87,10 +89,16 @@ class Bucket:
             self._calls(
                 "PutObject",
                 lambda: self._client.put_object(
-                    **self._mine, Key=key, Body=content, ChecksumAlgorithm="SHA256"
+                    **self._mine,
+                    Key=key,
+                    Body=content,
+                    ChecksumAlgorithm="SHA256",
+                    IfNoneMatch="*",
                 ),
             )
         except BackendError as error:
+            if error.code in _THERE:
+                return False
             if error.code not in _REFUSED:
                 raise
             raise ConfigurationError(self._why_refused) from error

@@ -18,9 +18,14 @@ _TARGETS: Final = (
 )
 """Where a route may lead, by the names of EC2."""
 
+UNKNOWN: Final = "a target of another kind"
+
 
 class RouteTable(NamedTuple):
-    """A route table of a VPC; ``way_out`` is where its default route leads, empty for nowhere."""
+    """A route table of a VPC.
+
+    ``way_out`` is where its default route leads: an id, ``UNKNOWN``, or empty for nowhere.
+    """
 
     table_id: str
     is_main: bool
@@ -45,11 +50,9 @@ def route_table(answer: Mapping[str, Any]) -> RouteTable:
     """Return a route table of DescribeRouteTables."""
     associations = answer.get("Associations", [])
     ways = [
-        route[name]
+        next((route[name] for name in _TARGETS if name in route), UNKNOWN)
         for route in answer.get("Routes", [])
         if route.get("DestinationCidrBlock") == "0.0.0.0/0" and route.get("State") != "blackhole"
-        for name in _TARGETS
-        if name in route
     ]
     return RouteTable(
         table_id=answer["RouteTableId"],

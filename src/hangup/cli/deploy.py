@@ -91,13 +91,13 @@ def deploy(  # noqa: PLR0913 - the command's options
         with interrupted_means("nothing is changed; run the same command again"):
             if not (skip_checks or is_fit(deployment)):
                 return 1
-        deployer = deployer_of(
-            happens=(lambda _event: None) if as_json else say_event, say=say_progress
-        )
         with (
-            interrupted_means("nothing is changed; run the same command again"),
+            interrupted_means("nothing is deployed by it; run the same command again"),
             waiting(f"Working out what to change in the stack {name}"),
         ):
+            deployer = deployer_of(
+                happens=(lambda _event: None) if as_json else say_event, say=say_progress
+            )
             proposal = deployer.propose(_wanted(deployment, zip_file))
         if proposal is None:
             if as_json:

@@ -176,6 +176,8 @@ def endpoint(case: Case) -> Iterator[Finding]:
         return
     answer, fix = case.nobody, setting("api.endpoint", "https://YOUR_DOMAIN/PATH")
     if isinstance(answer, BackendError):
+        if answer.code in (*_THROTTLED, *NOT_ACCEPTED):
+            raise answer
         host = urlsplit(case.endpoint).hostname or ""
         if OWN_ADDRESS in host and case.inspection.is_private_here(host):
             # Not the caller's permissions, though a VPC endpoint answers 403 as well.
@@ -187,7 +189,7 @@ def endpoint(case: Case) -> Iterator[Finding]:
                 fix=hangup("doctor", "--set", f"api.endpoint={domain}"),
             )
             return
-        if answer.code in (*_REFUSED, *_THROTTLED, *NOT_ACCEPTED):
+        if answer.code in _REFUSED:
             raise answer
         if not is_answered(answer):
             case.inspection.caller()  # raises where it is the network, and not the endpoint

@@ -32,7 +32,7 @@ from hangup.aws.sessions import DynamoDbSessions
 from hangup.aws.stacks import StackEvent, Stacks
 from hangup.aws.table_size import TableSize, index_keys, size_of
 from hangup.aws.traces import Traces
-from hangup.config import TimeoutSettings
+from hangup.config import PACE_SHARED_BY, TimeoutSettings
 from hangup.core.connection import DurationMs
 from hangup.core.timing import THREADS
 from hangup.errors import ConfigurationError
@@ -160,13 +160,14 @@ def table_size(table: str) -> TableSize:
 def environment_by_function(name: str) -> Mapping[str, str]:
     """Return the environment of a timeout function, by its name or ARN.
 
+    It has the whole pace: there is one sweep by hand, however many the functions share it among.
     Raises ``BackendError``, and ``ConfigurationError`` if it is another function or its
     environment is malformed.
     """
     client = calls("GetFunctionConfiguration", lambda: clients.client("lambda"))
     environment = variables_of(timeout_function(client, name))
     TimeoutSettings.from_env(environment)
-    return environment
+    return {name: value for name, value in environment.items() if name != PACE_SHARED_BY.name}
 
 
 def environment_by_file(deployment: Deployment, *, needs_state: bool) -> Mapping[str, str]:
