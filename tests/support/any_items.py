@@ -144,7 +144,7 @@ def many_items(
         st.builds(
             lambda attributes, ours: attributes | ours,
             st.fixed_dictionaries({}, optional=others),
-            _ANY_ID.flatmap(lambda connection_id: _ours(connection_id, schema)),
+            _ours(schema),
         ),
         min_size=1,
         max_size=25,
@@ -170,28 +170,25 @@ def _times_of(schema: TableSchema, meaning: str) -> st.SearchStrategy[dict[str, 
     return _TIME if per_ms == 1 else _TIME | held | held
 
 
-def _ours(connection_id: str, schema: TableSchema) -> st.SearchStrategy[Item]:
-    """Return the strategy for a key, and for what says that the item is a connection, or nearly."""
+@st.composite
+def _ours(draw: st.DrawFn, schema: TableSchema) -> Item:
+    """Draw a key, and what says that the item is a connection, or nearly."""
+    connection_id = draw(_ANY_ID)
     item = item_of(Connection(connection_id=connection_id), schema)
     key = {name for name, _ in schema.key_attributes} or {schema.connection_id}
     conditions = {one.attribute for one in schema.only} | {schema.connection_id}
-    others = [st.just(item), st.just(item)]
-    # Without what it must have, or with something else in its place.
+    # What to change, and what to put in its place, if anything. Most is left as it is.
+    changes: list[tuple[str, st.SearchStrategy[Any] | None]] = [("", None), ("", None)]
     for name in sorted(conditions - key):
-        others.append(st.just({other: value for other, value in item.items() if other != name}))
-        others.append(st.builds(_with, st.just(item), st.just(name), _ANY_VALUE))
+        changes += [(name, None), (name, _ANY_VALUE)]
     if schema.key_attributes:
         texts = st.sampled_from(["ROOM#1", "META", "CONN#", "CONN#c1=", connection_id])
-        others += [
-            st.builds(_with, st.just(item), st.just(name), texts.map(lambda text: {"S": text}))
-            for name in sorted(conditions & key)
-            if "S" in item[name]
-        ]
-    return st.one_of(others)
-
-
-def _with(item: Item, name: str, value: Any) -> Item:
-    return item | {name: value}
+        changes += [(name, texts) for name in sorted(conditions & key) if "S" in item[name]]
+    name, values = changes[draw(st.integers(0, len(changes) - 1))]
+    if values is None:
+        return {other: value for other, value in item.items() if other != name}
+    value = draw(values)
+    return item | {name: {"S": value} if isinstance(value, str) else value}
 
 
 def key_in(item: Item, schema: TableSchema) -> Item:
