@@ -38,6 +38,8 @@ def changes(tree: ast.AST) -> Iterator[ast.expr]:
 
 def violations(code: str) -> list[str]:
     """Return where code imports the emulator, or changes what comes from its folder."""
+    if "ministack" not in code:
+        return []
     tree = ast.parse(code)
     imported = list(imports(tree))
     borrowed = {name for module, name in imported if module.startswith("hangup.local.ministack")}
@@ -58,9 +60,13 @@ def root(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: str(path.relative_to(ROOT)))
-def test_only_its_folder_imports_or_changes_the_emulator(path: Path) -> None:
-    assert violations(path.read_text()) == []
+def test_only_its_folder_imports_or_changes_the_emulator() -> None:
+    found = [
+        f"{path.relative_to(ROOT)} {violation}"
+        for path in OUTSIDE
+        for violation in violations(path.read_text())
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize(

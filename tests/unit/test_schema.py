@@ -308,31 +308,26 @@ EVERY_REQUEST = {
 }
 
 
-@pytest.mark.parametrize("operation", EVERY_REQUEST)
-def test_a_request_has_the_names_and_values_that_its_expressions_use_and_no_others(
-    operation: str,
-) -> None:
-    request = EVERY_REQUEST[operation]
-    expressions = expressions_in(request)
-    # DynamoDB refuses any other, and an empty set of them.
-    values = set(re.findall(r":\w+", expressions))
-    assert request.get("ExpressionAttributeValues", {}).keys() == values
-    assert request.get("ExpressionAttributeValues") != {}
-    assert request.get("ExpressionAttributeNames", {}).keys() == set(
-        re.findall(r"#\w+", expressions)
-    )
-    # Nor does it return an attribute twice.
-    projected = re.findall(r"#\w+", request.get("ProjectionExpression", ""))
-    names = [request["ExpressionAttributeNames"][alias] for alias in projected]
-    assert len(names) == len(set(names))
+def test_a_request_has_the_names_and_values_that_its_expressions_use_and_no_others() -> None:
+    for operation, request in EVERY_REQUEST.items():
+        expressions = expressions_in(request)
+        # DynamoDB refuses any other, and an empty set of them.
+        values = set(re.findall(r":\w+", expressions))
+        assert request.get("ExpressionAttributeValues", {}).keys() == values, operation
+        assert request.get("ExpressionAttributeValues") != {}, operation
+        aliases = set(re.findall(r"#\w+", expressions))
+        assert request.get("ExpressionAttributeNames", {}).keys() == aliases, operation
+        # Nor does it return an attribute twice.
+        projected = re.findall(r"#\w+", request.get("ProjectionExpression", ""))
+        names = [request["ExpressionAttributeNames"][alias] for alias in projected]
+        assert len(names) == len(set(names)), operation
 
 
-@pytest.mark.parametrize("operation", EVERY_REQUEST)
-def test_no_expression_has_parentheses_round_parentheses_or_is_too_long(operation: str) -> None:
-    for text in EVERY_REQUEST[operation].values():
-        if isinstance(text, str):
-            assert not has_redundant_parentheses(text)
-            assert len(text.encode()) <= 4_096
+def test_no_expression_has_parentheses_round_parentheses_or_is_too_long() -> None:
+    for operation, request in EVERY_REQUEST.items():
+        for text in (value for value in request.values() if isinstance(value, str)):
+            assert not has_redundant_parentheses(text), operation
+            assert len(text.encode()) <= 4_096, operation
 
 
 def has_redundant_parentheses(text: str) -> bool:
@@ -346,11 +341,10 @@ def has_redundant_parentheses(text: str) -> bool:
     return any((start + 1, end - 1) in pairs for start, end in pairs)
 
 
-@pytest.mark.parametrize("operation", EVERY_REQUEST)
-def test_an_expression_has_aliases_values_and_words_of_dynamodb_alone(operation: str) -> None:
-    expressions = expressions_in(EVERY_REQUEST[operation])
-    words = set(re.findall(r"(?<![#:\w])[A-Za-z_]\w*", expressions))
-    assert words <= DYNAMODB_WORDS
+def test_an_expression_has_aliases_values_and_words_of_dynamodb_alone() -> None:
+    for operation, request in EVERY_REQUEST.items():
+        words = set(re.findall(r"(?<![#:\w])[A-Za-z_]\w*", expressions_in(request)))
+        assert words <= DYNAMODB_WORDS, operation
 
 
 DYNAMODB_WORDS = {
