@@ -4,11 +4,16 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 DIST   := dist
+# Where it is set, each process compiles everything that it imports, and many a test starts processes.
+unexport PYTHONDONTWRITEBYTECODE
 # What has to be covered, line and branch, and the tests that do it. They run apart and in one process:
 # tracing the rest would only take longer, and pytest-cov traces twice in each process of pytest-xdist.
 COVERED := hangup.core hangup.idle hangup.sessions hangup.handlers
-COVERING := $(patsubst %,tests/unit/test_%.py,activity activity_recorder bounds check close_handler events gateway_activity guard hand_over invariants \
-  lifecycle mass_close messages pacing policy precise_sweep recording_health redrive repair report requests scheduled_close several_records several_rules state_beside_records sweep_by_hand testing texts timeout_handler timeouts_by_role tokens)
+COVERING := $(patsubst %,tests/unit/test_%.py,activity activity_recorder check close_handler events gateway_activity guard hand_over invariants lifecycle \
+  messages pacing policy precise_sweep recording_health redrive repair requests scheduled_close several_records several_rules sweep_by_hand testing timeout_handler \
+  timeouts_by_role tokens)
+# What `make check` leaves to other targets.
+LATER := slow or infra or integration
 
 help: ## List what make can do here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -28,14 +33,14 @@ check: .venv/.dev ## Lint, types, layers, unit and property tests (about a minut
 
 # Beside one another, since the second is one process.
 check-most:
-	$(BIN)/python -m pytest tests/unit tests/property tests/contract -m "not (slow or integration)" -n 2 --dist worksteal $(COVERING:%=--ignore=%)
+	$(BIN)/python -m pytest tests/unit tests/property tests/contract -m "not ($(LATER))" -n 2 --dist worksteal $(COVERING:%=--ignore=%)
 
 check-covered:
-	$(BIN)/python -m pytest $(COVERING) -m "not slow" $(COVERED:%=--cov=%) --cov-report=
+	$(BIN)/python -m pytest $(COVERING) -m "not ($(LATER))" $(COVERED:%=--cov=%) --cov-report=
 	$(BIN)/coverage report --fail-under=100 --include="src/hangup/core/*,src/hangup/idle/*,src/hangup/sessions/*,src/hangup/handlers/timeout_handler.py,src/hangup/handlers/close_handler.py,src/hangup/handlers/tracks_activity.py"
 
 test: check ## Everything: check, the model, the template, the Lambda zip, faults and real sockets (ten minutes)
-	$(BIN)/python -m pytest tests -m "(slow or infra or integration) and not (lateness or install)" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest tests -m "($(LATER)) and not (lateness or install)" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest tests -m "lateness and not install"
 
 test-install: .venv/.dev ## The virtualenv that heals itself, the wheel, Hangup without its extras, npm clients and examples (twelve minutes)
@@ -45,7 +50,8 @@ test-install: .venv/.dev ## The virtualenv that heals itself, the wheel, Hangup 
 acceptance: .venv/.dev ## Apps of other people's shapes, each with the timeout beside it, and the doctor (ten minutes)
 	$(BIN)/python -m pytest tests/acceptance -m acceptance
 
-soak: .venv/.dev ## 2 x 50,000 schedules of the model, then 500 real clients for five minutes (an hour in all)
+soak: .venv/.dev ## 1,000 examples of each property, 2 x 50,000 schedules of the model, then 500 real clients for five minutes (an hour in all)
+	HANGUP_EXAMPLES=1000 $(BIN)/python -m pytest tests/property -m "not slow" -n 2
 	HANGUP_SCHEDULES=50000 $(BIN)/python -m pytest tests/model/test_model.py -k "in_memory or queue"
 	HANGUP_SOAK_CLIENTS=500 HANGUP_SOAK_SECONDS=300 $(BIN)/python -m pytest tests/soak -s
 

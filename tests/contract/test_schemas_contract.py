@@ -349,6 +349,7 @@ class TestEveryShape:
             assert len(sample.records) == len(set(ids(sample.records))) > 0
             assert bool(sample.others) == bool(others and schema.partition is None)
 
+    @pytest.mark.slow
     def test_whatever_is_in_the_table_connections_are_found_and_nothing_else_is_written(
         self, make: Make, schema: TableSchema
     ) -> None:

@@ -110,6 +110,7 @@ class TestCompletion:
         assert left.value.code == 0
         assert "_HANGUP_COMPLETE" in capsys.readouterr().out
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("typed", "completed"),
         [

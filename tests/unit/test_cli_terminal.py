@@ -10,6 +10,9 @@ import pytest
 from tests.support.cloudformation_stub import CloudFormation, assert_one_sentence
 from tests.support.terminal import HANGUP, on_terminal, plain_environment, without_escapes
 
+# Each test starts the command line, most of them several times.
+pytestmark = pytest.mark.slow
+
 ESCAPE = "\x1b"
 PLAN = [*HANGUP, "plan"]
 PLAIN = [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}]

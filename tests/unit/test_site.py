@@ -36,6 +36,7 @@ def page_with(project: Path, text: str) -> str:
     return (project / "out" / "index.md").read_text()
 
 
+@pytest.mark.slow
 def test_every_page_of_the_docs_is_there(laid_out: Path) -> None:
     docs = {file.relative_to(ROOT / "docs") for file in (ROOT / "docs").rglob("*.md")}
     assert docs <= {file.relative_to(laid_out) for file in laid_out.rglob("*.md")}
@@ -43,6 +44,7 @@ def test_every_page_of_the_docs_is_there(laid_out: Path) -> None:
     assert (laid_out / "project" / "changelog.md").exists()
 
 
+@pytest.mark.slow
 def test_the_help_of_every_command_is_in_the_page_of_the_command_line(laid_out: Path) -> None:
     source = (ROOT / COMMAND_LINE).read_text()
     text = (laid_out / COMMAND_LINE.relative_to("docs")).read_text()
