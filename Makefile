@@ -1,19 +1,20 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-install acceptance check check-most check-covered guard soak bench bench-quick format docs docs-serve pictures synth dist lock clean FORCE
+.PHONY: help demo up test test-faults test-install acceptance check check-a-to-d check-e-to-z check-properties check-covered guard soak bench bench-quick format docs docs-serve pictures synth dist lock clean FORCE
 
 PYTHON ?= python3
 BIN    := .venv/bin
 DIST   := dist
 # Where it is set, each process compiles everything that it imports, and many a test starts processes.
 unexport PYTHONDONTWRITEBYTECODE
-# What has to be covered, line and branch, and the tests that do it. They run apart and in one process:
-# tracing the rest would only take longer, and pytest-cov traces twice in each process of pytest-xdist.
+# What has to be covered, line and branch, and the tests that do it. They run apart: traced, a test takes three times as long.
 COVERED := hangup.core hangup.idle hangup.sessions hangup.handlers
 COVERING := $(patsubst %,tests/unit/test_%.py,activity activity_recorder check close_handler events gateway_activity guard hand_over invariants lifecycle \
   messages pacing policy precise_sweep recording_health redrive repair requests scheduled_close several_records several_rules sweep_by_hand testing timeout_handler \
   timeouts_by_role tokens)
 # What `make check` leaves to other targets.
 LATER := slow or infra or integration
+# What `make test` leaves to `make test-faults`.
+FAULTS := tests/model tests/faults
 
 help: ## List what make can do here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -29,19 +30,25 @@ check: .venv/.dev ## Lint, types, layers, unit and property tests (about a minut
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),-Oline) check-most check-covered
+	@$(MAKE) --no-print-directory -j4 $(if $(filter output-sync,$(.FEATURES)),-Oline) check-a-to-d check-e-to-z check-properties check-covered
 
-# Beside one another, since the second is one process.
-check-most:
-	$(BIN)/python -m pytest tests/unit tests/property tests/contract -m "not ($(LATER))" -n 2 --dist worksteal $(COVERING:%=--ignore=%)
+# Beside one another. Processes of pytest-xdist would take a fifth more: each collects all tests.
+check-a-to-d check-e-to-z: check-%:
+	$(BIN)/python -m pytest $(filter-out $(COVERING),$(wildcard tests/unit/test_[$(subst -to-,-,$*)]*.py)) -m "not ($(LATER))"
+
+check-properties:
+	$(BIN)/python -m pytest tests/property tests/contract -m "not ($(LATER))"
 
 check-covered:
 	$(BIN)/python -m pytest $(COVERING) -m "not ($(LATER))" $(COVERED:%=--cov=%) --cov-report=
 	$(BIN)/coverage report --fail-under=100 --include="src/hangup/core/*,src/hangup/idle/*,src/hangup/sessions/*,src/hangup/handlers/timeout_handler.py,src/hangup/handlers/close_handler.py,src/hangup/handlers/tracks_activity.py"
 
-test: check ## Everything: check, the model, the template, the Lambda zip, faults and real sockets (ten minutes)
-	$(BIN)/python -m pytest tests -m "($(LATER)) and not (lateness or install)" -n 2 --dist loadfile --no-loadscope-reorder
+test: check ## check, then the template, the Lambda zip, real engines and real sockets (MINUTES)
+	$(BIN)/python -m pytest tests $(FAULTS:%=--ignore=%) -m "($(LATER)) and not (lateness or install)" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest tests -m "lateness and not install"
+
+test-faults: .venv/.dev ## The model of all that may happen at once, and each fault in each call (MINUTES)
+	$(BIN)/python -m pytest $(FAULTS) -m "$(LATER)" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-install: .venv/.dev ## The virtualenv that heals itself, the wheel, Hangup without its extras, npm clients and examples (twelve minutes)
 	$(BIN)/python -m pytest tests -m "install and not lateness" -n 2 --dist loadfile --no-loadscope-reorder

@@ -1,8 +1,11 @@
 """Fixtures that more than one kind of test uses."""
 
 from collections.abc import Iterator
+from functools import cache
+from typing import Any
 
 import pytest
+from botocore.loaders import JSONFileLoader
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
@@ -31,7 +34,7 @@ _UNSET = (
 )
 
 _INFRA = "tests/infra/"
-_LONGEST = ("model", "faults", "infra", "integration")
+_LONGEST = ("faults", "infra", "integration")
 """The folders whose tests take longest, in that order."""
 
 
@@ -62,6 +65,19 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep out what the shell that started the tests has set."""
     for name in _UNSET:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _read_service_models_once() -> Iterator[None]:
+    """Keep what botocore reads: each of its sessions would parse the same megabytes again."""
+    with pytest.MonkeyPatch.context() as patch:
+        read = cache(JSONFileLoader().load_file)
+
+        def load_file(_self: JSONFileLoader, file_path: str) -> Any:
+            return read(file_path)
+
+        patch.setattr(JSONFileLoader, "load_file", load_file)
+        yield
 
 
 @pytest.fixture(scope="session")

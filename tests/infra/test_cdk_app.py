@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -175,34 +176,24 @@ def test_synthesises_without_network_and_without_node_on_the_path(
     assert list(outdir.glob("asset.*.zip"))
 
 
-def test_puts_the_assembly_where_the_cdk_command_wants_it(checkout: Path, tmp_path: Path) -> None:
-    result = run(
-        [sys.executable, str(checkout / "infra" / "app.py")],
-        {"CDK_OUTDIR": str(tmp_path / "elsewhere")},
-    )
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "elsewhere" / "manifest.json").is_file()
-    assert not (checkout / "cdk.out").exists()
-
-
-@pytest.mark.parametrize(
-    ("context", "queues"),
-    [
-        ("", 1),
-        ("{}", 1),
-        ('{"precise": "false"}', 1),
-        ('{"precise": "true"}', 3),
-        ('{"precise": true}', 3),
-    ],
-)
-def test_the_cdk_command_chooses_the_topology_and_both_copies_stay(
+@pytest.mark.parametrize(("context", "queues"), [("", 1), ('{"precise": "true"}', 3)])
+def test_the_cdk_command_chooses_topology_and_folder_and_both_copies_stay(
     checkout: Path, tmp_path: Path, context: str, queues: int
 ) -> None:
     result = synthesise(checkout, tmp_path, context)
     assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "manifest.json").is_file()
+    assert not (checkout / "cdk.out").exists()
     (deployed,) = (tmp_path / "out").glob("*.template.json")
     assert deployed.read_text().count('"AWS::SQS::Queue"') == queues
     assert_copies_stay(checkout)
+
+
+@pytest.mark.parametrize(
+    ("context", "precise"), [({}, False), ({"precise": "false"}, False), ({"precise": True}, True)]
+)
+def test_a_context_may_have_texts_and_truths(context: dict[str, Any], *, precise: bool) -> None:
+    assert runpy.run_path(str(APP))["_precise"](context) is precise
 
 
 def test_the_cdk_command_chooses_how_many_sweeps_there_are(checkout: Path, tmp_path: Path) -> None:

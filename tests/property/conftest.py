@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     "hangup",
-    max_examples=int(os.environ.get("HANGUP_EXAMPLES", "50")),
+    max_examples=int(os.environ.get("HANGUP_EXAMPLES", "40")),
     deadline=None,  # a slow machine is no counterexample
     derandomize="HANGUP_EXAMPLES" not in os.environ,  # a build that fails must fail again
     database=None,

@@ -104,6 +104,7 @@ class TestUsage:
             "Try: hangup up --help",
         ]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "arguments", [["plan"], ["plan", "--json"], ["plan", "--help"], ["--help"], ["--version"]]
     )

@@ -227,6 +227,7 @@ def loaded_by(*words: str) -> set[str]:
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 
+@pytest.mark.slow
 class TestStart:
     def test_the_version_loads_nothing_for_it(self) -> None:
         modules = {name.partition(".")[0] for name in loaded_by("--version")}

@@ -516,6 +516,7 @@ class TestCommand:
         assert_one_sentence(said.err)
         assert code in said.err
 
+    @pytest.mark.slow
     def test_ctrl_c_ends_it_at_once(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             screen = on_terminal(

@@ -108,6 +108,7 @@ def interleave(world: World, *, page_size: int, total_segments: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_next_batch_is_read_while_one_is_closed(world: World) -> None:
     interleave(world, page_size=500, total_segments=1)
     crowd(world, 3_000, talking=False)
@@ -221,6 +222,7 @@ def speak(world: World, connection_id: str) -> None:
     record.connection = replace(record.connection, last_activity_ms=world.clock.now_ms())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [Sequential(), Loop(8), Threads(8)])
 def test_a_scan_that_fails_while_a_batch_is_closed_costs_none_that_was_found(
     world: World, concurrency: Concurrency
@@ -377,6 +379,7 @@ def test_without_the_time_to_ask_the_sweep_is_incomplete_and_not_held(
 
 
 # One thing after the other, no batch is read beside the closes of another.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("concurrency", "at_least"), [(Sequential(), 2_000), (Loop(8), 2_001), (Threads(8), 2_000)]
 )

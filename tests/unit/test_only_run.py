@@ -13,6 +13,9 @@ import pytest
 from hangup.errors import LocalStackError
 from hangup.local.only_run import only_run
 
+# Each test starts a process or two.
+pytestmark = pytest.mark.slow
+
 HOLDER = """
 import sys
 from pathlib import Path

@@ -40,8 +40,9 @@ class Run:
 
     def has(self, test: str, marks: Sequence[str]) -> bool:
         file = test.partition("::")[0]
-        is_named = any(file == path or file.startswith(f"{path}/") for path in self.paths)
-        return is_named and file not in self.ignored and is_true(self.marks, marks)
+        places = {file, *map(str, Path(file).parents)}
+        is_named = not places.isdisjoint(self.paths) and places.isdisjoint(self.ignored)
+        return is_named and is_true(self.marks, marks)
 
 
 def is_true(expression: str, marks: Sequence[str]) -> bool:
