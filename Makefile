@@ -8,9 +8,9 @@ DIST   := dist
 unexport PYTHONDONTWRITEBYTECODE
 # What has to be covered, line and branch, and the tests that do it. They run apart: traced, a test takes three times as long.
 COVERED := hangup.core hangup.idle hangup.sessions hangup.handlers
-COVERING := $(patsubst %,tests/unit/test_%.py,activity activity_recorder check close_handler events gateway_activity guard hand_over invariants lifecycle \
-  messages pacing policy precise_sweep recording_health redrive repair requests scheduled_close several_records several_rules sweep_by_hand testing timeout_handler \
-  timeouts_by_role tokens)
+COVERING := $(patsubst %,tests/unit/test_%.py,activity activity_recorder check close_handler events gateway_activity guard hand_over invariants kept_sockets \
+  lifecycle messages pacing policy precise_sweep recording_health redrive repair requests scheduled_close several_records several_rules sweep_by_hand testing \
+  timeout_handler timeouts_by_role tokens)
 # What `make check` leaves to other targets.
 LATER := slow or infra or integration
 # What `make test` leaves to `make test-faults`.
