@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-faults test-install acceptance check check-a-to-d check-e-to-z check-properties check-covered guard soak bench bench-quick format docs docs-serve pictures synth dist lock clean FORCE
+.PHONY: help demo up test test-reliability test-install acceptance check check-a-to-d check-e-to-z check-properties check-covered guard soak bench bench-quick format docs docs-serve pictures synth dist lock clean FORCE
 
 PYTHON ?= python3
 BIN    := .venv/bin
@@ -13,11 +13,11 @@ COVERING := $(patsubst %,tests/unit/test_%.py,activity activity_recorder check c
   timeout_handler timeouts_by_role tokens)
 # What `make check` leaves to other targets.
 LATER := slow or infra or integration
-# What `make test` leaves to `make test-faults`.
-FAULTS := tests/model tests/faults
+# What `make test` leaves to `make test-reliability`.
+RELIABILITY := tests/model tests/faults tests/contract
 
 help: ## List what make can do here
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: .venv/.local ## Watch idle connections being closed, on this machine, and check the result
 	@$(BIN)/hangup demo
@@ -43,12 +43,12 @@ check-covered:
 	$(BIN)/python -m pytest $(COVERING) -m "not ($(LATER))" $(COVERED:%=--cov=%) --cov-report=
 	$(BIN)/coverage report --fail-under=100 --include="src/hangup/core/*,src/hangup/idle/*,src/hangup/sessions/*,src/hangup/handlers/timeout_handler.py,src/hangup/handlers/close_handler.py,src/hangup/handlers/tracks_activity.py"
 
-test: check ## check, then the template, the Lambda zip, real engines and real sockets (MINUTES)
-	$(BIN)/python -m pytest tests $(FAULTS:%=--ignore=%) -m "($(LATER)) and not (lateness or install)" -n 2 --dist loadfile --no-loadscope-reorder
+test: check ## check, then the template, the Lambda zip, the commands and real sockets (twelve minutes)
+	$(BIN)/python -m pytest tests $(RELIABILITY:%=--ignore=%) -m "($(LATER)) and not (lateness or install)" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest tests -m "lateness and not install"
 
-test-faults: .venv/.dev ## The model of all that may happen at once, and each fault in each call (MINUTES)
-	$(BIN)/python -m pytest $(FAULTS) -m "$(LATER)" -n 2 --dist loadfile --no-loadscope-reorder
+test-reliability: .venv/.dev ## The model, each fault in each call, and the contracts on real engines (ten minutes)
+	$(BIN)/python -m pytest $(RELIABILITY) -m "($(LATER)) and not (lateness or install)" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-install: .venv/.dev ## The virtualenv that heals itself, the wheel, Hangup without its extras, npm clients and examples (twelve minutes)
 	$(BIN)/python -m pytest tests -m "install and not lateness" -n 2 --dist loadfile --no-loadscope-reorder

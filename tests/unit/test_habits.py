@@ -35,7 +35,13 @@ def test_the_workflow_may_only_read_the_code_and_keeps_no_credentials() -> None:
 def test_the_workflow_runs_the_commands_of_the_documents() -> None:
     commands = {step["run"] for step in STEPS if "run" in step}
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert commands == {"make demo", "make check", "make test", "make test-faults", "make docs"}
+    assert commands == {
+        "make demo",
+        "make check",
+        "make test",
+        "make test-reliability",
+        "make docs",
+    }
     assert {command.removeprefix("make ") for command in commands} <= targets
     assert all(command in README + CONTRIBUTING for command in commands)
 
