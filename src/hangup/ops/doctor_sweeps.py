@@ -103,8 +103,9 @@ def sockets(case: Case) -> Iterator[Finding]:
     )
     counts = [count for one in lines if (count := _count_in(one))]
     if sum(counts) <= _FEW_LOST:
-        how_many = f"{sum(counts)} sockets" if counts else "No socket"
-        yield well("sockets-lost", f"{how_many} that were kept were found closed in the last hour")
+        said = f"Few kept sockets were found closed in the last hour: {sum(counts)}"
+        none = "No kept socket was found closed in the last hour"
+        yield well("sockets-lost", said if counts else none)
         return
     networks = [one.name for one in case.functions if one.subnets]
     between = f"; {networks[0]} is in a VPC, whose network may close them" if networks else ""
