@@ -90,10 +90,12 @@ def test_stop_with_open_sockets_cleans_up_and_a_restart_restores(tmp_path: Path)
 
 
 PARENT = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from hangup.local.ministack.engine import Engine
 
+# A shell has its background commands ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with Engine.start(state_dir=Path(sys.argv[1])) as engine:
     print(engine.port, engine._run_dir, flush=True)
     time.sleep(60)
