@@ -22,7 +22,7 @@ from hangup.local.deploy import _lambda_zip
 from hangup.local.ministack.aws_client import REGION
 from hangup.local.ministack.engine import HOST
 from hangup.ops.deployment_file import Deployment
-from tests.support.apps import APPS, Client, Cloud, Item, deploy_app
+from tests.support.apps import APPS, Client, Cloud, Item, deploy_app, stack_name
 from tests.support.documents import page, table
 from tests.support.local_stack import eventually
 from tests.support.relay import Relay, relay_to
@@ -282,12 +282,24 @@ def test_found_looked_at_observed_closed_and_removed(
         cloud.engine.client("dynamodb").update_table(
             TableName=outputs["TableName"], SSESpecification=key
         )
+    stop_timeouts(cloud, f"{stack_name(folder)}-timeout")
     (tmp_path / "code.zip").write_bytes(_lambda_zip())
     strangers = json.loads((APPS / folder / "items.json").read_text())
     way = Way(cloud, people, tmp_path, case, expected, outputs, strangers)
     buckets = bucket_names(cloud)
     asyncio.run(play(way))
     assert bucket_names(cloud) == buckets
+
+
+def stop_timeouts(cloud: Cloud, stack: str) -> None:
+    """Stop those that other tests have left beside an app, as the doctor says to do."""
+    functions = cloud.engine.client("lambda")
+    for page_ in functions.get_paginator("list_functions").paginate():
+        for one in page_["Functions"]:
+            if one["FunctionName"].startswith(stack):
+                functions.put_function_concurrency(
+                    FunctionName=one["FunctionName"], ReservedConcurrentExecutions=0
+                )
 
 
 async def play(way: Way) -> None:
