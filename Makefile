@@ -43,11 +43,11 @@ check-covered:
 	$(BIN)/python -m pytest $(COVERING) -m "not ($(LATER))" $(COVERED:%=--cov=%) --cov-report=
 	$(BIN)/coverage report --fail-under=100 --include="src/hangup/core/*,src/hangup/idle/*,src/hangup/sessions/*,src/hangup/handlers/timeout_handler.py,src/hangup/handlers/close_handler.py,src/hangup/handlers/tracks_activity.py"
 
-test: check ## check, then the template, the Lambda zip, the commands and real sockets (twelve minutes)
+test: check ## check, then the template, the Lambda zip, the commands and real sockets (fourteen minutes)
 	$(BIN)/python -m pytest tests $(RELIABILITY:%=--ignore=%) -m "($(LATER)) and not (lateness or install)" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest tests -m "lateness and not install"
 
-test-reliability: .venv/.dev ## The model, each fault in each call, and the contracts on real engines (ten minutes)
+test-reliability: .venv/.dev ## The model, each fault in each call, and the contracts on real engines (eleven minutes)
 	$(BIN)/python -m pytest $(RELIABILITY) -m "($(LATER)) and not (lateness or install)" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-install: .venv/.dev ## The virtualenv that heals itself, the wheel, Hangup without its extras, npm clients and examples (twelve minutes)
