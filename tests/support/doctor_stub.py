@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from hangup.aws.discovery import Account, FoundTable
-from hangup.aws.errors import ServiceError
+from hangup.aws.errors import ServiceError, UnansweredError
 from hangup.aws.inspection import Inspection
 from hangup.aws.retries import CallFailed
 from hangup.aws.runtime import calls
@@ -20,7 +20,9 @@ from hangup.aws.values import Item
 from hangup.core.connection import ConnectionInfo, DurationMs, EpochMs, NoConnection
 from hangup.errors import BackendError
 from hangup.ops.deployment_file import Deployment
+from hangup.ops.doctor import examine
 from hangup.ops.doctor_case import Case
+from hangup.ops.findings import Finding
 from hangup.ops.template import timeout_template
 
 NOW_MS = EpochMs(1_700_000_000_000)
@@ -138,6 +140,11 @@ class StubbedStacks(Stacks):
 def refused(operation: str) -> BackendError:
     """Return what is raised where IAM refuses an operation."""
     reason = ServiceError("AccessDeniedException", "User is not authorized", status=400)
+    return failed(operation, reason)
+
+
+def failed(operation: str, reason: ServiceError | UnansweredError) -> BackendError:
+    """Return what is raised where an operation fails for this reason."""
     error = CallFailed(operation, reason, None)
     error.__cause__ = reason
     return error
@@ -278,3 +285,16 @@ _WELL: Mapping[str, Any | Callable[[Any], Any]] = {
     "FilterLogEvents": {"events": []},
 }
 ALARM = _ALARM
+
+
+def look(world: World, *, before: bool = False) -> dict[str, Finding]:
+    """Return what is not well, by its name."""
+    found = [one for one in examine(world.anew(), before=before) if not one.is_well]
+    assert len({one.name for one in found}) == len(found), found
+    return {one.name: one for one in found}
+
+
+def only(world: World, name: str, *, before: bool = False) -> Finding:
+    found = look(world, before=before)
+    assert list(found) == [name], found
+    return found[name]

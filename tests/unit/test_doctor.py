@@ -13,13 +13,11 @@ import pytest
 
 from hangup import __version__
 from hangup.aws.errors import ServiceError
-from hangup.aws.retries import CallFailed
 from hangup.cli.app import main
 from hangup.core.connection import ConnectionInfo, EpochMs
 from hangup.errors import BackendError
 from hangup.ops.doctor import examine
 from hangup.ops.doctor_stack import grants
-from hangup.ops.findings import Finding
 from hangup.ops.troubles import TROUBLES, as_markdown
 from tests.support.cloudformation_stub import assert_one_sentence
 from tests.support.doctor_stub import (
@@ -32,7 +30,10 @@ from tests.support.doctor_stub import (
     NOW_MS,
     World,
     allowed,
+    failed,
     function,
+    look,
+    only,
     refused,
 )
 from tests.support.documents import ROOT, page
@@ -51,24 +52,8 @@ def http(status: int, body: str) -> bytes:
     return f"HTTP/1.1 {status} -\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
-def look(world: World, *, before: bool = False) -> dict[str, Finding]:
-    """Return what is not well, by its name."""
-    found = [one for one in examine(world.anew(), before=before) if not one.is_well]
-    assert len({one.name for one in found}) == len(found), found
-    return {one.name: one for one in found}
-
-
-def only(world: World, name: str, *, before: bool = False) -> Finding:
-    found = look(world, before=before)
-    assert list(found) == [name], found
-    return found[name]
-
-
 def answered(code: str, message: str = "no", status: int = 400) -> BackendError:
-    reason = ServiceError(code, message, status=status)
-    error = CallFailed("GetCallerIdentity", reason, None)
-    error.__cause__ = reason
-    return error
+    return failed("GetCallerIdentity", ServiceError(code, message, status=status))
 
 
 def test_all_is_well() -> None:

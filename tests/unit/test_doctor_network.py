@@ -10,11 +10,9 @@ import pytest
 
 from hangup.aws.errors import ServiceError, UnansweredError
 from hangup.aws.networks import has_private_address
-from hangup.aws.retries import CallFailed
 from hangup.errors import BackendError
 from hangup.ops.doctor import examine
-from hangup.ops.findings import Finding
-from tests.support.doctor_stub import ACCOUNT, FUNCTION, World, refused
+from tests.support.doctor_stub import ACCOUNT, FUNCTION, World, failed, look, only, refused
 
 HOST = "abc123.execute-api.eu-central-1.amazonaws.com"
 OUT_OF_VPC = (
@@ -22,19 +20,6 @@ OUT_OF_VPC = (
     " --vpc-config 'SubnetIds=[],SecurityGroupIds=[]'"
 )
 LOCAL = {"DestinationCidrBlock": "10.0.0.0/16", "GatewayId": "local", "State": "active"}
-
-
-def look(world: World, *, before: bool = False) -> dict[str, Finding]:
-    """Return what is not well, by its name."""
-    found = [one for one in examine(world.anew(), before=before) if not one.is_well]
-    assert len({one.name for one in found}) == len(found), found
-    return {one.name: one for one in found}
-
-
-def only(world: World, name: str, *, before: bool = False) -> Finding:
-    found = look(world, before=before)
-    assert list(found) == [name], found
-    return found[name]
 
 
 def default_route(target: str, *, state: str = "active") -> dict[str, str]:
@@ -182,10 +167,7 @@ class TestVpc:
 
 def forbidden() -> BackendError:
     """Return what boto3's 403 of a VPC endpoint becomes: it is no refusal by IAM."""
-    reason = ServiceError("ForbiddenException", "Forbidden", status=403)
-    error = CallFailed("GetConnection", reason, None)
-    error.__cause__ = reason
-    return error
+    return failed("GetConnection", ServiceError("ForbiddenException", "Forbidden", status=403))
 
 
 class TestEndpointFromHere:
@@ -264,17 +246,12 @@ class TestEndpointThatFails:
     """Whatever concerns all calls is not a trouble of the endpoint."""
 
     def unanswered(self, operation: str) -> BackendError:
-        reason = UnansweredError("EndpointConnectionError", "no answer")
-        error = CallFailed(operation, reason, None)
-        error.__cause__ = reason
-        return error
+        return failed(operation, UnansweredError("EndpointConnectionError", "no answer"))
 
     @pytest.mark.parametrize("code", ["ThrottlingException", "ExpiredTokenException"])
     def test_throttled_or_expired(self, code: str) -> None:
         world = World()
-        reason = ServiceError(code, "no", status=400)
-        world.endpoint_answer = CallFailed("GetConnection", reason, None)
-        world.endpoint_answer.__cause__ = reason
+        world.endpoint_answer = failed("GetConnection", ServiceError(code, "no", status=400))
         with pytest.raises(BackendError, match=f"GetConnection failed with {code}"):
             list(examine(world.anew(), before=True))
 

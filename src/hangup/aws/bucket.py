@@ -1,5 +1,7 @@
 """A bucket of the caller's own, for what CloudFormation and Lambda fetch."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
 from hangup.aws.http.endpoints import endpoint_url
@@ -61,12 +63,8 @@ class Bucket:
         That is where there is none, it is somebody else's, or in another Region.
         """
         region = self.caller.region
-        try:
+        with self._refusal_explained():
             there = self._region()
-        except BackendError as error:
-            if error.code not in _REFUSED:
-                raise
-            raise ConfigurationError(self._why_refused) from error
         if there is None:
             raise ConfigurationError(
                 f"there is no bucket {self.name}: create it in {region}, or name another"
@@ -86,22 +84,21 @@ class Bucket:
         if self._has(key):
             return False
         try:
-            self._calls(
-                "PutObject",
-                lambda: self._client.put_object(
-                    **self._mine,
-                    Key=key,
-                    Body=content,
-                    ChecksumAlgorithm="SHA256",
-                    IfNoneMatch="*",
-                ),
-            )
+            with self._refusal_explained():
+                self._calls(
+                    "PutObject",
+                    lambda: self._client.put_object(
+                        **self._mine,
+                        Key=key,
+                        Body=content,
+                        ChecksumAlgorithm="SHA256",
+                        IfNoneMatch="*",
+                    ),
+                )
         except BackendError as error:
             if error.code in _THERE:
                 return False
-            if error.code not in _REFUSED:
-                raise
-            raise ConfigurationError(self._why_refused) from error
+            raise
         return True
 
     def url(self, key: str) -> str:
@@ -128,10 +125,15 @@ class Bucket:
             raise
         return True
 
-    @property
-    def _why_refused(self) -> str:
-        return (
-            f"the bucket {self.name} is not of account {self.caller.account}, or these credentials"
-            " may not use it: s3:ListBucket on the bucket and s3:PutObject on its objects are"
-            " needed"
-        )
+    @contextmanager
+    def _refusal_explained(self) -> Iterator[None]:
+        try:
+            yield
+        except BackendError as error:
+            if error.code not in _REFUSED:
+                raise
+            raise ConfigurationError(
+                f"the bucket {self.name} is not of account {self.caller.account}, or these"
+                " credentials may not use it: s3:ListBucket on the bucket and s3:PutObject on its"
+                " objects are needed"
+            ) from error

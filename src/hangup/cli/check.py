@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from hangup.cli.interruption import interrupted_means
+from hangup.cli.interruption import UNCHANGED, interrupted_means
 from hangup.cli.options import AllLines, AsJson
 from hangup.cli.output import StderrLog, say, say_json, say_progress, waiting
 from hangup.cli.shell import this_program
@@ -59,9 +59,7 @@ def check(  # noqa: PLR0913 - the command's options
     )
     with (
         interrupted_means(
-            "what is repaired stays; run it again for the rest"
-            if fix
-            else "nothing is changed; run it again"
+            "what is repaired stays; run it again for the rest" if fix else UNCHANGED
         ),
         where.deployed() as found,
         check_of(found, log=StderrLog(), progress=say_progress) as checking,

@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 import typer
 
 from hangup.cli.deployments import Config, Settings, account_of, described
-from hangup.cli.interruption import interrupted_means
+from hangup.cli.interruption import UNCHANGED, interrupted_means
 from hangup.cli.options import AsJson
 from hangup.cli.output import Part, say, say_aside, say_json, say_progress, waiting, write_aside
 from hangup.cli.stacks import EndpointUrl, Profile, Region
@@ -107,7 +107,7 @@ def doctor(  # noqa: PLR0913 - the command's options
                     say(*parts)
 
     with where.account(), waiting("Asking AWS"):
-        with interrupted_means("nothing is changed; run it again"):
+        with interrupted_means(UNCHANGED):
             case = case_of(deployment)
             hear(examine(case, before=before))
         if probe and worst(findings) is not Status.BROKEN:

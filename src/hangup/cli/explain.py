@@ -8,7 +8,7 @@ import typer
 from hangup.aws.runtime import clock
 from hangup.aws.timeout import DeployedTimeout
 from hangup.cli.deployments import Config, Settings, timeout_of
-from hangup.cli.interruption import interrupted_means
+from hangup.cli.interruption import UNCHANGED, interrupted_means
 from hangup.cli.options import AllLines, AsJson, Yes, whole_number
 from hangup.cli.output import printable, say, say_json, waiting
 from hangup.cli.reading import may_read
@@ -68,7 +68,7 @@ def explain(  # noqa: PLR0913 - the command's options
     table, and asks before it reads a large one.
     """
     with (
-        interrupted_means("nothing is changed; run it again"),
+        interrupted_means(UNCHANGED),
         timeout_of(
             config=config,
             settings=settings,

@@ -2,8 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from hangup.cli.output import say_aside
+
+UNCHANGED: Final = "nothing is changed; run it again"
+"""What it means where a command only reads."""
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 import typer
 
-from hangup.cli.interruption import interrupted_means
+from hangup.cli.interruption import UNCHANGED, interrupted_means
 from hangup.cli.options import AsJson
 from hangup.cli.output import say, say_json, waiting
 from hangup.cli.stacks import EndpointUrl, Function, Local, Profile, Region, Stack, Where
@@ -43,7 +43,7 @@ def redrive(  # noqa: PLR0913 - the command's options
     )
     with (
         interrupted_means(
-            "nothing is changed; run it again"
+            UNCHANGED
             if dry_run
             else "what is replayed has left the queue; run it again for the rest"
         ),

@@ -8,7 +8,7 @@ from hangup.aws.metrics import Alarm
 from hangup.aws.runtime import clock
 from hangup.aws.timeout import DeployedTimeout
 from hangup.cli.deployments import Config, Settings, timeout_of
-from hangup.cli.interruption import interrupted_means
+from hangup.cli.interruption import UNCHANGED, interrupted_means
 from hangup.cli.options import AllLines, AsJson, Yes
 from hangup.cli.output import say, say_json, say_progress, waiting
 from hangup.cli.reading import may_read
@@ -58,7 +58,7 @@ def status(  # noqa: PLR0913 - the command's options
     is not asked: `hangup explain ID` does that for one connection.
     """
     with (
-        interrupted_means("nothing is changed; run it again"),
+        interrupted_means(UNCHANGED),
         timeout_of(
             config=config,
             settings=settings,

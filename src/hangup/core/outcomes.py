@@ -1,6 +1,7 @@
 """What calls, closes and sweeps can come to. Expected outcomes are values, not errors."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
@@ -62,12 +63,12 @@ class CloseCounter:
     """Counts what closes come to.
 
     ``metric_roles`` are the roles that metrics name. ``hand_over`` is the rule of the deployment.
-    ``sockets_lost_before`` is how many sockets this process had lost when it began.
+    ``sockets_lost`` returns how many kept sockets this process has found closed.
     """
 
     metric_roles: frozenset[str]
     hand_over: HandOver = HandOver.ALWAYS
-    sockets_lost_before: int = 0
+    sockets_lost: Callable[[], int] = lambda: 0
     _statuses: Counter[CloseStatus] = field(default_factory=Counter)
     _ids: dict[CloseStatus, list[str]] = field(default_factory=dict)
     _errors: dict[CloseStatus, BackendError] = field(default_factory=dict)
@@ -76,6 +77,11 @@ class CloseCounter:
     _repeated: int = 0
     _handler_calls: int = 0
     _lateness_ms: list[DurationMs] = field(default_factory=list)
+    _sockets_lost_before: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin: what was lost before does not count."""
+        self._sockets_lost_before = self.sockets_lost()
 
     def add(
         self, connection: Connection, result: CloseResult, *, deadline_ms: EpochMs | None
@@ -127,13 +133,13 @@ class CloseCounter:
     def _handed_over(self) -> dict[str, object]:
         return {"handOver": self.hand_over, "handlerCalls": self._handler_calls}
 
-    def report(self, *, sockets_lost: int) -> ClosesReport:
-        """Return the counts so far; ``sockets_lost`` is how many this process has lost by now."""
+    def report(self) -> ClosesReport:
+        """Return the counts so far."""
         return ClosesReport(
             statuses=dict(self._statuses),
             timeouts=dict(self._timeouts),
             lateness_ms=tuple(self._lateness_ms),
             notices_failed=self._notices_failed,
             handovers_repeated=self._repeated,
-            sockets_lost=sockets_lost - self.sockets_lost_before,
+            sockets_lost=self.sockets_lost() - self._sockets_lost_before,
         )

@@ -95,12 +95,8 @@ class Closer:
         return CloseCounter(
             metric_roles=self.metric_roles,
             hand_over=self.hand_over,
-            sockets_lost_before=self.sockets_lost(),
+            sockets_lost=self.sockets_lost,
         )
-
-    def report(self, counter: CloseCounter) -> ClosesReport:
-        """Return what a counter has counted so far."""
-        return counter.report(sockets_lost=self.sockets_lost())
 
     def close_idle_connection(
         self,

@@ -116,7 +116,7 @@ class ScheduledCloser:
                 counter.add(one.close.connection, result, deadline_ms=one.close.deadline_ms)
             if result is None:
                 again.append(one.message.message_id)
-        report = self.closer.report(counter)
+        report = counter.report()
         self.metrics.emit(report.metrics())
         log_left(counter, self.closer.log)
         log_lost(report, self.closer.log)

@@ -339,7 +339,7 @@ class _Run:
 
     def report(self, scan: Scan) -> SweepReport:
         """Emit the metrics and the log lines. Raises ``SweepFailed`` if a backend failed."""
-        closes = self.sweep.closer.report(self.closes)
+        closes = self.closes.report()
         hold = self.hold
         if hold is None and closes.count(CloseStatus.HELD):
             hold = Hold.RECORDING
