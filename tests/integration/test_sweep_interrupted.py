@@ -21,13 +21,13 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from hangup.aws import clients
-from hangup.cli.app import INTERRUPTED, main
+from hangup.cli.app import INTERRUPTED
 from hangup.local.ministack.engine import Engine
 from tests.support.chat_app import App, deployed
 from tests.support.chat_user import User
 from tests.support.cloudformation_stub import assert_one_sentence
-from tests.support.relay import Fault, Relay, relay_to
+from tests.support.desk import behind_relay, run
+from tests.support.relay import Fault, Relay
 
 pytestmark = pytest.mark.integration
 
@@ -77,16 +77,7 @@ class Desk:
 
     def sweep(self, *words: str) -> tuple[int, str, str]:
         """Sweep; return the status, what was printed, and what was said in the end."""
-        clients.session.cache_clear()
-        self.output.readouterr()
-        try:
-            status = main(["sweep", "--yes", *words])
-        finally:
-            # As a new process has it.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        said = self.output.readouterr()
-        assert "Traceback" not in said.err
-        return status, said.out, said.err
+        return run(["sweep", "--yes", *words], self.output)
 
     def plan(self, kind: str, fault: Fault | None, *, after: int = 0) -> None:
         """Let a fault come at a request of a kind, after so many of the kind; None is Ctrl-C."""
@@ -156,16 +147,10 @@ def desk(
     for item in user.items():
         key = {"socket": item["socket"]}
         app.engine.client("dynamodb").delete_item(TableName="chat-sockets", Key=key)
-    monkeypatch.chdir(tmp_path)
-    with relay_to(app.engine.port) as relay:
-        for name, value in user.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", relay.endpoint)
-        monkeypatch.setattr("hangup.aws.runtime.sleep", lambda _seconds: None)
+    with behind_relay(user, monkeypatch) as relay:
         endpoint = f"{relay.endpoint}/_aws/execute-api/{app.api_id}/prod"
         (tmp_path / "hangup.toml").write_text(_FILE.format(app=app, endpoint=endpoint))
         yield Desk(user, relay, capsys)
-        clients.session.cache_clear()
 
 
 _FILE: Final = """

@@ -17,13 +17,13 @@ from typing import Any, Final
 import pytest
 from websockets.sync.client import connect
 
-from hangup.aws import clients
-from hangup.cli.app import INTERRUPTED, main
+from hangup.cli.app import INTERRUPTED
 from hangup.local.ministack.engine import Engine
 from tests.support.chat_app import App, deployed
 from tests.support.chat_user import STACK, User
 from tests.support.cloudformation_stub import assert_one_sentence
-from tests.support.relay import Fault, Relay, relay_to
+from tests.support.desk import behind_relay, run
+from tests.support.relay import Fault, Relay
 
 pytestmark = pytest.mark.integration
 
@@ -43,15 +43,7 @@ class Desk:
 
     def run(self, *words: str) -> tuple[int, str]:
         """Run a command; return its status and what it said in the end."""
-        clients.session.cache_clear()
-        self.output.readouterr()
-        try:
-            status = main(words)
-        finally:
-            # As a new process has it.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        self.printed, said = self.output.readouterr()
-        assert "Traceback" not in said
+        status, self.printed, said = run(words, self.output)
         return status, said
 
     def through(self, *words: str) -> int:
@@ -101,14 +93,8 @@ def desk(
     capsys: pytest.CaptureFixture[str],
 ) -> Iterator[Desk]:
     user = User(app, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    with relay_to(app.engine.port) as relay:
-        for name, value in user.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", relay.endpoint)
-        monkeypatch.setattr("hangup.aws.runtime.sleep", lambda _seconds: None)
+    with behind_relay(user, monkeypatch) as relay:
         yield Desk(user, relay, capsys)
-        clients.session.cache_clear()
 
 
 def items(app: App) -> Sequence[Any]:
@@ -157,7 +143,6 @@ def test_each_command_goes_on_after_each_fault(desk: Desk, app: App) -> None:
 
 
 def said(desk: Desk, *words: str) -> str:
-    desk.output.readouterr()
-    clients.session.cache_clear()
-    assert main(words) == 0
-    return desk.output.readouterr().out
+    status, printed, _ = run(words, desk.output)
+    assert status == 0
+    return printed
