@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
+from hangup.aws.close_queue import SqsCloseQueue
 from hangup.aws.http.services import DirectSqs
-from hangup.aws.queues import SqsCloseQueue
 from hangup.aws.retries import Calls, Deadline
 from hangup.aws.runtime import SystemClock
 from hangup.core.connection import Connection, DurationMs, EpochMs

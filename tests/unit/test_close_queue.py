@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from hangup.aws.clients import client as botocore_client
+from hangup.aws.close_queue import SqsCloseQueue
 from hangup.aws.http.services import DirectSqs
-from hangup.aws.queues import SqsCloseQueue
 from hangup.aws.retries import Calls, Deadline
 from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.scheduled_close import ScheduledClose

@@ -6,7 +6,7 @@ import pytest
 
 from hangup.aws.clients import client as botocore_client
 from hangup.aws.consistency import DynamoDbConsistencyStore
-from hangup.aws.queues import SqsDeadLetters
+from hangup.aws.dead_letters import SqsDeadLetters
 from hangup.aws.retries import Calls
 from hangup.core.connection import Connection, EpochMs
 from hangup.errors import BackendError

@@ -6,9 +6,9 @@ delivered again (``ReportBatchItemFailures``), so that one that fails takes no o
 
 from functools import cache
 
+from hangup.aws.close_queue import SqsCloseQueue
 from hangup.aws.http.choice import concurrency
 from hangup.aws.http.services import DirectSqs
-from hangup.aws.queues import SqsCloseQueue
 from hangup.aws.runtime import Invocation, calls, clock, deadline
 from hangup.aws.schema import schema_of
 from hangup.aws.telemetry import EmfMetrics, StructuredLog

@@ -9,8 +9,8 @@ to the next sweep.
 
 from functools import cache
 
+from hangup.aws.close_queue import SqsCloseQueue
 from hangup.aws.http.services import DirectSqs
-from hangup.aws.queues import SqsCloseQueue
 from hangup.aws.runtime import Invocation, calls, clock, deadline
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
 from hangup.config import TimeoutSettings

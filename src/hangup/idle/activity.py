@@ -11,7 +11,7 @@ from hangup.core.outcomes import NotRecorded
 from hangup.ports import ConnectionsRepository, Gateway, Log
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ActivityRecorder:
     """Records that clients are there. ``resolution_ms`` 0 writes on every message."""
 

@@ -37,7 +37,7 @@ class Close(Protocol):
         """With an ``answer`` that has just come, nobody is asked again."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Asking:
     """The questions of one sweep, and the closes that follow from them.
 

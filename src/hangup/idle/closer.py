@@ -65,7 +65,7 @@ class Terms:
     only_gone: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Closer:
     """Closes connections that a sweep found idle.
 

@@ -43,7 +43,7 @@ class Answer:
     error: BackendError | None = None
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Confirmer:
     """Asks API Gateway about connections, one by one.
 
@@ -97,7 +97,7 @@ class Confirmer:
         return self.clock.monotonic_ms() - answer.asked_ms <= ANSWER_GOOD_MS
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Watch:
     """Reads a sample of the table once a sweep, to see whether what it says can be relied on."""
 

@@ -16,7 +16,7 @@ may be given back meanwhile. So both are looked at this often."""
 _LONGEST_REST_MS: Final = 1_000
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Pacer:
     """Lets closes start at a pace, on threads or on a loop.
 

@@ -28,7 +28,7 @@ class Batch:
     checked: int
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Scan:
     """One pass over a shard of the table, in ``total_segments`` (at least 1) segments.
 

@@ -1,4 +1,4 @@
-"""Closes at the deadline: schedule them through the queue, and close what the queue delivers.
+"""Close at the deadline what ``idle.queueing`` sent to the queue, as the queue delivers it.
 
 1. Nothing is closed at or before its deadline, whatever the queue does. A delay is rounded down to
    whole seconds, so a message comes up to a second early, and waits here. What comes earlier than
@@ -21,7 +21,6 @@ from typing import Final
 
 from hangup.core.connection import DurationMs, EpochMs
 from hangup.core.guard import VERDICT_GOOD_MS
-from hangup.core.limits import MAX_QUEUE_BATCH
 from hangup.core.outcomes import CloseResult
 from hangup.core.report import CloseStatus
 from hangup.core.scheduled_close import ScheduledClose, delay_s, parse_scheduled_close, wait_ms
@@ -37,48 +36,6 @@ back at once, again and again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scheduled:
-    """How many closes are in the queue, how many could not be sent, and the first error."""
-
-    queued: int
-    failures: int
-    error: BackendError | None
-
-
-def schedule(
-    closes: Sequence[ScheduledClose],
-    *,
-    queue: CloseQueue,
-    log: Log,
-    concurrent_map: ConcurrentMap,
-    has_time: Callable[[], bool],
-) -> Scheduled:
-    """Send closes to the queue, ten to a request, as long as there is time."""
-
-    def send(request: Sequence[ScheduledClose]) -> Scheduled:
-        if not has_time():
-            return Scheduled(queued=0, failures=0, error=None)
-        left = queue.send(request)
-        if left is None:
-            return Scheduled(queued=len(request), failures=0, error=None)
-        log.error(
-            "queueing failed",
-            connectionIds=[close.connection.connection_id for close in left.closes],
-            error=str(left.error),
-        )
-        failures = len(left.closes)
-        return Scheduled(queued=len(request) - failures, failures=failures, error=left.error)
-
-    requests = [closes[n : n + MAX_QUEUE_BATCH] for n in range(0, len(closes), MAX_QUEUE_BATCH)]
-    sent = list(concurrent_map(send, requests))
-    return Scheduled(
-        queued=sum(one.queued for one in sent),
-        failures=sum(one.failures for one in sent),
-        error=next((one.error for one in sent if one.error is not None), None),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """A message as it was received; ``receipt`` is good for this receipt of it alone."""
 
@@ -87,7 +44,7 @@ class Message:
     body: object
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ScheduledCloser:
     """Closes what is due. ``concurrent_map`` runs the closes of one batch."""
 

@@ -7,7 +7,7 @@
 4. Close: ``closer`` asks API Gateway about each connection that looks idle, and closes it, no
    faster than ``pacer`` allows. One bad record or failure does not stop the others. Where API
    Gateway's account is the source of activity, most are kept: ``asking`` asks first. With a queue
-   the sweep closes nothing itself: ``scheduled`` queues a close for each connection that is idle,
+   the sweep closes nothing itself: ``queueing`` queues a close for each connection that is idle,
    or will be before the next sweep reads it.
 5. Stop in time: when less than ``STOP_MARGIN_MS`` is left, nothing more starts, and the report says
    so. The next sweep starts at another segment, so that every segment gets its turn.
@@ -48,8 +48,8 @@ from hangup.idle.asking import Asking
 from hangup.idle.closer import Closer, Terms, log_closed, log_left, log_lost
 from hangup.idle.guard import Answer, Watch
 from hangup.idle.pacer import Pacer
+from hangup.idle.queueing import schedule
 from hangup.idle.scan import Batch, Scan
-from hangup.idle.scheduled import schedule
 from hangup.idle.unjudged import Unjudged
 from hangup.ports import CloseQueue, Concurrency, Metrics
 
@@ -59,7 +59,7 @@ _REFUSED: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sweep:
     """One pass over the connections table, ready to be run once per invocation.
 
@@ -134,7 +134,7 @@ class Sweep:
         return run.report(scan)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Run:
     """A sweep under way: what it has found and done so far."""
 

@@ -31,7 +31,7 @@ about no more of them, and after some more for each that was a connection: most 
 probably none at all."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Unjudged:
     """What one sweep, begun at ``now_ms``, met of these, with examples for the log.
 

@@ -20,13 +20,13 @@ from hangup.aws.bucket import Bucket, Caller, caller_of
 from hangup.aws.code_bucket import CodeBucket
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.consistency import DynamoDbConsistencyStore
+from hangup.aws.dead_letters import SqsDeadLetters
 from hangup.aws.deployment import DeployedStack
 from hangup.aws.discovery import Account
 from hangup.aws.functions import LambdaFunctions
 from hangup.aws.gateway import ManagementApiGateway
 from hangup.aws.inspection import Inspection
 from hangup.aws.own_functions import timeout_function, variables_of
-from hangup.aws.queues import SqsDeadLetters
 from hangup.aws.runtime import calls, clock
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.aws.stacks import StackEvent, Stacks
