@@ -18,7 +18,10 @@ export async function message(event) {
 }
 
 export async function disconnect(event) {
-  const Key = keyOf(event.requestContext.connectionId);
+  const { connectionId, eventType } = event.requestContext;
+  // A client may send a message whose action is "$disconnect".
+  if (eventType !== "DISCONNECT") return { statusCode: 400 };
+  const Key = keyOf(connectionId);
   await dynamodb.send(new DeleteItemCommand({ TableName, Key }));
   return { statusCode: 200 };
 }

@@ -202,6 +202,9 @@ def test_the_routes_of_the_rooms_write_what_their_schema_says(rooms: Routes) -> 
     assert connected.malformed == ()
     rooms.call("rooms", "message", event())
     assert rooms.items() == [item]
+    # A message of a client whose action is "$disconnect".
+    assert rooms.call("rooms", "disconnect", event()) == ({"statusCode": 400}, "")
+    assert rooms.items() == [item]
     rooms.call("rooms", "disconnect", handed_over())
     assert rooms.items() == []
 

@@ -305,6 +305,16 @@ class TestTables:
         assert tables.sessions.start(SUCCESSOR) is JoinOutcome.JOINED
         assert names.listener_count not in tables.session_item("s1")
 
+    def test_a_count_that_an_older_version_left_goes_with_the_end(
+        self, tables: DynamoDbStore
+    ) -> None:
+        names = tables.schema
+        start(tables)
+        old = tables.session_item("s1") | {names.listener_count: {"N": "7"}}
+        tables.client.put_item(TableName=tables.sessions_table, Item=old)
+        assert end(tables) is None
+        assert names.listener_count not in tables.session_item("s1")
+
     @pytest.mark.parametrize("missing", ["is_active", "speaker_connection_id", "started_at"])
     def test_what_is_no_session_is_an_error_that_names_it(
         self, tables: DynamoDbStore, missing: str

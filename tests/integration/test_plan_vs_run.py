@@ -14,7 +14,7 @@ import pytest
 from hangup.aws.runtime import SystemClock
 from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.limits import MAX_QUEUE_BATCH
-from hangup.core.pacing import Pace
+from hangup.core.pacing import Pace, pace_of_questions
 from hangup.core.scheduled_close import ScheduledClose, as_message
 from hangup.idle.pacer import Pacer
 from hangup.idle.scheduled import Message, ScheduledCloser
@@ -197,6 +197,7 @@ def test_close_functions_take_as_many_messages_as_planned(closes_per_second: int
     with ThreadPoolExecutor(MAX_QUEUE_BATCH) as threads:
         function = ScheduledCloser(
             closer=aws.make_closer(clock=clock, pacer=Pacer(clock=clock, pace=pace)),
+            questions=Pacer(clock=clock, pace=pace_of_questions(pace)),
             queue=aws.close_queue,
             metrics=aws.metrics,
             concurrent_map=threads.map,

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from hangup.core.connection import DurationMs
+from hangup.core.pacing import pace_of_questions
+from hangup.idle.pacer import Pacer
 from hangup.idle.scheduled import Message, ScheduledCloser
 from hangup.testing import Faults, InMemoryCloseQueue, RecordingMetrics
 from tests.model.machine import (
@@ -37,8 +39,10 @@ class PreciseWorld(World):
         ``again`` delivers the same messages once more, as a queue may.
         """
         clock = SkewedClock(self.clock, script.skew_ms)
+        closer = self.closer_with(clock)
         due = self.due_connections(
-            closer=self.closer_with(clock),
+            closer=closer,
+            questions=Pacer(clock=clock, pace=pace_of_questions(closer.pacer.pace)),
             queue=self.queue,
             metrics=RecordingMetrics(),
             concurrent_map=map,

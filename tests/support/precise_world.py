@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hangup.core.connection import Connection, DurationMs, EpochMs
+from hangup.core.pacing import pace_of_questions
 from hangup.core.scheduled_close import ScheduledClose, as_message
+from hangup.idle.pacer import Pacer
 from hangup.idle.scheduled import Message, ScheduledCloser
 from tests.support.idle_world import IDLE_TIMEOUT_MS, PLENTY_MS, World
 
@@ -19,6 +21,7 @@ class PreciseWorld(World):
         self.sweep = replace(self.sweep, close_queue=self.close_queue)
         self.due = ScheduledCloser(
             closer=self.closer,
+            questions=Pacer(clock=self.clock, pace=pace_of_questions(self.closer.pacer.pace)),
             queue=self.close_queue,
             metrics=self.metrics,
             concurrent_map=map,

@@ -10,9 +10,11 @@ from unittest.mock import patch
 
 import pytest
 
+from hangup.aws.clients import client as botocore_client
 from hangup.aws.connections import DynamoDbConnections, _date_of
-from hangup.aws.retries import Deadline
-from hangup.aws.schema import DEFAULT_SCHEMA
+from hangup.aws.http.services import DirectDynamoDb
+from hangup.aws.retries import Calls, Deadline
+from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
 from hangup.aws.sessions import DynamoDbSessions
 from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.outcomes import NotRecorded
@@ -21,9 +23,12 @@ from hangup.errors import BackendError
 from hangup.sessions.model import JoinOutcome, Role
 from hangup.testing import FakeClock
 from tests.support.aws_stub import AwsStub, Call, Failure
+from tests.support.schemas import SHAPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from hangup.aws.table import DynamoDb
 
 NOW_MS = EpochMs(1_700_000_000_000)
 LISTENER = Connection(
@@ -232,13 +237,29 @@ def page_of(*ids: str) -> dict[str, object]:
     return {"Items": items, "ScannedCount": len(ids), "LastEvaluatedKey": items[-1]}
 
 
-@pytest.mark.parametrize("connections", ["boto3"], indirect=True)
 class TestTimeOfTheAnswer:
     """A sample says by AWS's clock when it was read: the header ``Date`` of the answer."""
 
-    def test_is_that_of_the_answer(self, aws: AwsStub, connections: DynamoDbConnections) -> None:
+    @pytest.mark.parametrize("client", [lambda: botocore_client("dynamodb"), DirectDynamoDb])
+    @pytest.mark.parametrize(
+        ("operation", "schema"),
+        [
+            ("Scan", DEFAULT_SCHEMA),
+            ("Query", SHAPES["C, by partition"]),
+        ],
+    )
+    def test_is_that_of_the_answer(
+        self,
+        aws: AwsStub,
+        calls: Calls,
+        client: "Callable[[], DynamoDb]",
+        operation: str,
+        schema: TableSchema,
+    ) -> None:
         before_s = int(time.time())
-        answered_at_ms = connections.sample_records(1).answered_at_ms
+        adapter = DynamoDbConnections(client(), calls, "connections", schema)
+        answered_at_ms = adapter.sample_records(1).answered_at_ms
+        assert set(aws.operations) == {operation}
         assert answered_at_ms is not None
         assert before_s * 1000 <= answered_at_ms <= time.time() * 1000
 

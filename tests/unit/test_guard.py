@@ -468,6 +468,33 @@ class TestControlGroup:
         assert fields["reason"] == Hold.OTHER_TABLE
         assert "API_GATEWAY_ENDPOINT" in str(fields["advice"])
 
+    @pytest.mark.parametrize(("failures", "reason"), [(1, Hold.OTHER_TABLE), (2, Hold.NO_SAMPLE)])
+    def test_whose_table_it_is_is_never_left_open(
+        self, world: World, failures: int, reason: Hold
+    ) -> None:
+        """A sample that was not read is read again; without one, nothing is handed over."""
+        for number in range(50):
+            world.connect(f"live{number}", silent_s=5)
+        for number in range(5):
+            world.connect(f"idle{number}", silent_s=300)
+        world.gateway.open_ids.clear()
+        left = failures
+
+        def refuse_the_sample(operation: str, key: str) -> None:
+            nonlocal left
+            if (operation, key) == ("Scan", "sample") and left:
+                left -= 1
+                raise BackendError("Scan", "ThrottlingException", "planned", retryable=True)
+
+        world.faults.before = refuse_the_sample
+        with pytest.raises(SweepFailed):
+            world.run()
+        assert world.functions.events == []
+        assert len(world.connections.records) == 55
+        (fields,) = [fields for _, event, fields in world.log.lines if event == "sweep held"]
+        assert fields["reason"] == reason
+        assert len(world.log.events("error")) == failures + 1
+
     def test_a_few_that_have_just_left_hold_nothing(self, world: World) -> None:
         for number in range(CONTROL_SIZE):
             connection = world.connect(f"live{number}", silent_s=5)

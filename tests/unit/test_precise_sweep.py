@@ -4,15 +4,18 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.guard import Hold
+from hangup.core.pacing import Pace
 from hangup.core.shards import Shard
 from hangup.core.timing import LOOK_AHEAD_S, STOP_MARGIN_MS
 from hangup.errors import InvalidRequest, SweepFailed
 from hangup.handlers import timeout_handler
+from hangup.idle.pacer import Pacer
 from hangup.ports import ScanPage
 from hangup.testing import InMemoryConnections
 from tests.support.aws_stub import AwsStub
@@ -172,6 +175,28 @@ class TestConfirmation:
         assert world.metrics.total("IdleConnectionsDetected") == 0
         # What API Gateway said counts from now on.
         assert world.run()["queued"] == 0
+
+    def test_those_that_are_kept_are_asked_about_no_faster_than_the_pace(
+        self, world: PreciseWorld
+    ) -> None:
+        """500 a second by all four functions together: each asks every eight milliseconds."""
+        questions = Pace(500, shared_by=4)
+        world.due = replace(world.due, questions=Pacer(clock=world.clock, pace=questions))
+        asked_ms: list[EpochMs] = []
+
+        def note(operation: str, key: str) -> None:
+            if operation == "GetConnection":
+                asked_ms.append(world.clock.now_ms())
+
+        crowd(world, 100, silent_s=121)
+        for connection_id in world.gateway.active_ms:
+            world.gateway.active_ms[connection_id] = world.clock.now_ms()
+        world.run()
+        world.faults.before = note
+        while len(world.close_queue):
+            assert world.deliver() == []
+        assert len(asked_ms) == len(world.gateway.open_ids) == 100
+        assert min(b - a for a, b in pairwise(asked_ms)) >= questions.interval_ms == 8
 
     @pytest.mark.parametrize(("later_ms", "again"), [(100, 0), (1_249, 0), (3_000, 1)])
     def test_waits_for_the_account_where_it_is_a_moment_behind_the_record(

@@ -93,6 +93,7 @@ def test_with_a_queue_one_close_is_scheduled_and_the_others_follow_once_it_is_go
     the_sweep = world.make_sweep(closer=closer, close_queue=world.close_queue)
     scheduled = ScheduledCloser(
         closer=closer,
+        questions=closer.pacer,
         queue=world.close_queue,
         metrics=world.metrics,
         concurrent_map=Sequential().map,
@@ -173,6 +174,7 @@ def test_a_message_of_another_schema_is_refused_and_stops_no_other() -> None:
     old = as_message(replace(close, connection=other))
     scheduled = ScheduledCloser(
         closer=closer,
+        questions=closer.pacer,
         queue=world.close_queue,
         metrics=world.metrics,
         concurrent_map=Sequential().map,

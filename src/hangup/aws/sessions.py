@@ -40,7 +40,7 @@ _IS_ITS_SPEAKER: Final = "#speaker_connection_id = :speaker"
 _END: Final = (
     "SET #is_active = :false, #ended_at = if_not_exists(#ended_at, :now),"
     " #expires_at = if_not_exists(#expires_at, :expires),"
-    " #claim_expires_at = :claim, #claim_token = :token"
+    " #claim_expires_at = :claim, #claim_token = :token REMOVE #listener_count"
 )
 
 

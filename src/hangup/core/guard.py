@@ -119,6 +119,7 @@ class Hold(StrEnum):
 
     OTHER_TABLE = "API Gateway does not know most of the connections that are not idle"
     CLOCK = "this function's clock differs from AWS's by more than 30 seconds"
+    NO_SAMPLE = "the sample that shows whose connections the table has could not be read"
     RECORDING = "the recording of activity may be broken"
 
     @property
@@ -130,6 +131,7 @@ class Hold(StrEnum):
 _ADVICE: Final = {
     Hold.OTHER_TABLE: "check that CONNECTIONS_TABLE and API_GATEWAY_ENDPOINT belong together",
     Hold.CLOCK: "nothing, if the next sweep is not held; else report it to AWS",
+    Hold.NO_SAMPLE: "nothing, if the next sweep is not held; else see the error of the sample",
     Hold.RECORDING: (
         "check that every route records activity; to close what is idle on record anyway, invoke"
         ' this function once with {"overrideGuard": true}'

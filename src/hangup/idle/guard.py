@@ -107,11 +107,12 @@ class Watch:
     health: RecordingByTimeout = field(default_factory=RecordingByTimeout)
     others: int = 0
     """Items of the last sample that are not connections of this deployment."""
-    _records: Sequence[Connection] = ()
+    _records: Sequence[Connection] | None = None
+    """Those of the sample, None if it could not be read."""
 
     def look(self, now_ms: EpochMs) -> Hold | None:
         """Read a sample; return why nothing may be closed. Raises ``BackendError``."""
-        self._records, self.others = (), 0
+        self._records, self.others = None, 0
         sample = self.connections.sample_records(SAMPLE_SIZE)
         self._records, self.others = sample.records, sample.others
         if is_clock_off(sample, now_ms):
@@ -130,7 +131,13 @@ class Watch:
     def check_control_group(
         self, now_ms: EpochMs, *, has_time: Callable[[], bool], concurrent_map: ConcurrentMap
     ) -> Hold | None:
-        """Ask about connections of the sample that are not idle; return why to close nothing."""
+        """Ask about connections of the sample that are not idle; return why to close nothing.
+
+        A sample that could not be read is read again. Raises ``BackendError`` if it still cannot.
+        """
+        hold = self.look(now_ms) if self._records is None else None
+        if hold is not None or self._records is None:
+            return hold
 
         def seen(connection: Connection) -> Seen:
             if not has_time():

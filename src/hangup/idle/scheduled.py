@@ -27,6 +27,7 @@ from hangup.core.scheduled_close import ScheduledClose, delay_s, parse_scheduled
 from hangup.core.timing import STOP_MARGIN_MS
 from hangup.errors import BackendError, ConfigurationError, InvalidRequest
 from hangup.idle.closer import Closer, Terms, log_left, log_lost
+from hangup.idle.pacer import Pacer
 from hangup.ports import CloseQueue, ConcurrentMap, Log, Metrics
 
 _LONGEST_WAIT_MS: Final = DurationMs(1_250)
@@ -46,9 +47,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ScheduledCloser:
-    """Closes what is due. ``concurrent_map`` runs the closes of one batch."""
+    """Closes what is due.
+
+    ``questions`` paces what API Gateway is asked: who is kept gives the turn of a close back.
+    ``concurrent_map`` runs the closes of one batch.
+    """
 
     closer: Closer
+    questions: Pacer
     queue: CloseQueue
     metrics: Metrics
     concurrent_map: ConcurrentMap
@@ -155,6 +161,8 @@ class ScheduledCloser:
         """
         answer = None
         if closer.confirmer.is_source:
+            if not self.questions.wait(has_time):
+                return None
             answer = closer.confirmer.ask(scheduled.connection, silence_ms=terms.silence_ms)
             left = closer.reason_to_leave(scheduled.connection, answer, terms)
             if left is not None:
@@ -162,7 +170,7 @@ class ScheduledCloser:
         if answer is None or not (has_time() and closer.pacer.take()):
             # By the time that there is a turn the answer may be untrue.
             answer = None
-            if not closer.pacer.wait(has_time):
+            if not (self.questions.wait(has_time) and closer.pacer.wait(has_time)):
                 return None
         return closer.close_idle_connection(
             scheduled.connection, terms, correlation_id=scheduled.correlation_id, answer=answer

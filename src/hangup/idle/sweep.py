@@ -29,13 +29,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from hangup.core.connection import (
-    Connection,
-    DurationMs,
-    EpochMs,
-    RecordedTime,
-    TimeAttribute,
-)
+from hangup.core.connection import Connection, DurationMs, EpochMs, RecordedTime, TimeAttribute
 from hangup.core.guard import MAX_REFUSALS, NOT_WITH_GATEWAY, WHAT_DECIDES, Hold
 from hangup.core.outcomes import IDS_PER_LINE, CloseCounter, CloseResult
 from hangup.core.policy import IdlePolicy, part_records, sort_candidates
@@ -171,13 +165,10 @@ class _Run:
         watch = self.sweep.watch
         self.sweep.closer.confirmer.start()
         try:
-            hold = watch.look(self.now_ms) if self._has_time() else None
+            # Whoever overrides the guard trusts the records, and not a wrong clock.
+            self.hold = watch.look(self.now_ms) if self._has_time() else None
         except BackendError as error:
-            self.sweep.closer.log.error("sample of the table not read", error=str(error))
-            self.error = error
-            hold = None
-        # Whoever overrides the guard trusts the records, and not a wrong clock.
-        self.hold = hold
+            self._log_no_sample(error)
         self.terms = {
             timeout_ms: Terms(
                 silence_ms=timeout_ms,
@@ -260,10 +251,18 @@ class _Run:
     def _is_held(self) -> bool:
         """Ask the control group; return whether it holds the sweep. To be called once."""
         self.control_is_checked = True
-        self.hold = self.sweep.watch.check_control_group(
-            self.now_ms, has_time=self._has_time, concurrent_map=self.sweep.concurrency.map
-        )
+        try:
+            self.hold = self.sweep.watch.check_control_group(
+                self.now_ms, has_time=self._has_time, concurrent_map=self.sweep.concurrency.map
+            )
+        except BackendError as error:
+            self._log_no_sample(error)
+            self.hold = Hold.NO_SAMPLE
         return self.hold is not None
+
+    def _log_no_sample(self, error: BackendError) -> None:
+        self.sweep.closer.log.error("sample of the table not read", error=str(error))
+        self.error = self.error or error
 
     def _paced(self, found: Sequence[Connection]) -> Iterator[Connection]:
         """Wait for both paces, then yield the next connection. Stop when time is short."""

@@ -92,13 +92,19 @@ class DirectDynamoDb(_JsonService):
     _JSON = "1.0"
 
     def scan(self, **request: Any) -> Any:  # noqa: ANN401 - AWS's own
-        """Read a page; the answer's ``Date`` is where botocore has it."""
-        answer = self._send("Scan", request)
-        members = _content(answer)
-        members["ResponseMetadata"] = {"HTTPHeaders": {"date": answer.header("date")}}
-        return members
+        """Read a page of a table or an index."""
+        return self._page("Scan", request)
 
-    query = json_operation("Query")
+    def query(self, **request: Any) -> Any:  # noqa: ANN401 - AWS's own
+        """Read a page of a partition."""
+        return self._page("Query", request)
+
+    def _page(self, operation: str, request: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as above
+        """Read a page; the answer's ``Date`` is where botocore has it."""
+        answer = self._send(operation, request)
+        date = {"HTTPHeaders": {"date": answer.header("date")}}
+        return _content(answer) | {"ResponseMetadata": date}
+
     get_item = json_operation("GetItem")
     batch_get_item = json_operation("BatchGetItem")
     put_item = json_operation("PutItem")
