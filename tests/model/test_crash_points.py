@@ -1,6 +1,7 @@
 """A crash at every boundary between two external calls: two sweeps later everything is clean."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +78,9 @@ def swept() -> World:
 
 SPEAKER_CALLS = calls_of(swept(), clean_up_after_the_speaker)
 LISTENER_CALLS = calls_of(swept(), clean_up_after_a_listener)
+CASES = len(CRASHES) * (2 * SWEEP_CALLS + 3 * SPEAKER_CALLS + LISTENER_CALLS)
+STATE_TABLE_CASES = len(Fault) * 2 * STATE_TABLE_SWEEP_CALLS
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "reliability.md"
 
 
 def test_the_enumeration_covers_what_the_design_says() -> None:
@@ -89,6 +93,7 @@ def test_the_enumeration_covers_what_the_design_says() -> None:
     # of each, another listing, and the removal of the speaker's record.
     assert SPEAKER_CALLS == 3 + 2 + 2 * 3 + 2
     assert LISTENER_CALLS == 2
+    assert f"{CASES} cases, with a state table {STATE_TABLE_CASES} more" in PAGE.read_text()
 
 
 @pytest.mark.parametrize("crash", CRASHES)

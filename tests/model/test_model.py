@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -109,6 +110,11 @@ def test_the_invariants_hold_with_all_of_these_together(machine: type[Connection
             return world
 
     run_state_machine_as_test(Together, settings=model_settings(SCHEDULES // 10))
+
+
+def test_the_page_about_reliability_counts_all_mutants() -> None:
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "reliability.md"
+    assert f"| mutants | {len(MUTANTS)} of {len(MUTANTS)} caught |" in page.read_text()
 
 
 @pytest.mark.parametrize("name", MUTANTS)
