@@ -7,8 +7,10 @@ does not fit. As text it says what the value must be. Bounds are those of ``hang
 
 import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 from hangup.core.bounds import WholeNumber
 from hangup.core.texts import Text, Unfit
@@ -27,76 +29,101 @@ class Misfit(Exception):
         self.key = key
 
 
-class Kind(Protocol):
-    """What a value may be."""
+Part = tuple[str, "Kind", object]
+"""A part of a value: its key, what it may be, and what it is."""
 
-    def check(self, key: str, value: object) -> None:
-        """Raise ``Misfit`` for a value that is something else."""
 
-    def parse(self, text: str) -> object:
-        """Return what a text of the command line stands for; ValueError if it cannot be."""
+@dataclass(frozen=True, slots=True)
+class Kind(ABC):
+    """What a value may be; ``about`` says so."""
 
+    about: str
+
+    def __str__(self) -> str:
+        return self.about
+
+    @abstractmethod
+    def accepts(self, value: object) -> bool:
+        """Return whether it may be this value, whatever its parts are."""
+
+    @abstractmethod
     def json_schema(self) -> JsonSchema:
         """Return the same for tools that know JSON Schema."""
 
+    def parse(self, text: str) -> object:
+        """Return what a text of the command line stands for: a value in TOML.
 
-class Plain:
-    """A text or a whole number, as a variable of the functions takes it.
-
-    ``choices`` are all texts that there are, where they can be listed.
-    """
-
-    def __init__(self, accepted: Accepted[Any], choices: Sequence[str] = ()) -> None:
-        self._accepted = accepted
-        self._choices = [str(one) for one in choices]
-
-    def __str__(self) -> str:
-        return str(self._accepted)
+        Raise ``ValueError`` if it cannot be.
+        """
+        document = tomllib.loads(f"value = {text}")
+        if len(document) != 1:
+            raise ValueError(text)
+        return document["value"]
 
     def check(self, key: str, value: object) -> None:
-        """Raise ``Misfit`` for another value."""
-        if self._accepted.accepts(value):
-            return
-        fix = ""
+        """Raise ``Misfit`` for a value that is something else, or has a part that is."""
+        if not self.accepts(value):
+            raise Misfit(key, f"must be {self}, not {shown(value)}{self.mistake_in(value)}")
+        for part_key, kind, part in self.parts(key, value):
+            kind.check(part_key, part)
+
+    def mistake_in(self, value: object) -> str:  # noqa: ARG002 - most kinds know of none
+        """Return a known mistake in another value, as the end of an error; or nothing."""
+        return ""
+
+    def parts(self, key: str, value: Any) -> Iterable[Part]:  # noqa: ANN401, ARG002 - by the kind
+        """Return the parts of a value. Raise ``Misfit`` where one is unknown or missing."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plain(Kind):
+    """A text or a whole number, as a variable of the functions takes it (see ``plain``)."""
+
+    accepted: Accepted[Any]
+    choices: Sequence[str]
+
+    def accepts(self, value: object) -> bool:
+        """Return whether the variable may be this value."""
+        return self.accepted.accepts(value)
+
+    def mistake_in(self, value: object) -> str:
+        """Return what is wrong with a text, where that is known."""
         if isinstance(value, str):
             try:
-                self._accepted.parse(value)
-            except Unfit as error:
-                fix = f": {error}"
-            except ValueError:
-                pass
-        raise Misfit(key, f"must be {self}, not {shown(value)}{fix}")
+                self.accepted.parse(value)
+            except ValueError as error:
+                return f": {error}" if isinstance(error, Unfit) else ""
+        return ""
 
     def parse(self, text: str) -> object:
         """Return the value of a text."""
-        return self._accepted.parse(text) if isinstance(self._accepted, WholeNumber) else text
+        return self.accepted.parse(text) if isinstance(self.accepted, WholeNumber) else text
 
     def json_schema(self) -> JsonSchema:
         """Return the bounds of a number, the choices or the pattern of a text."""
-        if isinstance(self._accepted, WholeNumber):
-            number = self._accepted
+        if isinstance(self.accepted, WholeNumber):
+            number = self.accepted
             return {"type": "integer", "minimum": number.at_least, "maximum": number.at_most}
-        if self._choices:
-            return {"enum": self._choices}
-        if isinstance(self._accepted, Text):
-            return {"type": "string", "pattern": f"^({self._accepted.pattern})$"}
+        if self.choices:
+            return {"enum": self.choices}
+        if isinstance(self.accepted, Text):
+            return {"type": "string", "pattern": f"^({self.accepted.pattern})$"}
         return {"type": "string"}
 
 
-class OneOf:
+@dataclass(frozen=True, slots=True)
+class OneOf(Kind):
     """One of some numbers."""
 
-    def __init__(self, about: str, numbers: Sequence[int]) -> None:
-        self._about = about
-        self._numbers = list(numbers)
+    numbers: Sequence[int]
 
     def __str__(self) -> str:
-        return f"{self._about}: {', '.join(map(str, self._numbers))}"
+        return f"{self.about}: {', '.join(map(str, self.numbers))}"
 
-    def check(self, key: str, value: object) -> None:
-        """Raise ``Misfit`` for another value."""
-        if type(value) is not int or value not in self._numbers:
-            raise Misfit(key, f"must be {self}, not {shown(value)}")
+    def accepts(self, value: object) -> bool:
+        """Return whether it is one of the numbers; no other type is, not even True."""
+        return type(value) is int and value in self.numbers
 
     def parse(self, text: str) -> object:
         """Return the number in a text."""
@@ -104,22 +131,16 @@ class OneOf:
 
     def json_schema(self) -> JsonSchema:
         """Return the numbers."""
-        return {"enum": self._numbers}
+        return {"enum": list(self.numbers)}
 
 
-class Name:
+@dataclass(frozen=True, slots=True)
+class Name(Kind):
     """A text that the table's schema checks."""
 
-    def __init__(self, about: str) -> None:
-        self._about = about
-
-    def __str__(self) -> str:
-        return self._about
-
-    def check(self, key: str, value: object) -> None:
-        """Raise ``Misfit`` for what is not a text."""
-        if not isinstance(value, str):
-            raise Misfit(key, f"must be {self}, not {shown(value)}")
+    def accepts(self, value: object) -> bool:
+        """Return whether it is a text."""
+        return isinstance(value, str)
 
     def parse(self, text: str) -> object:
         """Return the text."""
@@ -130,16 +151,15 @@ class Name:
         return {"type": "string"}
 
 
-class Flag:
+@dataclass(frozen=True, slots=True)
+class Flag(Kind):
     """True or false."""
 
-    def __str__(self) -> str:
-        return "true or false"
+    about: str = "true or false"
 
-    def check(self, key: str, value: object) -> None:
-        """Raise ``Misfit`` for another value."""
-        if not isinstance(value, bool):
-            raise Misfit(key, f"must be {self}, not {shown(value)}")
+    def accepts(self, value: object) -> bool:
+        """Return whether it is a truth value."""
+        return isinstance(value, bool)
 
     def parse(self, text: str) -> object:
         """Return the truth value."""
@@ -152,140 +172,114 @@ class Flag:
         return {"type": "boolean"}
 
 
-class _Structure:
-    """What is written in TOML on the command line, too."""
-
-    def parse(self, text: str) -> object:
-        """Return the value; ValueError if the text is not one value in TOML."""
-        document = tomllib.loads(f"value = {text}")
-        if len(document) != 1:
-            raise ValueError(text)
-        return document["value"]
-
-
-class Scalar(_Structure):
+@dataclass(frozen=True, slots=True)
+class Scalar(Kind):
     """A text, a whole number or a truth value, which the table's schema checks."""
 
-    def __str__(self) -> str:
-        return "a text, a whole number, true or false"
+    about: str = "a text, a whole number, true or false"
 
-    def check(self, key: str, value: object) -> None:
-        """Raise ``Misfit`` for another value."""
-        if not isinstance(value, str | int):
-            raise Misfit(key, f"must be {self}, not {shown(value)}")
+    def accepts(self, value: object) -> bool:
+        """Return whether it is of one of the three types."""
+        return isinstance(value, str | int)
 
     def json_schema(self) -> JsonSchema:
         """Return the three types."""
         return {"type": ["string", "integer", "boolean"]}
 
 
-class Listed(_Structure):
+@dataclass(frozen=True, slots=True)
+class Listed(Kind):
     """An array of values of one kind, with bounds on how many."""
 
-    def __init__(self, about: str, of: Kind, *, at_least: int = 0, at_most: int) -> None:
-        self._about = about
-        self._of = of
-        self._numbers = range(at_least, at_most + 1)
+    of: Kind
+    at_most: int
+    at_least: int = 0
 
-    def __str__(self) -> str:
-        return self._about
+    def accepts(self, value: object) -> bool:
+        """Return whether it is an array that is neither too short nor too long."""
+        return isinstance(value, list) and self.at_least <= len(value) <= self.at_most
 
-    def check(self, key: str, value: object) -> None:
-        """Raise ``Misfit`` for what is not an array, too short or too long, or has a misfit."""
-        if not isinstance(value, list) or len(value) not in self._numbers:
-            raise Misfit(key, f"must be {self}, not {shown(value)}")
-        for place, one in enumerate(value):
-            self._of.check(f"{key}[{place}]", one)
+    def parts(self, key: str, value: Any) -> Iterable[Part]:  # noqa: ANN401 - an array
+        """Return the values in the array."""
+        return ((f"{key}[{place}]", self.of, one) for place, one in enumerate(value))
 
     def json_schema(self) -> JsonSchema:
         """Return the kind of its values, and how many there may be."""
         return {
             "type": "array",
-            "items": self._of.json_schema(),
-            "minItems": self._numbers[0],
-            "maxItems": self._numbers[-1],
+            "items": self.of.json_schema(),
+            "minItems": self.at_least,
+            "maxItems": self.at_most,
         }
 
 
-class Labelled(_Structure):
+@dataclass(frozen=True, slots=True)
+class Labelled(Kind):
     """A table from labels to values of one kind."""
 
-    def __init__(self, about: str, label: Text, of: Kind, *, at_most: int) -> None:
-        self._about = about
-        self._label = label
-        self._of = of
-        self._at_most = at_most
+    label: Text
+    of: Kind
+    at_most: int
 
-    def __str__(self) -> str:
-        return self._about
+    def accepts(self, value: object) -> bool:
+        """Return whether it is a table that has something in it, and not too much."""
+        return isinstance(value, dict) and 1 <= len(value) <= self.at_most
 
-    def check(self, key: str, value: object) -> None:
-        """Raise ``Misfit`` for another value."""
-        if not isinstance(value, dict) or not 1 <= len(value) <= self._at_most:
-            raise Misfit(key, f"must be {self}, not {shown(value)}")
+    def parts(self, key: str, value: Any) -> Iterable[Part]:  # noqa: ANN401 - a table
+        """Yield the values by their labels. Raise ``Misfit`` for what is not a label."""
         for label, one in value.items():
-            if not self._label.accepts(label):
-                raise Misfit(key, f"must be {self}: {shown(label)} is not {self._label}")
-            self._of.check(f"{key}.{label}", one)
+            if not self.label.accepts(label):
+                raise Misfit(key, f"must be {self}: {shown(label)} is not {self.label}")
+            yield f"{key}.{label}", self.of, one
 
     def json_schema(self) -> JsonSchema:
         """Return the form of the labels and the kind of the values."""
         return {
             "type": "object",
-            "propertyNames": {"pattern": f"^({self._label.pattern})$"},
-            "additionalProperties": self._of.json_schema(),
+            "propertyNames": {"pattern": f"^({self.label.pattern})$"},
+            "additionalProperties": self.of.json_schema(),
             "minProperties": 1,
-            "maxProperties": self._at_most,
+            "maxProperties": self.at_most,
         }
 
 
-class Members(_Structure):
+@dataclass(frozen=True, slots=True)
+class Members(Kind):
     """A table with members of known names.
 
     ``needed`` must be there. Of ``one_of``, exactly one must be.
     """
 
-    def __init__(
-        self,
-        about: str,
-        members: Mapping[str, Kind],
-        *,
-        needed: Sequence[str] = (),
-        one_of: Sequence[str] = (),
-    ) -> None:
-        self._about = about
-        self._members = members
-        self._needed = list(needed)
-        self._one_of = list(one_of)
+    members: Mapping[str, Kind]
+    needed: Sequence[str]
+    one_of: Sequence[str] = ()
 
-    def __str__(self) -> str:
-        return self._about
+    def accepts(self, value: object) -> bool:
+        """Return whether it is a table."""
+        return isinstance(value, dict)
 
-    def check(self, key: str, value: object) -> None:
-        """Raise ``Misfit`` for another value, for a member that is unknown or one that lacks."""
-        if not isinstance(value, dict):
-            raise Misfit(key, f"must be {self}, not {shown(value)}")
+    def parts(self, key: str, value: Any) -> Iterable[Part]:  # noqa: ANN401 - a table
+        """Yield the members. Raise ``Misfit`` for one that is unknown and one that lacks."""
         for name, one in value.items():
-            if name not in self._members:
-                raise Misfit(f"{key}.{name}", unknown(name, self._members))
-            self._members[name].check(f"{key}.{name}", one)
-        for name in self._needed:
+            if name not in self.members:
+                raise Misfit(f"{key}.{name}", unknown(name, self.members))
+            yield f"{key}.{name}", self.members[name], one
+        for name in self.needed:
             if name not in value:
                 raise Misfit(key, f"must be {self}: {name} is missing")
-        if self._one_of and len([name for name in self._one_of if name in value]) != 1:
+        if self.one_of and len([name for name in self.one_of if name in value]) != 1:
             raise Misfit(key, f"must be {self}")
 
     def json_schema(self) -> JsonSchema:
         """Return the members, and which there must be."""
         schema: dict[str, Any] = {
             "type": "object",
-            "properties": {name: kind.json_schema() for name, kind in self._members.items()},
+            "properties": {name: kind.json_schema() for name, kind in self.members.items()},
             "additionalProperties": False,
+            "required": list(self.needed),
         }
-        if self._needed:
-            schema["required"] = self._needed
-        if self._one_of:
-            schema["oneOf"] = [{"required": [name]} for name in self._one_of]
+        if self.one_of:
+            schema["oneOf"] = [{"required": [name]} for name in self.one_of]
         return schema
 
 
@@ -315,9 +309,14 @@ class Setting(NamedTuple):
         return self.key.rpartition(".")[2]
 
 
+def plain(accepted: Accepted[Any], choices: Sequence[str] = ()) -> Plain:
+    """Return what a variable takes; ``choices`` are all texts, where they can be listed."""
+    return Plain(str(accepted), accepted, [str(one) for one in choices])
+
+
 def plain_text(about: str, pattern: str) -> Plain:
     """Return the texts of a form: what they must be, and a pattern."""
-    return Plain(Text(about, pattern))
+    return plain(Text(about, pattern))
 
 
 def unknown(name: str, known: Mapping[str, object] | Sequence[str]) -> str:

@@ -25,7 +25,7 @@ from hangup.core.guard import Activity, LastActiveCounts
 from hangup.core.hand_over import HandOver
 from hangup.core.limits import LOG_RETENTION_DAYS, MAX_ROLES, SHARDS_OF_TEMPLATE
 from hangup.core.texts import Text
-from hangup.ops.kinds import Flag, Labelled, Listed, OneOf, Plain, Setting, plain_text
+from hangup.ops.kinds import Flag, Labelled, Listed, OneOf, Setting, plain, plain_text
 from hangup.ops.table_settings import TABLE_SETTINGS
 from hangup.variables import ROLE
 
@@ -97,7 +97,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "api.endpoint",
-        Plain(API_GATEWAY_ENDPOINT.accepted),
+        plain(API_GATEWAY_ENDPOINT.accepted),
         "@connections URL of the stage, where it is not API Gateway's own: a custom domain",
         parameter="ManagementEndpoint",
         example="https://ws.example.com/prod",
@@ -116,7 +116,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     *TABLE_SETTINGS,
     Setting(
         "timeout.idle_seconds",
-        Plain(CONNECTION_IDLE_TIMEOUT_SECONDS.accepted),
+        plain(CONNECTION_IDLE_TIMEOUT_SECONDS.accepted),
         "close a connection that has been silent for longer",
         parameter="IdleTimeoutSeconds",
         default=CONNECTION_IDLE_TIMEOUT_SECONDS.default,
@@ -126,7 +126,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         Labelled(
             f"a table of up to {MAX_ROLES} roles with seconds",
             _ROLE,
-            Plain(CONNECTION_IDLE_TIMEOUT_SECONDS.accepted),
+            plain(CONNECTION_IDLE_TIMEOUT_SECONDS.accepted),
             at_most=MAX_ROLES,
         ),
         "other timeouts, by the client's role",
@@ -135,28 +135,28 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "timeout.activity",
-        Plain(ACTIVITY.accepted, tuple(Activity)),
+        plain(ACTIVITY.accepted, tuple(Activity)),
         "recorded: your functions write last_activity; gateway: API Gateway's account, no code",
         parameter="Activity",
         default=ACTIVITY.default,
     ),
     Setting(
         "timeout.activity_resolution_seconds",
-        Plain(ACTIVITY_RESOLUTION_SECONDS.accepted),
+        plain(ACTIVITY_RESOLUTION_SECONDS.accepted),
         "your functions write an activity at most once in this time",
         parameter="ActivityResolutionSeconds",
         default=ACTIVITY_RESOLUTION_SECONDS.default,
     ),
     Setting(
         "timeout.last_active_counts",
-        Plain(LAST_ACTIVE_COUNTS.accepted, tuple(LastActiveCounts)),
+        plain(LAST_ACTIVE_COUNTS.accepted, tuple(LastActiveCounts)),
         "whose messages API Gateway counts as activity; both: the records decide",
         parameter="LastActiveCounts",
         default=LAST_ACTIVE_COUNTS.default,
     ),
     Setting(
         "timeout.hand_over",
-        Plain(HAND_OVER.accepted, tuple(HandOver)),
+        plain(HAND_OVER.accepted, tuple(HandOver)),
         "what becomes of the record: your $disconnect function is called (always), is called where"
         " the record is left (if_left), the record is deleted (delete), or stays (never)",
         parameter="HandOver",
@@ -164,7 +164,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "timeout.closes_per_second",
-        Plain(CLOSES_PER_SECOND.accepted),
+        plain(CLOSES_PER_SECOND.accepted),
         "pace of the closes; 0 means unlimited",
         parameter="ClosesPerSecond",
         default=CLOSES_PER_SECOND.default,
@@ -192,7 +192,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "timeout.mode",
-        Plain(MODE.accepted, ("close", "observe")),
+        plain(MODE.accepted, ("close", "observe")),
         "observe: decide and report, close nothing",
         parameter="Mode",
         default=MODE.default,
@@ -201,7 +201,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "operation.metric_roles",
         Listed(
             f"1 to {MAX_ROLES} names of roles",
-            Plain(_ROLE),
+            plain(_ROLE),
             at_least=1,
             at_most=MAX_ROLES,
         ),
@@ -228,7 +228,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "operation.log_level",
-        Plain(Text(str(LOG_LEVEL.accepted), "|".join(LOG_LEVELS)), LOG_LEVELS),
+        plain(Text(str(LOG_LEVEL.accepted), "|".join(LOG_LEVELS)), LOG_LEVELS),
         "lowest level of log lines",
         parameter="LogLevel",
         default=LOG_LEVEL.default,
@@ -249,7 +249,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "code.architecture",
-        Plain(Text("arm64 or x86_64", "arm64|x86_64"), ("arm64", "x86_64")),
+        plain(Text("arm64 or x86_64", "arm64|x86_64"), ("arm64", "x86_64")),
         "processor of the functions",
         parameter="Architecture",
         default="arm64",

@@ -9,7 +9,7 @@ from hangup.aws.schema_checks import KEY_TYPES, MAX_CONDITIONS, OFFSETS
 from hangup.aws.times import TimeUnit
 from hangup.core.texts import Text
 from hangup.errors import ConfigurationError, SchemaError
-from hangup.ops.kinds import Flag, Listed, Members, Misfit, Name, Plain, Scalar, Setting, plain_text
+from hangup.ops.kinds import Flag, Listed, Members, Misfit, Name, Scalar, Setting, plain, plain_text
 
 _ATTRIBUTE: Final = Name("the name of an attribute")
 _CONDITION: Final = Members(
@@ -22,8 +22,8 @@ _TIME: Final = Members(
     'a time: { attribute = "createdAt", unit = "ms", offset_seconds = 0 }',
     {
         "attribute": _ATTRIBUTE,
-        "unit": Plain(Text("ms, s or iso8601", "|".join(TimeUnit)), tuple(TimeUnit)),
-        "offset_seconds": Plain(OFFSETS),
+        "unit": plain(Text("ms, s or iso8601", "|".join(TimeUnit)), tuple(TimeUnit)),
+        "offset_seconds": plain(OFFSETS),
     },
     needed=("attribute",),
 )
@@ -99,7 +99,7 @@ TABLE_SETTINGS: Final[tuple[Setting, ...]] = (
                 'an attribute of the key: { attribute = "pk", type = "S" }',
                 {
                     "attribute": _ATTRIBUTE,
-                    "type": Plain(Text("S, N or B", "|".join(KEY_TYPES)), KEY_TYPES),
+                    "type": plain(Text("S, N or B", "|".join(KEY_TYPES)), KEY_TYPES),
                 },
                 needed=("attribute",),
             ),
