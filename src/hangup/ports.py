@@ -58,7 +58,6 @@ class ConcurrentMap(Protocol):
         self, function: Callable[[Item], Result], items: Iterable[Item], /
     ) -> Iterable[Result]:
         """Apply ``function`` to each item."""
-        ...
 
 
 class Task(Protocol):
@@ -66,7 +65,6 @@ class Task(Protocol):
 
     def wait(self) -> None:
         """Return once it has ended. Raises what it raised."""
-        ...
 
 
 class Concurrency(Protocol):
@@ -78,11 +76,9 @@ class Concurrency(Protocol):
         Takes an item when it can begin it, not before: so ``items`` may be an iterator that waits
         until it is time for the next.
         """
-        ...
 
     def start(self, function: Callable[[], None], /) -> Task:
         """Start something that goes on beside what the caller does next, until it is waited for."""
-        ...
 
 
 class Clock(Protocol):
@@ -90,15 +86,12 @@ class Clock(Protocol):
 
     def now_ms(self) -> EpochMs:
         """Return the current time."""
-        ...
 
     def monotonic_ms(self) -> DurationMs:
         """Return how long it is since some point in the past. It never goes back."""
-        ...
 
     def sleep(self, duration_ms: DurationMs) -> None:
         """Return after about ``duration_ms`` milliseconds."""
-        ...
 
 
 class ConnectionsRepository(Protocol):
@@ -106,18 +99,15 @@ class ConnectionsRepository(Protocol):
 
     def get(self, connection_id: str) -> Connection | None:
         """Return the record as last written (a consistent read), ``None`` if there is none."""
-        ...
 
     def reread(self, connection: Connection) -> Connection | None:
         """Return a record that was read before as last written, by its own key (consistent).
 
         ``None`` if there is none, or it is another connection's by now.
         """
-        ...
 
     def scan_all_connections(self) -> Iterator[Connection]:
         """Yield every record of the table, page by page, in no particular order."""
-        ...
 
     def scan_candidates(
         self, *, cutoff_ms: EpochMs, now_ms: EpochMs, segment: int, total_segments: int
@@ -129,11 +119,9 @@ class ConnectionsRepository(Protocol):
         number, or more than a day in the future. A record under a claim that holds at ``now_ms`` is
         left out.
         """
-        ...
 
     def sample_records(self, size: int) -> Sample:
         """Return up to ``size`` records, candidates or not, from a random place of the table."""
-        ...
 
     def claim(self, connection: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs) -> bool:
         """Take the exclusive right to close the connection until ``claim_expires_ms``.
@@ -143,7 +131,6 @@ class ConnectionsRepository(Protocol):
         silence since then, if the record is gone, or if another claim has not expired at
         ``now_ms``.
         """
-        ...
 
     def release(
         self, connection: Connection, *, noticed_at_ms: EpochMs | None, is_handed_over: bool
@@ -154,7 +141,6 @@ class ConnectionsRepository(Protocol):
         is not ``is_handed_over``, the claim did not count as a hand-over. Do nothing if the record
         is gone.
         """
-        ...
 
     def delete_claimed(self, connection: Connection, *, claim_expires_ms: EpochMs) -> bool:
         """Delete the record of a connection that was claimed until ``claim_expires_ms``.
@@ -162,7 +148,6 @@ class ConnectionsRepository(Protocol):
         Return False, having deleted nothing, if it is gone, if activity was recorded after
         ``connection`` was read, or if another claim holds.
         """
-        ...
 
     def record_gateway_activity(
         self, connection: Connection, *, active_ms: EpochMs, now_ms: EpochMs
@@ -172,7 +157,6 @@ class ConnectionsRepository(Protocol):
         This does not count as recorded activity. Return False, having written nothing, if activity
         was recorded after ``connection`` was read, or if the record is gone.
         """
-        ...
 
     def record_activity(
         self, connection_id: str, *, now_ms: EpochMs, resolution_ms: DurationMs
@@ -182,7 +166,6 @@ class ConnectionsRepository(Protocol):
         With a resolution, write only if the stored time is at least that old. Never create a
         record. Return the record as it was before the write.
         """
-        ...
 
 
 class CloseQueue(Protocol):
@@ -194,11 +177,9 @@ class CloseQueue(Protocol):
         Each is delivered at least once, and less than a second before it is idle at the earliest.
         What could not be queued may be delivered all the same, if only the answer was lost.
         """
-        ...
 
     def postpone(self, receipt: str, *, delay_s: int) -> None:
         """Let a received message be delivered again, after this many seconds (0 to 900)."""
-        ...
 
 
 class Gateway(Protocol):
@@ -206,15 +187,12 @@ class Gateway(Protocol):
 
     def post_to_connection(self, connection_id: str, message: JsonObject) -> PostOutcome:
         """Send a message, as JSON, to a connection."""
-        ...
 
     def delete_connection(self, connection_id: str) -> CloseOutcome:
         """Close a connection."""
-        ...
 
     def get_connection(self, connection_id: str) -> ConnectionInfo | NoConnection:
         """Return what API Gateway says of a connection."""
-        ...
 
 
 class Functions(Protocol):
@@ -222,7 +200,6 @@ class Functions(Protocol):
 
     def invoke_disconnect_handler(self, event: JsonObject) -> None:
         """Queue one asynchronous invocation (``InvocationType=Event``)."""
-        ...
 
 
 class Metrics(Protocol):
@@ -230,7 +207,6 @@ class Metrics(Protocol):
 
     def emit(self, metrics: Sequence[Metric]) -> None:
         """Put every count and every duration, in one go."""
-        ...
 
 
 class Log(Protocol):
@@ -238,12 +214,9 @@ class Log(Protocol):
 
     def info(self, event: str, **fields: object) -> None:
         """Log a normal outcome."""
-        ...
 
     def warning(self, event: str, **fields: object) -> None:
         """Log something that went wrong and does not stop the work."""
-        ...
 
     def error(self, event: str, **fields: object) -> None:
         """Log something that failed and that somebody must look at, or that is tried again."""
-        ...

@@ -35,22 +35,6 @@ _METRICS: Final = (
 )
 
 
-class AlarmState(Protocol):
-    """An alarm: its name, its state as CloudWatch calls it, why, and what it is about."""
-
-    @property
-    def name(self) -> str: ...  # noqa: D102 - see above
-
-    @property
-    def state(self) -> str: ...  # noqa: D102
-
-    @property
-    def reason(self) -> str: ...  # noqa: D102
-
-    @property
-    def about(self) -> str: ...  # noqa: D102
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
     """A connection that is idle, or will be soon, by what is on record."""
@@ -161,17 +145,15 @@ class Minute:
 
 
 class Metrics(Protocol):
-    """The metrics and alarms of a deployment. Each raises ``BackendError``."""
+    """The metrics of a deployment."""
 
     def by_minute(
         self, names: Sequence[str], *, since_ms: EpochMs, until_ms: EpochMs
     ) -> Mapping[EpochMs, Mapping[str, int]]:
-        """Return the sum of each metric in each minute that has any of them, by its start."""
-        ...
+        """Return the sum of each metric in each minute that has any of them, by its start.
 
-    def alarms(self, *, prefix: str) -> Sequence[AlarmState]:
-        """Return the alarms whose names begin so."""
-        ...
+        Raises ``BackendError``.
+        """
 
 
 def crowd_of(
