@@ -3,16 +3,15 @@
 It only reads. Log lines are those of Hangup's own functions, and of the reference application's.
 """
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from hangup.core.connection import Connection, EpochMs
 from hangup.core.events import is_connection_id
 from hangup.core.guard import Seen, seen_of
 from hangup.idle.guard import Answer, Confirmer
-from hangup.ops.log_tail import LogEvent, in_order, in_words
+from hangup.ops.log_tail import LogEvent, in_order, in_words, object_in
 from hangup.ops.next_sweep import NextSweep, Rules, next_sweep
 
 MAX_CORRELATED: Final = 5
@@ -27,7 +26,6 @@ class Logs(Protocol):
 
     def events(self, *, since_ms: EpochMs, phrase: str = "") -> Iterable[LogEvent]:
         """Return what was stored since then and has the phrase. Raises ``BackendError``."""
-        ...
 
 
 class Records(Protocol):
@@ -38,7 +36,6 @@ class Records(Protocol):
 
         Raises ``BackendError``.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +142,8 @@ def history_of(connection_id: str, logs: Logs, *, since_ms: EpochMs) -> Sequence
     if not is_connection_id(connection_id):
         return []
     naming = list(logs.events(since_ms=since_ms, phrase=connection_id))
-    lines = in_order(naming)
     correlated = dict.fromkeys(
-        one for _, text in reversed(lines) if (one := _correlation_id(text)) is not None
+        one for _, text in reversed(in_order(naming)) if (one := _correlation_id(text)) is not None
     )
     events = dict.fromkeys(naming)
     for correlation_id in list(correlated)[:MAX_CORRELATED]:
@@ -161,18 +157,10 @@ def history_of(connection_id: str, logs: Logs, *, since_ms: EpochMs) -> Sequence
 
 
 def _correlation_id(text: str) -> str | None:
-    found = _object(text).get("correlation_id")
+    found = object_in(text).get("correlation_id")
     return found if isinstance(found, str) and found and '"' not in found else None
 
 
 def _names_nobody(text: str) -> bool:
-    line = _object(text)
+    line = object_in(text)
     return bool(line) and not any(name in line for name in _NAMES)
-
-
-def _object(text: str) -> Mapping[str, Any]:
-    try:
-        line = json.loads(text)
-    except ValueError:
-        return {}
-    return line if isinstance(line, dict) else {}

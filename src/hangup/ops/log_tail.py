@@ -55,7 +55,6 @@ class Logs(Protocol):
 
     def events(self, *, since_ms: EpochMs) -> Iterable[LogEvent]:
         """Return what was stored since then, in any order. Raises ``BackendError``."""
-        ...
 
 
 class LogTail:
@@ -112,6 +111,15 @@ def in_order(events: Iterable[LogEvent]) -> list[LogLine]:
         lines.append((last_ms[stream], message))
     # By time alone: lines of the same time stay as they were written.
     return sorted(lines, key=lambda line: line[0])
+
+
+def object_in(text: str) -> Mapping[str, Any]:
+    """Return the JSON object that a text is; an empty one for any other text."""
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return {}
+    return line if isinstance(line, dict) else {}
 
 
 def _own_time_ms(message: str) -> int | None:
