@@ -31,6 +31,11 @@ class Proposal:
     choices: Sequence[object] = ()
 
 
+def sure(key: str, value: object, why: str) -> Proposal:
+    """Return a setting that is certain."""
+    return Proposal(key=key, value=value, confidence=Confidence.SURE, why=why)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What was found of one table, and of the API whose connections may be in it.
@@ -50,7 +55,7 @@ class Evidence:
 
     def knows(self, connection_id: str) -> bool:
         """Return whether API Gateway says that it has this connection."""
-        return isinstance(self.answers.get(connection_id), ConnectionInfo)
+        return self.info(connection_id) is not None
 
     def info(self, connection_id: str) -> ConnectionInfo | None:
         """Return what API Gateway says of a connection that it has."""

@@ -1,8 +1,7 @@
 """What ``hangup.toml`` should say of a table, by its description and a page of its items."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from hangup.aws.discovery import FoundFunction, FoundTable
@@ -10,7 +9,7 @@ from hangup.aws.values import Item
 from hangup.core.hand_over import HandOver
 from hangup.core.limits import MAX_ROLES
 from hangup.ops import inferred_filter, inferred_times
-from hangup.ops.evidence import Confidence, Evidence, Proposal, by_count, how_many, text_of
+from hangup.ops.evidence import Confidence, Evidence, Proposal, by_count, how_many, sure, text_of
 from hangup.ops.inferred_ids import (
     IdAttribute,
     Records,
@@ -53,11 +52,13 @@ def infer(evidence: Evidence, table: FoundTable, disconnect: FoundFunction | Non
         records = Records.of(ids, evidence)
         told = inferred_filter.infer(ids, records, evidence)
         connections, known = told.connections, records.known
-        proposed = [*proposals(ids, records, evidence), *key_proposals(ids.attribute, evidence)]
-        proposed += inferred_times.infer(ids, connections, evidence)
-        proposed += _labels(ids, connections, told)
-        only = told.proposal()
-        proposed += [only] if only else []
+        proposed = [
+            *proposals(ids, records, evidence),
+            *key_proposals(attribute, evidence),
+            *inferred_times.infer(ids, connections, evidence),
+            *_labels(ids, connections, told),
+            *told.proposals(),
+        ]
     proposed += _of_table(table)
     proposed.append(_activity(proposed))
     is_in_key = attribute in {name for name, _ in evidence.key}
@@ -70,20 +71,14 @@ def settled(proposals: Sequence[Proposal], answers: Mapping[str, object]) -> lis
 
     None as an answer stands for no value: the setting is left out.
     """
-    changed = []
-    for one in proposals:
-        answer = answers.get(one.key, one)
-        if answer is one:
-            changed.append(one)
-        elif answer is not None:
-            changed.append(
-                replace(one, value=answer, confidence=Confidence.SURE, why="as answered")
-            )
+    changed = {
+        one.key: sure(one.key, answers[one.key], "as answered") if one.key in answers else one
+        for one in proposals
+        if answers.get(one.key, one) is not None
+    }
     if inferred_times.LAST_ACTIVITY in answers:
-        by_key = {one.key: one for one in changed}
-        by_key["timeout.activity"] = _activity(changed)
-        changed = list(by_key.values())
-    return changed
+        changed["timeout.activity"] = _activity(changed.values())
+    return list(changed.values())
 
 
 def _labels(
@@ -102,31 +97,37 @@ def _labels(
             is_many = most is not None and (len(set(texts)) > most or not all(map(is_role, texts)))
             if is_many or 2 * len(texts) <= len(connections):
                 continue
-            why = (
-                f"`{name}`: a text in {how_many(len(texts), len(connections))} records, by its name"
+            share = how_many(len(texts), len(connections))
+            proposed.append(
+                Proposal(
+                    key=key,
+                    value=name,
+                    confidence=by_count(len(texts)),
+                    why=f"`{name}`: a text in {share} records, by its name",
+                )
             )
-            proposed.append(Proposal(key=key, value=name, confidence=by_count(len(texts)), why=why))
             break
     return proposed
 
 
 def _of_table(table: FoundTable) -> list[Proposal]:
     """Return what the description of the table says."""
-    proposed = []
-    if table.kms_key is not None:
-        why = "the table is encrypted with this key; for AWS's own key the line can be left out"
-        proposed.append(
-            Proposal(key="table.kms_key", value=table.kms_key, confidence=Confidence.SURE, why=why)
-        )
-    if table.has_stream:
-        why = "the table has a stream: what reads it would see each write"
-        proposed.append(
-            Proposal(key="timeout.state_table", value=True, confidence=Confidence.SURE, why=why)
-        )
-    return proposed
+    found = (
+        (
+            "table.kms_key",
+            table.kms_key,
+            "the table is encrypted with this key; for AWS's own key the line can be left out",
+        ),
+        (
+            "timeout.state_table",
+            table.has_stream,
+            "the table has a stream: what reads it would see each write",
+        ),
+    )
+    return [sure(key, value, why) for key, value, why in found if value]
 
 
-def _activity(proposed: Sequence[Proposal]) -> Proposal:
+def _activity(proposed: Iterable[Proposal]) -> Proposal:
     """Return where activity comes from: the records, if an attribute of theirs moves."""
     time = next((one for one in proposed if one.key == inferred_times.LAST_ACTIVITY), None)
     if time is not None and time.confidence is not Confidence.UNSURE:

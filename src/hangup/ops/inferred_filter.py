@@ -8,7 +8,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from hangup.aws.conditions import Condition, Rule, attribute_exists, equals
@@ -46,8 +46,8 @@ class Filter(NamedTuple):
     undecided: int
     """How many other items look the same as connections do."""
 
-    def proposal(self) -> Proposal | None:
-        """Return the setting; None where nothing has to be told apart."""
+    def proposals(self) -> Sequence[Proposal]:
+        """Return the setting; none where nothing has to be told apart."""
         why = "; ".join(one.why for one in self.found)
         value = [_as_setting(one.condition) for one in self.found]
         if self.undecided:
@@ -56,25 +56,22 @@ class Filter(NamedTuple):
                 if self.undecided == 1
                 else f"{self.undecided} items are not connections, and nothing tells them apart"
             )
-            return Proposal(
-                key="table.only",
-                value=value or [{"attribute": "kind", "equals": "connection"}],
-                confidence=Confidence.UNSURE,
-                why=f"{why}; {more}" if why else more,
-            )
-        if not value:
-            return None
-        is_sure = all(one.confidence is Confidence.SURE for one in self.found)
-        confidence = Confidence.SURE if is_sure else Confidence.LIKELY
-        return Proposal(key="table.only", value=value, confidence=confidence, why=why)
+            value = value or [{"attribute": "kind", "equals": "connection"}]
+            why = f"{why}; {more}" if why else more
+            confidence = Confidence.UNSURE
+        elif all(one.confidence is Confidence.SURE for one in self.found):
+            confidence = Confidence.SURE
+        else:
+            confidence = Confidence.LIKELY
+        only = Proposal(key="table.only", value=value, confidence=confidence, why=why)
+        return [only] if value else []
 
 
 def infer(ids: IdAttribute, records: Records, evidence: Evidence) -> Filter:
     """Return what tells the connections of this deployment from the other items."""
     found: list[Found] = []
     connections = list(records.connections)
-    every = [*connections, *records.gone]
-    for one in _of_deployment(connections, every, ids, evidence):
+    for one in _of_deployment(connections, [*connections, *records.gone], ids, evidence):
         found.append(one)
         connections = _that_meet([one.condition], connections)
     names = [name for name, _ in evidence.key]
@@ -109,9 +106,8 @@ def _of_deployment(
         ours = [text for text in texts if is_place(name, text)]
         here = [item for item in connections if text_of(item, name) in ours]
         if len(ours) == 1 and here:
-            several = len(texts) > 1
             why = f"`{name}` is {ours[0]!r} in {how_many(texts[ours[0]], len(every))} records"
-            confidence = Confidence.SURE if several else by_count(len(here))
+            confidence = Confidence.SURE if len(texts) > 1 else by_count(len(here))
             yield Found(equals(name, ours[0]), confidence, why)
 
 
@@ -163,26 +159,23 @@ def _discriminator(
     ids: IdAttribute, connections: Sequence[Item], others: Sequence[Item]
 ) -> Found | None:
     """Return what all connections have, and none of the others."""
-    shared = set.intersection(*(set(item) for item in connections)) - {ids.attribute}
-    tells: list[tuple[Callable[[str], bool], Callable[[str], Condition | None]]] = [
-        (lambda name: _GENERIC.fullmatch(name) is not None, lambda name: _same(name, connections)),
-        (lambda _: True, attribute_exists),
+    shared = sorted(set.intersection(*(set(item) for item in connections)) - {ids.attribute})
+    conditions = [
+        *(_same(name, connections) for name in filter(_GENERIC.fullmatch, shared)),
+        *map(attribute_exists, shared),
     ]
-    for is_fit, condition_of in tells:
-        for name in sorted(filter(is_fit, shared)):
-            condition = condition_of(name)
-            if condition is not None and not any(map(condition.holds_for, others)):
-                why = (
-                    f"other items ({len(others)} of those read) have a text where the id is; all"
-                    f" connections have `{name}`, and they do not"
-                )
-                return Found(condition, Confidence.LIKELY, why)
+    for one in conditions:
+        if one is not None and not any(map(one.holds_for, others)):
+            why = (
+                f"other items ({len(others)} of those read) have a text where the id is; all"
+                f" connections have `{one.attribute}`, and they do not"
+            )
+            return Found(one, Confidence.LIKELY, why)
     return None
 
 
 def _same(name: str, items: Sequence[Item]) -> Condition | None:
-    texts = {text_of(item, name) for item in items}
-    (text, *more) = texts
+    text, *more = {text_of(item, name) for item in items}
     return equals(name, text) if text is not None and not more else None
 
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from hangup.aws.values import Item
 from hangup.core.events import is_connection_id
-from hangup.ops.evidence import Confidence, Evidence, Proposal, by_count, how_many, text_of
+from hangup.ops.evidence import Confidence, Evidence, Proposal, by_count, how_many, sure, text_of
 
 _WHOLE: Final = 16
 _FORM: Final = re.compile(r"[A-Za-z0-9_+/-]{10,15}={1,2}|[0-9a-f]{16}", re.ASCII)
@@ -59,7 +59,7 @@ def id_attributes(items: Iterable[Item], key: Sequence[tuple[str, str]]) -> list
             if parts is not None:
                 found[name, parts[0]][parts[1]] = None
     names = [name for name, _ in key]
-    candidates = [IdAttribute(name, prefix, list(ids)) for (name, prefix), ids in found.items()]
+    candidates = (IdAttribute(name, prefix, list(ids)) for (name, prefix), ids in found.items())
     return sorted(candidates, key=lambda one: _rank(one, names, ()))
 
 
@@ -120,48 +120,46 @@ class Records(NamedTuple):
 
 def proposals(found: IdAttribute, records: Records, evidence: Evidence) -> list[Proposal]:
     """Return the settings that say where the ids are."""
-    count, every = len(found.ids), len(evidence.items)
-    with_it = len(records.connections) + len(records.gone)
-    why = f"`{found.attribute}`: {how_many(with_it, every)} items have what looks like an id there"
+    some = how_many(len(records.connections) + len(records.gone), len(evidence.items))
+    why = f"`{found.attribute}`: {some} items have what looks like an id there"
     if records.known:
         why += f"; API Gateway knows {records.known} of these connections"
-    sure = Confidence.SURE if records.known else by_count(count)
+    confidence = Confidence.SURE if records.known else by_count(len(found.ids))
     proposed = [
-        Proposal(key="table.connection_id", value=found.attribute, confidence=sure, why=why)
+        Proposal(key="table.connection_id", value=found.attribute, confidence=confidence, why=why)
     ]
     if found.prefix:
-        said = f"`{found.attribute}` begins with {found.prefix!r} in front of the id"
         proposed.append(
-            Proposal(key="table.id_prefix", value=found.prefix, confidence=sure, why=said)
+            Proposal(
+                key="table.id_prefix",
+                value=found.prefix,
+                confidence=confidence,
+                why=f"`{found.attribute}` begins with {found.prefix!r} in front of the id",
+            )
         )
     return proposed
 
 
 def proposals_without_items(evidence: Evidence) -> list[Proposal]:
     """Return what the names of attributes say where no item has what looks like an id."""
-    strings = {name: None for name, kind in evidence.key if kind == "S"}
-    strings |= {
-        name: None for item in evidence.items for name, value in item.items() if "S" in value
-    }
-    named = [name for name in strings if _NAMED.fullmatch(name)]
+    strings = dict.fromkeys(name for name, kind in evidence.key if kind == "S")
+    strings |= dict.fromkeys(
+        name for item in evidence.items for name, value in item.items() if "S" in value
+    )
+    named = next(filter(_NAMED.fullmatch, strings), None)
     nothing = "no item has what looks like an id" if evidence.items else "the table is empty"
-    if not named:
-        return [
-            Proposal(
-                key="table.connection_id",
-                value=None,
-                confidence=Confidence.UNSURE,
-                why=f"{nothing}, or is named so; connect a client, and run this again",
-                choices=list(strings),
-            )
-        ]
-    is_key = named[0] in {name for name, _ in evidence.key}
+    confidence = Confidence.UNSURE
+    why = f"`{named}`: by its name alone, because {nothing}"
+    if named is None:
+        why = f"{nothing}, or is named so; connect a client, and run this again"
+    elif named in {name for name, _ in evidence.key}:
+        confidence = Confidence.LIKELY
     return [
         Proposal(
             key="table.connection_id",
-            value=named[0],
-            confidence=Confidence.LIKELY if is_key else Confidence.UNSURE,
-            why=f"`{named[0]}`: by its name alone, because {nothing}",
+            value=named,
+            confidence=confidence,
+            why=why,
             choices=list(strings),
         )
     ]
@@ -172,5 +170,4 @@ def key_proposals(attribute: object, evidence: Evidence) -> list[Proposal]:
     if list(evidence.key) == [(attribute, "S")]:
         return []
     value = [{"attribute": name, "type": kind} for name, kind in evidence.key]
-    why = "the table's own description"
-    return [Proposal(key="table.key", value=value, confidence=Confidence.SURE, why=why)]
+    return [sure("table.key", value, "the table's own description")]

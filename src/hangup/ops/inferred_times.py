@@ -69,10 +69,11 @@ class Time:
         fit = len([one for one in self.held_ms if one is not None])
         return f"`{self.name}`: {how_many(fit, len(self.held_ms))} look like {_WORDS[self.unit]}"
 
-    def as_setting(self, offset_s: int) -> dict[str, object]:
-        """Return what the file says of it."""
-        setting: dict[str, object] = {"attribute": self.name, "unit": str(self.unit)}
-        return setting | {"offset_seconds": offset_s} if offset_s else setting
+
+def time_setting(attribute: str, unit: TimeUnit, offset_s: int) -> dict[str, object]:
+    """Return what the file says of an attribute with times."""
+    setting: dict[str, object] = {"attribute": attribute, "unit": str(unit)}
+    return setting | {"offset_seconds": offset_s} if offset_s else setting
 
 
 class _Meaning(NamedTuple):
@@ -91,8 +92,8 @@ def times_in(items: Sequence[Item], evidence: Evidence) -> list[Time]:
     for name in sorted({name for item in items for name in item} - keys - _OWN):
         has = [item for item in items if name in item]
         for unit in TimeUnit:
-            codec = TimeCodec(unit, 0)
-            held = [_plausible(codec.decode(item.get(name)), evidence.now_ms) for item in items]
+            decode = TimeCodec(unit, 0).decode
+            held = [_plausible(decode(item.get(name)), evidence.now_ms) for item in items]
             if 2 * len([one for one in held if one is not None]) > len(has):
                 is_expiry = name == evidence.ttl or _EXPIRY.search(name) is not None
                 found.append(Time(name=name, unit=unit, held_ms=held, is_expiry=is_expiry))
@@ -128,14 +129,12 @@ def infer(ids: IdAttribute, connections: Sequence[Item], evidence: Evidence) -> 
         candidates.sort(
             key=lambda one: (order.index(one[1].confidence), one[0].is_expiry, one[1].offset_s > 0)
         )
-        if candidates:
-            time, meaning = candidates[0]
-            proposed.append(_proposal(time, meaning))
+        proposed += [_proposal(time, meaning) for time, meaning in candidates[:1]]
     return proposed
 
 
 def _proposal(time: Time, meaning: _Meaning) -> Proposal:
-    value = time.as_setting(meaning.offset_s)
+    value = time_setting(time.name, time.unit, meaning.offset_s)
     return Proposal(
         key=meaning.key,
         value=value,
@@ -204,8 +203,7 @@ class _Distance(NamedTuple):
         offset_s = 0
         if least_ms > _AHEAD_MS:
             # A time to live is a round number of seconds ahead.
-            step_ms = _ROUND_S * 1000
-            offset_s = round(least_ms / step_ms) * _ROUND_S
+            offset_s = round(least_ms / (_ROUND_S * 1000)) * _ROUND_S
         return cls(offset_s, max(abs(one - offset_s * 1000) for one in differences_ms))
 
 
@@ -230,13 +228,17 @@ def _by_order(times: Sequence[Time]) -> dict[str, _Meaning | None]:
             distance = _Distance.of(later_ms)
             moved = [one for one in later_ms if one - distance.offset_s * 1000 > _NEAR_MS]
             if moved and (distance.offset_s == 0 or second.is_expiry):
-                why = f"later than `{first.name}` in {how_many(len(moved), len(later_ms))}"
-                offset_s = distance.offset_s
-                confidence = _by_its_name(second, len(moved))
-                meanings[second.name] = _Meaning(LAST_ACTIVITY, offset_s, confidence, why)
-                first_why = f"never later than `{second.name}`"
+                meanings[second.name] = _Meaning(
+                    LAST_ACTIVITY,
+                    distance.offset_s,
+                    _by_its_name(second, len(moved)),
+                    f"later than `{first.name}` in {how_many(len(moved), len(later_ms))}",
+                )
                 meanings[first.name] = meanings[first.name] or _Meaning(
-                    CONNECTED_AT, 0, by_count(len(later_ms)), first_why
+                    CONNECTED_AT,
+                    0,
+                    by_count(len(later_ms)),
+                    f"never later than `{second.name}`",
                 )
     return meanings
 
@@ -255,12 +257,10 @@ def _by_name(
 ) -> _Meaning | None:
     """Return what an attribute is by its name."""
     if time.is_expiry:
-        known = {one.key for one in meanings.values() if one is not None}
-        others = [one for one in times if not one.is_expiry]
-        if known or others:
+        if any(meanings.values()) or not all(one.is_expiry for one in times):
             return None  # set with the connect, as far as anything shows
-        pairs = _pairs(time, infos)
-        ahead = _Distance.of([held_ms - connect_ms for held_ms, connect_ms, _ in pairs or _NONE])
+        pairs = _pairs(time, infos) or _NONE
+        ahead = _Distance.of([held_ms - connect_ms for held_ms, connect_ms, _ in pairs])
         why = "is it set by each message, and how many seconds ahead?"
         return _Meaning(LAST_ACTIVITY, ahead.offset_s or 300, Confidence.UNSURE, why)
     if _ACTIVE.search(time.name):

@@ -32,7 +32,7 @@ from hangup.core.connection import ConnectionInfo, NoConnection
 from hangup.errors import BackendError, ConfigurationError
 from hangup.ops.deployment_file import Deployment
 from hangup.ops.deployment_text import commented_file
-from hangup.ops.evidence import Confidence, Evidence, Proposal
+from hangup.ops.evidence import Confidence, Evidence, Proposal, sure
 from hangup.ops.inference import Inferred, infer
 from hangup.ops.inferred_ids import id_attributes
 from hangup.ports import Clock
@@ -105,8 +105,9 @@ class Search:
         disconnect = functions.get(arn) if arn else None
         names = self._tables(api, routes, list(functions.values()))
         gateway = self._gateway(api, stage)
-        looked = [self._look(name, api, stage, gateway, disconnect) for name in names]
-        table, items, inferred = self._best(looked)
+        table, items, inferred = self._best(
+            [self._look(name, api, stage, gateway, disconnect) for name in names]
+        )
         return Found(
             api=api,
             stage=stage,
@@ -149,9 +150,9 @@ class Search:
                 f"API {api.api_id} ({api.name}) has no stage: deploy it, or say --set"
                 " api.stage=NAME"
             )
-        usual = [one for one in _USUAL_STAGES if one in stages]
-        words = {one: one for one in stages}
-        return self._one_of("Which stage", words, "--set api.stage=", usual[0] if usual else None)
+        usual = next((one for one in _USUAL_STAGES if one in stages), None)
+        options = {one: one for one in stages}
+        return self._one_of("Which stage", options, "--set api.stage=", usual)
 
     def _one_of(
         self, question: str, options: Mapping[str, _Option], option: str, usual: str | None = None
@@ -235,12 +236,11 @@ class Search:
             if len(items) >= _MOST_ITEMS or (found and len(found[0].ids) >= _ENOUGH):
                 break
         self._note_names_in_use(table, items)
-        answers = self._ask(gateway, items, table)
         evidence = Evidence(
             key=table.key,
             ttl=table.ttl,
             items=items,
-            answers=answers,
+            answers=self._ask(gateway, items, table),
             api_id=api.api_id,
             stage=stage,
             now_ms=self._clock.now_ms(),
@@ -296,15 +296,11 @@ class Search:
         """Return what is proposed for the whole file."""
         name = _NOT_IN_NAMES.sub("-", api.name).strip("-")
         prefix = "" if name[:1].isalpha() else "app-"
-        of_api = [
-            ("stack.name", f"{prefix}{name}"[:120].rstrip("-") + "-hangup", "the API's name"),
-            ("stack.region", region, "where the API is"),
-            ("api.id", api.api_id, f"the API {api.name}"),
-            ("api.stage", stage, "a stage of the API"),
-        ]
         proposed = [
-            Proposal(key=key, value=value, confidence=Confidence.SURE, why=why)
-            for key, value, why in of_api
+            sure("stack.name", f"{prefix}{name}"[:120].rstrip("-") + "-hangup", "the API's name"),
+            sure("stack.region", region, "where the API is"),
+            sure("api.id", api.api_id, f"the API {api.name}"),
+            sure("api.stage", stage, "a stage of the API"),
         ]
         if not api.has_endpoint:
             proposed.append(
@@ -318,20 +314,10 @@ class Search:
             )
         if disconnect is not None:
             why = "the function of the route $disconnect"
-            proposed.append(
-                Proposal(
-                    key="api.disconnect_function",
-                    value=disconnect.arn,
-                    confidence=Confidence.SURE,
-                    why=why,
-                )
-            )
-        why = "named in the environment of the API's functions"
-        if "table.name" in self._given:
-            why = "given"
-        proposed.append(
-            Proposal(key="table.name", value=table.name, confidence=Confidence.SURE, why=why)
-        )
+            proposed.append(sure("api.disconnect_function", disconnect.arn, why))
+        is_given = "table.name" in self._given
+        why = "given" if is_given else "named in the environment of the API's functions"
+        proposed.append(sure("table.name", table.name, why))
         if table.replicas:
             self._notes.append(
                 f"table {table.name} has replicas in {', '.join(table.replicas)}: clients of"
