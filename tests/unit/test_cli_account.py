@@ -9,7 +9,7 @@ import pytest
 from hangup.aws.clients import session
 from hangup.aws.http.account import account
 from hangup.cli.app import main
-from hangup.cli.stacks import Where
+from hangup.cli.deployments import Where
 from tests.support.aws_stub import JOIN_SECRET
 from tests.support.cloudformation_stub import CloudFormation, assert_one_sentence
 from tests.support.http_server import Request, Server, serving

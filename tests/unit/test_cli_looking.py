@@ -7,7 +7,7 @@ import pytest
 
 from hangup.aws.table_size import TableSize
 from hangup.cli.app import main
-from hangup.cli.reading import may_read
+from hangup.cli.questions import may_read
 from hangup.errors import ConfigurationError
 from tests.support.aws_stub import AwsStub
 from tests.support.cloudformation_stub import CloudFormation, assert_one_sentence

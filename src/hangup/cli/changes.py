@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from hangup.aws.stacks import Change, StackEvent, StackState
-from hangup.cli.output import Part, say, width
+from hangup.cli.output import say, width
 
 _STYLES: Final = {"Add": "green", "Modify": "yellow", "Replace": "red", "Remove": "red"}
 _COLUMN: Final = 9
-_STACK: Final = "AWS::CloudFormation::Stack"
 
 
 def say_changes(changes: Sequence[Change]) -> None:
@@ -44,8 +43,8 @@ def say_event(event: StackEvent) -> None:
     ):
         return
     style = "red" if event.status.endswith("FAILED") or "ROLLBACK" in event.status else "dim"
-    status: Part = (f"{event.status:<28}", style)
-    say(status, _cut(f"{_short(event.resource_type)} {event.logical_id}", width() - 28))
+    what = f"{_short(event.resource_type)} {event.logical_id}"
+    say((f"{event.status:<28}", style), _cut(what, width() - 28))
     if event.is_cause and event.reason:
         say((f"  {event.reason}", "red"))
 
@@ -55,6 +54,14 @@ def say_outputs(state: StackState) -> None:
     longest = max(map(len, state.outputs), default=0)
     for name, value in sorted(state.outputs.items()):
         say((f"{name:<{longest}}", "bold"), f"  {value}")
+
+
+def goes_on(stack: str) -> str:
+    """Return what an interruption means while a stack is changed."""
+    return (
+        f"what CloudFormation has begun in the stack {stack} goes on; run the same command again to"
+        " follow it"
+    )
 
 
 def _say_change(action: str, what: str) -> None:

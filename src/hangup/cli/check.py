@@ -7,11 +7,18 @@ from typing import Annotated, Final
 
 import typer
 
-from hangup.cli.interruption import UNCHANGED, interrupted_means
+from hangup.cli.deployments import EndpointUrl, Function, Local, Profile, Region, Stack, Where
 from hangup.cli.options import AllLines, AsJson
-from hangup.cli.output import StderrLog, say, say_json, say_progress, waiting
+from hangup.cli.output import (
+    UNCHANGED,
+    StderrLog,
+    interrupted_means,
+    say,
+    say_json,
+    say_progress,
+    waiting,
+)
 from hangup.cli.shell import this_program
-from hangup.cli.stacks import EndpointUrl, Function, Local, Profile, Region, Stack, Where
 from hangup.ops.wiring import check_of
 from hangup.sessions.check import CheckReport, findings_as_json, in_words
 from hangup.sessions.repair import RepairResult

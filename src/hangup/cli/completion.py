@@ -35,8 +35,9 @@ def script_for(shell: Shell | None) -> str:
 
     Raise ``ConfigurationError`` if that cannot be told.
     """
-    name = str(shell or _this_shell())
-    return get_completion_script(prog_name=_PROGRAM, complete_var=VARIABLE, shell=name)
+    return get_completion_script(
+        prog_name=_PROGRAM, complete_var=VARIABLE, shell=str(shell or _this_shell())
+    )
 
 
 def install_for(shell: Shell | None) -> Path:

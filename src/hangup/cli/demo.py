@@ -5,8 +5,8 @@ import textwrap
 from typing import Final
 
 from hangup.cli.options import AsJson, Precise, need_local_stack
-from hangup.cli.output import Steps, say, say_json, tick, waiting, width
-from hangup.local.demo.story import Check, Scene, Step, Tell, Verdict
+from hangup.cli.output import Steps, say, say_json, say_wrapped, tick, waiting, width
+from hangup.local.demo.story import Scene, Step, Tell, Verdict
 
 EXAMPLES: Final = ("hangup demo", "hangup demo --precise --json")
 STATUS: Final = ("every check holds", "a check does not hold, or the demo could not run")
@@ -106,8 +106,9 @@ class _Columns:
     def close(self, verdict: Verdict) -> None:
         """Print what was checked, and the verdict."""
         self._steps.end()
-        for check in verdict.checks:
-            self._say_check(check)
+        for what, holds in verdict.checks:
+            mark = tick() if holds else "FAIL"
+            say_wrapped(f"  {mark:<4} ", what, label_style="green" if holds else "bold red")
         say()
         clients = (
             (verdict.silent, "silent", "notified, closed and cleaned up"),
@@ -124,17 +125,6 @@ class _Columns:
         for line in textwrap.wrap(str(verdict), width()):
             say((line, "bold green" if verdict.holds else "bold red"))
 
-    def _say_check(self, check: Check) -> None:
-        what, kept = check
-        mark = tick() if kept else "FAIL"
-        first, *rest = textwrap.wrap(what, width() - 7) or [""]
-        say((f"  {mark:<4}", "green" if kept else "bold red"), f" {first}")
-        for line in rest:
-            say(f"       {line}")
-
 
 def _say_number(number: int, of_what: str) -> None:
-    first, *rest = textwrap.wrap(of_what, width() - 6)
-    say((f"{number:>4}", "bold"), f"  {first}")
-    for line in rest:
-        say(f"      {line}")
+    say_wrapped(f"{number:>4}  ", of_what, label_style="bold")

@@ -8,17 +8,22 @@ import typer
 
 from hangup import __version__
 from hangup.aws.stacks import StackState
-from hangup.cli.changes import changes_as_json, say_changes, say_event, say_outputs
-from hangup.cli.deployments import Config, Settings, account_of, described
+from hangup.cli.changes import changes_as_json, goes_on, say_changes, say_event, say_outputs
+from hangup.cli.deployments import (
+    Config,
+    EndpointUrl,
+    Profile,
+    Region,
+    Settings,
+    deployment_of,
+)
 from hangup.cli.doctor import is_fit
-from hangup.cli.interruption import goes_on, interrupted_means
 from hangup.cli.options import AsJson, Yes
-from hangup.cli.output import say, say_json, say_progress, waiting
+from hangup.cli.output import interrupted_means, say, say_json, say_progress, waiting
 from hangup.cli.package import functions_zip
 from hangup.cli.questions import agreed
-from hangup.cli.stacks import EndpointUrl, Profile, Region
 from hangup.config import MODE
-from hangup.ops.deploy import Deployer, Proposal, Wanted
+from hangup.ops.deploy import Proposal, Wanted
 from hangup.ops.deployment_file import Deployment
 from hangup.ops.drift import differences, other_version
 from hangup.ops.template import timeout_template
@@ -84,10 +89,11 @@ def deploy(  # noqa: PLR0913 - the command's options
     overrides = [*(settings or ()), *([f"timeout.mode={mode}"] if mode else [])]
     if bucket is not None:
         overrides.append(f"code.bucket={bucket}")
-    deployment = described(config, overrides)
-    name = deployment["stack.name"]
-    where = account_of(deployment, profile=profile, region=region, endpoint_url=endpoint_url)
-    with where.account():
+    asked = deployment_of(
+        config, overrides, profile=profile, region=region, endpoint_url=endpoint_url
+    )
+    with asked as deployment:
+        name = deployment["stack.name"]
         with interrupted_means("nothing is changed; run the same command again"):
             if not (skip_checks or is_fit(deployment)):
                 return 1
@@ -113,13 +119,21 @@ def deploy(  # noqa: PLR0913 - the command's options
         if not as_json:
             _say_proposal(name, deployment, proposal)
         with interrupted_means("nothing is changed; run the same command again"):
-            if not _agreed(deployer, proposal, yes=yes):
+            if not agreed(
+                "Make these changes?", yes=yes, otherwise=lambda: deployer.decline(proposal)
+            ):
                 return 1
         with interrupted_means(goes_on(name)):
             state = deployer.carry_out(proposal)
     if as_json:
-        executed = {"executed": True, "outputs": dict(state.outputs)}
-        say_json({"stack": name, "changes": changes_as_json(changes), **executed})
+        say_json(
+            {
+                "stack": name,
+                "changes": changes_as_json(changes),
+                "executed": True,
+                "outputs": dict(state.outputs),
+            }
+        )
     else:
         _say_done(name, deployment, state)
     return 0
@@ -143,8 +157,8 @@ def _say_proposal(name: str, deployment: Deployment, proposal: Proposal) -> None
     if proposal.before is not None:
         _say_drift(deployment, proposal.before)
     say_changes(proposal.change_set.changes)
-    where = f"the bucket {proposal.bucket.name}"
-    say(f"Code in {where}{', which is made' if proposal.makes_bucket else ''}.")
+    made = ", which is made" if proposal.makes_bucket else ""
+    say(f"Code in the bucket {proposal.bucket.name}{made}.")
     if deployment["timeout.mode"] == MODE.default:
         say(("It closes idle connections", "bold"), " (--mode observe closes nobody).")
     else:
@@ -156,17 +170,6 @@ def _say_drift(deployment: Deployment, state: StackState) -> None:
         say(f"It is of {version}, and becomes {__version__}.")
     for one in differences(deployment, state, json.loads(timeout_template())):
         say(f"{one.name} is {one.held or 'empty'}, and becomes {one.said or 'empty'}.")
-
-
-def _agreed(deployer: Deployer, proposal: Proposal, *, yes: bool) -> bool:
-    """Return whether to go on; leave nothing behind where not."""
-    is_agreed = False
-    try:
-        is_agreed = agreed("Make these changes?", yes=yes)
-    finally:
-        if not is_agreed:
-            deployer.decline(proposal)
-    return is_agreed
 
 
 def _say_done(name: str, deployment: Deployment, state: StackState) -> None:

@@ -5,15 +5,18 @@ from typing import Annotated, Final
 
 import typer
 
-from hangup.aws.code_bucket import CodeBucket
-from hangup.cli.changes import say_event
-from hangup.cli.deployments import Config, Settings, account_of, described
-from hangup.cli.interruption import goes_on, interrupted_means
+from hangup.cli.changes import goes_on, say_event
+from hangup.cli.deployments import (
+    Config,
+    EndpointUrl,
+    Profile,
+    Region,
+    Settings,
+    deployment_of,
+)
 from hangup.cli.options import Yes
-from hangup.cli.output import say, say_progress, waiting
-from hangup.cli.questions import agreed
-from hangup.cli.reading import may_read
-from hangup.cli.stacks import EndpointUrl, Profile, Region
+from hangup.cli.output import interrupted_means, say, say_progress, waiting
+from hangup.cli.questions import agreed, may_read
 from hangup.ops.deploy import Deployer
 from hangup.ops.deployment_file import Deployment
 from hangup.ops.next_sweep import in_words
@@ -44,10 +47,11 @@ def destroy(  # noqa: PLR0913 - the command's options
     It shows what would be removed, and asks. The attributes that Hangup has
     added to your items stay, unless you say --clean.
     """
-    deployment = described(config, settings)
-    name = deployment["stack.name"]
-    where = account_of(deployment, profile=profile, region=region, endpoint_url=endpoint_url)
-    with where.account():
+    asked = deployment_of(
+        config, settings, profile=profile, region=region, endpoint_url=endpoint_url
+    )
+    with asked as deployment:
+        name = deployment["stack.name"]
         with interrupted_means("nothing is removed; run the same command again"):
             deployer = deployer_of(happens=say_event, say=say_progress)
             with waiting(f"Looking at the stack {name}"):
@@ -60,7 +64,13 @@ def destroy(  # noqa: PLR0913 - the command's options
                     say(f"Its code is in the bucket {place}.")
                 if not agreed("Remove it?", yes=yes):
                     return 1
-                takes_bucket = bucket is not None and not keep_bucket and _agreed(bucket, yes=yes)
+                takes_bucket = (
+                    bucket is not None
+                    and not keep_bucket
+                    and agreed(
+                        f"Delete the bucket {bucket.name}, which has nothing but the code?", yes=yes
+                    )
+                )
         if state is None:
             say(f"There is no stack {name} any more.")
         else:
@@ -81,10 +91,6 @@ def _say_removal(name: str, deployer: Deployer) -> None:
         say(f"Remove   {kind.removeprefix('AWS::')} ({count})")
 
 
-def _agreed(bucket: CodeBucket, *, yes: bool) -> bool:
-    return agreed(f"Delete the bucket {bucket.name}, which has nothing but the code?", yes=yes)
-
-
 def _clean(deployment: Deployment, *, clean: bool, yes: bool) -> int:
     """Say what is left in the user's items, or remove it."""
     table = deployment["table.name"]
@@ -103,7 +109,7 @@ def _clean(deployment: Deployment, *, clean: bool, yes: bool) -> int:
         cleaned = clean_of(deployment, progress=say_progress)
     say((f"{cleaned.cleaned:,} items of {table} are as they were before.", "bold green"))
     if cleaned.left:
-        wait = in_words(cleaned.held_ms + 1_000)  # rounded down
         say(f"Left, because the claim of a close or a cleanup holds: {cleaned.left:,}.")
-        say(f"Run it again in {wait}.")
+        # The words are rounded down.
+        say(f"Run it again in {in_words(cleaned.held_ms + 1_000)}.")
     return 1 if cleaned.left else 0

@@ -1,6 +1,7 @@
 """``hangup doctor``."""
 
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
@@ -9,11 +10,26 @@ from urllib.parse import urlencode, urlsplit
 
 import typer
 
-from hangup.cli.deployments import Config, Settings, account_of, described
-from hangup.cli.interruption import UNCHANGED, interrupted_means
+from hangup.cli.deployments import (
+    Config,
+    EndpointUrl,
+    Profile,
+    Region,
+    Settings,
+    deployment_of,
+)
 from hangup.cli.options import AsJson
-from hangup.cli.output import Part, say, say_aside, say_json, say_progress, waiting, write_aside
-from hangup.cli.stacks import EndpointUrl, Profile, Region
+from hangup.cli.output import (
+    UNCHANGED,
+    Part,
+    interrupted_means,
+    say,
+    say_aside,
+    say_json,
+    say_progress,
+    waiting,
+    write_aside,
+)
 from hangup.ops.deployment_file import Deployment
 from hangup.ops.doctor import examine
 from hangup.ops.doctor_case import Case
@@ -95,8 +111,6 @@ def doctor(  # noqa: PLR0913 - the command's options
     _check_usage(probe=probe, before=before, about_client=bool(url or header or query))
     headers = dict(_parted(one, ":", "--header") for one in header or ())
     queries = [_parted(one, "=", "--query") for one in query or ()]
-    deployment = described(config, settings)
-    where = account_of(deployment, profile=profile, region=region, endpoint_url=endpoint_url)
     findings: list[Finding] = []
 
     def hear(happened: Iterable[Finding]) -> None:
@@ -106,7 +120,10 @@ def doctor(  # noqa: PLR0913 - the command's options
                 for parts in _lines(finding):
                     say(*parts)
 
-    with where.account(), waiting("Asking AWS"):
+    asked = deployment_of(
+        config, settings, profile=profile, region=region, endpoint_url=endpoint_url
+    )
+    with asked as deployment, waiting("Asking AWS"):
         with interrupted_means(UNCHANGED):
             case = case_of(deployment)
             hear(examine(case, before=before))
@@ -146,14 +163,14 @@ def _parted(text: str, by: str, option: str) -> tuple[str, str]:
 def _probed(
     case: Case, url: str | None, headers: Mapping[str, str], queries: Sequence[tuple[str, str]]
 ) -> Iterator[Finding]:
-    """Yield what becomes of one client."""
+    """Return what becomes of one client, as it happens."""
     from hangup.local.probe_client import silent_client  # noqa: PLC0415 - it needs an extra
 
     # The @connections URL of a stage is its clients' but for the scheme: http, and so ws, locally.
     there = urlsplit(url or f"ws{case.endpoint.removeprefix('http')}")
     parameters = "&".join(filter(None, (there.query, urlencode(queries))))
     user_agent = f"hangup-doctor/{secrets.token_hex(8)}"
-    probe = Probe(
+    return Probe(
         case=case,
         open_client=partial(
             silent_client,
@@ -163,8 +180,7 @@ def _probed(
         ),
         user_agent=user_agent,
         progress=say_progress,
-    )
-    yield from probe.findings()
+    ).findings()
 
 
 def is_fit(deployment: Deployment) -> bool:
@@ -184,16 +200,12 @@ def _lines(finding: Finding) -> Iterator[Sequence[Part]]:
     """Yield what was found, and what to know about it."""
     yield (f"{finding.status:<{_COLUMN}}", _STYLES[finding.status]), finding.what
     seen = "" if finding.is_well or not finding.message else f'"{finding.message}"'
-    details = (("cause", finding.cause), ("seen as", seen), ("fix", finding.fix))
-    for name, text in details:
+    for name, text in (("cause", finding.cause), ("seen as", seen), ("fix", finding.fix)):
         if text:
             yield " " * _COLUMN, (f"{name}: ", "dim"), text
 
 
-def _summary(findings: Iterable[Finding]) -> Part:
-    counts = dict.fromkeys(Status, 0)
-    for one in findings:
-        counts[one.status] += 1
-    text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    status = next(one for one in reversed(Status) if counts[one])
-    return text, _STYLES[status]
+def _summary(findings: Sequence[Finding]) -> Part:
+    counts = Counter(one.status for one in findings)
+    text = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
+    return text, _STYLES[worst(findings)]

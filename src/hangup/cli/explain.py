@@ -7,15 +7,24 @@ import typer
 
 from hangup.aws.runtime import clock
 from hangup.aws.timeout import DeployedTimeout
-from hangup.cli.deployments import Config, Settings, timeout_of
-from hangup.cli.interruption import UNCHANGED, interrupted_means
+from hangup.cli.deployments import (
+    Config,
+    EndpointUrl,
+    Function,
+    Local,
+    Profile,
+    Region,
+    Settings,
+    Stack,
+    Where,
+    timeout_of,
+)
 from hangup.cli.options import AllLines, AsJson, Yes, whole_number
-from hangup.cli.output import printable, say, say_json, waiting
-from hangup.cli.reading import may_read
-from hangup.cli.stacks import EndpointUrl, Function, Local, Profile, Region, Stack
+from hangup.cli.output import UNCHANGED, interrupted_means, printable, say, say_json, waiting
+from hangup.cli.questions import may_read
 from hangup.core.connection import Connection, EpochMs
 from hangup.idle.guard import Answer
-from hangup.ops.explain import ExplainedRecord, Explanation, HistoryLine
+from hangup.ops.explain import ExplainedRecord, Explanation
 from hangup.ops.looking import explained, records_of
 from hangup.ops.next_sweep import at_utc
 
@@ -67,18 +76,17 @@ def explain(  # noqa: PLR0913 - the command's options
     Where the table's key does not follow from the id, it reads the whole
     table, and asks before it reads a large one.
     """
+    where = Where(
+        stack=stack,
+        function=function,
+        local=local,
+        profile=profile,
+        region=region,
+        endpoint_url=endpoint_url,
+    )
     with (
         interrupted_means(UNCHANGED),
-        timeout_of(
-            config=config,
-            settings=settings,
-            stack=stack,
-            function=function,
-            local=local,
-            profile=profile,
-            region=region,
-            endpoint_url=endpoint_url,
-        ) as found,
+        timeout_of(where, config=config, settings=settings) as found,
     ):
         if not _may_read(found, yes=yes):
             return 1
@@ -94,8 +102,9 @@ def explain(  # noqa: PLR0913 - the command's options
 
 def _may_read(found: DeployedTimeout, *, yes: bool) -> bool:
     records = records_of(found)
-    table = found.settings.connections_table
-    return records.finds_by_id or may_read(table, records.size(), yes=yes)
+    return records.finds_by_id or may_read(
+        found.settings.connections_table, records.size(), yes=yes
+    )
 
 
 def _say(explanation: Explanation, *, hours: int, most: int | None) -> None:
@@ -187,7 +196,10 @@ def _as_json(explanation: Explanation) -> Mapping[str, object]:
             "userAgent": info and info.user_agent,
             "error": None if account.error is None else str(account.error),
         },
-        "history": [_line_as_json(line) for line in explanation.history],
+        "history": [
+            {"at": line.at_ms, "line": line.words, "correlationId": line.correlation_id}
+            for line in explanation.history
+        ],
     }
 
 
@@ -203,7 +215,3 @@ def _record_as_json(connection: Connection) -> Mapping[str, object]:
         "noticedAt": connection.noticed_at_ms,
         "handovers": connection.handovers,
     }
-
-
-def _line_as_json(line: HistoryLine) -> Mapping[str, object]:
-    return {"at": line.at_ms, "line": line.words, "correlationId": line.correlation_id}

@@ -6,6 +6,8 @@ Typer's own help draws boxes with Rich, or has no groups without it.
 import inspect
 import sys
 from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -46,43 +48,27 @@ def _write(command: Command | Group, context: "Context", formatter: "HelpFormatt
         formatter.write_paragraph()
         formatter.write_text(paragraph)
     if isinstance(command, Group):
-        _write_sections(_commands(command, context), formatter, indents=1)
-    _write_sections(_options(command, context), formatter, indents=0)
+        commands = [(one, (name, one.help or "")) for name, one in command.commands.items()]
+        _write_sections(commands, formatter, is_indented=True)
+    options = [(one, one.get_help_record(context)) for one in command.get_params(context)]
+    _write_sections(options, formatter, is_indented=False)
     if command.epilog:
         formatter.write_paragraph()
         formatter.write(f"{command.epilog}\n")
 
 
 def _write_sections(
-    sections: dict[str, list[tuple[str, str]]], formatter: "HelpFormatter", *, indents: int
+    parts: Iterable[tuple[Any, tuple[str, str] | None]],
+    formatter: "HelpFormatter",
+    *,
+    is_indented: bool,
 ) -> None:
+    """Write what there is to say of options or commands, by their groups."""
+    sections: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    for part, record in parts:
+        if record is not None:
+            sections[getattr(part, "rich_help_panel", None) or _OPTIONS].append(record)
     # What has no group of its own comes first, as in Typer's drawing.
     for title in sorted(sections, key=lambda title: title != _OPTIONS):
-        with formatter.section(title):
-            for _ in range(indents):
-                formatter.indent()
+        with formatter.section(title), formatter.indentation() if is_indented else nullcontext():
             formatter.write_dl(sections[title])
-            for _ in range(indents):
-                formatter.dedent()
-
-
-def _options(command: Command | Group, context: "Context") -> dict[str, list[tuple[str, str]]]:
-    sections: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
-    for option in command.get_params(context):
-        record = option.get_help_record(context)
-        if record is not None:
-            sections[_panel(option)].append(record)
-    return sections
-
-
-def _commands(group: Group, context: "Context") -> dict[str, list[tuple[str, str]]]:
-    sections: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        if command is not None:
-            sections[_panel(command)].append((name, command.help or ""))
-    return sections
-
-
-def _panel(part: Any) -> str:  # noqa: ANN401 - an option or a command
-    return getattr(part, "rich_help_panel", None) or _OPTIONS

@@ -1,6 +1,5 @@
 """``hangup init``."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,12 +9,10 @@ import typer
 
 from hangup.aws.discovery import Account
 from hangup.aws.runtime import calls, clock
-from hangup.cli.deployments import Settings
-from hangup.cli.interruption import interrupted_means
+from hangup.cli.deployments import EndpointUrl, Profile, Region, Settings, Where
 from hangup.cli.options import AsJson
-from hangup.cli.output import say, say_json, waiting, width
+from hangup.cli.output import interrupted_means, say, say_json, say_wrapped, waiting
 from hangup.cli.questions import choice, may_ask
-from hangup.cli.stacks import EndpointUrl, Profile, Region, Where
 from hangup.errors import ConfigurationError
 from hangup.ops.deployment_file import FILE_NAME, override_in
 from hangup.ops.evidence import Confidence, Proposal
@@ -73,20 +70,20 @@ def init(  # noqa: PLR0913 - the command's options
         )
     given = dict(map(override_in, settings or ()))
     asks = may_ask() and not yes and not as_json
-    where = Where(
-        stack=None, local=False, profile=profile, region=region, endpoint_url=endpoint_url
-    )
+    where = Where(profile=profile, region=region, endpoint_url=endpoint_url)
     if profile is not None:
         given.setdefault("stack.profile", profile)
-    nothing = interrupted_means("no file is written; run it again")
-    with nothing, where.account(), waiting("Looking for the app"):
-        search = Search(
+    with (
+        interrupted_means("no file is written; run it again"),
+        where.account(),
+        waiting("Looking for the app"),
+    ):
+        found = Search(
             Account(calls),
             clock=clock,
             given=given,
             choose=choice if asks else lambda _question, _options: None,
-        )
-        found = search.find(api)
+        ).find(api)
     proposals = found.proposals
     if not as_json:
         _say_found(found)
@@ -132,7 +129,7 @@ def _say_found(found: Found) -> None:
     for name, what in about.items():
         say((f"{name:<12}", "bold"), what)
     for note in found.notes:
-        _say_wrapped(("Note", "bold yellow"), note, 12)
+        say_wrapped(f"{'Note':<12}", note, label_style="bold yellow", style="dim")
     say()
 
 
@@ -140,16 +137,8 @@ def _say_proposals(proposals: Sequence[Proposal]) -> None:
     for one in proposals:
         value = "" if one.value is None else f" = {in_toml(one.value)}"
         say((f"{one.confidence:<8}", _STYLES[one.confidence]), (f"{one.key}{value}", "bold"))
-        _say_wrapped(("", ""), one.why, 8)
+        say_wrapped(" " * 8, one.why, style="dim")
     say()
-
-
-def _say_wrapped(label: tuple[str, str], text: str, indent: int) -> None:
-    """Print a text in lines that begin below one another, and a label in front of the first."""
-    words, style = label
-    for line in textwrap.wrap(text, width() - indent, break_long_words=False):
-        say((f"{words:<{indent}}", style), (line, "dim"))
-        words = ""
 
 
 def _say_written(written: Draft, file: Path) -> None:

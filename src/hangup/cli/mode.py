@@ -4,13 +4,18 @@ from typing import Annotated, Final
 
 import typer
 
-from hangup.cli.changes import say_event
-from hangup.cli.deployments import Config, Settings, account_of, described
-from hangup.cli.interruption import goes_on, interrupted_means
+from hangup.cli.changes import goes_on, say_event
+from hangup.cli.deployments import (
+    Config,
+    EndpointUrl,
+    Profile,
+    Region,
+    Settings,
+    deployment_of,
+)
 from hangup.cli.options import Yes
-from hangup.cli.output import say, say_aside, say_progress, waiting
+from hangup.cli.output import interrupted_means, say, say_aside, say_progress, waiting
 from hangup.cli.questions import agreed
-from hangup.cli.stacks import EndpointUrl, Profile, Region
 from hangup.config import MODE
 from hangup.ops.wiring import deployer_of
 
@@ -35,10 +40,11 @@ def mode(  # noqa: PLR0913 - the command's options
     """
     if not MODE.accepted.accepts(wanted):
         raise typer.BadParameter(f"it must be {MODE.accepted}", param_hint="'close|observe'")
-    deployment = described(config, settings)
-    name = deployment["stack.name"]
-    where = account_of(deployment, profile=profile, region=region, endpoint_url=endpoint_url)
-    with where.account():
+    asked = deployment_of(
+        config, settings, profile=profile, region=region, endpoint_url=endpoint_url
+    )
+    with asked as deployment:
+        name = deployment["stack.name"]
         deployer = deployer_of(happens=say_event, say=say_progress)
         with (
             interrupted_means("nothing is changed; run the same command again"),
@@ -48,17 +54,13 @@ def mode(  # noqa: PLR0913 - the command's options
         if change is None:
             say((f"The stack {name} is in the mode {wanted} already.", "bold green"))
         else:
-            is_agreed = wanted != MODE.default
             with interrupted_means("nothing is changed; run the same command again"):
-                try:
-                    is_agreed = is_agreed or agreed(
-                        f"Let the stack {name} close idle connections?", yes=yes
-                    )
-                finally:
-                    if not is_agreed:
-                        deployer.stacks.discard(change)
-            if not is_agreed:
-                return 1
+                if not agreed(
+                    f"Let the stack {name} close idle connections?",
+                    yes=yes or wanted != MODE.default,
+                    otherwise=lambda: deployer.stacks.discard(change),
+                ):
+                    return 1
             with interrupted_means(goes_on(name)):
                 deployer.change(change)
             say((f"The stack {name} is in the mode {wanted} now.", "bold green"))

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ Part = str | tuple[str, str]
 
 WIDTH: Final = 80
 """No line that is laid out here is longer, however wide the terminal is."""
+
+UNCHANGED: Final = "nothing is changed; run it again"
+"""What an interruption means where a command only reads."""
 
 _TICK: Final = "✔"
 _COERCED: Final = "C.UTF-8"
@@ -51,6 +55,13 @@ def say_drawn(drawing: "RenderableType", *, width: int) -> None:
 def printable(text: str) -> str:
     """Return a text of somebody else's without what would move the cursor or end the line."""
     return "".join(one if one.isprintable() else "?" for one in text)
+
+
+def say_wrapped(label: str, text: str, *, label_style: str = "", style: str = "") -> None:
+    """Print a text in lines that begin below one another, and a label in front of the first."""
+    for line in textwrap.wrap(text, width() - len(label), break_long_words=False):
+        say((label, label_style), (line, style))
+        label = " " * len(label)
 
 
 def say_json(value: object) -> None:
@@ -83,6 +94,16 @@ def waiting(words: str) -> Iterator[None]:
         yield
     finally:
         stop_waiting()
+
+
+@contextmanager
+def interrupted_means(what: str) -> Iterator[None]:
+    """Say what it means where the block is interrupted, and what to do."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say_aside(f"interrupted: {what}")
+        raise
 
 
 def start_waiting(words: str) -> None:

@@ -8,10 +8,9 @@ from typing import Annotated, Final
 
 import typer
 
-from hangup.cli.interruption import interrupted_means
+from hangup.cli.deployments import EndpointUrl, Profile, Region, Where
 from hangup.cli.options import AsJson
-from hangup.cli.output import say, say_aside, say_json, waiting
-from hangup.cli.stacks import EndpointUrl, Profile, Region, Where
+from hangup.cli.output import interrupted_means, say, say_aside, say_json, waiting
 from hangup.errors import BuildError, ConfigurationError
 from hangup.ops.lambda_zips import DISTRIBUTION, installed_zip
 from hangup.ops.package import Uploaded, upload
@@ -75,9 +74,7 @@ def package(  # noqa: PLR0913 - the command's options
             ) from error
     uploaded = None
     if bucket is not None:
-        where = Where(
-            stack=None, local=False, profile=profile, region=region, endpoint_url=endpoint_url
-        )
+        where = Where(profile=profile, region=region, endpoint_url=endpoint_url)
         with (
             interrupted_means("what is uploaded stays; run it again for the rest"),
             where.account(),

@@ -195,7 +195,9 @@ def plan(  # noqa: PLR0913 - the command's options
                 timeouts_by_role=timeouts_by_role or {},
             )
         except FleetContradiction as error:
-            options = " and ".join(map(_option, error.fields))
+            # An option is named like its field, without the unit.
+            names = [one.removesuffix("_s").replace("_", "-") for one in error.fields]
+            options = " and ".join(f"--{name}" for name in names)
             raise ConfigurationError(f"{options}: {error}") from error
         made = make_plan(fleet, list_prices())
     if as_json:
@@ -204,11 +206,6 @@ def plan(  # noqa: PLR0913 - the command's options
         for line in as_text(made).splitlines():
             say((line, _style(line)))
     return 0
-
-
-def _option(field: str) -> str:
-    """Return the option of a field of ``Fleet``: its name, without the unit."""
-    return f"--{field.removesuffix('_s').replace('_', '-')}"
 
 
 def _style(line: str) -> str:

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from typer.main import get_command
@@ -36,30 +36,26 @@ _PLANNING: Final = "Planning"
 _COMPLETION: Final = "Completion"
 
 
-class _About(NamedTuple):
-    panel: str
-    help: str
-
-
-_COMMANDS: Final[Mapping[str, _About]] = {
-    "demo": _About(_HERE, "Run the stack here, watch it close idle clients, check it."),
-    "up": _About(_HERE, "Run the stack here until Ctrl-C."),
-    "init": _About(_OWN, "Find an app's API and table, and write hangup.toml."),
-    "sweep": _About(_OWN, "Sweep once from here: see who is idle, or close them."),
-    "deploy": _About(_OWN, "Deploy the timeout as a stack beside your own."),
-    "doctor": _About(_OWN, "Find what keeps the timeout from working, and what ends it."),
-    "mode": _About(_OWN, "Let the deployed timeout close, or only report."),
-    "destroy": _About(_OWN, "Remove the stack of the timeout."),
-    "template": _About(_OWN, "Print the CloudFormation template of the timeout alone."),
-    "package": _About(_OWN, "Write the functions' zip, or upload it with the template."),
-    "status": _About(_ANY, "Show connections, sweeps and alarms of a deployment."),
-    "explain": _About(_ANY, "Explain what happens to one connection, and why."),
-    "tail": _About(_ANY, "Show what a deployment does as it happens."),
-    "token": _About(_DEPLOYED, "Print a token that lets a client join a session."),
-    "check": _About(_DEPLOYED, "Find and repair inconsistent records."),
-    "redrive": _About(_DEPLOYED, "Replay the cleanups that Lambda gave up."),
-    "plan": _About(_PLANNING, "Say what a fleet costs, how late closes are, which quota it meets."),
+_COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "demo": (_HERE, "Run the stack here, watch it close idle clients, check it."),
+    "up": (_HERE, "Run the stack here until Ctrl-C."),
+    "init": (_OWN, "Find an app's API and table, and write hangup.toml."),
+    "sweep": (_OWN, "Sweep once from here: see who is idle, or close them."),
+    "deploy": (_OWN, "Deploy the timeout as a stack beside your own."),
+    "doctor": (_OWN, "Find what keeps the timeout from working, and what ends it."),
+    "mode": (_OWN, "Let the deployed timeout close, or only report."),
+    "destroy": (_OWN, "Remove the stack of the timeout."),
+    "template": (_OWN, "Print the CloudFormation template of the timeout alone."),
+    "package": (_OWN, "Write the functions' zip, or upload it with the template."),
+    "status": (_ANY, "Show connections, sweeps and alarms of a deployment."),
+    "explain": (_ANY, "Explain what happens to one connection, and why."),
+    "tail": (_ANY, "Show what a deployment does as it happens."),
+    "token": (_DEPLOYED, "Print a token that lets a client join a session."),
+    "check": (_DEPLOYED, "Find and repair inconsistent records."),
+    "redrive": (_DEPLOYED, "Replay the cleanups that Lambda gave up."),
+    "plan": (_PLANNING, "Say what a fleet costs, how late closes are, which quota it meets."),
 }
+"""What is said about each command in the program's help: its group, and what it does."""
 
 _LOCAL: Final = ("status", "explain", "tail", "token", "check", "redrive")
 """The commands that have ``--local``."""
@@ -109,9 +105,9 @@ def run(words: Sequence[str]) -> int:
         return 1
     except HangupError as error:
         missing = _NOT_SET_UP.get(error.code) if isinstance(error, BackendError) else None
-        may_be_local = words[0] in _LOCAL
-        instead = "; or add --local for the stack that `hangup up` runs" if may_be_local else ""
-        say_aside(f"{missing}{instead}" if missing else str(error))
+        if missing and words[0] in _LOCAL:
+            missing += "; or add --local for the stack that `hangup up` runs"
+        say_aside(missing or str(error))
         return 1
     finally:
         stop_waiting()
@@ -121,8 +117,8 @@ def command_of(name: str) -> Command:
     """Return a command, with its module loaded."""
     module = import_module(f"hangup.cli.{name}")
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    epilog = _epilog(module.EXAMPLES, module.STATUS)
-    app.command(name, cls=Command, epilog=epilog)(getattr(module, name))
+    described = app.command(name, cls=Command, epilog=_epilog(module.EXAMPLES, module.STATUS))
+    described(getattr(module, name))
     command = get_command(app)
     assert isinstance(command, Command)  # noqa: S101 - as asked for
     return command
@@ -150,8 +146,8 @@ class _Program(Group):
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - Typer's
         super().__init__(**attributes)
-        for name, about in _COMMANDS.items():
-            self.add_command(Command(name, help=about.help, rich_help_panel=about.panel))
+        for name, (panel, about) in _COMMANDS.items():
+            self.add_command(Command(name, help=about, rich_help_panel=panel))
 
     def resolve_command(
         self, ctx: "Context", args: list[str]

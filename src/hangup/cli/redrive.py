@@ -4,10 +4,9 @@ from typing import Annotated, Final
 
 import typer
 
-from hangup.cli.interruption import UNCHANGED, interrupted_means
+from hangup.cli.deployments import EndpointUrl, Function, Local, Profile, Region, Stack, Where
 from hangup.cli.options import AsJson
-from hangup.cli.output import say, say_json, waiting
-from hangup.cli.stacks import EndpointUrl, Function, Local, Profile, Region, Stack, Where
+from hangup.cli.output import UNCHANGED, interrupted_means, say, say_json, waiting
 from hangup.ops.wiring import redrive_of
 
 EXAMPLES: Final = ("hangup redrive --dry-run", "hangup redrive --stack My-Hangup")
@@ -50,8 +49,7 @@ def redrive(  # noqa: PLR0913 - the command's options
         where.deployed() as found,
         waiting("Reading the queue of failed cleanups"),
     ):
-        lines = _nothing if as_json else say
-        report = redrive_of(found, say=lines).replay(dry_run=dry_run)
+        report = redrive_of(found, say=_nothing if as_json else say).replay(dry_run=dry_run)
     if as_json:
         say_json(
             {

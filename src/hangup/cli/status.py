@@ -1,18 +1,26 @@
 """``hangup status``."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from hangup.aws.metrics import Alarm
 from hangup.aws.runtime import clock
 from hangup.aws.timeout import DeployedTimeout
-from hangup.cli.deployments import Config, Settings, timeout_of
-from hangup.cli.interruption import UNCHANGED, interrupted_means
+from hangup.cli.deployments import (
+    Config,
+    EndpointUrl,
+    Function,
+    Local,
+    Profile,
+    Region,
+    Settings,
+    Stack,
+    Where,
+    timeout_of,
+)
 from hangup.cli.options import AllLines, AsJson, Yes
-from hangup.cli.output import say, say_json, say_progress, waiting
-from hangup.cli.reading import may_read
-from hangup.cli.stacks import EndpointUrl, Function, Local, Profile, Region, Stack
+from hangup.cli.output import UNCHANGED, interrupted_means, say, say_json, say_progress, waiting
+from hangup.cli.questions import may_read
 from hangup.cli.tables import Column, say_table
 from hangup.core.guard import Activity
 from hangup.ops.log_tail import at_clock
@@ -57,18 +65,17 @@ def status(  # noqa: PLR0913 - the command's options
     once, and asks before it reads a large one. It writes nothing. API Gateway
     is not asked: `hangup explain ID` does that for one connection.
     """
+    where = Where(
+        stack=stack,
+        function=function,
+        local=local,
+        profile=profile,
+        region=region,
+        endpoint_url=endpoint_url,
+    )
     with (
         interrupted_means(UNCHANGED),
-        timeout_of(
-            config=config,
-            settings=settings,
-            stack=stack,
-            function=function,
-            local=local,
-            profile=profile,
-            region=region,
-            endpoint_url=endpoint_url,
-        ) as found,
+        timeout_of(where, config=config, settings=settings) as found,
     ):
         with waiting("Asking CloudWatch"):
             alarms = alarms_of(found)
@@ -86,24 +93,15 @@ def status(  # noqa: PLR0913 - the command's options
                 most=None if all_lines or as_json else _LINES,
                 progress=_Progress().tell,
             )
-    seen = _Seen(found, crowd, sweeps, alarms)
     if as_json:
-        say_json(_as_json(seen))
+        say_json(_as_json(found, crowd, sweeps, alarms))
     else:
-        _say(seen, most=None if all_lines else _LINES)
-    return 1 if seen.alarms_on else 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    found: DeployedTimeout
-    crowd: Crowd
-    sweeps: Sequence[Minute]
-    alarms: Sequence[Alarm]
-
-    @property
-    def alarms_on(self) -> Sequence[Alarm]:
-        return [one for one in self.alarms if one.state == _ON]
+        most = None if all_lines else _LINES
+        _say_timeout(found)
+        _say_crowd(crowd, most=most)
+        _say_sweeps(sweeps[:most])
+        _say_alarms(alarms)
+    return 1 if any(one.state == _ON for one in alarms) else 0
 
 
 class _Progress:
@@ -121,15 +119,18 @@ class _Progress:
             say_progress(words)
 
 
-def _say(seen: _Seen, *, most: int | None) -> None:
-    settings, crowd = seen.found.settings, seen.crowd
+def _say_timeout(found: DeployedTimeout) -> None:
+    settings = found.settings
     timeouts = [f"idle timeout {settings.policy.idle_timeout_ms // 1000} s"]
     timeouts += [f"{role} {ms // 1000} s" for role, ms in settings.policy.by_role.items()]
     mode = "closes idle connections" if settings.acts else "observes, and closes nobody"
-    say((seen.found.name, "bold"), f": {mode}; {', '.join(timeouts)}.")
+    say((found.name, "bold"), f": {mode}; {', '.join(timeouts)}.")
     if settings.activity is Activity.GATEWAY:
         say(_GATEWAY_DECIDES)
     say()
+
+
+def _say_crowd(crowd: Crowd, *, most: int | None) -> None:
     say_table(
         f"Connections on record: {crowd.connections:,}",
         (Column("role"), Column("connections", is_number=True)),
@@ -155,6 +156,9 @@ def _say(seen: _Seen, *, most: int | None) -> None:
     ):
         if count:
             say(f"{what}: ", (f"{count:,}", "yellow"))
+
+
+def _say_sweeps(sweeps: Sequence[Minute]) -> None:
     say_table(
         "Last sweeps, by the minute",
         (
@@ -168,12 +172,11 @@ def _say(seen: _Seen, *, most: int | None) -> None:
                 *(f"{count:,}" for count in (one.checked, one.idle, one.closed, one.failures)),
                 "held" if one.held else "not complete" if one.incomplete else "",
             )
-            for one in seen.sweeps[:most]
+            for one in sweeps
         ],
     )
-    if not seen.sweeps:
+    if not sweeps:
         say(("No sweep has reported in the last 15 minutes.", "yellow"))
-    _say_alarms(seen)
 
 
 def _say_due(crowd: Crowd) -> None:
@@ -191,15 +194,16 @@ def _say_due(crowd: Crowd) -> None:
         say("Nobody is idle on record, or will be within a minute.")
 
 
-def _say_alarms(seen: _Seen) -> None:
-    for one in seen.alarms_on:
+def _say_alarms(alarms: Sequence[Alarm]) -> None:
+    on = [one for one in alarms if one.state == _ON]
+    for one in on:
         say((f"Alarm {one.name}:", "bold red"), f" {one.about or one.reason}")
-    unknown = sum(one.state == "INSUFFICIENT_DATA" for one in seen.alarms)
-    if not seen.alarms:
+    unknown = sum(one.state == "INSUFFICIENT_DATA" for one in alarms)
+    if not alarms:
         say("It has no alarms.")
-    elif not seen.alarms_on:
+    elif not on:
         beside = f" ({unknown} without data yet)" if unknown else ""
-        say((f"No alarm is on, of {len(seen.alarms)}{beside}.", "bold green"))
+        say((f"No alarm is on, of {len(alarms)}{beside}.", "bold green"))
 
 
 def _say_rest(what: str, there_are: int, most: int | None) -> None:
@@ -220,11 +224,13 @@ def _when(until_ms: int) -> str:
     return f"in {in_words(until_ms)}" if until_ms >= 0 else f"since {in_words(-until_ms)}"
 
 
-def _as_json(seen: _Seen) -> Mapping[str, object]:
-    settings, crowd = seen.found.settings, seen.crowd
+def _as_json(
+    found: DeployedTimeout, crowd: Crowd, sweeps: Sequence[Minute], alarms: Sequence[Alarm]
+) -> Mapping[str, object]:
+    settings = found.settings
     return {
-        "stack": seen.found.stack_name,
-        "function": seen.found.function_name,
+        "stack": found.stack_name,
+        "function": found.function_name,
         "mode": "close" if settings.acts else "observe",
         "activity": str(settings.activity),
         "idleTimeoutSeconds": settings.policy.idle_timeout_ms // 1000,
@@ -256,9 +262,7 @@ def _as_json(seen: _Seen) -> Mapping[str, object]:
                 "held": one.held,
                 "incomplete": one.incomplete,
             }
-            for one in seen.sweeps
+            for one in sweeps
         ],
-        "alarms": [
-            {"name": one.name, "state": one.state, "reason": one.reason} for one in seen.alarms
-        ],
+        "alarms": [{"name": one.name, "state": one.state, "reason": one.reason} for one in alarms],
     }

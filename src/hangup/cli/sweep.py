@@ -1,6 +1,5 @@
 """``hangup sweep``."""
 
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -8,13 +7,27 @@ from typing import Annotated, Final
 
 import typer
 
-from hangup.cli.deployments import Config, Settings, account_of, described
-from hangup.cli.interruption import interrupted_means
+from hangup.cli.deployments import (
+    Config,
+    EndpointUrl,
+    Function,
+    Profile,
+    Region,
+    Settings,
+    Where,
+    described,
+)
 from hangup.cli.options import AllLines, AsJson, Yes, whole_number
-from hangup.cli.output import Part, say, say_aside, say_json, say_progress, waiting, width
-from hangup.cli.questions import agreed
-from hangup.cli.reading import may_read
-from hangup.cli.stacks import EndpointUrl, Function, Profile, Region, Where
+from hangup.cli.output import (
+    interrupted_means,
+    say,
+    say_aside,
+    say_json,
+    say_progress,
+    say_wrapped,
+    waiting,
+)
+from hangup.cli.questions import agreed, may_read
 from hangup.ops.sweep import Swept, Verdict
 from hangup.ops.sweep import sweep as sweep_once
 from hangup.ops.wiring import environment_by_file, environment_by_function, table_size
@@ -81,21 +94,14 @@ def sweep(  # noqa: PLR0913 - the command's options
     and asks before it closes. It is the code of the deployed function, run
     with your AWS credentials; the metrics do not count it.
     """
+    where = Where(function=function, profile=profile, region=region, endpoint_url=endpoint_url)
     if function is None:
         deployment = described(config, settings)
-        where = account_of(deployment, profile=profile, region=region, endpoint_url=endpoint_url)
+        where = where.of(deployment)
         find = partial(environment_by_file, deployment, needs_state=not dry_run)
     elif config is not None or settings:
         raise typer.BadParameter("it excludes --config and --set", param_hint="'--function'")
     else:
-        where = Where(
-            function=function,
-            stack=None,
-            local=False,
-            profile=profile,
-            region=region,
-            endpoint_url=endpoint_url,
-        )
         find = partial(environment_by_function, function)
     most = None if all_lines else _LINES
     with where.account():
@@ -119,11 +125,16 @@ def sweep(  # noqa: PLR0913 - the command's options
             if count and not agreed(f"Close {count:,} connections?", yes=yes):
                 return 1
         if count:
-            some = "some may be closed; run it again to go on"
-            with interrupted_means(some), waiting("Closing"):
+            with interrupted_means("some may be closed; run it again to go on"), waiting("Closing"):
                 swept = run(acts=True, most=max_closes)
     if as_json:
-        say_json(_as_json(swept))
+        say_json(
+            {
+                "connections": [one.as_json() for one in swept.verdicts],
+                "counts": None if swept.report is None else swept.report.as_json(),
+                "failure": swept.problem,
+            }
+        )
     else:
         _say_verdicts(swept.verdicts, most=most)
         _say_result(swept)
@@ -164,11 +175,12 @@ def _say_verdicts(verdicts: Sequence[Verdict], *, most: int | None) -> None:
 
 def _say_verdict(one: Verdict) -> None:
     silent = "" if one.idle_ms is None else f"silent for {one.idle_ms // 1000:,} s"
-    role: Sequence[Part] = [f"  {one.role}"] if one.role else []
-    decision: Part = (f"{one.decision:<12}", _STYLES.get(one.decision, ""))
-    say(decision, (f"{one.connection_id:<18}", "bold"), f"  {silent}", *role)
-    for line in textwrap.wrap(one.error or one.why, width() - 12, break_long_words=False):
-        say(f"{'':<12}", (line, "dim"))
+    say(
+        (f"{one.decision:<12}", _STYLES.get(one.decision, "")),
+        (f"{one.connection_id:<18}", "bold"),
+        f"  {silent}{f'  {one.role}' if one.role else ''}",
+    )
+    say_wrapped(" " * 12, one.error or one.why, style="dim")
 
 
 def _say_result(swept: Swept) -> None:
@@ -178,11 +190,3 @@ def _say_result(swept: Swept) -> None:
     say((f"{checked}{counts or 'nobody is idle'}.", "bold"))
     if swept.problem:
         say_aside(swept.problem)
-
-
-def _as_json(swept: Swept) -> dict[str, object]:
-    return {
-        "connections": [one.as_json() for one in swept.verdicts],
-        "counts": None if swept.report is None else swept.report.as_json(),
-        "failure": swept.problem,
-    }

@@ -6,10 +6,20 @@ from typing import Annotated, Any, Final
 import typer
 
 from hangup.aws.runtime import clock
-from hangup.cli.deployments import Config, Settings, timeout_of
+from hangup.cli.deployments import (
+    Config,
+    EndpointUrl,
+    Function,
+    Local,
+    Profile,
+    Region,
+    Settings,
+    Stack,
+    Where,
+    timeout_of,
+)
 from hangup.cli.options import whole_number
 from hangup.cli.output import say, say_aside, stop_waiting
-from hangup.cli.stacks import EndpointUrl, Function, Local, Profile, Region, Stack
 from hangup.core.connection import DurationMs, EpochMs
 from hangup.ops.log_tail import LogTail, at_clock, in_words
 from hangup.ops.looking import logs_of
@@ -60,19 +70,19 @@ def tail(  # noqa: PLR0913 - the command's options
     These are the log lines of its functions in words: sweeps, closes, whatever
     was left and why, and errors. On AWS they come some seconds late.
     """
+    where = Where(
+        stack=stack,
+        function=function,
+        local=local,
+        profile=profile,
+        region=region,
+        endpoint_url=endpoint_url,
+    )
     try:
-        with timeout_of(
-            config=config,
-            settings=settings,
-            stack=stack,
-            function=function,
-            local=local,
-            profile=profile,
-            region=region,
-            endpoint_url=endpoint_url,
-        ) as found:
-            since_ms = EpochMs(clock.now_ms() - minutes * 60_000)
-            log_tail = LogTail(logs_of(found), clock, since_ms=since_ms)
+        with timeout_of(where, config=config, settings=settings) as found:
+            log_tail = LogTail(
+                logs_of(found), clock, since_ms=EpochMs(clock.now_ms() - minutes * 60_000)
+            )
             if not as_json:
                 say_aside(f"watching {found.name}; Ctrl-C stops")
             while True:

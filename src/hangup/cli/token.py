@@ -5,10 +5,9 @@ from typing import Annotated, Final
 import typer
 
 from hangup.aws.runtime import clock
-from hangup.cli.interruption import interrupted_means
+from hangup.cli.deployments import EndpointUrl, Local, Profile, Region, Stack, Where
 from hangup.cli.options import AsJson, whole_number
-from hangup.cli.output import say, say_json
-from hangup.cli.stacks import EndpointUrl, Local, Profile, Region, Stack, Where
+from hangup.cli.output import interrupted_means, say, say_json
 from hangup.core.connection import DurationMs
 from hangup.errors import ConfigurationError
 from hangup.sessions.model import Role
