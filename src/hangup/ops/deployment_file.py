@@ -32,6 +32,7 @@ CLOSE_FUNCTIONS_PARAMETER: Final = "CloseFunctions"
 """The template's parameter that follows from the pace, where closes are precise."""
 
 _COUNTS: Final = "timeout.last_active_counts"
+_RESOLUTION: Final = "timeout.activity_resolution_seconds"
 _MAX_BYTES: Final = 100_000
 _LINE: Final = re.compile(r" \(at line (\d+), column \d+\)$")
 _SET: Final = "--set"
@@ -84,8 +85,7 @@ class Deployment:
             for key, value in said.items():
                 BY_KEY[key].kind.check(key, value)
             _check_required(said)
-            schema = schema_of(said)
-            deployment = cls(said=said, table_schema=schema)
+            deployment = cls(said=said, table_schema=schema_of(said))
             _check_together(deployment)
         except Misfit as misfit:
             where = _where(misfit.key, given, text, name)
@@ -94,15 +94,19 @@ class Deployment:
 
     def __getitem__(self, key: str) -> Any:  # noqa: ANN401 - by the key
         """Return what holds for a dotted key: what is said, or the default, or None."""
-        setting = BY_KEY[key]
-        return self.said.get(key, setting.default)
+        return self.said.get(key, BY_KEY[key].default)
+
+    @property
+    def timeouts_by_role_s(self) -> Mapping[str, int]:
+        """The timeouts of the roles that have one of their own, seconds."""
+        by_role: Mapping[str, int] = self["timeout.roles"] or {}
+        return by_role
 
     @property
     def shortest_timeout_s(self) -> int:
         """The shortest of all timeouts, seconds."""
         everyone_s: int = self["timeout.idle_seconds"]
-        by_role: Mapping[str, int] = self["timeout.roles"] or {}
-        return min([everyone_s, *by_role.values()])
+        return min([everyone_s, *self.timeouts_by_role_s.values()])
 
     @property
     def records_may_decide(self) -> bool:
@@ -131,8 +135,9 @@ class Deployment:
             if one.parameter and one.key in self.said
         }
         if self["timeout.precise"]:
-            functions = close_functions(self["timeout.closes_per_second"])
-            parameters[CLOSE_FUNCTIONS_PARAMETER] = str(functions)
+            parameters[CLOSE_FUNCTIONS_PARAMETER] = str(
+                close_functions(self["timeout.closes_per_second"])
+            )
         if self.table_schema != DEFAULT_SCHEMA:
             parameters[SCHEMA_PARAMETER] = self.table_schema.as_json()
         return parameters
@@ -207,50 +212,60 @@ def _check_required(said: Mapping[str, Any]) -> None:
 
 def _check_together(deployment: Deployment) -> None:
     """Check what depends on several settings, as the functions and the construct check it."""
-    _check_hand_over(deployment)
-    _check_activity(deployment)
     schema, shortest_s = deployment.table_schema, deployment.shortest_timeout_s
-    if deployment["timeout.roles"] and schema.role is None:
-        raise Misfit("timeout.roles", "needs table.role: the attribute with the role")
-    if deployment["timeout.shards"] > 1 and schema.partition is not None:
-        raise Misfit("timeout.shards", "must be 1: table.partition is read by one reader")
-    if deployment["timeout.precise"] and shortest_s < LOOK_AHEAD_S:
-        raise Misfit(
-            "timeout.precise",
-            f"needs timeouts of at least {LOOK_AHEAD_S} seconds, and the shortest is {shortest_s}",
-        )
-
-
-def _check_hand_over(deployment: Deployment) -> None:
     rule = HandOver(deployment["timeout.hand_over"])
-    function = deployment["api.disconnect_function"]
-    if rule.calls_handler and function is None:
-        raise Misfit(
+    is_named = deployment["api.disconnect_function"] is not None
+    is_gateway = deployment["timeout.activity"] == Activity.GATEWAY
+    resolution_s = deployment[_RESOLUTION]
+    for is_wrong, key, why in (
+        (
+            rule.calls_handler and not is_named,
             "api.disconnect_function",
             f"is missing: timeout.hand_over is {rule}; name it, or choose delete or never",
-        )
-    if not rule.calls_handler and function is not None:
-        raise Misfit(
+        ),
+        (
+            not rule.calls_handler and is_named,
             "api.disconnect_function",
-            f"is never called: timeout.hand_over is {rule}; leave it out, or choose always or"
-            " if_left",
-        )
-    if rule is HandOver.DELETE and not deployment.table_schema.table_key.has_id:
-        raise Misfit("timeout.hand_over", f"must not be delete: {WHAT_IS_MORE}")
-
-
-def _check_activity(deployment: Deployment) -> None:
-    is_gateway = deployment["timeout.activity"] == Activity.GATEWAY
-    if deployment[_COUNTS] == LastActiveCounts.BOTH and not deployment.records_may_decide:
-        why = NOT_WITH_GATEWAY if is_gateway else WHAT_DECIDES
-        raise Misfit(_COUNTS, f"must not be both: {why}")
-    key = "timeout.activity_resolution_seconds"
-    resolution_s, shortest_s = deployment[key], deployment.shortest_timeout_s
-    if resolution_s and is_gateway:
-        raise Misfit(
-            key, "must be 0 where timeout.activity is gateway: API Gateway's times are exact"
-        )
-    if resolution_s >= shortest_s:
-        raise Misfit(
-            key, f"must be less than the shortest timeout ({shortest_s}), not {resolution_s}"
-        )
+            (
+                f"is never called: timeout.hand_over is {rule}; leave it out, or choose always or"
+                " if_left"
+            ),
+        ),
+        (
+            rule is HandOver.DELETE and not schema.table_key.has_id,
+            "timeout.hand_over",
+            f"must not be delete: {WHAT_IS_MORE}",
+        ),
+        (
+            deployment[_COUNTS] == LastActiveCounts.BOTH and not deployment.records_may_decide,
+            _COUNTS,
+            f"must not be both: {NOT_WITH_GATEWAY if is_gateway else WHAT_DECIDES}",
+        ),
+        (
+            is_gateway and resolution_s > 0,
+            _RESOLUTION,
+            "must be 0 where timeout.activity is gateway: API Gateway's times are exact",
+        ),
+        (
+            resolution_s >= shortest_s,
+            _RESOLUTION,
+            f"must be less than the shortest timeout ({shortest_s}), not {resolution_s}",
+        ),
+        (
+            deployment["timeout.roles"] and schema.role is None,
+            "timeout.roles",
+            "needs table.role: the attribute with the role",
+        ),
+        (
+            deployment["timeout.shards"] > 1 and schema.partition is not None,
+            "timeout.shards",
+            "must be 1: table.partition is read by one reader",
+        ),
+        (
+            deployment["timeout.precise"] and shortest_s < LOOK_AHEAD_S,
+            "timeout.precise",
+            f"needs timeouts of at least {LOOK_AHEAD_S} seconds, and the shortest is {shortest_s}",
+        ),
+    ):
+        if is_wrong:
+            raise Misfit(key, why)

@@ -18,7 +18,7 @@ from hangup.core.outcomes import CloseResult
 from hangup.core.report import CloseStatus, Metric, SweepReport
 from hangup.errors import ConfigurationError, SweepFailed
 from hangup.handlers.sweeping import sweep_of
-from hangup.ops.deployment_file import Deployment
+from hangup.ops.deployment_file import Deployment, as_parameter
 from hangup.ports import ConnectionsRepository, ScanPage
 
 _IGNORED: Final = "ignored records that are not connections"
@@ -151,41 +151,43 @@ def sweep(
     ``ConfigurationError``, ``BackendError`` and ``InvalidRequest``.
     """
     settings = TimeoutSettings({**environment, MODE.name: "close" if acts else "observe"})
-    lines, verdicts = _Lines(), list[Verdict]()
+    lines, witnessed = _Lines(), list[tuple[Connection, CloseResult]]()
     wired = sweep_of(settings, log=lines, metrics=_NoMetrics())
     now_ms = wired.closer.clock.now_ms()
-
-    unconfirmed: list[CloseResult] = []
-
-    def witness(connection: Connection, result: CloseResult) -> None:
-        verdicts.append(_verdict(connection, result, now_ms))
-        if result.status is CloseStatus.UNCONFIRMED:
-            unconfirmed.append(result)
-
     wired.closer.pacer.most = most
     watched = cast("ConnectionsRepository", _Watched(wired.closer.connections, read))
-    ready = replace(wired, closer=replace(wired.closer, connections=watched), witness=witness)
+    ready = replace(
+        wired,
+        closer=replace(wired.closer, connections=watched),
+        witness=lambda connection, result: witnessed.append((connection, result)),
+    )
+    report = None
     try:
         report = ready.check_and_close_idle_connections(
             time_left_ms=deadline.left_ms,
             correlation_id=str(uuid4()),
             override_guard=override_guard,
         )
+        failure = _failure_in(report)
     except SweepFailed as error:
-        return Swept(verdicts=[*verdicts, *_others(lines)], report=None, failure=str(error))
-    failure = None
-    if report.hold is Hold.RECORDING:
-        failure = _NOT_WATCHED
-    elif report.hold is not None:
-        failure = f"the sweep was held: {report.hold}; {report.hold.advice}"
-    elif not report.complete:
-        failure = "the sweep did not get to every record that looks idle: run it again"
+        failure = str(error)
     return Swept(
-        verdicts=[*verdicts, *_others(lines)],
+        verdicts=[*(_verdict(one, result, now_ms) for one, result in witnessed), *_others(lines)],
         report=report,
         failure=failure,
-        unanswered=_unanswered(unconfirmed),
+        unanswered=_unanswered([result for _, result in witnessed]),
     )
+
+
+def _failure_in(report: SweepReport) -> str | None:
+    """Return what kept a sweep from being complete."""
+    if report.hold is Hold.RECORDING:
+        return _NOT_WATCHED
+    if report.hold is not None:
+        return f"the sweep was held: {report.hold}; {report.hold.advice}"
+    if not report.complete:
+        return "the sweep did not get to every record that looks idle: run it again"
+    return None
 
 
 def environment_of(
@@ -196,7 +198,6 @@ def environment_of(
     ``endpoint`` is where ``@connections`` is, ``state_table`` the table that has the state, if
     there is one.
     """
-    by_role: Mapping[str, int] = deployment["timeout.roles"] or {}
     schema = deployment.table_schema
     variables = {
         "API_GATEWAY_ENDPOINT": endpoint,
@@ -207,7 +208,7 @@ def environment_of(
         "ACTIVITY": deployment["timeout.activity"],
         "LAST_ACTIVE_COUNTS": deployment["timeout.last_active_counts"],
         "CONNECTION_IDLE_TIMEOUT_SECONDS": deployment["timeout.idle_seconds"],
-        "IDLE_TIMEOUTS_BY_ROLE": ",".join(f"{role}={value}" for role, value in by_role.items()),
+        "IDLE_TIMEOUTS_BY_ROLE": as_parameter(deployment.timeouts_by_role_s),
         "ACTIVITY_RESOLUTION_SECONDS": deployment["timeout.activity_resolution_seconds"],
         "CLOSES_PER_SECOND": deployment["timeout.closes_per_second"],
         "METRIC_ROLES": ",".join(deployment["operation.metric_roles"]),
@@ -236,13 +237,14 @@ def own_endpoint_of(deployment: Deployment, *, region: str) -> str:
     return f"https://{host}/{deployment['api.stage']}"
 
 
-def _unanswered(unconfirmed: Sequence[CloseResult]) -> str | None:
-    if not unconfirmed:
+def _unanswered(results: Sequence[CloseResult]) -> str | None:
+    errors = [one.error for one in results if one.status is CloseStatus.UNCONFIRMED]
+    if not errors:
         return None
-    error = next((one.error for one in unconfirmed if one.error is not None), None)
+    error = next(filter(None, errors), None)
     why = "" if error is None else f"; first error: {error}"
     return (
-        f"{len(unconfirmed):,} stay open because API Gateway did not say whether they are active:"
+        f"{len(errors):,} stay open because API Gateway did not say whether they are active:"
         f" run it again{why}"
     )
 
