@@ -21,8 +21,7 @@ from hangup.core.connection import ConnectionInfo, DurationMs, EpochMs, NoConnec
 from hangup.errors import BackendError
 from hangup.ops.deployment_file import Deployment
 from hangup.ops.doctor import examine
-from hangup.ops.doctor_case import Case
-from hangup.ops.findings import Finding
+from hangup.ops.doctor_case import Case, Finding
 from hangup.ops.template import timeout_template
 
 NOW_MS = EpochMs(1_700_000_000_000)

@@ -11,7 +11,7 @@ import pytest
 from hangup.core.connection import ConnectionInfo, EpochMs, JsonObject, NoConnection
 from hangup.core.outcomes import PostOutcome
 from hangup.errors import ProbeError
-from hangup.ops.findings import Finding
+from hangup.ops.doctor_case import Finding
 from hangup.ops.probe import Closed, Probe, ProbeClient
 from tests.support.doctor_stub import NOW_MS, Clock, StubbedInspection, World
 

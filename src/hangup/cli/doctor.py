@@ -32,8 +32,7 @@ from hangup.cli.output import (
 )
 from hangup.ops.deployment_file import Deployment
 from hangup.ops.doctor import examine
-from hangup.ops.doctor_case import Case
-from hangup.ops.findings import Finding, worst
+from hangup.ops.doctor_case import Case, Finding, worst
 from hangup.ops.probe import Probe
 from hangup.ops.troubles import Status
 from hangup.ops.wiring import case_of

@@ -4,18 +4,16 @@ A check that AWS does not allow is a finding as well, and the others go on. With
 AWS, or with credentials that it does not take, nothing can be said.
 """
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from hangup.aws.errors import ServiceError
 from hangup.errors import BackendError
 from hangup.ops import doctor_account, doctor_stack, doctor_sweeps, doctor_table, doctor_vpc
 from hangup.ops.doctor_account import NOT_ACCEPTED, SET_CLOCK
-from hangup.ops.doctor_case import Case, aws, is_answered
-from hangup.ops.findings import Finding, found
+from hangup.ops.doctor_case import Case, Finding, aws, found, is_answered, may_do
 
-Check = Callable[[Case], Iterator[Finding]]
+Check = Callable[[Case], Iterable[Finding]]
 
 BEFORE: Final[tuple[Check, ...]] = (
     doctor_account.region,
@@ -101,15 +99,11 @@ def _sign_in(error: BackendError) -> str:
 def _allow(case: Case, operation: str) -> str:
     """Return the command that allows the caller an operation."""
     arn = case.inspection.caller().arn
-    services = [one for one, operations in _ACTIONS.items() if operation in operations.split()]
-    service = services[0] if services else "*"
+    service = next(
+        (one for one, operations in _ACTIONS.items() if operation in operations.split()), "*"
+    )
     action = f"{service}:{_NAMED_OTHERWISE.get(service, operation)}"
     kind = "user" if ":user/" in arn else "role"
     # arn:aws:iam::ACCOUNT:user/PATH/NAME, arn:aws:sts::ACCOUNT:assumed-role/NAME/SESSION
     name = arn.split("/")[-1 if kind == "user" else 1] if "/" in arn else "NAME"
-    statement = {"Effect": "Allow", "Action": action, "Resource": "*"}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    return aws(
-        *("iam", f"put-{kind}-policy", f"--{kind}-name", name),
-        *("--policy-name", "hangup-doctor", "--policy-document", document),
-    )
+    return may_do(kind, name, [(action, "*")])

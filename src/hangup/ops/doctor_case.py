@@ -1,11 +1,13 @@
-"""What the checks of ``hangup doctor`` go by: a deployment, and what AWS says of it.
+"""What the checks of ``hangup doctor`` go by and return: a case, and findings.
 
-Everything is asked for once, when the first check needs it.
+A case is a deployment, and what AWS says of it. Everything is asked for once, when the first check
+needs it.
 """
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
@@ -22,6 +24,7 @@ from hangup.errors import BackendError
 from hangup.ops.deployment_file import Deployment
 from hangup.ops.sweep import endpoint_of
 from hangup.ops.template import timeout_template
+from hangup.ops.troubles import TROUBLES, Status
 from hangup.ports import Clock
 
 _FUNCTION: Final = "AWS::Lambda::Function"
@@ -125,11 +128,13 @@ class Case:
     @property
     def policy(self) -> IdlePolicy:
         """When a connection is idle."""
-        roles: Mapping[str, int] = self["timeout.roles"] or {}
         return IdlePolicy(
             idle_timeout_ms=DurationMs(self["timeout.idle_seconds"] * 1000),
             activity_resolution_ms=DurationMs(self["timeout.activity_resolution_seconds"] * 1000),
-            by_role={role: DurationMs(seconds * 1000) for role, seconds in roles.items()},
+            by_role={
+                role: DurationMs(seconds * 1000)
+                for role, seconds in self.deployment.timeouts_by_role_s.items()
+            },
         )
 
     @property
@@ -209,3 +214,74 @@ def out_of_vpc(function: str) -> str:
 def setting(key: str, value: object) -> str:
     """Return the command that deploys with another value of a setting."""
     return hangup("deploy", "--set", f"{key}={value}")
+
+
+def may_do(kind: str, name: str, grants: Iterable[tuple[str | list[str], str]]) -> str:
+    """Return the command that grants a role or a user actions, each with a resource."""
+    document = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": actions, "Resource": resource}
+            for actions, resource in grants
+        ],
+    }
+    return aws(
+        *("iam", f"put-{kind}-policy", f"--{kind}-name", name),
+        *("--policy-name", "hangup-doctor", "--policy-document", json.dumps(document)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one check found.
+
+    ``name`` is the trouble's, or the check's where all is well. ``message`` is what a user sees
+    elsewhere because of it, word for word, empty where that is nothing. ``fix`` is a command,
+    empty where all is well.
+    """
+
+    status: Status
+    name: str
+    what: str
+    cause: str = ""
+    fix: str = ""
+    message: str = ""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether there is nothing to do."""
+        return self.status is Status.OK
+
+    def as_json(self) -> Mapping[str, str]:
+        """Return it for programs."""
+        return {
+            "status": str(self.status),
+            "name": self.name,
+            "what": self.what,
+            "cause": self.cause,
+            "fix": self.fix,
+            "message": self.message,
+        }
+
+
+def well(name: str, what: str) -> Finding:
+    """Return that all is well with something."""
+    return Finding(status=Status.OK, name=name, what=what)
+
+
+def found(name: str, cause: str, *, fix: str) -> Finding:
+    """Return a trouble of ``TROUBLES`` with its cause, and the command that ends it."""
+    trouble = TROUBLES[name]
+    return Finding(
+        status=trouble.status,
+        name=name,
+        what=trouble.what,
+        cause=cause,
+        fix=fix,
+        message=trouble.message,
+    )
+
+
+def worst(findings: Sequence[Finding]) -> Status:
+    """Return the worst status of all; ok for none."""
+    return max((one.status for one in findings), key=list(Status).index, default=Status.OK)

@@ -1,9 +1,9 @@
 """The checks of a deployed stack: is it as the file says, and does what is in it work together."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from hangup import __version__
 from hangup.aws.inspected import Function
@@ -11,9 +11,8 @@ from hangup.aws.stacks import NEW
 from hangup.config import CloseSettings, TimeoutSettings
 from hangup.errors import ConfigurationError
 from hangup.ops.deploy import TAG
-from hangup.ops.doctor_case import Case, aws, hangup
+from hangup.ops.doctor_case import Case, Finding, aws, found, hangup, may_do, well
 from hangup.ops.drift import CODE, differences, other_version
-from hangup.ops.findings import Finding, found, well
 
 _MOST_NAMED: Final = 4
 _SECTIONS: Final = ("Parameters", "Conditions", "Resources", "Outputs")
@@ -40,9 +39,9 @@ def stack(case: Case) -> Iterator[Finding]:
         yield found("no-stack", f"there is no stack {name} in {case.region}", fix=hangup("deploy"))
         return
     if not state.is_well:
-        again = "continue-update-rollback"
-        is_stuck = state.status == "UPDATE_ROLLBACK_FAILED"
-        fix = aws("cloudformation", again, "--stack-name", name) if is_stuck else hangup("deploy")
+        fix = hangup("deploy")
+        if state.status == "UPDATE_ROLLBACK_FAILED":
+            fix = aws("cloudformation", "continue-update-rollback", "--stack-name", name)
         yield found("stack-failed", f"the stack {name} is {state.status}", fix=fix)
         return
     yield well("no-stack", f"The stack {name} is {state.status}")
@@ -115,38 +114,29 @@ def code(case: Case) -> Iterator[Finding]:
         )
 
 
-class _Grant(NamedTuple):
-    actions: Sequence[str]
-    resource: str
+_Grant = tuple[list[str], str]
+"""Actions, and the resource."""
 
 
 def grants(case: Case) -> Iterator[Finding]:
     """Check that the functions' roles may do what the functions do, each method by itself."""
     for place, function in enumerate(case.functions):
         refused = [
-            _Grant(actions, one.resource)
-            for one in _needed(case, function, closes=place > 0 or not case["timeout.precise"])
-            if (actions := case.inspection.refused(function.role, one.actions, one.resource))
+            (list(missing), resource)
+            for actions, resource in _needed(
+                case, function, closes=place > 0 or not case["timeout.precise"]
+            )
+            if (missing := case.inspection.refused(function.role, actions, resource))
         ]
         if refused:
-            said = "; ".join(f"{', '.join(one.actions)} on {one.resource}" for one in refused)
+            said = "; ".join(f"{', '.join(actions)} on {resource}" for actions, resource in refused)
             yield found(
                 "no-grant",
                 f"the role of {function.name} may not {said}",
-                fix=aws(
-                    *("iam", "put-role-policy", "--role-name", function.role.rpartition("/")[2]),
-                    *("--policy-name", "hangup-doctor", "--policy-document", _policy(refused)),
-                ),
+                fix=may_do("role", function.role.rpartition("/")[2], refused),
             )
         else:
             yield well("no-grant", f"The role of {function.name} has every grant")
-
-
-def _policy(grants: Sequence[_Grant]) -> str:
-    statements: list[Any] = [
-        {"Effect": "Allow", "Action": list(one.actions), "Resource": one.resource} for one in grants
-    ]
-    return json.dumps({"Version": "2012-10-17", "Statement": statements})
 
 
 def _needed(case: Case, function: Function, *, closes: bool) -> Iterator[_Grant]:
@@ -159,25 +149,24 @@ def _needed(case: Case, function: Function, *, closes: bool) -> Iterator[_Grant]
     schema = case.deployment.table_schema
     reads = "dynamodb:Query" if schema.partition else "dynamodb:Scan"
     if is_sweep and schema.index is not None:
-        yield _Grant([reads], f"{table}/index/{schema.index}")
+        yield [reads], f"{table}/index/{schema.index}"
         reads = "dynamodb:Query"
-    yield _Grant([*([reads] if is_sweep else ["dynamodb:GetItem"]), *writes], table)
+    yield [reads if is_sweep else "dynamodb:GetItem", *writes], table
     state = function.variables.get("STATE_TABLE")
     if state is not None:
-        actions = ["dynamodb:UpdateItem"]
-        yield _Grant(actions, f"arn:{partition}:dynamodb:{region}:{account}:table/{state}")
+        yield ["dynamodb:UpdateItem"], f"arn:{partition}:dynamodb:{region}:{account}:table/{state}"
     api = f"arn:{partition}:execute-api:{region}:{account}:{case['api.id']}/{case['api.stage']}"
     for method in ("GET", "POST", "DELETE") if closes else ("GET",):
-        yield _Grant(["execute-api:ManageConnections"], f"{api}/{method}/@connections/x")
+        yield ["execute-api:ManageConnections"], f"{api}/{method}/@connections/x"
     handler = case["api.disconnect_function"]
     if closes and handler is not None:
-        yield _Grant(["lambda:InvokeFunction"], handler)
+        yield ["lambda:InvokeFunction"], handler
     if case["table.kms_key"] is not None:
-        yield _Grant(["kms:Decrypt"], case["table.kms_key"])
+        yield ["kms:Decrypt"], case["table.kms_key"]
     queue = function.variables.get("CLOSE_QUEUE_URL")
     if queue is not None:
         arn = f"arn:{partition}:sqs:{region}:{account}:{queue.rpartition('/')[2]}"
-        yield _Grant(["sqs:SendMessage" if is_sweep else "sqs:ReceiveMessage"], arn)
+        yield ["sqs:SendMessage" if is_sweep else "sqs:ReceiveMessage"], arn
 
 
 def schedule(case: Case) -> Iterator[Finding]:
@@ -232,13 +221,13 @@ def queue(case: Case) -> Iterator[Finding]:
                 fix=aws("lambda", "update-event-source-mapping", "--uuid", uuid, "--enabled"),
             )
         if not mappings:
-            yield found("mapping-off", f"{function.name} has no event source mapping", fix=_anew())
+            yield found(
+                "mapping-off",
+                f"{function.name} has no event source mapping",
+                fix=f"{hangup('destroy')} && {hangup('deploy')}",
+            )
         elif not off:
             yield well("mapping-off", f"{function.name} gets the messages of its queue")
-
-
-def _anew() -> str:
-    return f"{hangup('destroy')} && {hangup('deploy')}"
 
 
 def alarms(case: Case) -> Iterator[Finding]:

@@ -1,7 +1,6 @@
 """The checks of what the sweeps of the last hour did, by their metrics, AWS's own, and logs."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from hangup.aws.inspected import Metric
@@ -11,12 +10,15 @@ from hangup.ops.doctor_case import (
     LATELY_MIN,
     LOG_GROUP,
     Case,
+    Finding,
     aws,
+    found,
     hangup,
     out_of_vpc,
     setting,
+    well,
 )
-from hangup.ops.findings import Finding, found, well
+from hangup.ops.log_tail import object_in
 
 _MINUTES: Final = 60
 _FEW_LOST: Final = 5
@@ -41,24 +43,25 @@ _LAMBDAS: Final = {
 _WRITES: Final = "WriteThrottleEvents"
 
 
-def ticks(case: Case) -> Iterator[Finding]:
+def ticks(case: Case) -> Sequence[Finding]:
     """Check that sweeps have started lately."""
     if not case.functions:
-        return
+        return []
     function, now_ms = case.functions[0], case.clock.now_ms()
     if case.is_new:
-        yield well("no-ticks", f"{function.name} is new: its sweeps begin within a minute")
-        return
+        return [well("no-ticks", f"{function.name} is new: its sweeps begin within a minute")]
     started = Metric("AWS/Lambda", "Invocations", ("FunctionName", function.name))
     count = case.inspection.sums([started], until_ms=now_ms, minutes=LATELY_MIN)[started]
     if count:
-        yield well("no-ticks", f"{count:,.0f} sweeps have started in the last {LATELY_MIN} minutes")
-    else:
-        yield found(
+        said = f"{count:,.0f} sweeps have started in the last {LATELY_MIN} minutes"
+        return [well("no-ticks", said)]
+    return [
+        found(
             "no-ticks",
             f"{function.name} was not started in the last {LATELY_MIN} minutes",
             fix=aws("lambda", "invoke", "--function-name", function.name, "/dev/stdout"),
         )
+    ]
 
 
 def metrics(case: Case) -> Iterator[Finding]:
@@ -92,49 +95,46 @@ def metrics(case: Case) -> Iterator[Finding]:
         yield well("sweeps", "The metrics of the last hour show no failure")
 
 
-def sockets(case: Case) -> Iterator[Finding]:
+def sockets(case: Case) -> Sequence[Finding]:
     """Check that few sockets that were kept were found closed in the last hour, by the logs."""
     if not case.functions:
-        return
+        return []
     lines = case.inspection.log_lines(
         case.of_kind(LOG_GROUP),
         since_ms=EpochMs(case.clock.now_ms() - _MINUTES * 60_000),
         phrase=SOCKETS_LOST,
     )
-    counts = [count for one in lines if (count := _count_in(one))]
-    if sum(counts) <= _FEW_LOST:
-        said = f"Few kept sockets were found closed in the last hour: {sum(counts)}"
-        none = "No kept socket was found closed in the last hour"
-        yield well("sockets-lost", said if counts else none)
-        return
+    count = sum(map(_count_in, lines))
+    if count == 0:
+        return [well("sockets-lost", "No kept socket was found closed in the last hour")]
+    if count <= _FEW_LOST:
+        said = f"Few kept sockets were found closed in the last hour: {count}"
+        return [well("sockets-lost", said)]
     networks = [one.name for one in case.functions if one.subnets]
     between = f"; {networks[0]} is in a VPC, whose network may close them" if networks else ""
-    yield found(
-        "sockets-lost",
-        f"{sum(counts):,} requests of the last hour met a socket that was closed: a notice among"
-        f" them is lost, all others were sent again{between}",
-        fix=out_of_vpc(networks[0]) if networks else case.read_log,
-    )
+    return [
+        found(
+            "sockets-lost",
+            f"{count:,} requests of the last hour met a socket that was closed: a notice among"
+            f" them is lost, all others were sent again{between}",
+            fix=out_of_vpc(networks[0]) if networks else case.read_log,
+        )
+    ]
 
 
 def _count_in(line: str) -> int:
     """Return the count of a log line, 0 for a line of another form."""
-    try:
-        count = json.loads(line)["count"]
-    except (ValueError, TypeError, KeyError):
-        return 0
+    count = object_in(line).get("count")
     return count if isinstance(count, int) else 0
 
 
 def _fixes(case: Case) -> Mapping[str, str]:
-    table = case["table.name"]
-    shards = min(2 * case["timeout.shards"], 20)
     pace = max(1, case["timeout.closes_per_second"] // 2)
     return {
-        "incomplete": setting("timeout.shards", shards),
+        "incomplete": setting("timeout.shards", min(2 * case["timeout.shards"], 20)),
         "unrecorded": setting("timeout.activity", "gateway"),
         "unreadable-times": hangup("init", "--api", case["api.id"], "--force"),
         "unconfirmed": setting("timeout.closes_per_second", pace),
-        "writes-throttled": f"aws dynamodb update-table --table-name {table}"
+        "writes-throttled": f"aws dynamodb update-table --table-name {case['table.name']}"
         " --billing-mode PAY_PER_REQUEST",
     }

@@ -1,7 +1,7 @@
 """The checks of the table against what the file says of it, by a page of its items."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from hangup.aws.schema import TableSchema, schema_of
@@ -12,10 +12,9 @@ from hangup.core.guard import LastActiveCounts, control_group
 from hangup.core.policy import Unreadable, decide, looks_like
 from hangup.errors import ConfigurationError
 from hangup.ops.doctor_account import misled
-from hangup.ops.doctor_case import MOST_ITEMS, Case, hangup, setting
+from hangup.ops.doctor_case import MOST_ITEMS, Case, Finding, found, hangup, setting, well
 from hangup.ops.evidence import how_many
-from hangup.ops.findings import Finding, found, well
-from hangup.ops.inferred_times import CONNECTED_AT, LAST_ACTIVITY
+from hangup.ops.inferred_times import CONNECTED_AT, LAST_ACTIVITY, time_setting
 from hangup.ops.toml_text import in_toml
 
 _ASKED: Final = 10
@@ -39,93 +38,74 @@ _UNITS: Final = {
 }
 
 
-def table(case: Case) -> Iterator[Finding]:
+def table(case: Case) -> Sequence[Finding]:
     """Check that the table is there, and that its key and index are what the file says."""
     name, schema = case["table.name"], case.deployment.table_schema
-    anew = hangup("init", "--api", case["api.id"], "--force")
     if case.table is None:
-        yield found("no-table", f"{case.region} has no table {name}", fix=anew)
-        return
+        return [found("no-table", f"{case.region} has no table {name}", fix=_anew(case))]
     key = list(case.table.key)
     if key != schema.table_key.attributes:
-        parts = ", ".join(
-            f"{{ attribute = {in_toml(one)}, type = {in_toml(kind)} }}" for one, kind in key
-        )
-        yield found(
-            "other-key",
-            f"the key of {name} is {_key_in_words(key)}, and the file says"
-            f" {_key_in_words(schema.table_key.attributes)}",
-            fix=setting("table.key", f"[{parts}]"),
-        )
-    elif schema.index is not None and schema.index not in case.table.indexes:
+        parts = [{"attribute": one, "type": kind} for one, kind in key]
+        return [
+            found(
+                "other-key",
+                f"the key of {name} is {_key_in_words(key)}, and the file says"
+                f" {_key_in_words(schema.table_key.attributes)}",
+                fix=setting("table.key", in_toml(parts)),
+            )
+        ]
+    if schema.index is not None and schema.index not in case.table.indexes:
         indexes = ", ".join(case.table.indexes) or "none"
-        yield found(
-            "no-index",
-            f"the file says {schema.index}; indexes of {name} that project all: {indexes}",
-            fix=anew,
-        )
-    else:
-        yield well("no-table", f"The table {name} has the key {_key_in_words(key)}")
+        cause = f"the file says {schema.index}; indexes of {name} that project all: {indexes}"
+        return [found("no-index", cause, fix=_anew(case))]
+    return [well("no-table", f"The table {name} has the key {_key_in_words(key)}")]
+
+
+def _anew(case: Case) -> str:
+    """Return the command that writes the file again."""
+    return hangup("init", "--api", case["api.id"], "--force")
 
 
 def _key_in_words(key: Sequence[tuple[str, str]]) -> str:
     return " and ".join(f"{name} ({kind})" for name, kind in key)
 
 
-def encryption(case: Case) -> Iterator[Finding]:
+def encryption(case: Case) -> Sequence[Finding]:
     """Check that the functions may use the key that encrypts the table."""
     if case.table is None or case.table.kms_key is None:
-        return
+        return []
     arn, said = case.table.kms_key, case["table.kms_key"]
     is_customers, state = case.inspection.kms_key(arn)
     if state != "Enabled":
         again = "cancel-key-deletion" if state == "PendingDeletion" else "enable-key"
-        yield found(
-            "kms-key-off",
-            f"the key {arn} is {state}",
-            fix=f"aws kms {again} --key-id {arn}",
-        )
-    elif is_customers and said != arn:
-        named = f"names {said}" if said else "names none"
-        yield found(
-            "no-kms-key",
-            f"{arn} encrypts {case.table.name}, and the file {named}",
-            fix=setting("table.kms_key", arn),
-        )
-    else:
-        yield well("no-kms-key", f"The key of {case.table.name} is enabled, and known to the file")
+        fix = f"aws kms {again} --key-id {arn}"
+        return [found("kms-key-off", f"the key {arn} is {state}", fix=fix)]
+    if is_customers and said != arn:
+        cause = f"{arn} encrypts {case.table.name}, and the file names {said or 'none'}"
+        return [found("no-kms-key", cause, fix=setting("table.kms_key", arn))]
+    return [well("no-kms-key", f"The key of {case.table.name} is enabled, and known to the file")]
 
 
-def items(case: Case) -> Iterator[Finding]:
+def items(case: Case) -> Iterable[Finding]:
     """Check that items are connections, and that their times can be read."""
-    key = case.deployment.table_schema.table_key.attributes
-    if case.table is None or list(case.table.key) != key:
-        return
-    if not case.items:
-        yield well("items", f"The table {case.table.name} has no items yet")
-        return
-    connections = case.connections
-    if not connections:
-        anew = hangup("init", "--api", case["api.id"], "--force")
-        schema = case.deployment.table_schema
-        if any(map(schema.names_id, case.items)):
-            cause = f"{len(case.items)} items were read; is nobody of this deployment connected?"
-            yield found("none-selected", cause, fix=anew)
-        elif len(case.items) >= MOST_ITEMS:
-            cause = f"{len(case.items):,} items were read, and there may be others"
-            yield found("none-selected", cause, fix=anew)
-        else:
-            cause = f"0 of {len(case.items)} items that were read have a text {_id_of(case)}"
-            yield found("no-connections", cause, fix=anew)
-        return
-    yield well("items", f"{how_many(len(connections), len(case.items))} items are connections")
-    yield from _unreadable(case, connections)
-
-
-def _id_of(case: Case) -> str:
     schema = case.deployment.table_schema
-    prefix = f" that begins with {schema.id_prefix}" if schema.id_prefix else ""
-    return f"{schema.connection_id}{prefix}"
+    if case.table is None or list(case.table.key) != schema.table_key.attributes:
+        return []
+    if not case.items:
+        return [well("items", f"The table {case.table.name} has no items yet")]
+    count, connections = len(case.items), case.connections
+    if connections:
+        said = f"{how_many(len(connections), count)} items are connections"
+        return [well("items", said), *_unreadable(case, connections)]
+    if any(map(schema.names_id, case.items)):
+        cause = f"{count} items were read; is nobody of this deployment connected?"
+    elif count >= MOST_ITEMS:
+        cause = f"{count:,} items were read, and there may be others"
+    else:
+        prefix = f" that begins with {schema.id_prefix}" if schema.id_prefix else ""
+        cause = f"0 of {count} items that were read have a text {schema.connection_id}{prefix}"
+        return [found("no-connections", cause, fix=_anew(case))]
+    return [found("none-selected", cause, fix=_anew(case))]
 
 
 def _unreadable(case: Case, connections: Sequence[Connection]) -> Iterator[Finding]:
@@ -141,21 +121,12 @@ def _unreadable(case: Case, connections: Sequence[Connection]) -> Iterator[Findi
         value = next(one.value for one in times if one.time is time)
         guess = looks_like(value)
         unit = _UNITS.get(guess)
-        fix = hangup("init", "--api", case["api.id"], "--force")
+        fix = _anew(case)
         # Where most are well, who writes the others is wrong, and not the file.
         is_most = 2 * count > len(connections)
         if is_most and unit is not None and unit is not getattr(schema, f"{field}_unit", unit):
             offset_s = getattr(schema, f"{field}_offset_s")
-            fix = setting(
-                setting_key,
-                in_toml(
-                    {
-                        "attribute": attribute.name,
-                        "unit": str(unit),
-                        **({"offset_seconds": offset_s} if offset_s else {}),
-                    }
-                ),
-            )
+            fix = setting(setting_key, in_toml(time_setting(attribute.name, unit, offset_s)))
         yield found(
             "unreadable-times",
             f"{attribute.name} must be {attribute.written_as}; in"
@@ -186,7 +157,7 @@ def activity(case: Case) -> Iterator[Finding]:
             "other-connections",
             f"{how_many(len(gone), len(present))} connections that should be there are not known"
             f" at {case.endpoint}: the table is another stage's, or holds ghosts",
-            fix=hangup("init", "--api", case["api.id"], "--force"),
+            fix=_anew(case),
         )
         return
     if known:
@@ -219,7 +190,7 @@ def activity(case: Case) -> Iterator[Finding]:
         )
 
 
-def conflicts(case: Case) -> Iterator[Finding]:
+def conflicts(case: Case) -> Sequence[Finding]:
     """Check that no other timeout is on the same table."""
     own = {one.name for one in case.functions}
     name, schema = case["table.name"], case.deployment.table_schema
@@ -232,16 +203,16 @@ def conflicts(case: Case) -> Iterator[Finding]:
         and case.inspection.reserved(one.name) != 0
         and not _are_apart(schema, one.variables.get(TABLE_SCHEMA.name))
     ]
-    for one in others:
-        yield found(
+    return [
+        found(
             "second-timeout",
             f"{one.name} also closes the connections in {name}; tell them apart by table.only, or"
             " stop one of the two",
             fix=f"aws lambda put-function-concurrency --function-name {one.name}"
             " --reserved-concurrent-executions 0",
         )
-    if not others:
-        yield well("second-timeout", f"No other timeout is on the table {name}")
+        for one in others
+    ] or [well("second-timeout", f"No other timeout is on the table {name}")]
 
 
 def _are_apart(schema: TableSchema, other: str | None) -> bool:

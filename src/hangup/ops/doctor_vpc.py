@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 from hangup.aws.inspected import Function
 from hangup.aws.networks import RouteTable, VpcEndpoint
 from hangup.ops.doctor_account import OWN_ADDRESS
-from hangup.ops.doctor_case import Case, out_of_vpc
-from hangup.ops.findings import Finding, found, well
+from hangup.ops.doctor_case import Case, Finding, found, out_of_vpc, well
 
 _PROXIES: Final = ("HTTPS_PROXY", "https_proxy")
 
@@ -35,7 +34,7 @@ def _of_function(case: Case, function: Function) -> Finding:
         return found("vpc", f"{name} is in a VPC, and {unknown}", fix=fix)
     endpoints = case.inspection.vpc_endpoints(function.vpc)
     url = function.variables.get("API_GATEWAY_ENDPOINT", case.endpoint)
-    is_own_address = OWN_ADDRESS in (urlsplit(url).hostname or "")
+    host = urlsplit(url).hostname or ""
     for subnet in function.subnets:
         table = _table_of(subnet, tables)
         if not table.way_out.startswith("nat-"):
@@ -47,11 +46,11 @@ def _of_function(case: Case, function: Function) -> Finding:
                 fix=fix,
             )
     takers = [one for one in endpoints if one.service == "execute-api" and one.takes_names]
-    if is_own_address and takers:
+    if OWN_ADDRESS in host and takers:
         return found(
             "vpc-endpoint",
-            f"{takers[0].endpoint_id} has private DNS, so it takes what {name} sends to"
-            f" {urlsplit(url).hostname}, and it serves private REST APIs only",
+            f"{takers[0].endpoint_id} has private DNS, so it takes what {name} sends to {host}, and"
+            " it serves private REST APIs only",
             fix=fix,
         )
     return well("vpc", f"{name} is in a VPC that has a NAT gateway")
@@ -87,5 +86,7 @@ def _unreached(
         ("Lambda", "lambda", variables.get("DISCONNECT_HANDLER_FUNCTION")),
         ("SQS", "sqs", variables.get("CLOSE_QUEUE_URL")),
     ]
-    others = [name for name, service, needed in by_endpoint if needed and service not in there]
-    return ["API Gateway", *others]
+    return [
+        "API Gateway",
+        *(name for name, service, needed in by_endpoint if needed and service not in there),
+    ]

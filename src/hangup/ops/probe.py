@@ -7,11 +7,10 @@
    removed. It sends nothing in all that time.
 """
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from hangup.aws.gateway import ManagementApiGateway
 from hangup.aws.values import Item
@@ -21,8 +20,8 @@ from hangup.core.hand_over import HandOver
 from hangup.core.outcomes import PostOutcome
 from hangup.core.timing import SWEEP_INTERVAL_S
 from hangup.errors import ProbeError
-from hangup.ops.doctor_case import Case, aws, hangup, setting
-from hangup.ops.findings import Finding, found, well
+from hangup.ops.doctor_case import Case, Finding, aws, found, hangup, setting, well
+from hangup.ops.log_tail import object_in
 
 LONGEST_S: Final = 420
 """The longest idle timeout that a probe waits for. API Gateway itself closes a silent connection
@@ -99,7 +98,7 @@ class Probe:
                     return
                 item, connection = record
                 yield well("probe-unseen", f"Its record is in {case['table.name']}")
-                yield from self._settled(client, connection)
+                yield self._settled(client, connection)
                 yield from self._followed(client, item, connection, began_ms)
         except ProbeError as error:
             yield found("probe-refused", str(error), fix=hangup("doctor", "--probe", "--help"))
@@ -123,7 +122,7 @@ class Probe:
                 break
         return None
 
-    def _settled(self, client: ProbeClient, connection: Connection) -> Iterator[Finding]:
+    def _settled(self, client: ProbeClient, connection: Connection) -> Finding:
         """Settle whether messages to a client count as its activity."""
         self.progress("settling whether messages to a client count as its activity")
         before = self.gateway.get_connection(connection.connection_id)
@@ -137,31 +136,24 @@ class Probe:
             or not isinstance(before, ConnectionInfo)
             or not isinstance(after, ConnectionInfo)
         ):
-            yield found(
+            return found(
                 "probe-no-message",
                 "a message that API Gateway took did not arrive within"
                 f" {_ARRIVES_S:.0f} s, or the connection ended",
                 fix=hangup("doctor", "--probe"),
             )
-            return
         moved = after.last_active_ms - before.last_active_ms >= _MOVED_MS
         counts = LastActiveCounts.BOTH if moved else LastActiveCounts.CLIENT
         said = self.case.last_active_counts
         measured = f"lastActiveAt {'moved' if moved else 'stayed'} when a message was sent to it"
         if counts is LastActiveCounts.BOTH and not self.case.deployment.records_may_decide:
-            yield well("counts", f"Messages to a client count as its activity: {measured}")
-        elif said == LastActiveCounts.UNSETTLED:
-            yield found(
-                "counts-unsettled", measured, fix=setting("timeout.last_active_counts", counts)
-            )
-        elif said != counts:
-            yield found(
-                "counts-otherwise",
-                f"{measured}, and the setting is {said}",
-                fix=setting("timeout.last_active_counts", counts),
-            )
-        else:
-            yield well("counts", f"last_active_counts is {counts}, which is right: {measured}")
+            return well("counts", f"Messages to a client count as its activity: {measured}")
+        fix = setting("timeout.last_active_counts", counts)
+        if said == LastActiveCounts.UNSETTLED:
+            return found("counts-unsettled", measured, fix=fix)
+        if said != counts:
+            return found("counts-otherwise", f"{measured}, and the setting is {said}", fix=fix)
+        return well("counts", f"last_active_counts is {counts}, which is right: {measured}")
 
     def _followed(
         self, client: ProbeClient, item: Item, connection: Connection, began_ms: EpochMs
@@ -188,7 +180,7 @@ class Probe:
             if isinstance(heard, Closed):
                 end = heard
             elif heard is not None:
-                noticed = noticed or _is_notice(heard)
+                noticed = noticed or object_in(heard).get("type") == _NOTICE
         took_s = (case.clock.now_ms() - began_ms) // 1000
         if end is None:
             yield found(
@@ -200,33 +192,22 @@ class Probe:
         yield well("probe-closed", f"It was closed after {took_s} s, with code {end.code}")
         if not noticed:
             yield found("probe-not-noticed", f"no {_NOTICE} came before", fix=case.read_log)
-        yield from self._cleaned(item)
+        if case.hand_over is not HandOver.NEVER:
+            yield self._cleaned(item)
 
-    def _cleaned(self, item: Item) -> Iterator[Finding]:
-        """Wait until the record is removed, where somebody is to remove it."""
+    def _cleaned(self, item: Item) -> Finding:
+        """Wait until the record is removed."""
         case = self.case
-        if case.hand_over is HandOver.NEVER:
-            return
-        names = case.deployment.table_schema.table_key.names
-        key: Mapping[str, Any] = {name: item[name] for name in names}
+        key = {name: item[name] for name in case.deployment.table_schema.table_key.names}
         until_ms = case.clock.now_ms() + _LATE_S * 1000
         while case.inspection.item(case["table.name"], key) is not None:
             if case.clock.now_ms() > until_ms:
                 function = case["api.disconnect_function"]
                 fix = case.read_log
                 if function is not None:
-                    name = function.split(":")[6]
-                    fix = aws("logs", "tail", f"/aws/lambda/{name}", "--since", "1h")
-                yield found("probe-not-removed", f"after {_LATE_S} s it is still there", fix=fix)
-                return
+                    log = f"/aws/lambda/{function.split(':')[6]}"
+                    fix = aws("logs", "tail", log, "--since", "1h")
+                return found("probe-not-removed", f"after {_LATE_S} s it is still there", fix=fix)
             self.progress("closed; waiting until its record is removed")
             case.clock.sleep(DurationMs(round(_LOOK_S * 1000)))
-        yield well("probe-removed", "Its record is removed")
-
-
-def _is_notice(text: str) -> bool:
-    try:
-        message = json.loads(text)
-    except ValueError:
-        return False
-    return isinstance(message, dict) and message.get("type") == _NOTICE
+        return well("probe-removed", "Its record is removed")
