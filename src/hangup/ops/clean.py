@@ -47,5 +47,5 @@ def clean(
         cleaned += len(page.keys) - len(held)
         held_until_ms = max(held_until_ms, *held, EpochMs(0))
         progress(f"{read:,} items read, {cleaned:,} cleaned")
-    held_ms = max(0, held_until_ms - clock.now_ms())
-    return Cleaned(cleaned=cleaned, left=left, held_ms=DurationMs(held_ms))
+    held_ms = DurationMs(max(0, held_until_ms - clock.now_ms()))
+    return Cleaned(cleaned=cleaned, left=left, held_ms=held_ms)

@@ -224,8 +224,9 @@ class Deployer:
         if state.status != NEW:
             return TAG.items() <= state.tags.items()
         # It has no tags yet, and nothing but changes that were never made.
-        changes = self.stacks.change_sets(stack, state)
-        return all(name.startswith(_CHANGE_SETS) for name, _ in changes)
+        return all(
+            name.startswith(_CHANGE_SETS) for name, _ in self.stacks.change_sets(stack, state)
+        )
 
     def _ours(self, stack: str) -> StackState:
         state = self._settled(stack)
@@ -267,11 +268,11 @@ class _Causes:
             self.found.append(event)
 
     def __str__(self) -> str:
-        said: Sequence[str] = [
+        said = "; ".join(
             f"{one.logical_id} ({one.resource_type}) {one.status}: {one.reason}"
             for one in self.found
-        ]
-        return "; ".join(said) or "CloudFormation gave no reason"
+        )
+        return said or "CloudFormation gave no reason"
 
 
 def _new_name(what: str) -> str:

@@ -8,8 +8,6 @@ from typing import Final
 from hangup import __version__
 from hangup.errors import ConfigurationError
 
-ARCHITECTURES: Final = ("arm64", "x86_64")
-
 DISTRIBUTION: Final = "hangup-lambda"
 _MODULE: Final = "hangup_lambda"
 

@@ -41,8 +41,9 @@ def records_of(timeout: DeployedTimeout) -> DeployedRecords:
 
 def metrics_of(timeout: DeployedTimeout) -> DeploymentMetrics:
     """Return the metrics and alarms of a deployment."""
-    namespace = timeout.settings.metrics_namespace
-    return DeploymentMetrics(timeout.client("cloudwatch"), calls, namespace=namespace)
+    return DeploymentMetrics(
+        timeout.client("cloudwatch"), calls, namespace=timeout.settings.metrics_namespace
+    )
 
 
 def alarms_of(timeout: DeployedTimeout) -> Sequence[Alarm]:

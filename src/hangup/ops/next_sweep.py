@@ -93,9 +93,10 @@ def next_sweep(
     ``answer`` is API Gateway's account.
     """
     if claim_expires_ms is not None and is_claimed(claim_expires_ms, now_ms=now_ms):
-        until = at_utc(claim_expires_ms)
         return NextSweep(
-            fate=Fate.LEAVE, why=f"another invocation has claimed it, until {until} at the latest"
+            fate=Fate.LEAVE,
+            why=f"another invocation has claimed it, until {at_utc(claim_expires_ms)} at the"
+            " latest",
         )
     match decide(connection, rules.policy, now_ms):
         case Ignore():
@@ -112,9 +113,7 @@ def next_sweep(
         case Keep(deadline_ms):
             return _not_idle(deadline_ms, answer, rules, now_ms)
         case Close(idle_ms):
-            silent = f"silent for {in_words(idle_ms)} on record"
-            deadline_ms = rules.policy.deadline_of(connection)
-            return _idle(connection, deadline_ms, silent, answer, rules)
+            return _idle(connection, idle_ms, answer, rules)
         case unexpected:
             assert_never(unexpected)
 
@@ -150,15 +149,17 @@ def _not_idle(deadline_ms: EpochMs, answer: Answer, rules: Rules, now_ms: EpochM
     return NextSweep(fate=Fate.KEEP, why=why, deadline_ms=deadline_ms)
 
 
-def _idle(
-    connection: Connection, deadline_ms: EpochMs, silent: str, answer: Answer, rules: Rules
-) -> NextSweep:
+def _idle(connection: Connection, silence_ms: int, answer: Answer, rules: Rules) -> NextSweep:
     fate, why = _fate_of_idle(connection, answer, rules)
     if not rules.acts and fate in (Fate.CLOSE, Fate.HAND_OVER):
         fate, why = Fate.REPORT, f"{why}; the mode is observe, so it closes nobody"
     elif rules.is_precise and fate in (Fate.CLOSE, Fate.HAND_OVER):
         fate = Fate.QUEUE
-    return NextSweep(fate=fate, why=f"{silent}, and {why}", deadline_ms=deadline_ms)
+    return NextSweep(
+        fate=fate,
+        why=f"silent for {in_words(silence_ms)} on record, and {why}",
+        deadline_ms=rules.policy.deadline_of(connection),
+    )
 
 
 def _fate_of_idle(  # noqa: PLR0911 - one for each answer
@@ -211,8 +212,7 @@ def at_utc(at_ms: EpochMs) -> str:
 
 def in_words(duration_ms: int) -> str:
     """Return a duration in its two largest units, rounded down: ``1 h 4 min``, ``12 s``."""
-    seconds = max(0, duration_ms) // 1000
-    minutes, seconds = divmod(seconds, 60)
+    minutes, seconds = divmod(max(0, duration_ms) // 1000, 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours} h {minutes} min"

@@ -16,12 +16,11 @@ def timeout_template() -> str:
 def as_markdown() -> str:
     """Return the parameters as the docs have them: a table for each group."""
     template = json.loads(timeout_template())
-    parameters = template["Parameters"]
     lines: list[str] = []
     for group in template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]:
         lines += [f"### {group['Label']['default']}", ""]
         lines += ["| Parameter | Default | What |", "|---|---|---|"]
-        lines += [_row(name, parameters[name]) for name in group["Parameters"]]
+        lines += [_row(name, template["Parameters"][name]) for name in group["Parameters"]]
         lines.append("")
     return "\n".join(lines).rstrip("\n")
 

@@ -62,9 +62,6 @@ def check_of(
     store = DynamoDbConsistencyStore(
         stack.dynamodb, calls, connections_table=connections_table, sessions_table=sessions_table
     )
-    sessions = DynamoDbSessions(
-        stack.dynamodb, calls, connections_table=connections_table, sessions_table=sessions_table
-    )
     gateway = ManagementApiGateway(stack.management, calls)
     with ThreadPoolExecutor(THREADS) as threads:
         yield Check(
@@ -75,7 +72,12 @@ def check_of(
                 gateway=gateway,
                 cleanup=Cleanup(
                     connections=DynamoDbConnections(stack.dynamodb, calls, connections_table),
-                    sessions=sessions,
+                    sessions=DynamoDbSessions(
+                        stack.dynamodb,
+                        calls,
+                        connections_table=connections_table,
+                        sessions_table=sessions_table,
+                    ),
                     gateway=gateway,
                     clock=clock,
                     log=log,
@@ -98,7 +100,7 @@ def deployer_of(*, happens: Callable[[StackEvent], None], say: Callable[[str], N
     caller = _caller()
     s3 = clients.client("s3")
     return Deployer(
-        stacks=Stacks(clients.client("cloudformation"), calls, clock),
+        stacks=_stacks(),
         bucket_of=lambda name: CodeBucket(s3, calls, name=name, caller=caller),
         happens=happens,
         say=say,
@@ -117,6 +119,12 @@ def _caller() -> Caller:
     return caller_of(sts, calls, region=sts.meta.region_name)
 
 
+def _stacks() -> Stacks:
+    # Likewise.
+    cloudformation = calls("DescribeStacks", lambda: clients.client("cloudformation"))
+    return Stacks(cloudformation, calls, clock)
+
+
 def case_of(deployment: Deployment) -> Case:
     """Return what the doctor goes by, asked for with the caller's credentials.
 
@@ -126,10 +134,7 @@ def case_of(deployment: Deployment) -> Case:
         deployment,
         account=Account(calls),
         inspection=Inspection(calls),
-        # Made within a call, so that a missing Region is an error like any other.
-        stacks=Stacks(
-            calls("DescribeStacks", lambda: clients.client("cloudformation")), calls, clock
-        ),
+        stacks=_stacks(),
         clock=clock,
     )
 
@@ -176,18 +181,17 @@ def environment_by_file(deployment: Deployment, *, needs_state: bool) -> Mapping
     ``needs_state`` is whether the deployment's state table must be there, if it has one: a dry run
     needs none. Raises ``BackendError`` and ``ConfigurationError``.
     """
-    region = clients.session().get_config_variable("region")
     state_table = None
     if deployment["timeout.state_table"]:
         name = deployment["stack.name"]
-        cloudformation = calls("DescribeStacks", lambda: clients.client("cloudformation"))
-        stack = Stacks(cloudformation, calls, clock).find(name)
+        stack = _stacks().find(name)
         state_table = None if stack is None else stack.outputs.get("StateTableName")
         if needs_state and state_table is None:
             raise ConfigurationError(
                 f"the state table is in the stack {name}, which is not deployed: run hangup deploy,"
                 " or add --dry-run"
             )
+    region = clients.session().get_config_variable("region")
     endpoint = endpoint_of(deployment, region=region)
     return environment_of(deployment, endpoint=endpoint, state_table=state_table)
 
