@@ -167,8 +167,7 @@ def _record_usd(fleet: Fleet, prices: Prices) -> float:
     All connections are taken for listeners: they write nothing else. The index on the session has
     an entry of its own.
     """
-    write_units = fleet.write_units + 1
-    return write_units * prices["dynamodb_writes"] + lambda_usd(prices, CLEANUP_S)
+    return (fleet.write_units + 1) * prices["dynamodb_writes"] + lambda_usd(prices, CLEANUP_S)
 
 
 def _look_usd(fleet: Fleet, prices: Prices) -> float:

@@ -76,8 +76,11 @@ def make_plan(fleet: Fleet, prices: PriceList) -> Plan:
         fleet=fleet,
         prices=prices,
         by_activity_usd={
-            Activity.RECORDED: _total_usd(replace(fleet, activity=Activity.RECORDED), prices.usd),
-            Activity.GATEWAY: _total_usd(_asked(fleet), prices.usd),
+            one.activity: _topology(one, prices.usd).total_usd
+            for one in (
+                replace(fleet, activity=Activity.RECORDED),
+                replace(fleet, activity=Activity.GATEWAY, activity_resolution_s=0, precise=False),
+            )
         },
         topologies=topologies,
         planned=planned,
@@ -102,14 +105,6 @@ def _topology(fleet: Fleet, prices: Prices) -> Topology:
     )
 
 
-def _asked(fleet: Fleet) -> Fleet:
-    return replace(fleet, activity=Activity.GATEWAY, activity_resolution_s=0, precise=False)
-
-
-def _total_usd(fleet: Fleet, prices: Prices) -> float:
-    return _topology(fleet, prices).total_usd
-
-
 def _advise(fleet: Fleet, inline: Topology, precise: Topology | None = None) -> tuple[str, str]:
     """Return the topology to take, and why: the first reason that holds."""
     if fleet.is_asked:
@@ -119,14 +114,20 @@ def _advise(fleet: Fleet, inline: Topology, precise: Topology | None = None) -> 
     queue, more_usd = precise.queue, precise.added_usd - inline.added_usd
     inline_s, precise_s = (way.late_s["p50"] if way.late_s else 0 for way in (inline, precise))
     worth = f"the median close comes {inline_s - precise_s:,.0f} s earlier for {more_usd:,.2f} more"
-    too_many = (
-        f"{queue.per_second:,.0f} messages a second are more than the"
-        f" {queue.per_second_at_most:,.0f} that {queue.functions} close functions can take"
-    )
-    too_short = f"precise needs an idle timeout of at least {LOOK_AHEAD_S} s"
     reasons = (
-        (fleet.shortest_timeout_s < LOOK_AHEAD_S, "inline", too_short),
-        (not queue.keeps_up, "inline", too_many),
+        (
+            fleet.shortest_timeout_s < LOOK_AHEAD_S,
+            "inline",
+            f"precise needs an idle timeout of at least {LOOK_AHEAD_S} s",
+        ),
+        (
+            not queue.keeps_up,
+            "inline",
+            (
+                f"{queue.per_second:,.0f} messages a second are more than the"
+                f" {queue.per_second_at_most:,.0f} that {queue.functions} close functions can take"
+            ),
+        ),
         (not precise.late_s, "inline", f"{MAX_SHARDS} precise sweeps cannot queue everything"),
         (not inline.late_s, "precise", f"{MAX_SHARDS} inline sweeps cannot close everything"),
         (more_usd <= _WORTH_SHARE * inline.total_usd, "precise", f"{worth} a month"),
@@ -249,15 +250,21 @@ def _delay(plan: Plan) -> list[str]:
 
 
 def _quotas(found: Sequence[Quota]) -> list[str]:
-    rows = [("", "load", "limit", "", "used", "connections")]
-    for quota in found:
-        name = f"  {quota.name} (ours)" if quota.ours else f"  {quota.name}"
-        load, limit = _rounded(quota.load), _rounded(quota.limit)
-        rows.append((name, load, limit, quota.unit, f"{quota.share:.0%}", f"{quota.reached_at:,}"))
+    rows = [
+        (
+            f"  {quota.name}{' (ours)' if quota.ours else ''}",
+            _rounded(quota.load),
+            _rounded(quota.limit),
+            quota.unit,
+            f"{quota.share:.0%}",
+            f"{quota.reached_at:,}",
+        )
+        for quota in found
+    ]
     first = found[0]
     return [
         "QUOTAS of AWS, and the number of connections that reaches each",
-        *_aligned(rows, right=(1, 2, 4, 5)),
+        *_aligned([("", "load", "limit", "", "used", "connections"), *rows], right=(1, 2, 4, 5)),
         "(ours): set by Hangup, not by AWS. The stage is part of the reference stack only.",
         f"First: {first.name}, {'exceeded' if first.share > 1 else f'{first.share:.0%} used'}.",
     ]
