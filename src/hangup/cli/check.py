@@ -16,6 +16,7 @@ from hangup.cli.output import (
     say,
     say_json,
     say_progress,
+    say_rest,
     waiting,
 )
 from hangup.cli.shell import this_program
@@ -92,7 +93,7 @@ def _say_by_kind(violations: Sequence[tuple[str, str]], *, most: int | None) -> 
     for kind, whats in kinds.items():
         for what in whats[:most]:
             say((f"{kind}:", "yellow"), f" {what}")
-        _say_rest(kind, len(whats[:most]), len(whats))
+        say_rest(kind, len(whats), most)
     if len(violations) > 1:
         say()
         for kind, whats in kinds.items():
@@ -103,12 +104,7 @@ def _say_failures(tried: Sequence[RepairResult], *, most: int | None) -> None:
     failed = [one for one in tried if one.failure is not None]
     for one in failed[:most]:
         say(("not repaired:", "red"), f" {one.violation}: {one.failure}")
-    _say_rest("not repaired", len(failed[:most]), len(failed))
-
-
-def _say_rest(kind: str, printed: int, there_are: int) -> None:
-    if there_are > printed:
-        say(f"{kind}: ... and {there_are - printed:,} more; --all or --json lists all")
+    say_rest("not repaired", len(failed), most)
 
 
 def _say_result(

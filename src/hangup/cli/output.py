@@ -64,6 +64,12 @@ def say_wrapped(label: str, text: str, *, label_style: str = "", style: str = ""
         label = " " * len(label)
 
 
+def say_rest(kind: str, there_are: int, most: int | None) -> None:
+    """Say how many lines of a kind were left out, where at most so many were printed."""
+    if most is not None and there_are > most:
+        say(f"{kind}: ... and {there_are - most:,} more; --all or --json lists all")
+
+
 def say_json(value: object) -> None:
     """Print the result as JSON, for programs."""
     say(json.dumps(value, indent=2))

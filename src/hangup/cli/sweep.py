@@ -24,6 +24,7 @@ from hangup.cli.output import (
     say_aside,
     say_json,
     say_progress,
+    say_rest,
     say_wrapped,
     waiting,
 )
@@ -169,8 +170,7 @@ def _say_verdicts(verdicts: Sequence[Verdict], *, most: int | None) -> None:
         if most is None or shown[one.decision] <= most:
             _say_verdict(one)
     for decision, count in shown.items():
-        if most is not None and count > most:
-            say(f"{decision}: ... and {count - most:,} more; --all or --json lists all")
+        say_rest(decision, count, most)
 
 
 def _say_verdict(one: Verdict) -> None:

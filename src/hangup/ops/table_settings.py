@@ -204,9 +204,7 @@ def schema_of(said: Mapping[str, Any]) -> TableSchema:
 
 
 def _condition(said: Mapping[str, Any]) -> Condition:
-    attribute = said["attribute"]
-    if "equals" in said:
-        return Condition(Rule.EQUALS, attribute, said["equals"])
-    if "begins_with" in said:
-        return Condition(Rule.BEGINS_WITH, attribute, said["begins_with"])
-    return Condition(Rule.EXISTS, attribute)
+    for rule in (Rule.EQUALS, Rule.BEGINS_WITH):
+        if rule in said:
+            return Condition(rule, said["attribute"], said[rule])
+    return Condition(Rule.EXISTS, said["attribute"])
