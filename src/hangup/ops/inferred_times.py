@@ -114,15 +114,14 @@ def infer(ids: IdAttribute, connections: Sequence[Item], evidence: Evidence) -> 
     meanings = {time.name: _by_account(time, infos) for time in times}
     if not any(meanings.values()):
         meanings = _by_order(times)
-    by_name = {time.name: time for time in times}
     for time in times:
         meanings[time.name] = meanings[time.name] or _by_name(time, times, meanings, infos)
     proposed = []
     for key in (CONNECTED_AT, LAST_ACTIVITY):
         candidates = [
-            (by_name[name], meaning)
-            for name, meaning in meanings.items()
-            if meaning is not None and meaning.key == key
+            (time, meaning)
+            for time in times
+            if (meaning := meanings[time.name]) is not None and meaning.key == key
         ]
         # The most certain, one that is not ahead before one that is, the one in most records.
         order = list(Confidence)
@@ -200,10 +199,9 @@ class _Distance(NamedTuple):
     def of(cls, differences_ms: Sequence[int]) -> "_Distance":
         """Return the offset that fits best."""
         least_ms = min(differences_ms)
-        offset_s = 0
-        if least_ms > _AHEAD_MS:
-            # A time to live is a round number of seconds ahead.
-            offset_s = round(least_ms / (_ROUND_S * 1000)) * _ROUND_S
+        # A time to live is a round number of seconds ahead.
+        round_s = round(least_ms / (_ROUND_S * 1000)) * _ROUND_S
+        offset_s = round_s if least_ms > _AHEAD_MS else 0
         return cls(offset_s, max(abs(one - offset_s * 1000) for one in differences_ms))
 
 

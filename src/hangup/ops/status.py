@@ -5,6 +5,7 @@ Gateway is not asked. Nothing is written.
 """
 
 import heapq
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -98,10 +99,7 @@ class Crowd:
 
     def _add_silence(self, connection: Connection) -> None:
         idle_ms = self.now_ms - (connection.last_seen_ms or self.now_ms)
-        place = next(
-            (place for place, edge_s in enumerate(EDGES_S) if idle_ms < edge_s * 1000), len(EDGES_S)
-        )
-        self.silent[place] += 1
+        self.silent[bisect_right(EDGES_S, idle_ms // 1000)] += 1
 
     def _keep(self, connection: Connection, deadline_ms: EpochMs) -> None:
         one = (-deadline_ms, connection.connection_id, connection.role or "")
