@@ -12,11 +12,10 @@ The fakes keep to the same contract suite as the adapters (``tests/contract``), 
 holds against DynamoDB. They do not store anything: everything is lost with the object.
 """
 
-from hangup.testing.close_queue import InMemoryCloseQueue, Received
 from hangup.testing.connections import InMemoryConnections
-from hangup.testing.consistency import InMemoryConsistencyStore, InMemoryDeadLetters
 from hangup.testing.fake_aws import FakeAws
 from hangup.testing.faults import Faults, Observer
+from hangup.testing.queues import InMemoryCloseQueue, InMemoryDeadLetters, Received
 from hangup.testing.services import (
     START_MS,
     FakeClock,
@@ -26,7 +25,7 @@ from hangup.testing.services import (
     RecordingMetrics,
     Sequential,
 )
-from hangup.testing.sessions import InMemorySessions
+from hangup.testing.sessions import InMemoryConsistencyStore, InMemorySessions
 from hangup.testing.state_table import InMemoryStates
 
 __all__ = [

@@ -34,12 +34,6 @@ class Record:
         """Return whether a claim holds."""
         return is_claimed(self.claim_expires_ms, now_ms=now_ms)
 
-    def is_candidate(self, cutoff_ms: EpochMs, now_ms: EpochMs) -> bool:
-        """Return whether a sweep's scan returns it."""
-        return not self.is_claimed(now_ms) and may_be_idle(
-            self.connection, cutoff_ms=cutoff_ms, now_ms=now_ms
-        )
-
 
 class InMemoryConnections:
     """``ConnectionsRepository`` in a dictionary; ``page_size`` is records read per scan page.
@@ -128,8 +122,11 @@ class InMemoryConnections:
         with self._faults.call("Scan", "sample"):
             ids = sorted(self.records, key=_hash)[:size]
         records = [self.records[i].connection for i in ids]
-        others = min(len(self._others_read()), size)
-        return Sample(records=records, others=others, answered_at_ms=self.answered_at_ms)
+        return Sample(
+            records=records,
+            others=min(len(self._others_read()), size),
+            answered_at_ms=self.answered_at_ms,
+        )
 
     @aws_call("UpdateItem")
     def claim(self, connection: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs) -> bool:
@@ -165,20 +162,17 @@ class InMemoryConnections:
     def delete_claimed(self, connection: Connection, *, claim_expires_ms: EpochMs) -> bool:
         """Delete the record if it is under this claim, and as it was seen."""
         record = self._record_of(connection)
-        if record is None or record.claim_expires_ms != claim_expires_ms:
-            return False
-        if was_active_since(connection, record.connection, connection.recorded_ms):
-            return False
-        del self.records[self._place(connection)]
-        return True
+        is_under_it = record is not None and record.claim_expires_ms == claim_expires_ms
+        return is_under_it and self._delete(connection)
 
     @aws_call("DeleteItem")
     def delete_unchanged(self, connection: Connection) -> bool:
         """Delete the record if it is as it was seen, claimed or not."""
-        record = self._record_of(connection)
-        if record is None:
-            return False
-        if was_active_since(connection, record.connection, connection.recorded_ms):
+        return self._delete(connection)
+
+    def _delete(self, connection: Connection) -> bool:
+        now = self._record_of(connection)
+        if now is None or was_active_since(connection, now.connection, connection.recorded_ms):
             return False
         del self.records[self._place(connection)]
         return True
@@ -228,10 +222,12 @@ class InMemoryConnections:
         return before
 
     def _is_found(self, record: Record, cutoff_ms: EpochMs, now_ms: EpochMs) -> bool:
-        if self._has_state:
-            return record.is_candidate(cutoff_ms, now_ms)
-        on_record = replace(record.connection, gateway_active_ms=None)
-        return may_be_idle(on_record, cutoff_ms=cutoff_ms, now_ms=now_ms)
+        connection = record.connection
+        if not self._has_state:
+            connection = replace(connection, gateway_active_ms=None)
+        elif record.is_claimed(now_ms):
+            return False
+        return may_be_idle(connection, cutoff_ms=cutoff_ms, now_ms=now_ms)
 
     def _others_read(self) -> Sequence[Item]:
         """Return the items that are not connections, and are read with them."""

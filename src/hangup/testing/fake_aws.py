@@ -16,10 +16,9 @@ from hangup.idle.closer import Closer
 from hangup.idle.guard import Confirmer, Watch
 from hangup.idle.pacer import Pacer
 from hangup.idle.sweep import Sweep
-from hangup.testing.close_queue import InMemoryCloseQueue
 from hangup.testing.connections import InMemoryConnections
-from hangup.testing.consistency import InMemoryConsistencyStore, InMemoryDeadLetters
 from hangup.testing.faults import Faults
+from hangup.testing.queues import InMemoryCloseQueue, InMemoryDeadLetters
 from hangup.testing.services import (
     FakeClock,
     InMemoryFunctions,
@@ -28,7 +27,7 @@ from hangup.testing.services import (
     RecordingMetrics,
     Sequential,
 )
-from hangup.testing.sessions import InMemorySessions
+from hangup.testing.sessions import InMemoryConsistencyStore, InMemorySessions
 from hangup.testing.state_table import InMemoryStates
 
 if TYPE_CHECKING:

@@ -1,10 +1,11 @@
-"""The sessions table and the records of those who are in a session, in memory."""
+"""The sessions table and the records of those who are in a session, in memory; and their check."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from threading import Lock
 
 from hangup.core.connection import Connection, EpochMs
+from hangup.sessions.invariants import StoredConnection, UnreadableSession
 from hangup.sessions.model import EndRefusal, JoinOutcome, Role, Session, role_of
 from hangup.testing.connections import InMemoryConnections
 from hangup.testing.faults import Faults, aws_call
@@ -103,3 +104,68 @@ class InMemorySessions:
             and role_of(record.connection) is Role.LISTENER
             and connection_id not in self.unlisted
         ]
+
+
+class InMemoryConsistencyStore:
+    """``ConsistencyStore`` of these tables. ``unreadable`` are ids of invalid sessions."""
+
+    def __init__(
+        self,
+        connections: InMemoryConnections,
+        sessions: InMemorySessions,
+        faults: Faults | None = None,
+        *,
+        page_size: int = 100,
+    ) -> None:
+        self.unreadable: set[str] = set()
+        self._connections = connections
+        self._sessions = sessions
+        self._faults = faults or Faults()
+        self._page_size = page_size
+
+    def connection_pages(self) -> Iterator[Sequence[StoredConnection]]:
+        """Yield every connection record."""
+        ids = list(self._connections.records)
+        for start in range(0, max(len(ids), 1), self._page_size):
+            with self._faults.call("Scan", "connections"):
+                read = [self._stored(i) for i in ids[start : start + self._page_size]]
+            yield [stored for stored in read if stored is not None]
+
+    def session_pages(self) -> Iterator[Sequence[Session | UnreadableSession]]:
+        """Yield every session."""
+        with self._faults.call("Scan", "sessions"):
+            everything = [self._session(i) for i in [*self._sessions.sessions, *self.unreadable]]
+        yield [session for session in everything if session is not None]
+
+    @aws_call("GetItem")
+    def connection(self, connection_id: str) -> StoredConnection | None:
+        """Return a record, ``None`` if there is none."""
+        return self._stored(connection_id)
+
+    @aws_call("GetItem")
+    def session(self, session_id: str) -> Session | UnreadableSession | None:
+        """Return a session, ``None`` if there is none."""
+        return self._session(session_id)
+
+    @aws_call("UpdateItem")
+    def drop_claim(self, connection_id: str, *, seen_ms: EpochMs) -> bool:
+        """Remove the claim if it still expires at ``seen_ms``."""
+        record = self._connections.records.get(connection_id)
+        if record is None or record.claim_expires_ms != seen_ms:
+            return False
+        record.claim_expires_ms = None
+        record.connection = replace(record.connection, handovers=0)
+        return True
+
+    def _stored(self, connection_id: str) -> StoredConnection | None:
+        record = self._connections.records.get(connection_id)
+        if record is None:
+            return None
+        return StoredConnection(
+            connection=record.connection, claim_expires_ms=record.claim_expires_ms
+        )
+
+    def _session(self, session_id: str) -> Session | UnreadableSession | None:
+        if session_id in self.unreadable:
+            return UnreadableSession(session_id)
+        return self._sessions.sessions.get(session_id)

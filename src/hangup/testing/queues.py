@@ -1,14 +1,16 @@
-"""The queue of scheduled closes, in memory."""
+"""The queues of scheduled closes and of failed cleanups, in memory."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from hangup.core.connection import EpochMs
+from hangup.core.connection import EpochMs, JsonObject
 from hangup.core.limits import MAX_QUEUE_BATCH
 from hangup.core.scheduled_close import ScheduledClose, as_message, delay_s
 from hangup.errors import BackendError
 from hangup.ports import Clock, NotQueued
+from hangup.sessions.ports import DeadLetter
 from hangup.testing.faults import Faults, aws_call
 
 
@@ -90,3 +92,57 @@ class InMemoryCloseQueue:
         with self._faults.call("SendMessage", close.connection.connection_id):
             now_ms = self._clock.now_ms()
             self.put(as_message(close), delay_s=delay_s(close.deadline_ms, now_ms=now_ms))
+
+
+class InMemoryDeadLetters:
+    """``DeadLetters`` with bodies by message id; ``hidden`` are the ids that were received."""
+
+    def __init__(self, faults: Faults | None = None, *, batch_size: int = 10) -> None:
+        self.bodies: dict[str, str] = {}
+        self.hidden: set[str] = set()
+        self._faults = faults or Faults()
+        self._batch_size = batch_size
+        self._numbers = count(1)
+
+    def add(self, event: JsonObject) -> str:
+        """Add Lambda's record of a failed invocation with this event; return its message id."""
+        return self.put(
+            json.dumps(
+                {
+                    "version": "1.0",
+                    "timestamp": "2023-11-14T22:13:20.000Z",
+                    "requestContext": {
+                        "requestId": "00000000-0000-0000-0000-000000000000",
+                        "condition": "RetriesExhausted",
+                        "approximateInvokeCount": 3,
+                    },
+                    "requestPayload": event,
+                    "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
+                    "responsePayload": {"errorType": "BackendError", "errorMessage": "planned"},
+                }
+            )
+        )
+
+    def put(self, body: str) -> str:
+        """Add a message of any kind; return its id."""
+        message_id = f"m{next(self._numbers)}"
+        self.bodies[message_id] = body
+        return message_id
+
+    def receive(self) -> Sequence[DeadLetter]:
+        """Return some messages that are visible, and hide them."""
+        with self._faults.call("ReceiveMessage"):
+            ids = [i for i in self.bodies if i not in self.hidden][: self._batch_size]
+            self.hidden.update(ids)
+        return [DeadLetter(message_id=i, receipt=i, body=self.bodies[i]) for i in ids]
+
+    def delete(self, letter: DeadLetter) -> None:
+        """Remove a message."""
+        with self._faults.call("DeleteMessage", letter.message_id):
+            del self.bodies[letter.message_id]
+            self.hidden.discard(letter.message_id)
+
+    def give_back(self, letter: DeadLetter) -> None:
+        """Make a message visible again."""
+        with self._faults.call("ChangeMessageVisibility", letter.message_id):
+            self.hidden.discard(letter.message_id)
