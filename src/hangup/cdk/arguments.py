@@ -86,8 +86,7 @@ def check_seconds(
     name: str = "idle_timeout_seconds",
 ) -> None:
     """Refuse a timeout or a resolution that is out of bounds; tokens pass."""
-    allowed = CONNECTION_IDLE_TIMEOUT_SECONDS.accepted
-    check(name, idle_timeout, allowed, or_token=True)
+    check(name, idle_timeout, CONNECTION_IDLE_TIMEOUT_SECONDS.accepted, or_token=True)
     # A token may become any timeout.
     longest = idle_timeout if isinstance(idle_timeout, int) else MAX_CONNECTION_S
     if precise and longest < LOOK_AHEAD_S:
@@ -150,8 +149,11 @@ def timeouts_by_role(
     seconds = {role: in_seconds(f"{name}[{role!r}]", value) for role, value in by_role.items()}
     for role, value in seconds.items():
         check_seconds(value, activity_resolution, precise=precise, name=f"{name}[{role!r}]")
-    text = ",".join(f"{role}={as_text(value)}" for role, value in seconds.items())
-    return {IDLE_TIMEOUTS_BY_ROLE.name: text}
+    return {
+        IDLE_TIMEOUTS_BY_ROLE.name: ",".join(
+            f"{role}={as_text(value)}" for role, value in seconds.items()
+        )
+    }
 
 
 def check_hand_over(rule: object, disconnect_handler: object, schema: TableSchema | str) -> None:

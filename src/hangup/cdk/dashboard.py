@@ -7,7 +7,7 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from hangup.cdk.alarms import MINUTE
+from hangup.cdk.alarms import MINUTE, metric_of
 from hangup.cdk.tracking import ACTIVITY_NOT_RECORDED
 
 _WIDTH: Final = 8
@@ -46,7 +46,12 @@ def add_dashboard(
     reads only the records that may be idle.
     """
     dashboard = cloudwatch.Dashboard(scope, "Dashboard")
-    widgets = [_graph(namespace, graph) for graph in _GRAPHS]
+    widgets = [
+        _widget(
+            graph.title, *(metric_of(namespace, name, graph.statistic) for name in graph.metrics)
+        )
+        for graph in _GRAPHS
+    ]
     by_role = cloudwatch.MathExpression(
         expression=f'SEARCH(\'{{"{namespace}",Role,Reason}} MetricName="ConnectionTimeout"\','
         " 'Sum', 60)",
@@ -54,13 +59,7 @@ def add_dashboard(
         period=MINUTE,
     )
     late = [
-        cloudwatch.Metric(
-            namespace=namespace,
-            metric_name="CloseLateness",
-            statistic=statistic,
-            label=statistic,
-            period=MINUTE,
-        )
+        metric_of(namespace, "CloseLateness", statistic).with_(label=statistic)
         for statistic in (cloudwatch.Stats.p(50), cloudwatch.Stats.p(99))
     ]
     lasts = sweep.metric_duration(statistic=cloudwatch.Stats.SUM, period=MINUTE)
@@ -87,18 +86,6 @@ def add_dashboard(
         ),
     )
     return dashboard
-
-
-def _graph(namespace: str, graph: _Graph) -> cloudwatch.GraphWidget:
-    return _widget(
-        graph.title,
-        *(
-            cloudwatch.Metric(
-                namespace=namespace, metric_name=name, statistic=graph.statistic, period=MINUTE
-            )
-            for name in graph.metrics
-        ),
-    )
 
 
 def _widget(title: str, *metrics: cloudwatch.IMetric) -> cloudwatch.GraphWidget:

@@ -82,15 +82,11 @@ def _refuse_again(scope: Construct, what: str, why: str, schema: TableSchema | N
     for entry in app.metadata:
         if entry.type != _NOTE or entry.data["what"] != what:
             continue
-        other = entry.data["schema"]
-        if schema is None or not other or not _are_apart(schema, other):
+        other = entry.data["schema"] and TableSchema.from_json(entry.data["schema"])
+        if not (schema and other and schema.selection.excludes(other.selection)):
             raise ValueError(f"{entry.data['path']} and {scope.node.path} {why}.")
     own = schema.as_json() if schema is not None else ""
     app.add_metadata(_NOTE, {"what": what, "path": scope.node.path, "schema": own})
-
-
-def _are_apart(schema: TableSchema, other: str) -> bool:
-    return schema.selection.excludes(TableSchema.from_json(other).selection)
 
 
 def _identity(table: dynamodb.ITable) -> str:
@@ -104,8 +100,7 @@ def _identity(table: dynamodb.ITable) -> str:
         return str(arn)
     # The stages of an app may be in different accounts, though it is said nowhere.
     stage = cdk.Stage.of(table)
-    place = [stage.node.path if stage else "", stack.account, stack.region, arn]
-    return _as_text(stack, place)
+    return _as_text(stack, [stage.node.path if stage else "", stack.account, stack.region, arn])
 
 
 def _as_text(stack: cdk.Stack, value: object) -> str:

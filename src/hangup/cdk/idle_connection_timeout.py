@@ -15,6 +15,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from hangup.aws.schema import TableSchema
+from hangup.cdk.alarms import CLOSES_FAIL, alarms_of_sweeps
 from hangup.cdk.arguments import (
     as_text,
     check,
@@ -37,9 +38,7 @@ from hangup.cdk.deployments import namespace_of, refuse_a_second
 from hangup.cdk.handler_function import HandlerFunction, allow
 from hangup.cdk.management_api import manage_connections, stage_endpoint
 from hangup.cdk.scheduled_closes import ScheduledCloses
-from hangup.cdk.state_table import StateTable
-from hangup.cdk.table_schema import checked, environment_of, read_grants
-from hangup.cdk.timeout_alarms import CLOSES_FAIL, alarms_of_sweeps
+from hangup.cdk.tables import StateTable, checked, environment_of, read_grants
 from hangup.cdk.tracking import Recorders
 from hangup.config import (
     ACTIVITY,
@@ -212,7 +211,6 @@ class IdleConnectionTimeout(Construct):
             replicated=replicated_table,
         )
         refuse_a_second(self, self.metrics_namespace, connections_table, schema, state.table)
-        table_keys = state.keys
         architecture = architecture or lambda_.Architecture.ARM_64
         code = code or lambda_code(architecture)
         common = {
@@ -224,13 +222,12 @@ class IdleConnectionTimeout(Construct):
             "METRICS_NAMESPACE": self.metrics_namespace,
             "MODE": mode,
             **({} if activity == ACTIVITY.default else {"ACTIVITY": activity}),
+            **({} if hand_over == HAND_OVER.default else {"HAND_OVER": hand_over}),
             **environment_of(schema),
             **state.environment,
         }
         if disconnect_handler is not None:
             common["DISCONNECT_HANDLER_FUNCTION"] = disconnect_handler.function_arn
-        if hand_over != HAND_OVER.default:
-            common["HAND_OVER"] = hand_over
         environment = {
             **common,
             "CLOSES_PER_SECOND": str(closes_per_second),
@@ -239,6 +236,7 @@ class IdleConnectionTimeout(Construct):
             **timeouts_by_role(
                 idle_timeouts_by_role, activity_resolution_seconds, schema, precise=precise
             ),
+            **({"PACE_SHARED_BY": str(shards)} if shards > 1 else {}),
         }
         hand_over_grants = _hand_over_grants(hand_over, disconnect_handler, connections_table)
         self.scheduled_closes: ScheduledCloses | None = None
@@ -260,11 +258,13 @@ class IdleConnectionTimeout(Construct):
                     manage_connections(api, stage, ["POST", "DELETE", "GET"]),
                     *hand_over_grants,
                 ],
-                table_keys=table_keys,
+                table_keys=state.keys,
                 log_retention=log_retention,
             )
-            failing = CLOSES_FAIL.add_to(self, self.metrics_namespace)
-            alarms_of_closes = (failing, *self.scheduled_closes.alarms)
+            alarms_of_closes = (
+                CLOSES_FAIL.add_to(self, self.metrics_namespace),
+                *self.scheduled_closes.alarms,
+            )
             environment["CLOSE_QUEUE_URL"] = self.scheduled_closes.queue.queue_url
             grants = [
                 # UpdateItem is for records without a time.
@@ -280,8 +280,6 @@ class IdleConnectionTimeout(Construct):
                 manage_connections(api, stage, ["POST", "DELETE", "GET"]),
                 *hand_over_grants,
             ]
-        if shards > 1:
-            environment["PACE_SHARED_BY"] = str(shards)
         handler = HandlerFunction(
             self,
             "TimeoutHandler",
@@ -291,7 +289,7 @@ class IdleConnectionTimeout(Construct):
             architecture=architecture,
             environment=environment,
             grants=grants,
-            table_keys=table_keys,
+            table_keys=state.keys,
             timeout_s=FUNCTION_TIMEOUT_S,
             log_retention=log_retention,
             # Two sweeps of one shard at once would only compete for the same claims.
@@ -320,7 +318,7 @@ class IdleConnectionTimeout(Construct):
             namespace=self.metrics_namespace,
             table=connections_table,
             schema=schema,
-            table_keys=table_keys,
+            table_keys=state.keys,
             activity_resolution_seconds=activity_resolution_seconds,
             alarm_actions=alarm_actions,
         )

@@ -1,11 +1,11 @@
 """The CloudFormation parameters of the reference stack."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import aws_cdk as cdk
 from aws_cdk import aws_lambda as lambda_
 
-from hangup.cdk.patterns import FROM_0, FROM_1, FROM_75, LIMIT
 from hangup.config import (
     ACTIVITY_RESOLUTION_SECONDS,
     CONNECTION_IDLE_TIMEOUT_SECONDS,
@@ -16,6 +16,18 @@ from hangup.config import (
 )
 from hangup.core.limits import MAX_CONNECTION_S
 from hangup.core.timing import LOOK_AHEAD_S
+
+# Patterns of whole numbers. CloudFormation knows bounds only for its type Number, and accepts 90.5
+# there; so the parameters are text with a pattern.
+FROM_75: Final = "7[5-9]|[89][0-9]|[1-9][0-9]{2}|[1-6][0-9]{3}|7[01][0-9]{2}|7200"
+"""75 to 7200: seconds."""
+FROM_1: Final = f"[1-9]|[1-6][0-9]|7[0-4]|{FROM_75}"
+"""1 to 7200: seconds."""
+FROM_0: Final = f"0|{FROM_1}"
+"""0 to 7200: seconds."""
+UP_TO_1000: Final = "0|[1-9][0-9]{0,2}|1000"
+LIMIT: Final = "[1-9][0-9]{0,5}"
+"""1 to 999999."""
 
 # Half of an account's default quota (10,000 requests a second, burst 5,000). The account's other
 # APIs and the @connections calls that close connections share that quota. A throttle above the

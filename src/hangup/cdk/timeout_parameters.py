@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
-from hangup.cdk.patterns import FROM_0, FROM_1, UP_TO_1000
+from hangup.cdk.parameters import FROM_0, FROM_1, UP_TO_1000
 from hangup.config import (
     ACTIVITY,
     ACTIVITY_RESOLUTION_SECONDS,
@@ -346,8 +346,10 @@ CONDITIONS: Final[Mapping[str, Json]] = {
 
 
 def _rule(where: Json, must_hold: Json, says: str) -> Json:
-    assertion = {"Assert": must_hold, "AssertDescription": says}
-    return {"RuleCondition": where, "Assertions": [assertion]}
+    return {
+        "RuleCondition": where,
+        "Assertions": [{"Assert": must_hold, "AssertDescription": says}],
+    }
 
 
 _TOO_SHORT: Final = [str(seconds) for seconds in range(1, LOOK_AHEAD_S)]

@@ -292,8 +292,10 @@ def _of_log_group(properties: Json) -> Json:
 
 
 def _of_table(properties: Json) -> Json:
-    encryption = _if("HasTableKey", properties["SSESpecification"], NO_VALUE)
-    return {**properties, "SSESpecification": encryption}
+    return {
+        **properties,
+        "SSESpecification": _if("HasTableKey", properties["SSESpecification"], NO_VALUE),
+    }
 
 
 _PROPERTIES: Final[Mapping[str, Callable[[Json], Json]]] = {

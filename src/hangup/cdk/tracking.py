@@ -11,10 +11,10 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from hangup.aws.schema import TableSchema
-from hangup.cdk.alarms import MINUTE, alarm_above
+from hangup.cdk.alarms import alarm_above, metric_of
 from hangup.cdk.arguments import as_text
 from hangup.cdk.handler_function import allow
-from hangup.cdk.table_schema import environment_of
+from hangup.cdk.tables import environment_of
 from hangup.config import ACTIVITY_RESOLUTION_SECONDS
 
 ACTIVITY_NOT_RECORDED = "ActivityNotRecorded"
@@ -50,8 +50,9 @@ class Recorders:
         self._schema = schema
         self._environment = {"CONNECTIONS_TABLE": table.table_name, **environment_of(schema)}
         if activity_resolution_seconds != ACTIVITY_RESOLUTION_SECONDS.default:
-            resolution = as_text(activity_resolution_seconds)
-            self._environment["ACTIVITY_RESOLUTION_SECONDS"] = resolution
+            self._environment[ACTIVITY_RESOLUTION_SECONDS.name] = as_text(
+                activity_resolution_seconds
+            )
         self._alarm_actions = alarm_actions
         self._alarm: cloudwatch.Alarm | None = None
         self._added: list[lambda_.Function] = []
@@ -83,7 +84,13 @@ class Recorders:
                 self._added.append(function)
                 self._add(function)
         if self._alarm is None:
-            self._alarm = self._new_alarm()
+            self._alarm = alarm_above(
+                self._scope,
+                "NotRecorded",
+                metric_of(self._namespace, ACTIVITY_NOT_RECORDED),
+                description=f"Critical: {ACTIVITY_NOT_RECORDED} is above 0 in a minute. {_ADVICE}",
+            )
+            self._alarm.add_alarm_action(*self._alarm_actions)
         return self._alarm
 
     def _add(self, function: lambda_.Function) -> None:
@@ -103,18 +110,3 @@ class Recorders:
             metric_name=ACTIVITY_NOT_RECORDED,
             metric_value="1",
         )
-
-    def _new_alarm(self) -> cloudwatch.Alarm:
-        alarm = alarm_above(
-            self._scope,
-            "NotRecorded",
-            cloudwatch.Metric(
-                namespace=self._namespace,
-                metric_name=ACTIVITY_NOT_RECORDED,
-                statistic=cloudwatch.Stats.SUM,
-                period=MINUTE,
-            ),
-            description=f"Critical: {ACTIVITY_NOT_RECORDED} is above 0 in a minute. {_ADVICE}",
-        )
-        alarm.add_alarm_action(*self._alarm_actions)
-        return alarm
