@@ -177,9 +177,9 @@ def _settled(cloudformation: "CloudFormationClient", name: str) -> "StackTypeDef
 
 
 def _incomplete(engine: Engine, stack_name: str, missing: Sequence[str]) -> str:
-    where = "engine" if engine.state_dir is None else f"state in {engine.state_dir}"
-    what_to_do = "start it again"
+    where, what_to_do = "engine", "start it again"
     if engine.state_dir is not None:
+        where = f"state in {engine.state_dir}"
         what_to_do = f"remove {engine.state_dir}, with all its data, and start again"
     return (
         f"The {where} lacks parts of the stack {stack_name}: {', '.join(missing)}. It may be of "

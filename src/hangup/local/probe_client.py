@@ -45,8 +45,9 @@ def silent_client(
             ping_interval=None,
         )
     except InvalidStatus as error:
-        status = error.response.status_code
-        raise ProbeError(f"{url} answers {status}: the client may not connect") from None
+        raise ProbeError(
+            f"{url} answers {error.response.status_code}: the client may not connect"
+        ) from None
     except (OSError, WebSocketException, InvalidURI) as error:
         raise ProbeError(f"{url} cannot be connected to: {error}") from None
     with connection:

@@ -6,7 +6,7 @@ nothing to do.
 """
 
 import http.client
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -46,25 +46,12 @@ def missing_resources(engine: Engine, stack_name: str) -> Sequence[str]:
     """Return the stack's resources that the engine does not hold, as "TYPE LOGICAL_ID"."""
     cloudformation: CloudFormationClient = engine.client("cloudformation")
     resources = cloudformation.describe_stack_resources(StackName=stack_name)["StackResources"]
+    listed = {kind: _names(engine, *_LISTS[kind]) for kind in _LISTS}
     return [
         f"{resource['ResourceType']} {resource['LogicalResourceId']}"
-        for resource in _missing(engine, resources)
+        for resource in resources
+        if not _is_there(engine, listed, resource)
     ]
-
-
-def _missing(
-    engine: Engine, resources: Sequence["StackResourceTypeDef"]
-) -> Iterator["StackResourceTypeDef"]:
-    listed = {kind: _names(engine, *_LISTS[kind]) for kind in _LISTS}
-    for resource in resources:
-        kind = resource["ResourceType"]
-        # A queue's id is its address, of which the port may be that of another run.
-        name = resource.get("PhysicalResourceId", "")
-        name = name.rpartition("/")[2] if kind == "AWS::SQS::Queue" else name
-        if kind in listed and name not in listed[kind]:
-            yield resource
-        if kind in _LOOK_UPS and not _is_there(engine, kind, name):
-            yield resource
 
 
 def _names(engine: Engine, service: str, operation: str, items: str, name: str) -> set[str]:
@@ -72,7 +59,15 @@ def _names(engine: Engine, service: str, operation: str, items: str, name: str) 
     return {item[name] for page in pages for item in page.get(items, [])}
 
 
-def _is_there(engine: Engine, kind: str, name: str) -> bool:
+def _is_there(
+    engine: Engine, listed: Mapping[str, Collection[str]], resource: "StackResourceTypeDef"
+) -> bool:
+    kind = resource["ResourceType"]
+    # A queue's id is its address, of which the port may be that of another run.
+    name = resource.get("PhysicalResourceId", "")
+    name = name.rpartition("/")[2] if kind == "AWS::SQS::Queue" else name
+    if kind not in _LOOK_UPS:
+        return kind not in listed or name in listed[kind]
     service, operation, parameter = _LOOK_UPS[kind]
     try:
         found = getattr(engine.client(service), operation)(**{parameter: name})

@@ -137,8 +137,10 @@ def _of_tables(engine: Engine, stack: Deployment, seen: Observation) -> Iterator
 
 def _session_is(sessions: DynamoDbSessions, session_id: str, expected: tuple[bool, int]) -> bool:
     session = sessions.get(session_id)
-    listeners = sessions.count_listeners(session_id)
-    return session is not None and (session.is_active, listeners) == expected
+    return session is not None and expected == (
+        session.is_active,
+        sessions.count_listeners(session_id),
+    )
 
 
 def _of_metrics(metrics: "Metrics", seen: Observation, *, has_queue: bool) -> Iterator[Check]:
@@ -146,8 +148,13 @@ def _of_metrics(metrics: "Metrics", seen: Observation, *, has_queue: bool) -> It
     yield _total(metrics, closed, "ConnectionsClosed")
     for role in (Role.SPEAKER, Role.LISTENER):
         count = sum(client.role is role for client in seen.silent)
-        reason = str(TimeoutReason.IDLE_TIMEOUT)
-        yield _total(metrics, count, "ConnectionTimeout", Role=str(role), Reason=reason)
+        yield _total(
+            metrics,
+            count,
+            "ConnectionTimeout",
+            Role=str(role),
+            Reason=str(TimeoutReason.IDLE_TIMEOUT),
+        )
     detected = "IdleConnectionsDetected"
     by_sweeps = {"ClosesScheduled": "queued"} if has_queue else {detected: "idle"}
     sums = {

@@ -90,8 +90,9 @@ class Engine(contextlib.AbstractContextManager["Engine"]):
                 try:
                     log.parent.mkdir(parents=True, exist_ok=True)
                     with log.open("wb") as output:
-                        arguments = [str(run_dir), str(last_active)]
-                        process = _spawn(listener, lock, output, arguments, environment)
+                        process = _spawn(
+                            listener, lock, output, [str(run_dir), str(last_active)], environment
+                        )
                 except OSError as error:
                     raise LocalStackError(
                         f"The local stack could not be started: {error}"

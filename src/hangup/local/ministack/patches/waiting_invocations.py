@@ -21,7 +21,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import partial
@@ -64,8 +64,7 @@ def install() -> None:
     ) -> object:
         # A coroutine that waits costs next to nothing.
         async with turns[_arn_of(func)]:
-            running: Awaitable[object] = run(call, func, *arguments, **options)
-            return await running
+            return await run(call, func, *arguments, **options)
 
     lambda_svc.invoke_async_with_retry = invoke_asynchronously
     eventbridge._dispatch_to_lambda = invoke_for_a_rule  # noqa: SLF001
@@ -90,16 +89,16 @@ class _Invocation:
         if not answer.get("error"):
             return False
         self.failures += not answer.get("throttle")
-        settings = _settings_of(self.func)
+        retries, max_age_s, destination = _settings_of(self.func)
         delay_s: float = lambda_svc._LAMBDA_ASYNC_RETRY_BASE_SECONDS  # noqa: SLF001
         self.due_s = time.monotonic() + delay_s * 2 ** max(0, self.failures - 1)
-        if self.failures <= settings.retries and self.due_s - self.since_s <= settings.max_age_s:
+        if self.failures <= retries and self.due_s - self.since_s <= max_age_s:
             return True
-        if settings.destination:
+        if destination:
             lambda_svc._run_with_function_config_scope(  # noqa: SLF001
                 self.func,
                 lambda_svc._route_async_failure,  # noqa: SLF001
-                settings.destination,
+                destination,
                 _config_of(self.func)["FunctionName"],
                 self.event,
                 answer,
@@ -146,25 +145,17 @@ class _Queue:
             return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Settings:
-    """How a function's asynchronous invocations are repeated, and where failed ones go."""
-
-    retries: int
-    max_age_s: float
-    destination: str | None
-
-
-def _settings_of(func: Mapping[str, Any]) -> _Settings:
+def _settings_of(func: Mapping[str, Any]) -> tuple[int, float, str | None]:
+    """Return how often and how long failed invocations are repeated, and where they go then."""
     configs = func.get("event_invoke_configs") or {}
     config = func.get("event_invoke_config") or configs.get("$LATEST") or {}
     on_failure = (config.get("DestinationConfig") or {}).get("OnFailure") or {}
     dead_letters = _config_of(func).get("DeadLetterConfig") or {}
     retries = config.get("MaximumRetryAttempts")
-    return _Settings(
-        retries=_DEFAULT_RETRIES if retries is None else int(retries),
-        max_age_s=float(config.get("MaximumEventAgeInSeconds") or _DEFAULT_MAX_AGE_S),
-        destination=on_failure.get("Destination") or dead_letters.get("TargetArn"),
+    return (
+        _DEFAULT_RETRIES if retries is None else int(retries),
+        float(config.get("MaximumEventAgeInSeconds") or _DEFAULT_MAX_AGE_S),
+        on_failure.get("Destination") or dead_letters.get("TargetArn"),
     )
 
 
@@ -175,5 +166,4 @@ def _config_of(func: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _arn_of(func: Mapping[str, Any]) -> str:
-    arn: str = _config_of(func)["FunctionArn"]
-    return arn
+    return str(_config_of(func)["FunctionArn"])
