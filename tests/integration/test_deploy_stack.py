@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from hangup.aws.bucket import caller_of
-from hangup.aws.code_bucket import CodeBucket
+from hangup.aws.bucket import CodeBucket, caller_of
 from hangup.aws.runtime import calls, clock
 from hangup.aws.stacks import StackEvent, Stacks
 from hangup.core.connection import DurationMs

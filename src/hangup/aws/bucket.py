@@ -1,23 +1,38 @@
-"""A bucket of the caller's own, for what CloudFormation and Lambda fetch."""
+"""A bucket of the caller's own, for what CloudFormation and Lambda fetch.
 
+A ``CodeBucket`` is one that was made for the functions' code, or the user's own.
+"""
+
+import json
+import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hangup.aws.http.endpoints import endpoint_url
-from hangup.aws.retries import Calls
+from hangup.aws.retries import Calls, none_for
 from hangup.errors import BackendError, ConfigurationError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef, TagTypeDef
     from mypy_boto3_sts import STSClient
 
-ABSENT: Final = frozenset({"404", "NotFound", "NoSuchBucket"})
+_ABSENT: Final = frozenset({"404", "NotFound", "NoSuchBucket"})
 """Codes of a bucket that is not there."""
 
-_NO_OBJECT: Final = ABSENT | {"NoSuchKey"}
+_NO_OBJECT: Final = _ABSENT | {"NoSuchKey"}
 _THERE: Final = frozenset({"412", "PreconditionFailed"})
 _REFUSED: Final = frozenset({"403", "AccessDenied"})
+
+_PREFIX: Final = "hangup-code-"
+_NAME: Final = re.compile(rf"{_PREFIX}[0-9a-f]{{16}}")
+
+_MARK: Final["TagTypeDef"] = {"Key": "hangup", "Value": "code"}
+"""The tag of such a bucket. Without it none is emptied or deleted."""
+
+_NO_TAGS: Final = _ABSENT | {"NoSuchTagSet"}
 
 
 class Caller(NamedTuple):
@@ -34,11 +49,6 @@ def caller_of(client: "STSClient", calls: Calls, *, region: str) -> Caller:
     return Caller(account=who["Account"], partition=who["Arn"].split(":")[1], region=region)
 
 
-class _Mine(TypedDict):
-    Bucket: str
-    ExpectedBucketOwner: str
-
-
 class Bucket:
     """One bucket of this account. Every method raises ``BackendError``.
 
@@ -51,7 +61,10 @@ class Bucket:
         self.caller = caller
         self._client = client
         self._calls = calls
-        self._mine: Final[_Mine] = {"Bucket": name, "ExpectedBucketOwner": caller.account}
+        self._mine: Final[dict[str, Any]] = {
+            "Bucket": name,
+            "ExpectedBucketOwner": caller.account,
+        }
 
     def exists(self) -> bool:
         """Return whether the bucket is there, and this account's."""
@@ -83,23 +96,20 @@ class Bucket:
         """
         if self._has(key):
             return False
-        try:
-            with self._refusal_explained():
-                self._calls(
-                    "PutObject",
-                    lambda: self._client.put_object(
-                        **self._mine,
-                        Key=key,
-                        Body=content,
-                        ChecksumAlgorithm="SHA256",
-                        IfNoneMatch="*",
-                    ),
-                )
-        except BackendError as error:
-            if error.code in _THERE:
-                return False
-            raise
-        return True
+        with self._refusal_explained():
+            put = none_for(
+                _THERE,
+                self._calls,
+                "PutObject",
+                lambda: self._client.put_object(
+                    **self._mine,
+                    Key=key,
+                    Body=content,
+                    ChecksumAlgorithm="SHA256",
+                    IfNoneMatch="*",
+                ),
+            )
+        return put is not None
 
     def url(self, key: str) -> str:
         """Return the https URL of an object, as ``TemplateURL`` takes it."""
@@ -107,23 +117,20 @@ class Bucket:
 
     def _region(self) -> str | None:
         """Return the bucket's Region; None where there is no bucket."""
-        try:
-            head = self._calls("HeadBucket", lambda: self._client.head_bucket(**self._mine))
-        except BackendError as error:
-            if error.code in ABSENT:
-                return None
-            raise
-        return head.get("BucketRegion", self.caller.region)
+        head = none_for(
+            _ABSENT, self._calls, "HeadBucket", lambda: self._client.head_bucket(**self._mine)
+        )
+        return None if head is None else head.get("BucketRegion", self.caller.region)
 
     def _has(self, key: str) -> bool:
-        try:
-            self._calls("HeadObject", lambda: self._client.head_object(**self._mine, Key=key))
-        except BackendError as error:
+        head = none_for(
             # S3 refuses also where there is no such object, and the caller may not list them.
-            if error.code in _NO_OBJECT | _REFUSED:
-                return False
-            raise
-        return True
+            _NO_OBJECT | _REFUSED,
+            self._calls,
+            "HeadObject",
+            lambda: self._client.head_object(**self._mine, Key=key),
+        )
+        return head is not None
 
     @contextmanager
     def _refusal_explained(self) -> Iterator[None]:
@@ -137,3 +144,133 @@ class Bucket:
                 " credentials may not use it: s3:ListBucket on the bucket and s3:PutObject on its"
                 " objects are needed"
             ) from error
+
+
+def new_name() -> str:
+    """Return a name that no bucket has."""
+    return f"{_PREFIX}{secrets.token_hex(8)}"
+
+
+def is_new_name(name: str) -> bool:
+    """Return whether a name is of the form that ``new_name`` gives."""
+    return _NAME.fullmatch(name) is not None
+
+
+class CodeBucket(Bucket):
+    """A bucket that ``hangup deploy`` makes for the functions' code, or the user's own."""
+
+    def create(self) -> None:
+        """Make the bucket: private, encrypted, versioned, reached by TLS alone.
+
+        One that an interrupted run has made is finished.
+        """
+        if not self.exists():
+            self._create()
+        self._calls(
+            "PutBucketTagging",
+            lambda: self._client.put_bucket_tagging(**self._mine, Tagging={"TagSet": [_MARK]}),
+        )
+        self._calls(
+            "PutPublicAccessBlock",
+            lambda: self._client.put_public_access_block(
+                **self._mine,
+                PublicAccessBlockConfiguration={
+                    "BlockPublicAcls": True,
+                    "IgnorePublicAcls": True,
+                    "BlockPublicPolicy": True,
+                    "RestrictPublicBuckets": True,
+                },
+            ),
+        )
+        self._calls(
+            "PutBucketEncryption",
+            lambda: self._client.put_bucket_encryption(
+                **self._mine,
+                ServerSideEncryptionConfiguration={
+                    "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+                },
+            ),
+        )
+        self._calls(
+            "PutBucketVersioning",
+            lambda: self._client.put_bucket_versioning(
+                **self._mine, VersioningConfiguration={"Status": "Enabled"}
+            ),
+        )
+        self._calls(
+            "PutBucketPolicy",
+            lambda: self._client.put_bucket_policy(
+                **self._mine, Policy=_tls_only(self.name, self.caller.partition)
+            ),
+        )
+
+    def _create(self) -> None:
+        region = self.caller.region
+        place = (
+            {}
+            if region == "us-east-1"  # the one Region that must not be named
+            else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        )
+        self._calls(
+            "CreateBucket",
+            lambda: self._client.create_bucket(
+                Bucket=self.name,
+                ObjectOwnership="BucketOwnerEnforced",
+                **place,  # type: ignore[arg-type] # the Regions that botocore knows
+            ),
+        )
+
+    def is_made_for_code(self) -> bool:
+        """Return whether ``hangup deploy`` made the bucket."""
+        tags = none_for(
+            _NO_TAGS,
+            self._calls,
+            "GetBucketTagging",
+            lambda: self._client.get_bucket_tagging(**self._mine)["TagSet"],
+        )
+        return is_new_name(self.name) and _MARK in (tags or ())
+
+    def delete(self) -> None:
+        """Delete a bucket that was made for the code, with all versions of what is in it."""
+        while objects := self._some_objects():
+            self._delete_objects(objects)
+        self._calls("DeleteBucket", lambda: self._client.delete_bucket(**self._mine))
+
+    def _some_objects(self) -> "list[ObjectIdentifierTypeDef]":
+        """Return up to a thousand versions of objects in the bucket."""
+        page = self._calls(
+            "ListObjectVersions", lambda: self._client.list_object_versions(**self._mine)
+        )
+        return [
+            {"Key": one["Key"], "VersionId": one["VersionId"]}
+            for one in (*page.get("Versions", []), *page.get("DeleteMarkers", []))
+        ]
+
+    def _delete_objects(self, objects: "list[ObjectIdentifierTypeDef]") -> None:
+        answer = self._calls(
+            "DeleteObjects",
+            lambda: self._client.delete_objects(
+                **self._mine, Delete={"Objects": objects, "Quiet": True}
+            ),
+        )
+        for failed in answer.get("Errors", []):
+            raise BackendError("DeleteObjects", failed["Code"], failed["Message"], retryable=False)
+
+
+def _tls_only(bucket: str, partition: str) -> str:
+    arn = f"arn:{partition}:s3:::{bucket}"
+    return json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Sid": "TlsOnly",
+                    "Effect": "Deny",
+                    "Principal": "*",
+                    "Action": "s3:*",
+                    "Resource": [arn, f"{arn}/*"],
+                    "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+                }
+            ],
+        }
+    )

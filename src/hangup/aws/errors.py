@@ -114,6 +114,8 @@ class ServiceError(CallError):
 class UnansweredError(CallError):
     """A call got no answer. ``code`` is botocore's name for the reason."""
 
+    is_of_another_time = False
+
     @property
     def is_retryable(self) -> bool:
         """Whether the same call may succeed later."""
@@ -192,8 +194,9 @@ def in_our_terms(error: Exception) -> ServiceError | UnansweredError:
         )
     elif botocore is not None and isinstance(error, botocore.BotoCoreError):
         reason = error.kwargs.get("error")
-        message = f"{error} ({reason})" if reason else str(error)
-        ours = UnansweredError(type(error).__name__, message)
+        ours = UnansweredError(
+            type(error).__name__, f"{error} ({reason})" if reason else str(error)
+        )
     else:
         raise error
     ours.__cause__ = error

@@ -6,8 +6,9 @@ attempt. botocore's own retries are off: they know no deadline.
 """
 
 import random
-from collections.abc import Callable
-from typing import Final, TypeVar
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from hangup.aws.errors import (
     KeptSocketClosedError,
@@ -126,7 +127,7 @@ class Calls:
                     repeat_unanswered or isinstance(error, ServiceError) or error.is_unsent
                 )
                 # Once: where the clock is wrong, the next signature is no better.
-                if _is_of_another_time(error) and not is_signed_again:
+                if error.is_of_another_time and not is_signed_again:
                     repeated = is_signed_again = True
             # Full jitter avoids synchronised retries; not security-sensitive.
             longest_ms = min(_FIRST_PAUSE_MS << attempt, _LONGEST_PAUSE_MS)
@@ -138,5 +139,36 @@ class Calls:
         raise AssertionError("max_attempts is at least 1")
 
 
-def _is_of_another_time(error: ServiceError | UnansweredError) -> bool:
-    return isinstance(error, ServiceError) and error.is_of_another_time
+def none_for(
+    codes: Collection[str], calls: Calls, operation: str, call: Callable[[], Result]
+) -> Result | None:
+    """Return what ``call`` returns, None for an error that has one of these codes."""
+    try:
+        return calls(operation, call)
+    except BackendError as error:
+        if error.code in codes:
+            return None
+        raise
+
+
+def pages(  # noqa: PLR0913 - what listings differ in
+    calls: Callable[..., Any],
+    operation: str,
+    call: Callable[..., Any],
+    request: Mapping[str, Any],
+    *,
+    more: str = "NextToken",
+    start: str | None = None,
+) -> Iterator[Any]:
+    """Yield every page of a listing, each asked for by ``calls``.
+
+    ``more`` is what an answer calls the place where the next page begins, and ``start`` what a
+    request does, if it calls that otherwise. Page by page here, not by botocore's paginator, which
+    could not go on after a failed page.
+    """
+    while True:
+        page = calls(operation, partial(call, **request))
+        yield page
+        if not page.get(more):
+            return
+        request = {**request, start or more: page[more]}

@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from hangup.aws.errors import ServiceError, Table
-from hangup.aws.retries import CallFailed, Calls
+from hangup.aws.retries import CallFailed, Calls, pages
 from hangup.aws.table_requests import Request
 from hangup.aws.values import Item, Values
 from hangup.core.connection import DurationMs
@@ -75,8 +75,11 @@ class DynamoDbTable:
             unread = list(answer.get("UnprocessedKeys", {}).values())
             if unread:
                 left = unread[0]["Keys"]
-                why = f"DynamoDB left out {len(left)} of {len(keys)} items"
-                raise ServiceError(_THROTTLED, why, status=_BAD_REQUEST)
+                raise ServiceError(
+                    _THROTTLED,
+                    f"DynamoDB left out {len(left)} of {len(keys)} items",
+                    status=_BAD_REQUEST,
+                )
 
         self._calls("BatchGetItem", read, table=self.spec)
         return found
@@ -88,23 +91,15 @@ class DynamoDbTable:
         *,
         repeat_until_ms: DurationMs = ATTEMPT_MS,
     ) -> Iterator[Any]:
-        """Yield every page of a scan or a query, as DynamoDB answers it.
-
-        Page by page here, not by botocore's paginator, which could not go on after a failed page.
-        """
-        call = self._client.scan if operation == "Scan" else self._client.query
-        request = self.part(request)
-        while True:
-            page: Any = self._calls(
-                operation,
-                partial(call, **request),
-                table=self.spec,
-                repeat_until_ms=repeat_until_ms,
-            )
-            yield page
-            if not page.get("LastEvaluatedKey"):
-                return
-            request = {**request, "ExclusiveStartKey": page["LastEvaluatedKey"]}
+        """Yield every page of a scan or a query, as DynamoDB answers it."""
+        return pages(
+            partial(self._calls, table=self.spec, repeat_until_ms=repeat_until_ms),
+            operation,
+            self._client.scan if operation == "Scan" else self._client.query,
+            self.part(request),
+            more="LastEvaluatedKey",
+            start="ExclusiveStartKey",
+        )
 
     def put(self, request: Request) -> Write:
         """Put an item, if its condition holds."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from hangup.aws.code_bucket import CodeBucket, is_new_name, new_name
+from hangup.aws.bucket import CodeBucket, is_new_name, new_name
 from hangup.aws.stacks import NEW, ChangeSet, StackEvent, Stacks, StackState
 from hangup.errors import DeployError
 

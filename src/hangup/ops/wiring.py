@@ -16,8 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from hangup.aws import clients
-from hangup.aws.bucket import Bucket, Caller, caller_of
-from hangup.aws.code_bucket import CodeBucket
+from hangup.aws.bucket import Bucket, Caller, CodeBucket, caller_of
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.consistency import DynamoDbConsistencyStore
 from hangup.aws.dead_letters import SqsDeadLetters
