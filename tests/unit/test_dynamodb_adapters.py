@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from hangup.aws.clients import client as botocore_client
-from hangup.aws.connections import DynamoDbConnections, _date_of
+from hangup.aws.connections import DynamoDbConnections, date_of
 from hangup.aws.http.services import DirectDynamoDb
 from hangup.aws.retries import Calls, Deadline
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
@@ -270,6 +270,8 @@ class TestTimeOfTheAnswer:
         ("Tue, 14 Nov 2023 22:13:20 GMT", 1_700_000_000_000),
         ("Thu, 29 Feb 2024 00:00:00 GMT", 1_709_164_800_000),
         ("Fri, 01 Dec 2023 09:05:07 GMT", 1_701_421_507_000),
+        # One that a proxy has added.
+        ("Tue, 14 Nov 2023 22:13:20 GMT, Tue, 14 Nov 2023 22:13:21 GMT", 1_700_000_000_000),
         ("Tuesday, 14-Nov-23 22:13:20 GMT", None),
         ("Tue, 14 Brumaire 2023 22:13:20 GMT", None),
         ("Tue, 14 Nov 2023 25:13:20 GMT", None),
@@ -279,11 +281,11 @@ class TestTimeOfTheAnswer:
 )
 def test_a_date_that_cannot_be_read_is_none(date: str | None, ms: int | None) -> None:
     headers = {} if date is None else {"date": date}
-    assert _date_of({"ResponseMetadata": {"HTTPHeaders": headers}}) == ms
+    assert date_of({"ResponseMetadata": {"HTTPHeaders": headers}}) == ms
 
 
 def test_an_answer_without_headers_has_no_date() -> None:
-    assert _date_of({}) is None
+    assert date_of({}) is None
 
 
 def cancelled(*codes: str) -> Failure:

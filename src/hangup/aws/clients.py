@@ -32,8 +32,9 @@ def client(service: str, endpoint: str | None = None) -> Any:  # noqa: ANN401 - 
 def session() -> Session:
     """Return the process's session: its clients share credentials and what was read of the data."""
     session = Session()
-    parsers = session.get_component("response_parser_factory")
-    parsers.set_parser_defaults(timestamp_parser=_parse_timestamp)
+    session.get_component("response_parser_factory").set_parser_defaults(
+        timestamp_parser=_parse_timestamp
+    )
     return session
 
 

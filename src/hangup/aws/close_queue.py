@@ -72,5 +72,8 @@ class SqsCloseQueue:
 
 def _as_error(entry: "BatchResultErrorEntryTypeDef") -> ServiceError:
     """Return the failure of one message of a batch as what it would be on its own."""
-    status = _BAD_REQUEST if entry["SenderFault"] else _SERVER_ERROR
-    return ServiceError(entry["Code"], entry.get("Message", ""), status=status)
+    return ServiceError(
+        entry["Code"],
+        entry.get("Message", ""),
+        status=_BAD_REQUEST if entry["SenderFault"] else _SERVER_ERROR,
+    )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from os import urandom
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from hangup.aws.retries import Calls
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
@@ -53,9 +53,7 @@ class DynamoDbConnections:
 
     def _read(self, key: Values) -> Connection | None:
         item = self._table.get(key)
-        if item is None or not self._schema.matches(item):
-            return None
-        return self._schema.decode(item)
+        return self._schema.decode(item) if item and self._schema.matches(item) else None
 
     def scan_all_connections(self) -> Iterator[Connection]:
         """Yield every record of the table, all pages of it."""
@@ -93,8 +91,7 @@ class DynamoDbConnections:
         if page["ScannedCount"] < limit and first is not swept:
             # The end of the table. What is read twice counts once.
             pages.append(next(self._pages(swept)))
-        items = [item for one in pages for item in one["Items"]]
-        named = self._named(items)
+        named = self._named([item for one in pages for item in one["Items"]])
         # Enough for the size, as no page has one twice. Where all items are connections, there are
         # four times as many.
         read = self._decoded(named[: size * len(pages)])
@@ -102,7 +99,7 @@ class DynamoDbConnections:
         return Sample(
             records=list(records.values())[:size],
             others=sum(one["ScannedCount"] for one in pages) - len(named) if is_filtered else 0,
-            answered_at_ms=_date_of(page),
+            answered_at_ms=date_of(page),
         )
 
     def claim(self, connection: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs) -> bool:
@@ -172,8 +169,11 @@ class DynamoDbConnections:
     def _pages(
         self, request: Request, *, repeat_until_ms: DurationMs = ATTEMPT_MS
     ) -> Iterator[Any]:
-        operation: Literal["Scan", "Query"] = "Query" if self._requests.is_query else "Scan"
-        return self._table.pages(operation, request, repeat_until_ms=repeat_until_ms)
+        return self._table.pages(
+            "Query" if self._requests.is_query else "Scan",
+            request,
+            repeat_until_ms=repeat_until_ms,
+        )
 
     def _named(self, items: Sequence[Item]) -> Sequence[Item]:
         """Return the items that name a connection."""
@@ -190,12 +190,13 @@ class DynamoDbConnections:
             raise self._table.spec.has_another_key("Scan") from None
 
 
-def _date_of(answer: Mapping[str, Any]) -> EpochMs | None:
+def date_of(answer: Mapping[str, Any]) -> EpochMs | None:
     """Return AWS's time in an answer, to a second; None where it has none."""
     date = str(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", ""))
     try:
-        # "Tue, 15 Nov 1994 08:12:31 GMT". Not strptime, which takes long to load.
-        _, day, month, year, time, _ = date.split()
+        # "Tue, 15 Nov 1994 08:12:31 GMT". Where a proxy added another, the first is the service's
+        # own. Not strptime, which takes long to load.
+        _, day, month, year, time, _ = date.split()[:6]
         number = MONTHS.index(month) + 1
         return EpochMs(
             round(datetime.fromisoformat(f"{year}-{number:02}-{day}T{time}Z").timestamp() * 1000)

@@ -1,38 +1,22 @@
 """Both tables as ``hangup check`` reads them: all of it, consistently, with the claims.
 
-Apart from the repositories of the handlers, whose calls and grants stay what they are: this reads
-and writes with the credentials of whoever runs the check.
+Apart from the repository of the handlers, whose grants stay what they are: this reads and writes
+with the credentials of whoever runs the check.
 """
 
 from collections.abc import Iterator, Sequence
 
-from hangup.aws.retries import Calls
-from hangup.aws.session_schema import DEFAULT_SESSION_SCHEMA, SessionSchema
-from hangup.aws.table import DynamoDb, DynamoDbTable
-from hangup.aws.table_requests import Request, TableRequests
+from hangup.aws.sessions import DynamoDbSessions
+from hangup.aws.table import DynamoDbTable
+from hangup.aws.table_requests import Request
 from hangup.aws.values import Item
 from hangup.core.connection import EpochMs
 from hangup.sessions.invariants import StoredConnection, UnreadableSession
 from hangup.sessions.model import Session
 
 
-class DynamoDbConsistencyStore:
+class DynamoDbConsistencyStore(DynamoDbSessions):
     """``ConsistencyStore`` of two DynamoDB tables; ``client`` is used from several threads."""
-
-    def __init__(
-        self,
-        client: DynamoDb,
-        calls: Calls,
-        *,
-        connections_table: str,
-        sessions_table: str,
-        schema: SessionSchema = DEFAULT_SESSION_SCHEMA,
-    ) -> None:
-        self._schema = schema
-        self._requests = TableRequests(schema.connections)
-        key = schema.connections.connection_id
-        self._connections = DynamoDbTable(client, calls, connections_table, key=key)
-        self._sessions = DynamoDbTable(client, calls, sessions_table, key=schema.session_id)
 
     def connection_pages(self) -> Iterator[Sequence[StoredConnection]]:
         """Yield every connection record, page by page, up to 1 MB each."""
@@ -58,8 +42,8 @@ class DynamoDbConsistencyStore:
 
         Tried again after an answer that was lost, it finds its own work and returns False.
         """
-        update = self._requests.drop_claim(connection_id, seen_ms=seen_ms)
-        return self._connections.update(update).is_written
+        drop = self._requests.drop_claim(connection_id, seen_ms=seen_ms)
+        return self._connections.update(drop).is_written
 
     def _scan(self, table: DynamoDbTable, request: Request) -> Iterator[Sequence[Item]]:
         for page in table.pages("Scan", {"ConsistentRead": True, **request}):

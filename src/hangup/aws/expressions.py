@@ -122,8 +122,13 @@ def _has_no_times(activity: Form, connect: Form) -> str:
 @cache
 def may_claim(is_ours: str, unchanged: str, *, is_noticed: bool) -> str:
     """Return the condition of a claim, by what was seen of the connection."""
-    is_not_noticed = "" if is_noticed else _HAS_NO_OTHER_NOTICE
-    return all_of(is_ours, unchanged, HAS_NO_CLAIM, _IS_NOT_HANDED_OVER_SINCE, is_not_noticed)
+    return all_of(
+        is_ours,
+        unchanged,
+        HAS_NO_CLAIM,
+        _IS_NOT_HANDED_OVER_SINCE,
+        "" if is_noticed else _HAS_NO_OTHER_NOTICE,
+    )
 
 
 @cache

@@ -47,12 +47,9 @@ class TableKey:
 
     def __str__(self) -> str:
         """Return what the key must be, for people."""
-        (name, kind), *sort_key = self.attributes
-        text = f"partition key {name} ({_IN_WORDS[kind]})"
-        if not sort_key:
-            return f"{text} and no sort key"
-        ((name, kind),) = sort_key
-        return f"{text} and the sort key {name} ({_IN_WORDS[kind]})"
+        partition, *sort = (f"{name} ({_IN_WORDS[kind]})" for name, kind in self.attributes)
+        rest = f"the sort key {sort[0]}" if sort else "no sort key"
+        return f"partition key {partition} and {rest}"
 
     @property
     def names(self) -> Sequence[str]:

@@ -1,6 +1,6 @@
 """The records of a deployment, read for people: all of them, or those of one connection."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -78,18 +78,18 @@ class DeployedRecords(DynamoDbConnections):
             for record in self._with_state(records[start : start + STATES_AT_ONCE])
         ]
 
-    def _items_of(self, connection_id: str) -> Iterator[Item]:
-        if not self.finds_by_id:
-            # Compared here: a query refuses a filter on the key of its index.
-            whole_id = f"{self._schema.id_prefix}{connection_id}"
-            for page in self._pages(self._requests.all_records()):
-                for item in page["Items"]:
-                    if text_in(item, self._schema.connection_id) == whole_id:
-                        yield item
-            return
-        item = self._table.get(self._schema.key(connection_id))
-        if item is not None:
-            yield item
+    def _items_of(self, connection_id: str) -> Iterable[Item]:
+        if self.finds_by_id:
+            item = self._table.get(self._schema.key(connection_id))
+            return [] if item is None else [item]
+        # Compared here: a query refuses a filter on the key of its index.
+        whole_id = f"{self._schema.id_prefix}{connection_id}"
+        return (
+            item
+            for page in self._pages(self._requests.all_records())
+            for item in page["Items"]
+            if text_in(item, self._schema.connection_id) == whole_id
+        )
 
     def _with_state(self, records: Sequence[Record]) -> Sequence[Record]:
         """Return up to as many records as are read at once, with their state."""

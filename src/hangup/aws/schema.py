@@ -249,12 +249,11 @@ class TableSchema:
 
     def time_attribute(self, time: RecordedTime) -> TimeAttribute:
         """Return what the table calls a time, and how it is written; the name may be empty."""
-        names = {
+        name, unit = {
             RecordedTime.CONNECTED_AT: (self.connected_at, self.connected_at_unit),
             RecordedTime.LAST_ACTIVITY: (self.last_activity, self.last_activity_unit),
             RecordedTime.GATEWAY_ACTIVE: (self.gateway_active, TimeUnit.MILLISECONDS),
-        }
-        name, unit = names[time]
+        }[time]
         return TimeAttribute(name or "", unit.in_words)
 
 

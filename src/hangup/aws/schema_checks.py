@@ -22,7 +22,7 @@ _MAX_VALUE: Final = 1_024
 OFFSETS: Final = WholeNumber(at_least=0, at_most=31_622_400)
 _NUMBERS: Final = range(-(10**15), 10**15 + 1)
 KEY_TYPES: Final = ("S", "N", "B")
-_KEY_LENGTHS: Final = (1, 2)
+_MOST_KEY_PARTS: Final = 2
 _CONDITION_LENGTHS: Final = (2, 3)
 
 _OPTIONAL: Final = ("session_id", "role", "connected_at", "last_activity", "index")
@@ -86,16 +86,11 @@ def _offset(field: str, value: object) -> int:
 
 def _key_attributes(field: str, value: object) -> tuple[tuple[str, str], ...]:
     must = "one or two pairs of a name and its type (S, N or B), the partition key first"
-    pairs = _items(field, value, must)
-    if not pairs:
-        return ()
-    names = []
-    for pair in pairs:
-        parts = _items(field, pair, must)
-        if len(parts) != _PAIR or parts[1] not in KEY_TYPES:
-            _refuse(field, value, must)
-        names.append(_name(field, parts[0]))
-    if len(pairs) not in _KEY_LENGTHS or len(set(names)) < len(names):
+    pairs = [_items(field, pair, must) for pair in _items(field, value, must)]
+    if any(len(pair) != _PAIR or pair[1] not in KEY_TYPES for pair in pairs):
+        _refuse(field, value, must)
+    names = {_name(field, name) for name, _ in pairs}
+    if len(pairs) > _MOST_KEY_PARTS or len(names) < len(pairs):
         _refuse(field, value, must)
     return tuple((str(name), str(kind)) for name, kind in pairs)
 
@@ -132,12 +127,11 @@ def _condition(field: str, value: object) -> Condition:
 def _partition(field: str, value: object) -> Condition | None:
     if value is None:
         return None
-    must = "the partition key and its value: equals(attribute, value)"
     condition = _condition(field, value)
     # DynamoDB has no such values in a key.
     cannot_be_a_key = isinstance(condition.value, bool) or condition.value == ""
     if condition.rule is not Rule.EQUALS or cannot_be_a_key:
-        _refuse(field, value, must)
+        _refuse(field, value, "the partition key and its value: equals(attribute, value)")
     return condition
 
 
@@ -158,11 +152,10 @@ def _check_names(fields: Fields) -> None:
     meanings: dict[str, str] = {}
     for field in (*_READ, *_WRITTEN):
         name = fields[field]
-        if name is None:
-            continue
         if name in meanings:
             _fail(field, f"is {name!r}, and so is {meanings[name]}: give one of them another name")
-        meanings[name] = field
+        if name is not None:
+            meanings[name] = field
     for name, _ in fields["key_attributes"]:
         if meanings.get(name) in _WRITTEN:
             _fail(

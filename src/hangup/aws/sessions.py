@@ -77,8 +77,12 @@ class DynamoDbSessions:
         try:
             return None if item is None else self._schema.decode(item)
         except (KeyError, ValueError) as error:
-            message = f"session {session_id} has a missing or invalid attribute: {error}"
-            raise BackendError("GetItem", "NoSession", message, retryable=False) from error
+            raise BackendError(
+                "GetItem",
+                "NoSession",
+                f"session {session_id} has a missing or invalid attribute: {error}",
+                retryable=False,
+            ) from error
 
     def listener_ids(self, session_id: str) -> Iterator[str]:
         """Yield the ids of the session's listeners from the index."""
@@ -110,8 +114,7 @@ class DynamoDbSessions:
                 return JoinOutcome.JOINED
             case [_Reason.CONDITION_FAILED, _]:
                 # This very start took effect before, whatever the session has come to since.
-                key = self._schema.connections.key(speaker.connection_id)
-                item = self._connections.get(key)
+                item = self._connections.get(self._schema.connections.key(speaker.connection_id))
                 before = item and self._schema.connections.decode(item)
                 is_this = before and (before.session_id, before.role) == (
                     speaker.session_id,
@@ -149,23 +152,29 @@ class DynamoDbSessions:
         # Refused by our own claim: an attempt took effect, and its answer was lost.
         if is_written or refused.get(self._schema.claim_token) == token:
             return None
-        if refused.get(self._schema.speaker_connection_id) == string(speaker.connection_id):
-            return EndRefusal.BEING_ENDED
-        return EndRefusal.NOT_ITS_SPEAKER
+        is_its = refused.get(self._schema.speaker_connection_id) == string(speaker.connection_id)
+        return EndRefusal.BEING_ENDED if is_its else EndRefusal.NOT_ITS_SPEAKER
 
     def remove(self, connection_id: str) -> bool:
         """Delete the record; return False if there was none."""
         return self._connections.delete(self._requests.removal(connection_id)).is_written
 
     def _listeners(self, session_id: str) -> Request:
-        listeners = self._requests.of_session(session_id, Role.LISTENER)
-        return {"IndexName": LISTENERS_INDEX, **listeners}
+        return {
+            "IndexName": LISTENERS_INDEX,
+            **self._requests.of_session(session_id, Role.LISTENER),
+        }
 
     def _session_update(
         self, connection: Connection, *, update: str, condition: str, values: Values
     ) -> Request:
-        key = self._schema.key(connection.session_id or "")
-        return update_of(self._schema, key, update=update, condition=condition, values=values)
+        return update_of(
+            self._schema,
+            self._schema.key(connection.session_id or ""),
+            update=update,
+            condition=condition,
+            values=values,
+        )
 
     def _transact(self, items: Sequence[Any]) -> list[str]:
         """Return ``[]`` if everything was written, else why each item was not (nothing was)."""

@@ -23,6 +23,7 @@ fail. So:
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from os import urandom
 from typing import Final, NamedTuple, Protocol
 
@@ -39,7 +40,7 @@ from hangup.core.events import is_connection_id
 from hangup.core.guard import Sample
 from hangup.core.outcomes import NotRecorded
 from hangup.errors import BackendError
-from hangup.ports import ScanPage
+from hangup.ports import ConnectionsRepository, ScanPage
 
 STATES_AT_ONCE: Final = 100
 """Most items of a BatchGetItem. DynamoDB API reference, BatchGetItem."""
@@ -66,39 +67,14 @@ class State(NamedTuple):
 NO_STATE: Final = State()
 
 
-class Items(Protocol):
-    """The connections table. Its scan finds candidates by the application's own times alone."""
+class Items(ConnectionsRepository, Protocol):
+    """The connections table. Its scan finds candidates by the application's own times alone.
 
-    def get(self, connection_id: str) -> Connection | None:
-        """Return the record as last written."""
-        ...
-
-    def reread(self, connection: Connection) -> Connection | None:
-        """Return a record as last written, ``None`` if it is this connection's no more."""
-        ...
-
-    def scan_all_connections(self) -> Iterator[Connection]:
-        """Yield every record."""
-        ...
-
-    def scan_candidates(
-        self, *, cutoff_ms: EpochMs, now_ms: EpochMs, segment: int, total_segments: int
-    ) -> Iterator[ScanPage]:
-        """Yield the pages of one segment."""
-        ...
-
-    def sample_records(self, size: int) -> Sample:
-        """Return up to ``size`` records."""
-        ...
+    It is asked for nothing that writes Hangup's own state.
+    """
 
     def delete_unchanged(self, connection: Connection) -> bool:
         """Delete a record if it is as it was seen; return whether it was."""
-        ...
-
-    def record_activity(
-        self, connection_id: str, *, now_ms: EpochMs, resolution_ms: DurationMs
-    ) -> Connection | NotRecorded:
-        """Move the last activity forward."""
         ...
 
 
@@ -175,9 +151,11 @@ class StateTableConnections:
             for part in parts:
                 found = self._candidates(part, cutoff_ms, now_ms)
                 yield ScanPage(candidates=found, scanned_count=0, is_last=False)
-            found = self._candidates(last, cutoff_ms, now_ms)
-            left = len(page.candidates) - len(read)
-            yield replace(page, candidates=found, left=left)
+            yield replace(
+                page,
+                candidates=self._candidates(last, cutoff_ms, now_ms),
+                left=len(page.candidates) - len(read),
+            )
 
     def _take(self, wanted: int, now_ms: EpochMs) -> int:
         """Return how many more states the sweep that began at ``now_ms`` may read."""
@@ -245,9 +223,8 @@ class StateTableConnections:
         if place is None:
             return False
         state = self._states.get_many([place], consistent=True).get(place, NO_STATE)
-        if state.claim_expires_ms != claim_expires_ms:
-            return False
-        return self._items.delete_unchanged(connection)
+        is_claimed_by_us = state.claim_expires_ms == claim_expires_ms
+        return is_claimed_by_us and self._items.delete_unchanged(connection)
 
     def record_gateway_activity(
         self, connection: Connection, *, active_ms: EpochMs, now_ms: EpochMs
@@ -326,11 +303,6 @@ def merged(connection: Connection, state: State) -> Connection:
 
 
 def _parts(connections: Iterable[Connection]) -> Iterator[list[Connection]]:
-    part: list[Connection] = []
-    for connection in connections:
-        part.append(connection)
-        if len(part) == STATES_AT_ONCE:
-            yield part
-            part = []
-    if part:
+    left = iter(connections)
+    while part := list(islice(left, STATES_AT_ONCE)):
         yield part

@@ -32,8 +32,7 @@ class DynamoDbStates:
 
     def get_many(self, places: Sequence[str], *, consistent: bool) -> Mapping[str, State]:
         """Return the state of up to 100 places, of those that have any."""
-        keys = [_key(place) for place in places]
-        items = self._table.get_many(keys, consistent=consistent)
+        items = self._table.get_many([_key(place) for place in places], consistent=consistent)
         return {item[DEFAULT_SCHEMA.connection_id]["S"]: state_in(item) for item in items}
 
     def claim(
@@ -59,8 +58,9 @@ class DynamoDbStates:
             # DynamoDB refuses a value that no expression uses.
             values[":seen"] = number(connection.last_seen_ms or 0)
         condition = expr.may_claim_state(is_noticed=connection.is_noticed)
-        update = f"{expr.CLAIM}, #last_activity = :recorded"
-        is_written, refused = self._update(place, update, condition, values)
+        is_written, refused = self._update(
+            place, f"{expr.CLAIM}, #last_activity = :recorded", condition, values
+        )
         # Refused by our own claim: an attempt took effect, and its answer was lost.
         return is_written or refused.get(DEFAULT_SCHEMA.claim_token) == string(token)
 
@@ -88,13 +88,12 @@ class DynamoDbStates:
         return self._update(place, expr.SET_GATEWAY_ACTIVE, expr.IS_LATER, values).is_written
 
     def _update(self, place: str, update: str, condition: str, values: Values) -> Write:
-        # After the first word, which is SET in each.
-        update = f"SET #expires_at = :expires, {update.removeprefix('SET ')}"
         expires_s = self._clock.now_ms() // 1_000 + _KEPT_S
         request = update_of(
             DEFAULT_SCHEMA,
             _key(place),
-            update=update,
+            # After the first word, which is SET in each.
+            update=f"SET #expires_at = :expires, {update.removeprefix('SET ')}",
             condition=condition,
             values={":expires": number(expires_s), **values},
         )

@@ -69,8 +69,8 @@ class TableRequests:
         """
         bounds = self.schema.times.bounds(cutoff_ms, now_ms)
         if self._has_state:
-            condition = expr.is_candidate(*self.schema.times.forms)
-            return self._read(self.schema.swept, condition, bounds)
+            is_candidate = expr.is_candidate(*self.schema.times.forms)
+            return self._read(self.schema.swept, is_candidate, bounds)
         condition = expr.looks_idle(*self.schema.times.forms)
         # DynamoDB refuses a value that no expression uses.
         used = {name: bounds[name] for name in set(re.findall(r":\w+", condition))}
@@ -225,10 +225,12 @@ class TableRequests:
 
     def drop_claim(self, connection_id: str, *, seen_ms: EpochMs) -> Request:
         """Return the end of a claim that nobody releases, if it still expires at ``seen_ms``."""
-        update = f"{expr.DROP_CLAIM}, #handovers"
-        values = {":claim": number(seen_ms)}
-        connection = Connection(connection_id=connection_id)
-        return self._update(connection, update, self._ours(expr.IS_UNDER_CLAIM), values)
+        return self._update(
+            Connection(connection_id=connection_id),
+            f"{expr.DROP_CLAIM}, #handovers",
+            self._ours(expr.IS_UNDER_CLAIM),
+            {":claim": number(seen_ms)},
+        )
 
     def record_gateway_activity(
         self, connection: Connection, *, active_ms: EpochMs, now_ms: EpochMs
@@ -244,8 +246,9 @@ class TableRequests:
             **self.schema.times.recorded(connection, connection.recorded_ms),
         }
         unchanged = expr.is_as_seen(connection, *self.schema.times.forms)
-        condition = self._ours(unchanged, expr.IS_LATER)
-        return self._update(connection, expr.SET_GATEWAY_ACTIVE, condition, values)
+        return self._update(
+            connection, expr.SET_GATEWAY_ACTIVE, self._ours(unchanged, expr.IS_LATER), values
+        )
 
     def record_activity(
         self, connection_id: str, *, now_ms: EpochMs, resolution_ms: DurationMs
@@ -263,8 +266,10 @@ class TableRequests:
             coalesced=bool(resolution_ms),
         )
         connection = Connection(connection_id=connection_id)
-        update = self._update(connection, expr.SET_ACTIVITY, condition, values)
-        return {**update, "ReturnValues": "ALL_OLD"}
+        return {
+            **self._update(connection, expr.SET_ACTIVITY, condition, values),
+            "ReturnValues": "ALL_OLD",
+        }
 
     def creation(self, connection: Connection) -> Request:
         """Return the put of a connection that has just joined; refused where its id is taken."""

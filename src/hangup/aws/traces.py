@@ -28,8 +28,7 @@ class Traces(DynamoDbConnections):
         if schema.index is None:
             pages = self._pages(self._requests.records_with_traces())
         else:
-            beside = self._requests.records_with_traces_beside(index_keys)
-            pages = self._table.pages("Scan", beside)
+            pages = self._table.pages("Scan", self._requests.records_with_traces_beside(index_keys))
         for page in pages:
             items = page["Items"]
             if not schema.selection.needs_id:
@@ -44,8 +43,9 @@ class Traces(DynamoDbConnections):
         Return None, or when the claim expires that holds at ``now_ms``: then a function may still
         be at work on it, and nothing is written.
         """
-        removal = self._requests.removal_of_traces(key, now_ms=now_ms)
-        is_written, refused = self._table.update(removal)
+        is_written, refused = self._table.update(
+            self._requests.removal_of_traces(key, now_ms=now_ms)
+        )
         expires_ms = None if is_written else self._schema.decode_claim(refused)
         # Without a claim it is gone, or another item now: there is nothing to remove.
         return expires_ms if expires_ms is not None and expires_ms > now_ms else None

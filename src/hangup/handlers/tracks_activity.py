@@ -103,6 +103,7 @@ def _recorder() -> Recorder:
     # Lambda's default time limit is 3 s, less than the margins of our own functions. And a client
     # whose activity is not recorded is closed, so the first attempt is made all the same.
     calls = Calls(clock, deadline, max_attempts=_ATTEMPTS, always_tries=True)
-    schema = schema_of(settings.table_schema)
-    connections = DynamoDbConnections(DirectDynamoDb(), calls, settings.connections_table, schema)
+    connections = DynamoDbConnections(
+        DirectDynamoDb(), calls, settings.connections_table, schema_of(settings.table_schema)
+    )
     return Recorder(connections, clock, settings.resolution_ms)
