@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from hangup.aws.clients import client as botocore_client
-from hangup.aws.deployment import DeployedStack, StackOutputs
-from hangup.aws.logs import FunctionLogs
-from hangup.aws.metrics import DeploymentMetrics
+from hangup.aws.cloudwatch import DeploymentMetrics, FunctionLogs
+from hangup.aws.deployment import DeployedStack, DeployedTimeout, StackOutputs
 from hangup.aws.own_functions import (
     DISCONNECT_HANDLER,
     TIMEOUT_HANDLER,
@@ -23,7 +22,6 @@ from hangup.aws.retries import Calls
 from hangup.aws.schema import DEFAULT_SCHEMA, TableSchema
 from hangup.aws.states import DynamoDbStates
 from hangup.aws.table_size import TableSize
-from hangup.aws.timeout import DeployedTimeout
 from hangup.core.connection import Connection, EpochMs
 from hangup.errors import BackendError, ConfigurationError
 from hangup.ops.template import timeout_template

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from hangup.aws.metrics import Alarm
+from hangup.aws.cloudwatch import Alarm
 from hangup.core.connection import Connection, EpochMs, InvalidTime, RecordedTime
 from hangup.core.policy import IdlePolicy
 from hangup.ops.status import Crowd, crowd_of, last_sweeps

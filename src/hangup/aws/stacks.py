@@ -3,20 +3,20 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, TypedDict
+from functools import partial
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, Final
 
-from hangup.aws.retries import Calls
+from hangup.aws.retries import Calls, pages
 from hangup.core.connection import DurationMs
 from hangup.errors import BackendError
 from hangup.ports import Clock
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
-    from mypy_boto3_cloudformation.literals import ChangeSetTypeType
     from mypy_boto3_cloudformation.type_defs import (
         ChangeTypeDef,
         DescribeChangeSetOutputTypeDef,
-        DescribeStackEventsOutputTypeDef,
         ParameterTypeDef,
         StackEventTypeDef,
         StackTypeDef,
@@ -30,17 +30,6 @@ _NOT_YET: Final = ("CREATE_PENDING", "CREATE_IN_PROGRESS")
 
 NEW: Final = "REVIEW_IN_PROGRESS"
 """The state of a stack that has a change set and nothing else yet."""
-
-
-class _Token(TypedDict, total=False):
-    NextToken: str
-
-
-class _Template(TypedDict, total=False):
-    """One of the two."""
-
-    TemplateBody: str
-    UsePreviousTemplate: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,10 +130,10 @@ class Stacks:
             "ListChangeSets", lambda: self._client.list_change_sets(StackName=stack)
         )
         for summary in listed["Summaries"]:
-            if summary["StackId"] != state.stack_id:
-                continue  # of an earlier stack of this name
-            described = self._described(stack, summary["ChangeSetId"])
-            yield summary["ChangeSetName"], _by_key(described.get("Parameters", []))
+            # Others are of an earlier stack of this name.
+            if summary["StackId"] == state.stack_id:
+                described = self._described(stack, summary["ChangeSetId"])
+                yield summary["ChangeSetName"], _by_key(described.get("Parameters", []))
 
     def propose(  # noqa: PLR0913 - what CloudFormation asks for
         self,
@@ -162,25 +151,21 @@ class Stacks:
         ``template`` None is the one that the stack has. ``kept`` are parameters that keep their
         values. ``change_set`` is the name that it gets.
         """
-        kind: ChangeSetTypeType = "CREATE" if is_creation else "UPDATE"
-        values: list[ParameterTypeDef] = [
-            {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
-        ]
-        values += [{"ParameterKey": key, "UsePreviousValue": True} for key in kept]
-        given: _Template = (
-            {"UsePreviousTemplate": True} if template is None else {"TemplateBody": template}
-        )
+        request: dict[str, Any] = {
+            "StackName": name,
+            "ChangeSetName": change_set,
+            "ChangeSetType": "CREATE" if is_creation else "UPDATE",
+            "Capabilities": ["CAPABILITY_IAM"],
+            "Parameters": [
+                *({"ParameterKey": key, "ParameterValue": parameters[key]} for key in parameters),
+                *({"ParameterKey": key, "UsePreviousValue": True} for key in kept),
+            ],
+            "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
+            **({"UsePreviousTemplate": True} if template is None else {"TemplateBody": template}),
+        }
         created = self._calls(
             "CreateChangeSet",
-            lambda: self._client.create_change_set(
-                StackName=name,
-                ChangeSetName=change_set,
-                ChangeSetType=kind,
-                Capabilities=["CAPABILITY_IAM"],
-                Parameters=values,
-                Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
-                **given,
-            ),
+            partial(self._client.create_change_set, **request),
             # The name is new each time, so what was not answered is known by it.
             repeat_unanswered=False,
         )
@@ -189,34 +174,32 @@ class Stacks:
             change_set_id=change_set_id, stack_id=stack_id, is_creation=is_creation, changes=()
         )
         try:
-            while (page := self._described(stack_id, change_set_id))["Status"] in _NOT_YET:
+            while (now := self._described(stack_id, change_set_id))["Status"] in _NOT_YET:
                 self._clock.sleep(self._poll_ms)
         except KeyboardInterrupt:
             # Best effort: the next run goes on from what is left.
             with suppress(BackendError):
                 self.discard(proposed)
             raise
-        if page["Status"] == "FAILED":
-            reason = page.get("StatusReason", "no reason given")
+        if now["Status"] == "FAILED":
+            reason = now.get("StatusReason", "no reason given")
             self.discard(proposed)
             if any(said in reason for said in _NO_CHANGE):
                 return None
             raise BackendError("CreateChangeSet", "FAILED", reason, retryable=False)
-        changes = [_change(one) for one in page.get("Changes", [])]
-        while "NextToken" in page:
-            page = self._described(stack_id, change_set_id, page["NextToken"])
-            changes += [_change(one) for one in page.get("Changes", [])]
+        read = pages(
+            self._calls,
+            "DescribeChangeSet",
+            self._client.describe_change_set,
+            {"ChangeSetName": change_set_id, "StackName": stack_id},
+        )
+        changes = [_change(one) for page in read for one in page.get("Changes", [])]
         return replace(proposed, changes=changes)
 
-    def _described(
-        self, stack: str, change_set: str, next_token: str | None = None
-    ) -> "DescribeChangeSetOutputTypeDef":
-        token: _Token = {} if next_token is None else {"NextToken": next_token}
+    def _described(self, stack: str, change_set: str) -> "DescribeChangeSetOutputTypeDef":
         return self._calls(
             "DescribeChangeSet",
-            lambda: self._client.describe_change_set(
-                ChangeSetName=change_set, StackName=stack, **token
-            ),
+            lambda: self._client.describe_change_set(ChangeSetName=change_set, StackName=stack),
         )
 
     def discard(self, change_set: ChangeSet) -> None:
@@ -281,30 +264,18 @@ class Stacks:
             self._clock.sleep(self._poll_ms)
 
     def _last_event(self, stack_id: str) -> str | None:
-        events = self._events(stack_id)["StackEvents"]
-        return events[0]["EventId"] if events else None
+        return next((one["EventId"] for one in self._events(stack_id)), None)
 
     def _events_since(self, stack_id: str, last: str | None) -> Sequence[StackEvent]:
         """Return what happened after an event, in order."""
-        since: list[StackEvent] = []
-        page = self._events(stack_id)
-        while True:
-            for one in page["StackEvents"]:  # the newest first
-                if one["EventId"] == last:
-                    return since[::-1]
-                since.append(_event(one))
-            if "NextToken" not in page:
-                return since[::-1]
-            page = self._events(stack_id, page["NextToken"])
+        # The newest come first.
+        since = list(takewhile(lambda one: one["EventId"] != last, self._events(stack_id)))
+        return [_event(one) for one in reversed(since)]
 
-    def _events(
-        self, stack_id: str, next_token: str | None = None
-    ) -> "DescribeStackEventsOutputTypeDef":
-        token: _Token = {} if next_token is None else {"NextToken": next_token}
-        return self._calls(
-            "DescribeStackEvents",
-            lambda: self._client.describe_stack_events(StackName=stack_id, **token),
-        )
+    def _events(self, stack_id: str) -> "Iterator[StackEventTypeDef]":
+        call = self._client.describe_stack_events
+        for page in pages(self._calls, "DescribeStackEvents", call, {"StackName": stack_id}):
+            yield from page["StackEvents"]
 
 
 def _ignore(_event: StackEvent) -> None:

@@ -16,11 +16,11 @@ import typer
 from hangup.aws import clients
 from hangup.aws.deployment import (
     DeployedStack,
+    DeployedTimeout,
     deployed_join_secret,
     deployed_stack,
-    stack_of_function,
+    deployed_timeout,
 )
-from hangup.aws.timeout import DeployedTimeout, deployed_timeout, timeout_of_function
 from hangup.cli.options import STATE_DIR, need_local_stack
 from hangup.cli.output import waiting
 from hangup.config import FUNCTION_NAME
@@ -187,7 +187,7 @@ class Where:
         Raises ``BackendError`` or ``LocalStackError`` if there is no such reference stack.
         """
         with self.account():
-            yield self._find(deployed_stack, _local_stack, by_function=stack_of_function)
+            yield self._find(deployed_stack, _local_stack, by_function=DeployedStack.of_function)
 
     @contextmanager
     def timeout(self) -> Iterator[DeployedTimeout]:
@@ -197,7 +197,10 @@ class Where:
         """
         with self.account():
             yield self._find(
-                deployed_timeout, _local_timeout, by_function=timeout_of_function, of_sessions=False
+                deployed_timeout,
+                _local_timeout,
+                by_function=DeployedTimeout.of_function,
+                of_sessions=False,
             )
 
     def join_secret(self) -> str:

@@ -5,8 +5,8 @@ from typing import Annotated, Final
 
 import typer
 
+from hangup.aws.deployment import DeployedTimeout
 from hangup.aws.runtime import clock
-from hangup.aws.timeout import DeployedTimeout
 from hangup.cli.deployments import (
     Config,
     EndpointUrl,

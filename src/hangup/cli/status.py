@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from hangup.aws.metrics import Alarm
+from hangup.aws.cloudwatch import Alarm
+from hangup.aws.deployment import DeployedTimeout
 from hangup.aws.runtime import clock
-from hangup.aws.timeout import DeployedTimeout
 from hangup.cli.deployments import (
     Config,
     EndpointUrl,

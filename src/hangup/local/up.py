@@ -13,10 +13,16 @@ from typing import Any, Final, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from hangup.aws.deployment import DeployedStack, StackOutputs, stack_outputs
-from hangup.aws.logs import FunctionLogs
+from hangup.aws.cloudwatch import FunctionLogs
+from hangup.aws.deployment import (
+    DeployedStack,
+    DeployedTimeout,
+    StackOutputs,
+    functions_of,
+    log_groups_of,
+    stack_outputs,
+)
 from hangup.aws.runtime import calls, clock
-from hangup.aws.timeout import DeployedTimeout, functions_of, log_groups_of
 from hangup.core.connection import DurationMs
 from hangup.core.timing import LOOK_AHEAD_S
 from hangup.errors import BackendError, LocalStackError
@@ -125,8 +131,7 @@ def local_join_secret(state_dir: Path) -> str:
     """
     with _running(state_dir) as run:
         secrets = aws_client("secretsmanager", run.endpoint)
-        secret: str = secrets.get_secret_value(SecretId=run.join_secret_arn)["SecretString"]
-        return secret
+        return str(secrets.get_secret_value(SecretId=run.join_secret_arn)["SecretString"])
 
 
 def local_stack(state_dir: Path) -> DeployedStack:

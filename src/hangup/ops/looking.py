@@ -14,14 +14,13 @@ Needed, beside CloudFormation's DescribeStacks and Lambda's GetFunctionConfigura
 
 from collections.abc import Sequence
 
+from hangup.aws.cloudwatch import Alarm, DeploymentMetrics, FunctionLogs
+from hangup.aws.deployment import DeployedTimeout
 from hangup.aws.gateway import ManagementApiGateway
-from hangup.aws.logs import FunctionLogs
-from hangup.aws.metrics import Alarm, DeploymentMetrics
 from hangup.aws.own_functions import dead_letters_of
 from hangup.aws.records import DeployedRecords
 from hangup.aws.runtime import calls, clock
 from hangup.aws.states import DynamoDbStates
-from hangup.aws.timeout import DeployedTimeout
 from hangup.core.connection import EpochMs, RecordedTime
 from hangup.idle.guard import Confirmer
 from hangup.ops.explain import Explanation, explain

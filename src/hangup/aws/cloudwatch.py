@@ -1,11 +1,15 @@
-"""What CloudWatch knows of a deployment: its metrics by the minute, and its alarms. Read only."""
+"""What CloudWatch knows of a deployment: its metrics by the minute, its alarms, its log lines.
+
+It only reads. Everything here raises ``BackendError``.
+"""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from hangup.aws.retries import Calls
+from hangup.aws.retries import Calls, pages
 from hangup.core.connection import EpochMs
+from hangup.errors import BackendError
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -14,16 +18,11 @@ if TYPE_CHECKING:
         MetricDataQueryTypeDef,
         MetricOutputTypeDef,
     )
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_logs.type_defs import FilteredLogEventTypeDef
 
 _PERIOD_S: Final = 60
-
-
-class _Token(TypedDict, total=False):
-    NextToken: str
-
-
-class _Which(TypedDict, total=False):
-    AlarmNamePrefix: str
+_NO_GROUP: Final = "ResourceNotFoundException"
 
 
 class Alarm(NamedTuple):
@@ -36,7 +35,7 @@ class Alarm(NamedTuple):
 
 
 class DeploymentMetrics:
-    """The metrics of one namespace. Every method raises ``BackendError``."""
+    """The metrics of one namespace, and the alarms on a deployment."""
 
     def __init__(self, client: "CloudWatchClient", calls: Calls, *, namespace: str) -> None:
         self._client = client
@@ -48,26 +47,18 @@ class DeploymentMetrics:
     ) -> Mapping[EpochMs, Mapping[str, int]]:
         """Return the sum of each metric in each minute that has any of them, by its start."""
         minutes: dict[EpochMs, dict[str, int]] = {}
-        queries = [self._query(place, name) for place, name in enumerate(names)]
-        token: _Token = {}
-        while True:
-            page = self._calls(
-                "GetMetricData",
-                lambda token=token: self._client.get_metric_data(  # type: ignore[misc]
-                    MetricDataQueries=queries,
-                    StartTime=_datetime(since_ms),
-                    EndTime=_datetime(until_ms),
-                    **token,
-                ),
-            )
+        request = {
+            "MetricDataQueries": [self._query(place, name) for place, name in enumerate(names)],
+            "StartTime": datetime.fromtimestamp(since_ms / 1000, UTC),
+            "EndTime": datetime.fromtimestamp(until_ms / 1000, UTC),
+        }
+        for page in pages(self._calls, "GetMetricData", self._client.get_metric_data, request):
             for result in page["MetricDataResults"]:
                 name = names[int(result["Id"][1:])]
                 for at, value in zip(result["Timestamps"], result["Values"], strict=True):
                     minute = EpochMs(round(at.timestamp()) * 1000)
                     minutes.setdefault(minute, {})[name] = round(value)
-            if not page.get("NextToken"):
-                return dict(sorted(minutes.items()))
-            token = {"NextToken": page["NextToken"]}
+        return dict(sorted(minutes.items()))
 
     def alarms(self, *, prefix: str) -> Sequence[Alarm]:
         """Return the alarms whose names begin so."""
@@ -88,17 +79,9 @@ class DeploymentMetrics:
             )
         ]
 
-    def _alarms(self, which: "_Which") -> "Iterator[MetricAlarmTypeDef]":
-        token: _Token = {}
-        while True:
-            page = self._calls(
-                "DescribeAlarms",
-                lambda token=token: self._client.describe_alarms(**which, **token),  # type: ignore[misc]
-            )
+    def _alarms(self, which: Mapping[str, str]) -> "Iterator[MetricAlarmTypeDef]":
+        for page in pages(self._calls, "DescribeAlarms", self._client.describe_alarms, which):
             yield from page["MetricAlarms"]
-            if not page.get("NextToken"):
-                return
-            token = {"NextToken": page["NextToken"]}
 
     def _query(self, place: int, name: str) -> "MetricDataQueryTypeDef":
         return {
@@ -133,5 +116,37 @@ def _metrics_of(alarm: "MetricAlarmTypeDef") -> "Iterator[MetricOutputTypeDef]":
             yield query["MetricStat"]["Metric"]
 
 
-def _datetime(at_ms: EpochMs) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
+class FunctionLogs:
+    """Some log groups. A group that is not there has no lines: its function never ran."""
+
+    def __init__(self, client: "CloudWatchLogsClient", calls: Calls, groups: Sequence[str]) -> None:
+        self._client = client
+        self._calls = calls
+        self._groups = groups
+
+    def events(self, *, since_ms: EpochMs, phrase: str = "") -> Iterator[tuple[int, str, str]]:
+        """Yield each line that was stored since then and has the phrase, group by group.
+
+        A line is when it was stored, in epoch milliseconds, its stream and its text. Raises
+        ``ValueError`` for a phrase that has a quotation mark.
+        """
+        if '"' in phrase:
+            raise ValueError("a phrase must have no quotation mark")
+        for group in self._groups:
+            request = {
+                "logGroupName": group,
+                "startTime": since_ms,
+                "filterPattern": f'"{phrase}"' if phrase else "",
+            }
+            for event in self._events(request):
+                if phrase in event["message"]:
+                    yield event["timestamp"], event["logStreamName"], event["message"]
+
+    def _events(self, request: Mapping[str, object]) -> "Iterator[FilteredLogEventTypeDef]":
+        call = self._client.filter_log_events
+        try:
+            for page in pages(self._calls, "FilterLogEvents", call, request, more="nextToken"):
+                yield from page["events"]
+        except BackendError as error:
+            if error.code != _NO_GROUP:
+                raise
