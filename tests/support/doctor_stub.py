@@ -76,19 +76,17 @@ class StubbedInspection(Inspection):
     def is_private_here(self, host: str) -> bool:
         return host in self.private
 
-    def _client(self, service: str) -> Any:
-        return SimpleNamespace(
-            filter_log_events=partial(self._ask, service, "FilterLogEvents", "filter_log_events")
-        )
+    def _client(self, service: str, endpoint: str | None = None) -> Any:
+        return SimpleNamespace(filter_log_events=partial(self._ask, service, "FilterLogEvents"))
 
-    def _ask(self, service: str, operation: str, method: str, **request: Any) -> Any:
+    def _ask(self, service: str, operation: str, **request: Any) -> Any:
         answer = self.answers[operation]
         if isinstance(answer, Exception):
             raise answer
         return answer(request) if callable(answer) else answer
 
-    def _pages(self, service: str, operation: str, method: str, **request: Any) -> list[Any]:
-        return [self._ask(service, operation, method, **request)]
+    def _listed(self, service: str, operation: str, members: str, **request: Any) -> list[Any]:
+        return list(self._ask(service, operation, **request)[members])
 
 
 class StubbedAccount(Account):

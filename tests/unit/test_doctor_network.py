@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from hangup.aws.errors import ServiceError, UnansweredError
-from hangup.aws.networks import has_private_address
+from hangup.aws.inspection import Inspection
+from hangup.aws.runtime import calls
 from hangup.errors import BackendError
 from hangup.ops.doctor import examine
 from tests.support.doctor_stub import ACCOUNT, FUNCTION, World, failed, look, only, refused
@@ -192,7 +193,7 @@ class TestEndpointFromHere:
         ("host", "is_private"), [("10.0.0.1", True), ("8.8.8.8", False), ("no.such.invalid", False)]
     )
     def test_what_dns_says_here(self, host: str, *, is_private: bool) -> None:
-        assert has_private_address(host) is is_private
+        assert Inspection(calls).is_private_here(host) is is_private
 
 
 def lost(*lines: str) -> World:

@@ -84,7 +84,7 @@ class FakeAccount(Account):
     def endpoint_of(self, api_id: str, stage: str) -> str | None:
         return f"https://{api_id}/{stage}" if self.is_at_aws else None
 
-    def connections_at(self, endpoint: str) -> "FakeAccount":
+    def connections_at(self, endpoint: str) -> Any:
         self.asked.append(endpoint)
         return self
 

@@ -43,7 +43,7 @@ class Fake:
         self.posted_ms: int | None = None
         self.inbox: list[str] = []
         assert isinstance(self.case.inspection, StubbedInspection)
-        self.case.inspection.gateway = lambda _endpoint: self  # type: ignore[method-assign, assignment, return-value]
+        self.case.inspection.connections_at = lambda _endpoint: self  # type: ignore[method-assign, assignment, return-value]
         self.world.answers["GetItem"] = lambda _request: {} if self.is_removed else {"Item": {}}
         self.said: list[str] = []
 

@@ -1,18 +1,13 @@
-"""What is in an account: WebSocket APIs, their routes and functions, tables and their items.
-
-It only reads. Every call goes through ``retries``. What AWS refuses is a ``BackendError`` with the
-name of the operation.
-"""
+"""What is in an account: WebSocket APIs, their routes and functions, tables and their items."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from hangup.aws import clients
-from hangup.aws.gateway import ManagementApiGateway
-from hangup.aws.retries import Calls
+from hangup.aws.account_reads import AccountReads
+from hangup.aws.retries import pages
 from hangup.aws.values import Item
 from hangup.core.connection import ConnectionInfo, NoConnection
 from hangup.errors import BackendError
@@ -80,12 +75,8 @@ class ConnectionsAccount(Protocol):
         """Return what it says; raise ``BackendError`` without an answer."""
 
 
-class Account:
-    """An account in one Region, as the caller's credentials see it."""
-
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
-        self._clients: dict[tuple[str, str | None], Any] = {}
+class Account(AccountReads):
+    """What ``hangup init`` looks at."""
 
     @property
     def region(self) -> str:
@@ -116,25 +107,24 @@ class Account:
                 name=one["Name"],
                 has_endpoint=not one.get("DisableExecuteApiEndpoint", False),
             )
-            for one in self._pages("GetApis", "get_apis", "Items")
+            for one in self._listed("apigatewayv2", "GetApis", "Items")
             if one["ProtocolType"] == "WEBSOCKET"
         ]
         return sorted(apis, key=lambda one: (one.name, one.api_id))
 
     def stages(self, api_id: str) -> Mapping[str, Mapping[str, str]]:
         """Return the stages of an API with their variables, by name."""
-        stages = self._pages("GetStages", "get_stages", "Items", ApiId=api_id)
-        found = {one["StageName"]: one.get("StageVariables", {}) for one in stages}
-        return dict(sorted(found.items()))
+        stages = self._listed("apigatewayv2", "GetStages", "Items", ApiId=api_id)
+        return dict(sorted((one["StageName"], one.get("StageVariables", {})) for one in stages))
 
     def routes(self, api_id: str, variables: Mapping[str, str]) -> list[Route]:
         """Return the routes of an API, with the functions of a stage with these variables."""
         integrations = {
             one["IntegrationId"]: one
-            for one in self._pages("GetIntegrations", "get_integrations", "Items", ApiId=api_id)
+            for one in self._listed("apigatewayv2", "GetIntegrations", "Items", ApiId=api_id)
         }
         routes = []
-        for one in self._pages("GetRoutes", "get_routes", "Items", ApiId=api_id):
+        for one in self._listed("apigatewayv2", "GetRoutes", "Items", ApiId=api_id):
             integration = integrations.get(one.get("Target", "").removeprefix("integrations/"), {})
             templates = " ".join(integration.get("RequestTemplates", {}).values())
             routes.append(
@@ -148,15 +138,8 @@ class Account:
 
     def function(self, arn: str) -> FoundFunction:
         """Return a function with its environment, or with what keeps it from being read."""
-        service = self._client("lambda")
-        try:
-            answer = self._calls(
-                "GetFunctionConfiguration",
-                lambda: service.get_function_configuration(FunctionName=arn),
-            )
-        except BackendError as error:
-            if error.code != "ResourceNotFoundException":
-                raise
+        answer = self._found("lambda", "GetFunctionConfiguration", FunctionName=arn)
+        if answer is None:
             return FoundFunction(arn=arn, variables={}, problem="there is no such function")
         environment = answer.get("Environment", {})
         return FoundFunction(
@@ -167,17 +150,14 @@ class Account:
 
     def table_names(self) -> set[str]:
         """Return the names of all tables."""
-        return set(self._pages("ListTables", "list_tables", "TableNames", service="dynamodb"))
+        return set(self._listed("dynamodb", "ListTables", "TableNames"))
 
     def table(self, name: str) -> FoundTable:
         """Return a table."""
-        service = self._client("dynamodb")
-        described = self._calls("DescribeTable", lambda: service.describe_table(TableName=name))[
-            "Table"
+        described = self._ask("dynamodb", "DescribeTable", TableName=name)["Table"]
+        to_live = self._ask("dynamodb", "DescribeTimeToLive", TableName=name)[
+            "TimeToLiveDescription"
         ]
-        to_live = self._calls(
-            "DescribeTimeToLive", lambda: service.describe_time_to_live(TableName=name)
-        )["TimeToLiveDescription"]
         types = {
             one["AttributeName"]: one["AttributeType"] for one in described["AttributeDefinitions"]
         }
@@ -201,33 +181,16 @@ class Account:
         )
 
     def pages(self, table: str) -> Iterator[Sequence[Item]]:
-        """Yield the items of a table, a hundred at a time, in no order."""
-        service = self._client("dynamodb")
-        request: dict[str, Any] = {"TableName": table, "Limit": _PAGE}
-        while True:
-            page = self._calls("Scan", partial(service.scan, **request))
-            yield page["Items"]
-            if "LastEvaluatedKey" not in page:
-                return
-            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
-
-    def connections_at(self, endpoint: str) -> ConnectionsAccount:
-        """Return who knows the connections of a stage, by its ``@connections`` URL."""
-        return ManagementApiGateway(self._client("apigatewaymanagementapi", endpoint), self._calls)
-
-    def _pages(
-        self, operation: str, method: str, members: str, service: str = "apigatewayv2", **of: str
-    ) -> list[Any]:
-        paginator = self._client(service).get_paginator(method)
-        pages = self._calls(operation, lambda: list(paginator.paginate(**of)))
-        return [one for page in pages for one in page[members]]
-
-    def _client(self, service: str, endpoint: str | None = None) -> Any:  # noqa: ANN401 - botocore's
-        if (service, endpoint) not in self._clients:
-            # Made within a call, so that a missing Region is an error like any other.
-            made = self._calls("CreateClient", lambda: clients.client(service, endpoint))
-            self._clients[service, endpoint] = made
-        return self._clients[service, endpoint]
+        """Return the items of a table, a hundred at a time, in no order."""
+        scanned = pages(
+            self._calls,
+            "Scan",
+            self._client("dynamodb").scan,
+            {"TableName": table, "Limit": _PAGE},
+            more="LastEvaluatedKey",
+            start="ExclusiveStartKey",
+        )
+        return (page["Items"] for page in scanned)
 
 
 def _function_in(uri: str, variables: Mapping[str, str]) -> str | None:

@@ -2,9 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from hangup.core.connection import EpochMs
+
+_TARGETS: Final = (
+    "NatGatewayId",
+    "GatewayId",
+    "TransitGatewayId",
+    "NetworkInterfaceId",
+    "InstanceId",
+    "VpcPeeringConnectionId",
+    "LocalGatewayId",
+    "CarrierGatewayId",
+    "CoreNetworkArn",
+)
+"""Where a route may lead, by the names of EC2."""
+
+UNKNOWN: Final = "a target of another kind"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,3 +92,60 @@ class Resource(NamedTuple):
     kind: str
     logical_id: str
     physical_id: str
+
+
+class RouteTable(NamedTuple):
+    """A route table of a VPC.
+
+    ``way_out`` is where its default route leads: an id, ``UNKNOWN``, or empty for nowhere.
+    """
+
+    table_id: str
+    is_main: bool
+    subnets: Sequence[str]
+    way_out: str
+
+
+class VpcEndpoint(NamedTuple):
+    """An endpoint in a VPC for a service, by its name in host names.
+
+    ``tables`` are the route tables that lead to it, None for one with an address of its own.
+    ``takes_names`` is whether the service's own host names lead to it.
+    """
+
+    endpoint_id: str
+    service: str
+    tables: Sequence[str] | None
+    takes_names: bool
+
+
+def route_table(answer: Mapping[str, Any]) -> RouteTable:
+    """Return a route table of DescribeRouteTables."""
+    associations = answer.get("Associations", [])
+    ways = [
+        next((route[name] for name in _TARGETS if name in route), UNKNOWN)
+        for route in answer.get("Routes", [])
+        if route.get("DestinationCidrBlock") == "0.0.0.0/0" and route.get("State") != "blackhole"
+    ]
+    return RouteTable(
+        table_id=answer["RouteTableId"],
+        is_main=any(one.get("Main") for one in associations),
+        subnets=[one["SubnetId"] for one in associations if "SubnetId" in one],
+        way_out=ways[0] if ways else "",
+    )
+
+
+def is_in_service(answer: Mapping[str, Any], vpc: str) -> bool:
+    """Return whether an endpoint of DescribeVpcEndpoints is one of this VPC, and works."""
+    return answer["VpcId"] == vpc and str(answer["State"]).lower() == "available"
+
+
+def vpc_endpoint(answer: Mapping[str, Any]) -> VpcEndpoint:
+    """Return an endpoint of DescribeVpcEndpoints."""
+    return VpcEndpoint(
+        endpoint_id=answer["VpcEndpointId"],
+        # com.amazonaws.eu-central-1.execute-api
+        service=answer["ServiceName"].rpartition(".")[2],
+        tables=answer["RouteTableIds"] if answer["VpcEndpointType"] == "Gateway" else None,
+        takes_names=answer.get("PrivateDnsEnabled", False),
+    )

@@ -1,160 +1,131 @@
 """What is asked of an account to see whether a deployment is well. It only reads.
 
-What AWS says is not there is ``None`` or empty. Every other refusal is a ``BackendError`` with the
-name of the operation.
+What AWS says is not there is ``None`` or empty.
 """
 
 import json
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from functools import partial
+from ipaddress import ip_address
 from typing import Any, Final
 
-from hangup.aws import clients
-from hangup.aws.gateway import ManagementApiGateway
-from hangup.aws.inspected import Alarm, Caller, Function, Metric, Resource, Rule, Stage
-from hangup.aws.logs import FunctionLogs
-from hangup.aws.networks import (
+from hangup.aws.account_reads import AccountReads
+from hangup.aws.cloudwatch import FunctionLogs
+from hangup.aws.connections import date_of
+from hangup.aws.inspected import (
+    Alarm,
+    Caller,
+    Function,
+    Metric,
+    Resource,
     RouteTable,
+    Rule,
+    Stage,
     VpcEndpoint,
-    has_private_address,
     is_in_service,
     route_table,
     vpc_endpoint,
 )
-from hangup.aws.retries import Calls
 from hangup.aws.values import Item
 from hangup.core.connection import EpochMs
-from hangup.errors import BackendError
 
-_NOT_FOUND: Final = ("NotFoundException", "ResourceNotFoundException", "NoSuchKey", "404")
 _METRICS_AT_ONCE: Final = 500
 _ALARMS_AT_ONCE: Final = 100
 _TAIL_BYTES: Final = 1_000_000
 _PERIOD_S: Final = 60
 
 
-class Inspection:
-    """An account in one Region, as the caller's credentials see it."""
-
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
-        self._clients: dict[str, Any] = {}
+class Inspection(AccountReads):
+    """What ``hangup doctor`` looks at."""
 
     def caller(self) -> Caller:
         """Return who asks."""
-        answer = self._ask("sts", "GetCallerIdentity", "get_caller_identity")
-        headers = answer["ResponseMetadata"].get("HTTPHeaders", {})
-        return Caller(
-            account=answer["Account"], arn=answer["Arn"], answered_at_ms=_date_in(headers)
-        )
+        answer = self._ask("sts", "GetCallerIdentity")
+        return Caller(account=answer["Account"], arn=answer["Arn"], answered_at_ms=date_of(answer))
 
     # -- API Gateway -----------------------------------------------------------------------------
 
     def api(self, api_id: str) -> tuple[str, bool] | None:
         """Return an API's protocol, and whether API Gateway's own address of it works."""
-        answer = self._found("apigatewayv2", "GetApi", "get_api", ApiId=api_id)
+        answer = self._found("apigatewayv2", "GetApi", ApiId=api_id)
         if answer is None:
             return None
         return answer["ProtocolType"], not answer.get("DisableExecuteApiEndpoint", False)
 
     def stage(self, api_id: str, name: str) -> Stage | None:
         """Return a stage."""
-        answer = self._found("apigatewayv2", "GetStage", "get_stage", ApiId=api_id, StageName=name)
+        answer = self._found("apigatewayv2", "GetStage", ApiId=api_id, StageName=name)
         if answer is None:
             return None
-        settings = answer.get("DefaultRouteSettings", {})
         return Stage(
             is_deployed="DeploymentId" in answer or answer.get("AutoDeploy", False),
-            rate=settings.get("ThrottlingRateLimit"),
+            rate=answer.get("DefaultRouteSettings", {}).get("ThrottlingRateLimit"),
         )
 
     def throttle(self) -> float | None:
         """Return how many requests a second the account has in the Region."""
-        answer = self._ask("apigateway", "GetAccount", "get_account")
-        rate = answer.get("throttleSettings", {}).get("rateLimit")
+        rate = self._ask("apigateway", "GetAccount").get("throttleSettings", {}).get("rateLimit")
         return None if rate is None else float(rate)
 
     def api_mappings(self, domain: str) -> Sequence[tuple[str, str, str]] | None:
         """Return the API, the stage and the path of each mapping of a custom domain."""
-        answer = self._found(
-            "apigatewayv2", "GetApiMappings", "get_api_mappings", DomainName=domain
-        )
+        answer = self._found("apigatewayv2", "GetApiMappings", DomainName=domain)
         if answer is None:
             return None
         return [
             (one["ApiId"], one["Stage"], one.get("ApiMappingKey", "")) for one in answer["Items"]
         ]
 
-    def gateway(self, endpoint: str) -> ManagementApiGateway:
-        """Return who manages the connections of a stage, by its ``@connections`` URL."""
-        client = self._calls(
-            "CreateClient", lambda: clients.client("apigatewaymanagementapi", endpoint)
-        )
-        return ManagementApiGateway(client, self._calls)
-
     def domains(self) -> Sequence[str]:
         """Return the custom domains of the account."""
-        answer = self._ask("apigatewayv2", "GetDomainNames", "get_domain_names")
-        return [one["DomainName"] for one in answer.get("Items", [])]
+        found = self._ask("apigatewayv2", "GetDomainNames").get("Items", [])
+        return [one["DomainName"] for one in found]
 
     # -- Lambda ----------------------------------------------------------------------------------
 
     def unreserved(self) -> int:
         """Return how many concurrent executions no function has reserved."""
-        answer = self._ask("lambda", "GetAccountSettings", "get_account_settings")
-        return int(answer["AccountLimit"]["UnreservedConcurrentExecutions"])
+        limits = self._ask("lambda", "GetAccountSettings")["AccountLimit"]
+        return int(limits["UnreservedConcurrentExecutions"])
 
     def function(self, name: str) -> Function | None:
         """Return a function by its name or ARN."""
-        answer = self._found(
-            "lambda",
-            "GetFunctionConfiguration",
-            "get_function_configuration",
-            FunctionName=name,
-        )
+        answer = self._found("lambda", "GetFunctionConfiguration", FunctionName=name)
         return None if answer is None else _function(answer)
 
     def functions(self) -> Iterator[Function]:
-        """Yield all functions."""
-        for answer in self._pages("lambda", "ListFunctions", "list_functions"):
-            yield from map(_function, answer["Functions"])
+        """Return all functions."""
+        return map(_function, self._listed("lambda", "ListFunctions", "Functions"))
 
     def reserved(self, function: str) -> int | None:
         """Return how many concurrent executions a function has reserved."""
-        answer = self._ask(
-            "lambda", "GetFunctionConcurrency", "get_function_concurrency", FunctionName=function
-        )
+        answer = self._ask("lambda", "GetFunctionConcurrency", FunctionName=function)
         reserved: int | None = answer.get("ReservedConcurrentExecutions")
         return reserved
 
     def may_be_started_by(self, function: str, rule_arn: str) -> bool:
         """Return whether a function's policy lets a rule of EventBridge start it."""
-        answer = self._found("lambda", "GetPolicy", "get_policy", FunctionName=function)
+        answer = self._found("lambda", "GetPolicy", FunctionName=function)
         policy = json.loads(answer["Policy"]) if answer else {}
         return any(_lets(one, rule_arn) for one in policy.get("Statement", []))
 
     def mappings(self, function: str) -> Sequence[tuple[str, str]]:
         """Return the id and the state of each event source mapping of a function."""
-        answer = self._ask(
-            "lambda", "ListEventSourceMappings", "list_event_source_mappings", FunctionName=function
-        )
+        answer = self._ask("lambda", "ListEventSourceMappings", FunctionName=function)
         return [(one["UUID"], one["State"]) for one in answer["EventSourceMappings"]]
 
     # -- DynamoDB, KMS, IAM, S3 ------------------------------------------------------------------
 
     def item(self, table: str, key: Mapping[str, Any]) -> Item | None:
         """Return an item as it is now."""
-        answer = self._ask(
-            "dynamodb", "GetItem", "get_item", TableName=table, Key=key, ConsistentRead=True
-        )
+        answer = self._ask("dynamodb", "GetItem", TableName=table, Key=key, ConsistentRead=True)
         item: Item | None = answer.get("Item")
         return item
 
     def kms_key(self, arn: str) -> tuple[bool, str]:
         """Return whether a key is the customer's own, and its state."""
-        about = self._ask("kms", "DescribeKey", "describe_key", KeyId=arn)["KeyMetadata"]
+        about = self._ask("kms", "DescribeKey", KeyId=arn)["KeyMetadata"]
         return about.get("KeyManager") == "CUSTOMER", about.get("KeyState", "Enabled")
 
     def refused(self, role: str, actions: Sequence[str], resource: str) -> Sequence[str]:
@@ -162,7 +133,6 @@ class Inspection:
         answer = self._ask(
             "iam",
             "SimulatePrincipalPolicy",
-            "simulate_principal_policy",
             PolicySourceArn=role,
             ActionNames=list(actions),
             ResourceArns=[resource],
@@ -176,7 +146,7 @@ class Inspection:
     def end_of_object(self, bucket: str, key: str) -> bytes | None:
         """Return the last million bytes of an object: of a zip, the names of what is in it."""
         answer = self._found(
-            "s3", "GetObject", "get_object", Bucket=bucket, Key=key, Range=f"bytes=-{_TAIL_BYTES}"
+            "s3", "GetObject", Bucket=bucket, Key=key, Range=f"bytes=-{_TAIL_BYTES}"
         )
         if answer is None:
             return None
@@ -187,12 +157,7 @@ class Inspection:
 
     def resources(self, stack: str) -> Sequence[Resource]:
         """Return what a stack has."""
-        answer = self._ask(
-            "cloudformation",
-            "DescribeStackResources",
-            "describe_stack_resources",
-            StackName=stack,
-        )
+        answer = self._ask("cloudformation", "DescribeStackResources", StackName=stack)
         return [
             Resource(one["ResourceType"], one["LogicalResourceId"], one["PhysicalResourceId"])
             for one in answer["StackResources"]
@@ -201,16 +166,15 @@ class Inspection:
 
     def template(self, stack: str) -> Any:  # noqa: ANN401 - JSON
         """Return the template that a stack was deployed with."""
-        answer = self._ask("cloudformation", "GetTemplate", "get_template", StackName=stack)
-        body = answer["TemplateBody"]
+        body = self._ask("cloudformation", "GetTemplate", StackName=stack)["TemplateBody"]
         return json.loads(body) if isinstance(body, str) else json.loads(json.dumps(body))
 
     def rule(self, name: str) -> Rule | None:
         """Return a rule."""
-        about = self._found("events", "DescribeRule", "describe_rule", Name=name)
+        about = self._found("events", "DescribeRule", Name=name)
         if about is None:
             return None
-        answer = self._ask("events", "ListTargetsByRule", "list_targets_by_rule", Rule=name)
+        answer = self._ask("events", "ListTargetsByRule", Rule=name)
         return Rule(
             name=name,
             arn=about["Arn"],
@@ -224,7 +188,6 @@ class Inspection:
             answer = self._ask(
                 "cloudwatch",
                 "DescribeAlarms",
-                "describe_alarms",
                 AlarmNames=list(names[start : start + _ALARMS_AT_ONCE]),
                 MaxRecords=_ALARMS_AT_ONCE,
             )
@@ -246,17 +209,16 @@ class Inspection:
         until = datetime.fromtimestamp(until_ms / 1000, UTC)
         for start in range(0, len(metrics), _METRICS_AT_ONCE):
             asked = metrics[start : start + _METRICS_AT_ONCE]
-            pages = self._pages(
+            results = self._listed(
                 "cloudwatch",
                 "GetMetricData",
-                "get_metric_data",
+                "MetricDataResults",
                 StartTime=until - timedelta(minutes=minutes),
                 EndTime=until + timedelta(minutes=1),
                 MetricDataQueries=[_query(place, one) for place, one in enumerate(asked)],
             )
-            for page in pages:
-                for result in page["MetricDataResults"]:
-                    sums[asked[int(result["Id"][1:])]] += sum(result["Values"])
+            for result in results:
+                sums[asked[int(result["Id"][1:])]] += sum(result["Values"])
         return sums
 
     def log_lines(self, groups: Sequence[str], *, since_ms: EpochMs, phrase: str) -> Sequence[str]:
@@ -268,61 +230,21 @@ class Inspection:
 
     def route_tables(self, vpc: str) -> Sequence[RouteTable]:
         """Return the route tables of a VPC."""
-        pages = self._pages(
-            "ec2", "DescribeRouteTables", "describe_route_tables", Filters=_in_vpc(vpc)
-        )
-        return [route_table(one) for page in pages for one in page["RouteTables"]]
+        found = self._listed("ec2", "DescribeRouteTables", "RouteTables", Filters=_in_vpc(vpc))
+        return [route_table(one) for one in found]
 
     def vpc_endpoints(self, vpc: str) -> Sequence[VpcEndpoint]:
         """Return the endpoints in a VPC that are in service."""
-        pages = self._pages(
-            "ec2", "DescribeVpcEndpoints", "describe_vpc_endpoints", Filters=_in_vpc(vpc)
-        )
-        found = [one for page in pages for one in page["VpcEndpoints"]]
+        found = self._listed("ec2", "DescribeVpcEndpoints", "VpcEndpoints", Filters=_in_vpc(vpc))
         return [vpc_endpoint(one) for one in found if is_in_service(one, vpc)]
 
     def is_private_here(self, host: str) -> bool:
         """Return whether a host has, as seen from this machine, an address of a private network."""
-        return has_private_address(host)
-
-    # -- how it is asked -------------------------------------------------------------------------
-
-    def _ask(self, service: str, operation: str, method: str, **request: Any) -> Any:  # noqa: ANN401
-        return self._calls(operation, partial(getattr(self._client(service), method), **request))
-
-    def _found(self, service: str, operation: str, method: str, **request: Any) -> Any | None:  # noqa: ANN401
         try:
-            return self._ask(service, operation, method, **request)
-        except BackendError as error:
-            if error.code in _NOT_FOUND:
-                return None
-            raise
-
-    def _pages(
-        self,
-        service: str,
-        operation: str,
-        method: str,
-        **request: Any,  # noqa: ANN401
-    ) -> list[Any]:
-        paginator = self._client(service).get_paginator(method)
-        return self._calls(operation, lambda: list(paginator.paginate(**request)))
-
-    def _client(self, service: str) -> Any:  # noqa: ANN401 - botocore's
-        if service not in self._clients:
-            # Made within a call, so that a missing Region is an error like any other.
-            made = self._calls("CreateClient", lambda: clients.client(service))
-            self._clients[service] = made
-        return self._clients[service]
-
-
-def _date_in(headers: Mapping[str, str]) -> EpochMs | None:
-    # Where a proxy added another, the first is the service's own.
-    text = ",".join(headers.get("date", "").split(",")[:2])
-    try:
-        return EpochMs(round(parsedate_to_datetime(text).timestamp() * 1000))
-    except ValueError:
-        return None
+            found = socket.getaddrinfo(host, 443, proto=socket.IPPROTO_TCP)
+        except OSError:
+            return False
+        return any(ip_address(address[0]).is_private for *_, address in found)
 
 
 def _function(answer: Mapping[str, Any]) -> Function:

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from hangup.aws.inspected import Function
-from hangup.aws.networks import RouteTable, VpcEndpoint
+from hangup.aws.inspected import Function, RouteTable, VpcEndpoint
 from hangup.ops.doctor_account import OWN_ADDRESS
 from hangup.ops.doctor_case import Case, Finding, found, out_of_vpc, well
 

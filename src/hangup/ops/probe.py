@@ -79,7 +79,7 @@ class Probe:
 
     def __post_init__(self) -> None:
         """Find who is asked about the connection."""
-        self.gateway = self.case.inspection.gateway(self.case.endpoint)
+        self.gateway = self.case.inspection.connections_at(self.case.endpoint)
 
     def findings(self) -> Iterator[Finding]:
         """Yield what is found on the way. Raise ``BackendError``."""
