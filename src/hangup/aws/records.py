@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.retries import Calls
 from hangup.aws.schema import TableSchema
-from hangup.aws.state_table import NO_STATE, STATES_AT_ONCE, State, merged, place_of
+from hangup.aws.state_table import with_states
 from hangup.aws.states import DynamoDbStates
 from hangup.aws.table_size import TableSize, size_of
 from hangup.aws.values import Item, text_in
@@ -51,13 +51,7 @@ class DeployedRecords(DynamoDbConnections):
     def pages(self) -> Iterator[ScanPage]:
         """Yield what a sweep sees of every record, page by page."""
         for page in self._scan(self._requests.swept()):
-            records = [
-                record
-                for start in range(0, len(page.candidates), STATES_AT_ONCE)
-                for record in self._with_state(
-                    [Record(one, None) for one in page.candidates[start : start + STATES_AT_ONCE]]
-                )
-            ]
+            records = self._with_state([Record(one, None) for one in page.candidates])
             yield replace(page, candidates=[one.connection for one in records])
 
     @property
@@ -67,16 +61,13 @@ class DeployedRecords(DynamoDbConnections):
 
     def records_of(self, connection_id: str) -> Sequence[Record]:
         """Return the records of one connection; none for an id that no item can have."""
-        records = [
-            Record(self._schema.decode(item), self._schema.decode_claim(item))
-            for item in self._items_of(connection_id)
-            if self._schema.matches(item)
-        ]
-        return [
-            record
-            for start in range(0, len(records), STATES_AT_ONCE)
-            for record in self._with_state(records[start : start + STATES_AT_ONCE])
-        ]
+        return self._with_state(
+            [
+                Record(self._schema.decode(item), self._schema.decode_claim(item))
+                for item in self._items_of(connection_id)
+                if self._schema.matches(item)
+            ]
+        )
 
     def _items_of(self, connection_id: str) -> Iterable[Item]:
         if self.finds_by_id:
@@ -92,14 +83,8 @@ class DeployedRecords(DynamoDbConnections):
         )
 
     def _with_state(self, records: Sequence[Record]) -> Sequence[Record]:
-        """Return up to as many records as are read at once, with their state."""
-        if self._states is None or not records:
+        if self._states is None:
             return records
-        places = [place_of(one.connection, self._schema.table_key) for one in records]
-        known = list(dict.fromkeys(filter(None, places)))
-        found = self._states.get_many(known, consistent=True) if known else {}
-        states: list[State] = [found.get(one or "", NO_STATE) for one in places]
-        return [
-            Record(merged(record.connection, state), state.claim_expires_ms)
-            for record, state in zip(records, states, strict=True)
-        ]
+        connections = [one.connection for one in records]
+        read = with_states(connections, self._states, self._schema.table_key, consistent=True)
+        return [Record(connection, state.claim_expires_ms) for connection, state in read]

@@ -135,8 +135,8 @@ class StateTableConnections:
 
     def scan_all_connections(self) -> Iterator[Connection]:
         """Yield every record of the table."""
-        for some in _parts(self._items.scan_all_connections()):
-            yield from (connection for connection, _ in self._with_states(some))
+        read = self._with_states(self._items.scan_all_connections())
+        return (connection for connection, _ in read)
 
     def scan_candidates(
         self, *, cutoff_ms: EpochMs, now_ms: EpochMs, segment: int, total_segments: int
@@ -178,11 +178,7 @@ class StateTableConnections:
     def sample_records(self, size: int) -> Sample:
         """Return up to ``size`` records, from a random place of the table on."""
         sample = self._items.sample_records(size)
-        records = [
-            connection
-            for some in _parts(sample.records)
-            for connection, _ in self._with_states(some)
-        ]
+        records = [connection for connection, _ in self._with_states(sample.records)]
         return replace(sample, records=records)
 
     def claim(self, connection: Connection, *, now_ms: EpochMs, claim_expires_ms: EpochMs) -> bool:
@@ -260,15 +256,22 @@ class StateTableConnections:
         return with_state
 
     def _with_states(
-        self, connections: Sequence[Connection], *, consistent: bool = False
+        self, connections: Iterable[Connection], *, consistent: bool = False
     ) -> Iterator[tuple[Connection, State]]:
-        """Yield up to 100 connections with what the state table says of them, and that."""
-        places = [self._place(connection) for connection in connections]
+        return with_states(connections, self._states, self._key, consistent=consistent)
+
+
+def with_states(
+    connections: Iterable[Connection], states: States, table_key: TableKey, *, consistent: bool
+) -> Iterator[tuple[Connection, State]]:
+    """Yield connections with what the state table says of them, and that; 100 are read at once."""
+    for some in _parts(connections):
+        places = [place_of(connection, table_key) for connection in some]
         known = list(dict.fromkeys(filter(None, places)))
-        states = self._states.get_many(known, consistent=consistent) if known else {}
-        for connection, place in zip(connections, places, strict=True):
-            state = states.get(place, NO_STATE) if place else NO_STATE
-            yield merged(connection, state), state
+        found = states.get_many(known, consistent=consistent) if known else {}
+        for connection, place in zip(some, places, strict=True):
+            state = found.get(place or "", NO_STATE)
+            yield _merged(connection, state), state
 
 
 def place_of(connection: Connection, table_key: TableKey) -> str | None:
@@ -290,7 +293,7 @@ def place_of(connection: Connection, table_key: TableKey) -> str | None:
     return f"{connection_id} {sha256(key.encode()).hexdigest()}"
 
 
-def merged(connection: Connection, state: State) -> Connection:
+def _merged(connection: Connection, state: State) -> Connection:
     """Return a connection with what its state says."""
     # An attribute of the record that has the name of one of ours is not ours.
     is_of_this_silence = (connection.recorded_ms or 0) <= (state.recorded_ms or 0)
