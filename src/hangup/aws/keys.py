@@ -1,7 +1,7 @@
 """The key of a table whose records are connections: read from an item, or made from an id."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import urandom
 from typing import TYPE_CHECKING, Final
 
@@ -10,10 +10,7 @@ from hangup.core.connection import Connection, KeyPart
 from hangup.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.type_defs import (
-        AttributeValueTypeDef,
-        UniversalAttributeValueTypeDef,
-    )
+    from mypy_boto3_dynamodb.type_defs import UniversalAttributeValueTypeDef
 
 _RANDOM_BYTES: Final = 9
 _IN_WORDS: Final = {"S": "string", "N": "number", "B": "binary"}
@@ -111,12 +108,8 @@ class TableKey:
         return string(f"{prefix}{b64encode(random).decode()}")
 
 
-def _part(name: str, kind: str, value: "AttributeValueTypeDef") -> KeyPart:
-    if kind == "N":
-        return KeyPart(name, kind, value["N"])
-    if kind == "S":
-        return KeyPart(name, kind, value["S"])
-    held = value["B"]
+def _part(name: str, kind: str, value: Mapping[str, object]) -> KeyPart:
+    held = value[kind]
     # botocore reads bytes, our own client the base64 that is on the wire.
     return KeyPart(name, kind, b64encode(held).decode() if isinstance(held, bytes) else str(held))
 

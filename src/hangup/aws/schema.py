@@ -16,7 +16,7 @@ from hangup.aws.conditions import Condition, Selection
 from hangup.aws.expressions import OWN
 from hangup.aws.keys import TableKey
 from hangup.aws.schema_checks import checked, fields_in, in_json, key_of
-from hangup.aws.times import Times, TimeUnit
+from hangup.aws.times import TimeCodec, Times, TimeUnit
 from hangup.aws.values import Item, Values, count_in, number, start_of, string, text_in, time_in
 from hangup.config import TABLE_SCHEMA
 from hangup.core.connection import (
@@ -126,10 +126,12 @@ class TableSchema:
             "_hash": hash(tuple(given.values())),
             "selection": selection,
             "times": Times(
-                activity=self.last_activity,
-                activity_codec=(self.last_activity_unit, self.last_activity_offset_s),
-                connect=self.connected_at,
-                connect_codec=(self.connected_at_unit, self.connected_at_offset_s),
+                activity=TimeCodec(
+                    self.last_activity_unit, self.last_activity_offset_s, self.last_activity
+                ),
+                connect=TimeCodec(
+                    self.connected_at_unit, self.connected_at_offset_s, self.connected_at
+                ),
             ),
             "swept": ", ".join(f"#{one}" for one in (*read, *keys)),
         }
@@ -191,7 +193,8 @@ class TableSchema:
     def decode(self, item: Item) -> Connection:
         """Return the connection in an item of any shape that names one, else KeyError."""
         times = self.times
-        connected_at_ms, last_activity_ms = times.connect_in(item), times.activity_in(item)
+        connected_at_ms = times.connect.in_item(item)
+        last_activity_ms = times.activity.in_item(item)
         connection_id = item[self.connection_id]["S"]
         return Connection(
             connection_id=connection_id.removeprefix(self.id_prefix),

@@ -122,6 +122,6 @@ def state_in(item: Item) -> State:
         gateway_active_ms=time_in(item, DEFAULT_SCHEMA.gateway_active),
         noticed_at_ms=time_in(item, DEFAULT_SCHEMA.noticed_at),
         handovers=count_in(item, DEFAULT_SCHEMA.handovers),
-        recorded_ms=DEFAULT_SCHEMA.times.activity_in(item),
+        recorded_ms=DEFAULT_SCHEMA.times.activity.in_item(item),
         claim_expires_ms=DEFAULT_SCHEMA.decode_claim(item),
     )

@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, cast
 
-from hangup.aws.expressions import Form
 from hangup.aws.values import Item, Values, epoch_ms, number, scaled, string, text_in
 from hangup.core.connection import Connection, DurationMs, EpochMs
 from hangup.core.limits import MAX_CLOCK_LEAD_MS, MIN_PLAUSIBLE_EPOCH_MS
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
         AttributeValueTypeDef,
         UniversalAttributeValueTypeDef,
     )
+
+    from hangup.aws.expressions import Form
 
 _SECONDS: Final = "%Y-%m-%dT%H:%M:%S"
 _EARLIEST: Final = EpochMs(MIN_PLAUSIBLE_EPOCH_MS)
@@ -71,16 +72,25 @@ _IN_WORDS: Final = {
 
 
 class TimeCodec:
-    """Reads and writes the times of one attribute.
+    """Reads and writes the times of one attribute, ``name``; None where the table has none.
 
     The attribute holds the time plus ``offset_s``: a TTL that is set to five minutes after each
     message has 300.
     """
 
-    def __init__(self, unit: TimeUnit, offset_s: int) -> None:
+    def __init__(self, unit: TimeUnit, offset_s: int, name: str | None = None) -> None:
+        self.name: Final = name
         self.is_text: Final = unit is TimeUnit.ISO8601
+        self.form: Form = None
+        """How it is compared."""
+        if name is not None:
+            self.form = "text" if self.is_text else "number"
         self._per_ms: Final = 1_000 if unit is TimeUnit.SECONDS else 1
         self._offset_ms: Final = offset_s * 1000
+
+    def in_item(self, item: Item) -> EpochMs | None:
+        """Return the time in an item; None without one that is a time."""
+        return None if self.name is None else self.decode(item.get(self.name))
 
     def decode(self, value: "AttributeValueTypeDef | None") -> EpochMs | None:
         """Return the time, rounded up to a millisecond; None for anything else."""
@@ -143,64 +153,31 @@ def _in_text(text: str) -> int | None:
 
 
 class Times:
-    """The two times of the application in one table: when a client connected, and was last active.
+    """The application's two times in one table: when a client connected, and was last active."""
 
-    Each has the name of its attribute, None where the table has none, and its unit and offset in
-    seconds.
-    """
-
-    def __init__(
-        self,
-        *,
-        activity: str | None,
-        activity_codec: tuple[TimeUnit, int],
-        connect: str | None,
-        connect_codec: tuple[TimeUnit, int],
-    ) -> None:
-        self._activity_name: Final = activity
-        self._connect_name: Final = connect
-        self._activity: Final = TimeCodec(*activity_codec)
-        self._connect: Final = TimeCodec(*connect_codec)
-        self.forms: Final[tuple[Form, Form]] = (
-            _form(activity, self._activity),
-            _form(connect, self._connect),
-        )
+    def __init__(self, *, activity: TimeCodec, connect: TimeCodec) -> None:
+        self.activity: Final = activity
+        self.connect: Final = connect
+        self.forms: Final = (activity.form, connect.form)
         """How the activity and the connect are compared."""
-        self._codecs: Final = (self._activity, self._connect)
         self._has_texts: Final = "text" in self.forms
-
-    def activity_in(self, item: Item) -> EpochMs | None:
-        """Return the last activity in an item; None without one that is a time."""
-        name = self._activity_name
-        return None if name is None else self._activity.decode(item.get(name))
-
-    def connect_in(self, item: Item) -> EpochMs | None:
-        """Return the time of the connect, likewise."""
-        name = self._connect_name
-        return None if name is None else self._connect.decode(item.get(name))
 
     def recorded_text(self, item: Item, last_activity_ms: EpochMs | None) -> str | None:
         """Return the time that decides, as an item has it, where that is a text; else None."""
         if not self._has_texts:
             return None
-        if last_activity_ms is not None:
-            name, form = self._activity_name, self.forms[0]
-        else:
-            name, form = self._connect_name, self.forms[1]
-        return text_in(item, name) if name is not None and form == "text" else None
+        codec = self.connect if last_activity_ms is None else self.activity
+        return text_in(item, codec.name) if codec.name is not None and codec.is_text else None
 
     def encoded(self, connected_ms: EpochMs, activity_ms: EpochMs) -> Values:
         """Return both as attributes of an item."""
-        codecs = (
-            (self._connect_name, self._connect, connected_ms),
-            (self._activity_name, self._activity, activity_ms),
-        )
-        return {name: codec.encode(ms) for name, codec, ms in codecs if name is not None}
+        codecs = ((self.connect, connected_ms), (self.activity, activity_ms))
+        return {codec.name: codec.encode(ms) for codec, ms in codecs if codec.name is not None}
 
     def as_recorded(self, now_ms: EpochMs) -> EpochMs:
         """Return what is read of an activity that was recorded at this time."""
         written = self.recording(now_ms, DurationMs(0))[":now"]
-        activity_ms = self._activity.decode(cast("AttributeValueTypeDef", written))
+        activity_ms = self.activity.decode(cast("AttributeValueTypeDef", written))
         return now_ms if activity_ms is None else activity_ms
 
     def bounds(self, cutoff_ms: EpochMs, now_ms: EpochMs) -> Values:
@@ -211,9 +188,8 @@ class Times:
             ":from_now": number(now_ms + 1),
             ":future": number(future_ms),
         }
-        codecs = zip(("activity", "connect"), self.forms, self._codecs, strict=True)
-        for time, form, codec in codecs:
-            if form is not None:
+        for time, codec in (("activity", self.activity), ("connect", self.connect)):
+            if codec.form is not None:
                 values[f":cutoff_{time}"] = codec.at_least(cutoff_ms)
                 values[f":earliest_{time}"] = codec.at_least(_EARLIEST)
                 values[f":future_{time}"] = codec.at_most(future_ms)
@@ -221,8 +197,8 @@ class Times:
 
     def recorded(self, connection: Connection, seen_ms: EpochMs | None) -> Values:
         """Return what ``expressions.is_as_seen`` compares with; ``seen_ms`` is what was seen."""
-        place = 0 if connection.last_activity_ms is not None else 1
-        recorded_ms, form, codec = connection.recorded_ms, self.forms[place], self._codecs[place]
+        codec = self.connect if connection.last_activity_ms is None else self.activity
+        recorded_ms, form = connection.recorded_ms, codec.form
         if recorded_ms is None or seen_ms is None or form is None:
             return {}
         if form == "number":
@@ -232,7 +208,7 @@ class Times:
 
     def recording(self, now_ms: EpochMs, resolution_ms: DurationMs) -> Values:
         """Return what ``expressions.may_record`` compares with, and the activity."""
-        codec, form = self._activity, self.forms[0]
+        codec, form = self.activity, self.activity.form
         if form is None:
             raise ConfigurationError(
                 "no activity is recorded where the table schema's last_activity is null: name an"
@@ -245,9 +221,3 @@ class Times:
             ":type": string("S" if form == "text" else "N"),
             **({one: TEXT_VALUES[one] for one in _ZONES} if form == "text" else {}),
         }
-
-
-def _form(name: str | None, codec: TimeCodec) -> Form:
-    if name is None:
-        return None
-    return "text" if codec.is_text else "number"
