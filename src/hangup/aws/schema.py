@@ -195,9 +195,8 @@ class TableSchema:
         times = self.times
         connected_at_ms = times.connect.in_item(item)
         last_activity_ms = times.activity.in_item(item)
-        connection_id = item[self.connection_id]["S"]
         return Connection(
-            connection_id=connection_id.removeprefix(self.id_prefix),
+            connection_id=item[self.connection_id]["S"].removeprefix(self.id_prefix),
             session_id=self.session_id and text_in(item, self.session_id),
             role=self.role and text_in(item, self.role),
             session_run=text_in(item, self.session_run),

@@ -142,14 +142,13 @@ class TableRequests:
         selection = self.schema.selection
         filter_ = expr.all_of(selection.filter if among is None else among, condition)
         named = names_in(self.schema, projection, filter_, selection.key_condition)
-        compared = {**(values or {}), **selection.values}
         request = {
             "IndexName": self.schema.index,
             "KeyConditionExpression": selection.key_condition,
             "ProjectionExpression": projection,
             "FilterExpression": filter_,
             "ExpressionAttributeNames": named,
-            "ExpressionAttributeValues": compared,
+            "ExpressionAttributeValues": {**(values or {}), **selection.values},
         }
         return {name: value for name, value in request.items() if value}
 

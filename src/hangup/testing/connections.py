@@ -121,9 +121,8 @@ class InMemoryConnections:
         """Return up to ``size`` records, in an order that depends on their ids alone."""
         with self._faults.call("Scan", "sample"):
             ids = sorted(self.records, key=_hash)[:size]
-        records = [self.records[i].connection for i in ids]
         return Sample(
-            records=records,
+            records=[self.records[i].connection for i in ids],
             others=min(len(self._others_read()), size),
             answered_at_ms=self.answered_at_ms,
         )

@@ -49,11 +49,10 @@ class Observation:
 
 def check_demo(engine: Engine, stack: Deployment, seen: Observation) -> list[Check]:
     """Return every promise of the demo and whether it was kept."""
-    has_queue = "CloseQueueUrl" in stack.outputs
     return [
         *_of_clients(seen),
         *_of_tables(engine, stack, seen),
-        *_of_metrics(Metrics(engine, stack), seen, has_queue=has_queue),
+        *_of_metrics(Metrics(engine, stack), seen, has_queue="CloseQueueUrl" in stack.outputs),
     ]
 
 

@@ -104,8 +104,7 @@ class _Demo:
             seen.answered = [c for c in clients if c.is_open and await c.is_answered()]
             self._tell(Step("Checking clients, tables and metrics"))
             # In a thread: the clients that talk go on talking meanwhile.
-            checks = await asyncio.to_thread(check_demo, self._engine, self._stack, seen)
-            return checks, seen
+            return await asyncio.to_thread(check_demo, self._engine, self._stack, seen), seen
         finally:
             for client in clients:
                 client.on_event = lambda _client, _event: None
