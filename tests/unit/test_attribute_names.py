@@ -64,7 +64,7 @@ ELSEWHERE: Final = {
     "ops/explain.py": {"connectionId"},
     "ops/log_tail.py": {"connectionId", "sessionId", "role"},
     # IAM's word for what a function may do.
-    "ops/doctor.py": {"role"},
+    "ops/doctor_case.py": {"role"},
     # Members of what `hangup sweep --json` prints.
     "ops/sweep.py": {"connectionId", "role"},
     # API Gateway's answers, queries, messages and fields of log lines.

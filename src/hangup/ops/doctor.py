@@ -98,12 +98,8 @@ def _sign_in(error: BackendError) -> str:
 
 def _allow(case: Case, operation: str) -> str:
     """Return the command that allows the caller an operation."""
-    arn = case.inspection.caller().arn
     service = next(
         (one for one, operations in _ACTIONS.items() if operation in operations.split()), "*"
     )
     action = f"{service}:{_NAMED_OTHERWISE.get(service, operation)}"
-    kind = "user" if ":user/" in arn else "role"
-    # arn:aws:iam::ACCOUNT:user/PATH/NAME, arn:aws:sts::ACCOUNT:assumed-role/NAME/SESSION
-    name = arn.split("/")[-1 if kind == "user" else 1] if "/" in arn else "NAME"
-    return may_do(kind, name, [(action, "*")])
+    return may_do(case.inspection.caller().arn, [(action, "*")])

@@ -216,8 +216,15 @@ def setting(key: str, value: object) -> str:
     return hangup("deploy", "--set", f"{key}={value}")
 
 
-def may_do(kind: str, name: str, grants: Iterable[tuple[str | list[str], str]]) -> str:
-    """Return the command that grants a role or a user actions, each with a resource."""
+def may_do(principal: str, grants: Iterable[tuple[str | list[str], str]]) -> str:
+    """Return the command that grants a role or a user, by its ARN, actions on resources.
+
+    arn:PARTITION:iam::ACCOUNT:role/PATH/NAME, or user/PATH/NAME;
+    arn:PARTITION:sts::ACCOUNT:assumed-role/NAME/SESSION of whoever has taken a role.
+    """
+    kind = "user" if ":user/" in principal else "role"
+    place = 1 if ":assumed-role/" in principal else -1
+    name = principal.split("/")[place] if "/" in principal else "NAME"
     document = {
         "Version": "2012-10-17",
         "Statement": [

@@ -133,7 +133,7 @@ def grants(case: Case) -> Iterator[Finding]:
             yield found(
                 "no-grant",
                 f"the role of {function.name} may not {said}",
-                fix=may_do("role", function.role.rpartition("/")[2], refused),
+                fix=may_do(function.role, refused),
             )
         else:
             yield well("no-grant", f"The role of {function.name} has every grant")
