@@ -59,7 +59,7 @@ acceptance: .venv/.dev ## Apps of other people's shapes, each with the timeout b
 
 soak: .venv/.dev ## 1,000 examples of each property, 2 x 50,000 schedules of the model, then 500 real clients for five minutes (an hour in all)
 	HANGUP_EXAMPLES=1000 $(BIN)/python -m pytest tests/property -m "not slow" -n 2
-	HANGUP_SCHEDULES=50000 $(BIN)/python -m pytest tests/model/test_model.py -k "in_memory or queue"
+	HANGUP_SCHEDULES=50000 $(BIN)/python -m pytest tests/model/test_model.py -k "in_memory or queue" -n 2
 	HANGUP_SOAK_CLIENTS=500 HANGUP_SOAK_SECONDS=300 $(BIN)/python -m pytest tests/soak -s
 
 guard: .venv/.dev ## Simulate the guard over fleets of up to 100,000 clients, and write the tables of docs/explanation/guard.md

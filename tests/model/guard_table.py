@@ -1,4 +1,7 @@
-"""``make guard``: simulate all, and write what it came to into ``docs/explanation/guard.md``."""
+"""``make guard``: simulate all, and write what it came to into ``docs/explanation/guard.md``.
+
+With names of tables as arguments, only those.
+"""
 
 import os
 import sys
@@ -27,23 +30,30 @@ _HEAD: Final = (
 Row = tuple[str, Case]
 
 
-def main() -> int:
-    """Return 0 if every promise was kept."""
+def tables() -> dict[str, tuple[str, list[Row]]]:
+    """Return what is simulated: the first cells of a table's head and its rows, by its name."""
     rows = [
         (f"{fault.name} | {case.setting.value}, {_pushes(case)}", case)
         for fault in FAULTS
         for case in cases(fault)
     ]
-    tables = {
+    return {
         "outages": ("fault | setting | runs | ", rows),
         "others": ("fleet | runs | ", list(other_fleets())),
         "roles": ("fleet | runs | ", list(fleets_with_roles())),
         "breaker": ("fleet | runs | ", list(_named_breakers())),
         "gateway": ("recording | setting | runs | ", list(_by_gateway())),
     }
+
+
+def main(*names: str) -> int:
+    """Return 0 if every promise was kept."""
+    chosen = {name: table for name, table in tables().items() if not names or name in names}
+    for name in chosen:
+        around(name)
     broken: list[str] = []
     with ProcessPoolExecutor(os.cpu_count()) as processes:
-        for name, (head, of_table) in tables.items():
+        for name, (head, of_table) in chosen.items():
             sums = _sums(of_table, processes)
             _write(name, "\n".join(_lines(head + _HEAD, sums)))
             broken += [text for total in sums.values() for text in total.broken]
@@ -95,17 +105,22 @@ def _lines(head: str, sums: dict[str, Sum]) -> Iterator[str]:
         yield f"| {' | '.join(map(str, cells))} |"
 
 
-def _write(name: str, table: str) -> None:
+def around(name: str) -> tuple[str, str]:
+    """Return the page before and after a table, with the table's markers."""
     begin, end = f"<!-- {name}: written by make guard -->\n", f"\n<!-- /{name} -->"
-    text = _DOCUMENT.read_text()
-    before, found, rest = text.partition(begin)
+    before, found, rest = _DOCUMENT.read_text().partition(begin)
     _, ends, after = rest.partition(end)
     if not found or not ends:
         raise SystemExit(
             f"hangup: docs/explanation/guard.md has lost the markers of the table {name}"
         )
-    _DOCUMENT.write_text(f"{before}{begin}{table}{end}{after}")
+    return before + begin, end + after
+
+
+def _write(name: str, table: str) -> None:
+    before, after = around(name)
+    _DOCUMENT.write_text(before + table + after)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -22,8 +22,16 @@ from tests.model.guard_cases import (
     quick_cases,
 )
 from tests.model.guard_fleet import Habits, Loss
+from tests.model.guard_table import around, tables
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", tables())
+def test_make_guard_finds_the_place_of_each_table(name: str) -> None:
+    before, after = around(name)
+    assert before
+    assert after
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
