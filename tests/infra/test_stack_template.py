@@ -60,6 +60,7 @@ def test_runs_each_function_on_arm64_with_256_mb(
 
 
 def test_runs_one_sweep_at_a_time_and_nothing_else_one_at_a_time(resources: Resources) -> None:
+    """By the template alone: no quota of the local engine refuses a reservation."""
     concurrency = {
         handler: resources.function(handler).get("ReservedConcurrentExecutions")
         for handler in HANDLERS

@@ -445,6 +445,16 @@ class TestLambdaHandler:
         answer = close_handler.lambda_handler(event, Context())
         assert answer == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
 
+    def test_an_observer_asks_and_neither_claims_nor_closes(
+        self, aws: AwsStub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("MODE", "observe")
+        answer = close_handler.lambda_handler({"Records": [record(due())]}, Context())
+        assert answer == {"batchItemFailures": []}
+        assert aws.operations == ["GetItem", "GetConnection"]
+        done = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert (done["message"], done["wouldClose"]) == ("scheduled closes done", 1)
+
     def test_where_the_look_fails_the_claim_decides(self, aws: AwsStub) -> None:
         aws.fail("GetItem", status=403, code="AccessDeniedException")
         close_handler.lambda_handler({"Records": [record(due())]}, Context())

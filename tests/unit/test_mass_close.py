@@ -8,8 +8,9 @@ import pytest
 from hangup.aws.http.loop import Loop, sleep
 from hangup.aws.http.threads import Threads
 from hangup.aws.runtime import SystemClock
+from hangup.config import CLOSES_PER_SECOND
 from hangup.core.connection import Connection, DurationMs, EpochMs
-from hangup.core.pacing import Pace
+from hangup.core.pacing import Pace, pace_of_questions
 from hangup.core.shards import segments_from
 from hangup.core.timing import BATCH_SIZE, SCAN_MARGIN_MS, SEGMENTS_AT_ONCE, STOP_MARGIN_MS
 from hangup.errors import SweepFailed
@@ -94,6 +95,22 @@ def test_closes_never_exceed_the_pace_whatever_the_workers(world: World) -> None
         assert sum(second <= start < second + 1_000 for start in starts) <= 200
     # A crowd that is closed spread out comes back spread out.
     assert starts[-1] - starts[0] >= 4_900
+
+
+def test_questions_keep_their_pace_where_each_is_answered_with_active(world: World) -> None:
+    """Such a client gives back its turn of the closes, so that pace bounds no questions."""
+    closes = Pace(CLOSES_PER_SECOND.default)
+    world.closer.pacer.pace = closes
+    questions = Pacer(clock=world.clock, pace=pace_of_questions(closes))
+    world.sweep = replace(world.sweep, questions=questions)
+    crowd(world, 1_000, talking=True)
+    asked_ms: list[int] = []
+    world.faults.before = lambda operation, _key: (
+        asked_ms.append(world.clock.ms) if operation == "GetConnection" else None
+    )
+    assert world.run()["activityUnrecorded"] == len(asked_ms) == 1_000
+    # Clients share the account's throttle.
+    assert max(sum(first <= at < first + 1_000 for at in asked_ms) for first in asked_ms) <= 500
 
 
 def interleave(world: World, *, page_size: int, total_segments: int) -> None:

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import pytest
 
+from hangup.aws.values import Item
 from hangup.core.connection import (
     Connection,
     ConnectionInfo,
@@ -448,6 +449,17 @@ class TestCheckAndCloseIdleConnections:
         assert len(lines) == 3
         assert lines[0][1] == "ignored records that are not connections"
         assert sorted(lines[0][2]["connectionIds"]) == ["room#hall", "room#lobby"]  # type: ignore[call-overload]
+
+    @pytest.mark.parametrize(
+        "times", [{}, {"lastActivityTime": {"N": str(START_MS - 10**9)}}], ids=["timeless", "old"]
+    )
+    def test_counts_an_item_that_is_no_connection_once_a_sweep(
+        self, world: World, times: Item
+    ) -> None:
+        world.connections.put_item({"connectionId": {"S": "room#lobby"}, **times})
+        for sweeps in (1, 2):
+            world.run()
+            assert world.metrics.total("RecordsIgnored") == sweeps
 
     def test_starts_clocks_only_while_there_is_time(self, world: World) -> None:
         for number in range(10):
