@@ -292,9 +292,15 @@ class Fleet:
 
     def unclosed(self, *, sweeps: int) -> int:
         """Return how many clients are on record though idle for more than so many sweeps."""
+        return int((self._late_ms() > sweeps * 60_000).sum())
+
+    def most_sweeps_left(self) -> int:
+        """Return for how many sweeps a client is on record, though idle, at most."""
+        return max(0, int(self._late_ms().max()) // 60_000)
+
+    def _late_ms(self) -> Times:
         self.look_at_all(slice(0, self.habits.clients))
-        late_ms = self.clock.ms - self.spoke_ms - self.timeout_ms
-        return int((late_ms > sweeps * 60_000).sum())
+        return self.clock.ms - self.spoke_ms - self.timeout_ms
 
 
 class Table:

@@ -84,8 +84,8 @@ class Run:
     """A fleet, its faults, and how its sweeps are set up.
 
     ``cold`` lets each sweep run in a new process. With ``asks`` False nobody is asked. The first
-    sweep comes ``sweeps_from_s`` after the start, at a moment within a minute that depends on the
-    seed.
+    sweep comes ``sweeps_from_s`` after the start, at a moment within a minute: ``sweeps_at_s``, or
+    without it what depends on the seed.
     """
 
     habits: Habits
@@ -95,6 +95,7 @@ class Run:
     has_breaker: bool = False
     asks: bool = True
     sweeps_from_s: int = 0
+    sweeps_at_s: float | None = None
     minutes: int = 35
 
 
@@ -104,6 +105,8 @@ class Outcome:
 
     tally: Tally
     unclosed: int
+    most_sweeps_left: int = 0
+    """For how many sweeps a client is idle, and there, at the end."""
     sweeps: int = 0
     most_questions: int = 0
     """In one sweep."""
@@ -118,7 +121,10 @@ def simulate(run: Run, *, seed: int) -> Outcome:
     clock = FakeClock()
     fleet = Fleet(run.habits, clock, seed=seed)
     sweep = _sweep_of(run, fleet)
-    first_ms = START_MS + run.sweeps_from_s * 1000 + int(fleet._random.integers(60_000))
+    at_ms = int(fleet._random.integers(60_000))
+    if run.sweeps_at_s is not None:
+        at_ms = round(run.sweeps_at_s * 1000)
+    first_ms = START_MS + run.sweeps_from_s * 1000 + at_ms
     outcome = Outcome(tally=fleet.tally, unclosed=0)
     for minute in range(run.minutes - run.sweeps_from_s // 60):
         clock.ms = first_ms + minute * SWEEP_INTERVAL_S * 1000
@@ -143,6 +149,7 @@ def simulate(run: Run, *, seed: int) -> Outcome:
             outcome.held_at_s.append((fleet.sweeps_ms[-1] - START_MS) / 1000)
         outcome.left_active += report.closes.count(CloseStatus.ACTIVE)
     outcome.unclosed = fleet.unclosed(sweeps=_RIGHT_ON)
+    outcome.most_sweeps_left = fleet.most_sweeps_left()
     return outcome
 
 

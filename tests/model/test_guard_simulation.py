@@ -11,6 +11,7 @@ from tests.model.guard_cases import (
     FAULTS,
     NO_RECORDER,
     NOTHING,
+    RECORDED,
     Case,
     Fault,
     Setting,
@@ -50,6 +51,30 @@ def test_the_same_fleet_is_cut_where_nobody_is_asked(fault: Fault) -> None:
     case = Case(fault=fault, setting=Setting.A, habits=habits)
     assert not case.run().tally.cut
     assert replace(case, asks=False).run().tally.cut
+
+
+@pytest.mark.parametrize("fault", FAULTS[1:], ids=lambda fault: fault.name)
+def test_where_records_decide_no_more_are_cut_than_where_nobody_is_asked(fault: Fault) -> None:
+    """Where a part is recorded, or the clients are few, that is all that can be promised."""
+    cut = 0
+    for case in quick_cases(fault):
+        if case.setting is Setting.B_BOTH and not case.must_cut_nobody:
+            cut_at_worst = replace(case, asks=False).run().tally.cut
+            assert case.run().tally.cut <= cut_at_worst
+            cut += cut_at_worst
+    assert cut
+
+
+@pytest.mark.parametrize("fault", [NOTHING, A_SUBSET], ids=lambda fault: fault.name)
+def test_who_is_sent_messages_is_left_and_counted_until_it_is_settled_what_counts(
+    fault: Fault,
+) -> None:
+    habits = Habits(clients=1_000, period_s=60, push_s=10)
+    outcome = Case(fault=fault, setting=Setting.B, habits=habits).run()
+    assert outcome.unclosed > 100
+    # Each was left once in a timeout, or more often.
+    assert outcome.left_active > outcome.unclosed
+    assert not Case(fault=fault, setting=Setting.B_BOTH, habits=habits).run().unclosed
 
 
 @pytest.mark.parametrize("clients", [19, 1_000])
@@ -96,6 +121,43 @@ def test_outages_that_one_sign_alone_shows(
     for seed in seeds:
         case = Case(fault=fault, setting=Setting.B_BOTH, habits=habits, seed=seed, minutes=26)
         assert not case.run().tally.cut
+
+
+@pytest.mark.parametrize("push_s", [0, 10])
+@pytest.mark.parametrize("setting", RECORDED)
+def test_an_outage_whose_sweeps_come_when_half_of_the_clients_look_idle_cuts_nobody(
+    setting: Setting, push_s: float
+) -> None:
+    """It once cut 697 of 1,000 that send every 30 s."""
+    losses = (Loss(begin_s=BEGIN_S, end_s=BEGIN_S + 261.5),)
+    case = Case(
+        fault=Fault(name="none recorded for 261.5 s", losses=losses, is_full=True),
+        setting=setting,
+        habits=Habits(clients=1_000, period_s=30, push_s=push_s, silent_per_minute=0),
+        sweeps_at_s=(BEGIN_S + 104.4) % 60,
+        minutes=20,
+    )
+    outcome = case.run()
+    assert not outcome.tally.cut
+    if case.is_settled:
+        assert outcome.held_at_s[0] == BEGIN_S + 104.4
+    assert replace(case, asks=False).run().tally.cut > 400
+
+
+@pytest.mark.parametrize("share", [0.2, 0.3, 0.4])
+@pytest.mark.parametrize("setting", [Setting.A, Setting.B])
+def test_messages_that_are_lost_at_random_for_half_an_hour_cut_nobody(
+    setting: Setting, share: float
+) -> None:
+    losses = (Loss(begin_s=BEGIN_S, end_s=BEGIN_S + 1_800, of_messages=share),)
+    case = Case(
+        fault=Fault(name=f"{share:.0%} lost for 30 min", losses=losses),
+        setting=setting,
+        habits=Habits(clients=1_000, period_s=30, push_s=10, silent_per_minute=0),
+        minutes=45,
+    )
+    assert not case.run().tally.cut
+    assert replace(case, asks=False).run().tally.cut > 40
 
 
 @pytest.mark.parametrize("setting", [Setting.A, Setting.B])
