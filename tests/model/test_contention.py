@@ -29,6 +29,8 @@ MOST_FUNCTIONS: Final = 60
 """Of an account's 1,000, and in the first minute of a burst."""
 JOIN_LIMIT_MS: Final = 25_000
 CLEANUP_LIMIT_MS: Final = 60_000
+ALREADY_DELETED: Final = "ConditionalCheckFailedException"
+"""The refusal of a delete that somebody else was faster with. It is no failure."""
 PER_SECOND: Final = 500
 """API Gateway's limit of new connections."""
 
@@ -109,6 +111,10 @@ class Crowd:
         assert self.failures == []
         assert self.log.events("error") == []
         assert self.most_running < MOST_FUNCTIONS
+
+    def assert_nobody_was_refused(self) -> None:
+        """Neither by a conflict nor for want of capacity."""
+        assert self.dynamodb.refused.keys() <= {ALREADY_DELETED}
 
     @property
     def on_record(self) -> set[str]:
@@ -193,6 +199,8 @@ def test_listeners_that_leave_at_once_are_all_removed(crowd: Crowd, listeners: i
     crowd.at_a_rate(crowd.leave, ids)
     crowd.time.run()
     crowd.assert_nobody_failed()
+    crowd.assert_nobody_was_refused()
+    assert crowd.outcomes["LEFT"] == listeners
     assert crowd.on_record == {"speaker"}
 
 
@@ -202,6 +210,7 @@ def test_a_session_that_ends_closes_all_its_listeners(crowd: Crowd, listeners: i
     crowd.time.start(lambda: crowd.leave("speaker"))
     crowd.time.run()
     crowd.assert_nobody_failed()
+    crowd.assert_nobody_was_refused()
     assert crowd.outcomes["SESSION_ENDED"] == 1
     assert crowd.on_record == crowd.gateway.open_ids == set()
 
@@ -215,6 +224,7 @@ def test_a_speaker_that_leaves_amid_its_listeners_ends_the_session(
     crowd.time.start(lambda: crowd.leave("speaker"), after_ms=listeners)
     crowd.time.run()
     crowd.assert_nobody_failed()
+    crowd.assert_nobody_was_refused()
     assert crowd.outcomes["SESSION_ENDED"] == 1
     assert crowd.on_record == crowd.gateway.open_ids == set()
 
