@@ -26,6 +26,7 @@ SEAMS = {
     "core.lambda_runtime.Worker._spawn": "self",
     "core.lambda_runtime._worker_key": "func_name, config, qualifier",
     "core.lambda_runtime.kill_workers": "workers",
+    "core.lambda_runtime.reap_idle_workers": "ttl",
     "core.lambda_runtime.reset": "",
     "services.lambda_svc._execute_function": "func, event",
     "services.lambda_svc._execute_function_dispatch": "func, config, event, request_id, started",
