@@ -57,10 +57,11 @@ test-install: .venv/.dev ## The virtualenv that heals itself, the wheel, Hangup 
 acceptance: .venv/.dev ## Apps of other people's shapes, each with the timeout beside it, and the doctor (ten minutes)
 	$(BIN)/python -m pytest tests/acceptance -m acceptance
 
-soak: .venv/.dev ## 1,000 examples of each property, 2 x 50,000 schedules of the model, then 500 real clients for five minutes (an hour in all)
+soak: .venv/.dev ## 1,000 examples of each property, 2 x 50,000 schedules of the model, 500 real clients for five minutes, then 2,000 sockets closed in one sweep (an hour in all)
 	HANGUP_EXAMPLES=1000 $(BIN)/python -m pytest tests/property -m "not slow" -n 2
 	HANGUP_SCHEDULES=50000 $(BIN)/python -m pytest tests/model/test_model.py -k "in_memory or queue" -n 2
 	HANGUP_SOAK_CLIENTS=500 HANGUP_SOAK_SECONDS=300 $(BIN)/python -m pytest tests/soak -s
+	HANGUP_CROWD_CLIENTS=2000 $(BIN)/python -m pytest tests/integration/test_large_crowd.py -s
 
 guard: .venv/.dev ## Simulate the guard over fleets of up to 100,000 clients, and write the tables of docs/explanation/guard.md
 	$(BIN)/python -m tests.model.guard_table

@@ -1,6 +1,7 @@
 """A crowd of sockets that are closed in one sweep, and what that takes of the machine.
 
-``HANGUP_CROWD_CLIENTS`` makes it larger: docs/guides/local.md has the figures of 2,000.
+``HANGUP_CROWD_CLIENTS`` makes it larger: ``make soak`` has 2,000, and docs/guides/local.md their
+figures.
 """
 
 import asyncio

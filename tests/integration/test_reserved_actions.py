@@ -24,6 +24,8 @@ def test_message_is_refused_nothing_is_written_and_the_socket_stays(
     async def refused(client: Client) -> None:
         await client.send_text(message)
         await client.wait_for(lambda: bool(client.messages("error")))
+        # A message has no status of its own: what the client sees is in the answer's body.
+        assert [error["status"] for error in client.messages("error")] == [400]
 
     async def play() -> None:
         async with stack.session(listeners=1, speaker_talks=False) as (speaker, listeners):
