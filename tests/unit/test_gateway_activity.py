@@ -634,6 +634,21 @@ class TestAtTheDeadline:
         assert again == ["m"]
         assert world.gateway.open_ids == {"c1"}
 
+    def test_without_time_for_a_question_the_message_comes_again(self, world: PreciseWorld) -> None:
+        world.due = replace(world.due, questions=Pacer(clock=world.clock, pace=Pace(1)))
+        asked = _Asked(world)
+        messages = []
+        for name in ("c1", "c2"):
+            join(world, name, silent_s=10)
+            body = as_message(world.due_of(record_of(world, name)))
+            messages.append(Message(message_id=name, receipt=name, body=body))
+        ends_ms = START_MS + STOP_MARGIN_MS + 500
+        again = world.due.close_scheduled(
+            messages, time_left_ms=lambda: DurationMs(ends_ms - world.clock.ms)
+        )
+        assert again == ["c2"]
+        assert len(asked.questions) == 1
+
 
 def test_records_alone_cannot_decide(world: World) -> None:
     join(world, "c1")

@@ -542,6 +542,16 @@ class TestClock:
         sample = Sample(records=(), answered_at_ms=EpochMs(START_MS + off_ms))
         assert is_clock_off(sample, START_MS) is is_off
 
+    def test_is_looked_at_by_the_sample_that_is_read_again(self, world: World) -> None:
+        world.connect("c1", silent_s=300)
+        world.connections.answered_at_ms = EpochMs(START_MS - 130_000)
+        world.faults.fail("Scan")
+        with pytest.raises(SweepFailed):
+            world.run()
+        (fields,) = [fields for _, event, fields in world.log.lines if event == "sweep held"]
+        assert fields["reason"] == Hold.CLOCK
+        assert world.gateway.open_ids == {"c1"}
+
     def test_is_not_known_to_be_off_where_nobody_said_the_time(self) -> None:
         assert not is_clock_off(Sample(records=()), START_MS)
 

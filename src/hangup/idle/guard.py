@@ -136,7 +136,7 @@ class Watch:
         A sample that could not be read is read again. Raises ``BackendError`` if it still cannot.
         """
         hold = self.look(now_ms) if self._records is None else None
-        if hold is not None or self._records is None:
+        if hold is not None:
             return hold
 
         def seen(connection: Connection) -> Seen:
@@ -145,5 +145,5 @@ class Watch:
             silence_ms = DurationMs(self.policy.deadline_ms(EpochMs(0), connection.role))
             return self.confirmer.ask(connection, silence_ms=silence_ms).seen
 
-        control = control_group(self._records, self.policy, now_ms)
+        control = control_group(self._records or (), self.policy, now_ms)
         return Hold.OTHER_TABLE if is_other_table(list(concurrent_map(seen, control))) else None
