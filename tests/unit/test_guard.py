@@ -498,6 +498,38 @@ class TestControlGroup:
         assert fields["reason"] == reason
         assert len(world.log.events("error")) == failures + 1
 
+    def test_a_sample_that_is_read_again_is_judged_by_the_time_at_which_it_is_read(
+        self, world: World
+    ) -> None:
+        """A first reading that hangs takes 24 s, and more passes before the first batch."""
+        world.connect("idle", silent_s=300)
+        left = 1
+
+        def hang(operation: str, key: str) -> None:
+            nonlocal left
+            if (operation, key) == ("Scan", "sample") and left:
+                left -= 1
+                world.clock.advance(seconds=40)
+                world.connections.answered_at_ms = world.clock.now_ms()
+                raise BackendError("Scan", "ReadTimeoutError", "planned", retryable=True)
+
+        world.faults.before = hang
+        with pytest.raises(SweepFailed):
+            world.run()
+        assert world.log.events("error") == ["sample of the table not read"]
+        assert world.gateway.open_ids == set()
+
+    def test_without_time_no_sample_is_read_again(self, world: World) -> None:
+        """Then nothing is closed either."""
+        world.connect("idle", silent_s=300)
+        world.faults.fail("Scan")
+        hold = world.sweep.watch.check_control_group(
+            START_MS, has_time=lambda: False, concurrent_map=map
+        )
+        assert hold is None
+        # The failure is still to come: nothing was read.
+        assert world.faults.planned["Scan"]
+
     def test_a_few_that_have_just_left_hold_nothing(self, world: World) -> None:
         for number in range(CONTROL_SIZE):
             connection = world.connect(f"live{number}", silent_s=5)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hangup.aws.expressions import EXISTS, IS_SAME_ID, IS_TEXT, all_of
 from hangup.aws.values import Item, Values, string
@@ -59,11 +59,15 @@ class Condition(NamedTuple):
         """Return whether no item can meet both."""
         if self.attribute != other.attribute or Rule.EXISTS in (self.rule, other.rule):
             return False
-        for one, two in ((self, other), (other, self)):
-            if one.rule is Rule.EQUALS:
-                return not two.holds_for(cast("Item", {one.attribute: one.as_value()}))
-        one_text, other_text = str(self.value), str(other.value)
-        return not (one_text.startswith(other_text) or other_text.startswith(one_text))
+        if self.rule is other.rule is Rule.EQUALS:
+            return self.as_value() != other.as_value()
+        if not (isinstance(self.value, str) and isinstance(other.value, str)):
+            return True
+        if self.rule is Rule.EQUALS:
+            return not self.value.startswith(other.value)
+        if other.rule is Rule.EQUALS:
+            return not other.value.startswith(self.value)
+        return not (self.value.startswith(other.value) or other.value.startswith(self.value))
 
 
 _EXPRESSIONS: Final = {

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
@@ -151,21 +150,24 @@ class Stacks:
         ``template`` None is the one that the stack has. ``kept`` are parameters that keep their
         values. ``change_set`` is the name that it gets.
         """
-        request: dict[str, Any] = {
-            "StackName": name,
-            "ChangeSetName": change_set,
-            "ChangeSetType": "CREATE" if is_creation else "UPDATE",
-            "Capabilities": ["CAPABILITY_IAM"],
-            "Parameters": [
-                *({"ParameterKey": key, "ParameterValue": parameters[key]} for key in parameters),
-                *({"ParameterKey": key, "UsePreviousValue": True} for key in kept),
-            ],
-            "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
-            **({"UsePreviousTemplate": True} if template is None else {"TemplateBody": template}),
-        }
+        values: list[ParameterTypeDef] = [
+            {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
+        ]
+        values += [{"ParameterKey": key, "UsePreviousValue": True} for key in kept]
+        given: dict[str, Any] = (
+            {"UsePreviousTemplate": True} if template is None else {"TemplateBody": template}
+        )
         created = self._calls(
             "CreateChangeSet",
-            partial(self._client.create_change_set, **request),
+            lambda: self._client.create_change_set(
+                StackName=name,
+                ChangeSetName=change_set,
+                ChangeSetType="CREATE" if is_creation else "UPDATE",
+                Capabilities=["CAPABILITY_IAM"],
+                Parameters=values,
+                Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+                **given,
+            ),
             # The name is new each time, so what was not answered is known by it.
             repeat_unanswered=False,
         )
@@ -187,12 +189,12 @@ class Stacks:
             if any(said in reason for said in _NO_CHANGE):
                 return None
             raise BackendError("CreateChangeSet", "FAILED", reason, retryable=False)
-        read = pages(
-            self._calls,
-            "DescribeChangeSet",
-            self._client.describe_change_set,
-            {"ChangeSetName": change_set_id, "StackName": stack_id},
-        )
+        read = [now]
+        if "NextToken" in now:
+            request = {"ChangeSetName": change_set_id, "StackName": stack_id}
+            rest = request | {"NextToken": now["NextToken"]}
+            describe = self._client.describe_change_set
+            read += pages(self._calls, "DescribeChangeSet", describe, rest)
         changes = [_change(one) for page in read for one in page.get("Changes", [])]
         return replace(proposed, changes=changes)
 

@@ -40,7 +40,7 @@ from hangup.core.events import is_connection_id
 from hangup.core.guard import Sample
 from hangup.core.outcomes import NotRecorded
 from hangup.errors import BackendError
-from hangup.ports import ConnectionsRepository, ScanPage
+from hangup.ports import ScanPage
 
 STATES_AT_ONCE: Final = 100
 """Most items of a BatchGetItem. DynamoDB API reference, BatchGetItem."""
@@ -67,15 +67,33 @@ class State(NamedTuple):
 NO_STATE: Final = State()
 
 
-class Items(ConnectionsRepository, Protocol):
-    """The connections table. Its scan finds candidates by the application's own times alone.
+class Items(Protocol):
+    """The connections table. Its scan finds candidates by the application's own times alone."""
 
-    It is asked for nothing that writes Hangup's own state.
-    """
+    def get(self, connection_id: str) -> Connection | None:
+        """Return the record as last written."""
+
+    def reread(self, connection: Connection) -> Connection | None:
+        """Return a record as last written, ``None`` if it is this connection's no more."""
+
+    def scan_all_connections(self) -> Iterator[Connection]:
+        """Yield every record."""
+
+    def scan_candidates(
+        self, *, cutoff_ms: EpochMs, now_ms: EpochMs, segment: int, total_segments: int
+    ) -> Iterator[ScanPage]:
+        """Yield the pages of one segment."""
+
+    def sample_records(self, size: int) -> Sample:
+        """Return up to ``size`` records."""
 
     def delete_unchanged(self, connection: Connection) -> bool:
         """Delete a record if it is as it was seen; return whether it was."""
-        ...
+
+    def record_activity(
+        self, connection_id: str, *, now_ms: EpochMs, resolution_ms: DurationMs
+    ) -> Connection | NotRecorded:
+        """Move the last activity forward."""
 
 
 class States(Protocol):
@@ -83,7 +101,6 @@ class States(Protocol):
 
     def get_many(self, places: Sequence[str], *, consistent: bool) -> Mapping[str, State]:
         """Return the state of up to 100 places, of those that have any."""
-        ...
 
     def claim(
         self,
@@ -95,21 +112,17 @@ class States(Protocol):
         token: str,
     ) -> bool:
         """Take the claim, by the conditions of ``ConnectionsRepository.claim`` that it can see."""
-        ...
 
     def release(
         self, place: str, connection: Connection, *, noticed_at_ms: EpochMs | None, handovers: int
     ) -> None:
         """Give a claim back, and set the count of hand-overs."""
-        ...
 
     def give_back(self, place: str, connection: Connection, *, token: str) -> None:
         """Undo a claim, if it still is the one with this token."""
-        ...
 
     def note(self, place: str, *, active_ms: EpochMs, now_ms: EpochMs) -> bool:
         """Note when API Gateway last saw the connection active, never an earlier time."""
-        ...
 
 
 class StateTableConnections:

@@ -70,10 +70,9 @@ class Pace:
 def pace_of_questions(closes: Pace, activity: Activity = Activity.RECORDED) -> Pace:
     """Return the pace at which API Gateway is asked: 500 a second, or as fast as closes are.
 
-    It is shared as that of the closes is.
-
-    Where its account is the source of activity, each function asks up to 2,000 a second: every
-    client has to be asked about once a timeout, and more functions are for more clients.
+    It is shared as that of the closes is. Where its account is the source of activity, each
+    function asks up to 2,000 a second: every client has to be asked about once a timeout, and more
+    functions are for more clients.
     """
     if activity is Activity.GATEWAY:
         return Pace(_QUESTIONS_OF_ONE, at_once=_QUESTIONS_AT_ONCE)

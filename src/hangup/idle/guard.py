@@ -135,9 +135,11 @@ class Watch:
 
         A sample that could not be read is read again. Raises ``BackendError`` if it still cannot.
         """
-        hold = self.look(now_ms) if self._records is None else None
-        if hold is not None:
-            return hold
+        if self._records is None and has_time():
+            # The clock is judged, and the ages of the records, by the time at which they are read.
+            hold = self.look(self.confirmer.clock.now_ms())
+            if hold is not None:
+                return hold
 
         def seen(connection: Connection) -> Seen:
             if not has_time():
