@@ -174,12 +174,12 @@ class Case:
     @property
     def must_close_in_the_end(self) -> bool:
         """Whether idle clients must be gone some time after all is well, though chance holds."""
-        is_seen = self.habits.smallest_role >= SETTLED_FROM
-        return self.is_settled and is_seen and not self.fault.cold
+        is_large = self.habits.smallest_role >= SETTLED_FROM
+        return self.is_settled and is_large and not self.fault.cold
 
     @property
     def latest_sweeps(self) -> float:
-        """Within how many sweeps an idle client is closed by then."""
+        """Within how many sweeps that is."""
         return max(_LATEST_SWEEPS, _LATEST_TIMEOUTS * self.habits.longest_timeout_s / 60)
 
 
@@ -190,17 +190,17 @@ def broken_promises(case: Case, outcome: Outcome) -> Iterator[str]:
         yield f"{tally.cut} live clients cut"
     if not case.is_settled and tally.early:
         yield f"{tally.early} clients closed before their timeout"
-    # An outage of what nobody needs is none.
     is_source = case.setting.activity is Activity.GATEWAY
     is_over = case.fault.ends_s < outcome.sweeps * 60
-    # Nor is one that does not end, where API Gateway's account decides.
-    is_none = is_source or not (case.is_settled or is_over)
-    sweeps = tally.delay_sweeps if is_none else tally.delay_sweeps_in_peace
+    # Where nobody needs the records, their loss delays nothing. Nor does one without an end, where
+    # API Gateway's account decides.
+    is_peace = is_source or not (case.is_settled or is_over)
+    sweeps = tally.delay_sweeps if is_peace else tally.delay_sweeps_in_peace
     if case.must_close and sweeps > RIGHT_ON:
         yield f"an idle client was closed by sweep {sweeps}"
     if is_source and outcome.held_at_s:
         yield f"{len(outcome.held_at_s)} sweeps held"
-    if case.must_close and (is_none or is_over) and outcome.unclosed:
+    if case.must_close and (is_peace or is_over) and outcome.unclosed:
         yield f"{outcome.unclosed} idle clients left"
     if case.must_close_in_the_end and is_over:
         latest_sweeps = max(tally.delay_sweeps_in_peace, outcome.most_sweeps_left)
