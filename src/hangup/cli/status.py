@@ -138,7 +138,7 @@ def _say_crowd(crowd: Crowd, *, most: int | None) -> None:
     )
     if not crowd.connections:
         say("No connections on record.")
-    _say_rest("roles", len(crowd.by_role), most)
+    _say_more("roles", len(crowd.by_role), most)
     largest = max((count for _, count in crowd.histogram), default=0)
     say_table(
         "Silent for",
@@ -189,7 +189,7 @@ def _say_due(crowd: Crowd) -> None:
         ],
     )
     if crowd.due:
-        _say_rest("connections", crowd.overdue + crowd.due_soon, len(crowd.due))
+        _say_more("connections", crowd.overdue + crowd.due_soon, len(crowd.due))
     elif crowd.connections:
         say("Nobody is idle on record, or will be within a minute.")
 
@@ -206,7 +206,7 @@ def _say_alarms(alarms: Sequence[Alarm]) -> None:
         say((f"No alarm is on, of {len(alarms)}{beside}.", "bold green"))
 
 
-def _say_rest(what: str, there_are: int, most: int | None) -> None:
+def _say_more(what: str, there_are: int, most: int | None) -> None:
     if most is not None and there_are > most:
         say(f"... and {there_are - most:,} more {what}; --all or --json lists all")
 
