@@ -155,13 +155,15 @@ class Case:
 
     @property
     def must_cut_nobody(self) -> bool:
-        """Whether the issue's table promises that nobody is cut."""
+        """Whether it is promised that nobody is cut."""
         is_large = self.habits.clients >= SETTLED_FROM
         return not self.is_settled or (is_large and self.fault.is_full) or not self.fault.losses
 
     @property
     def must_close(self) -> bool:
         """Whether idle clients must be gone soon, once all is well."""
+        if self.has_breaker:
+            return False  # it is there to show why the guard has none
         if self.setting in (Setting.B, Setting.B_GATEWAY) and self.habits.push_s:
             return False
         if self.setting.activity is Activity.GATEWAY:
