@@ -296,7 +296,7 @@ class Fleet:
 
     def most_sweeps_left(self) -> int:
         """Return for how many sweeps a client is on record, though idle, at most."""
-        return max(0, int(self._late_ms().max()) // 60_000)
+        return max(0, int(np.max(self._late_ms())) // 60_000)
 
     def _late_ms(self) -> Times:
         self.look_at_all(slice(0, self.habits.clients))
