@@ -552,7 +552,10 @@ class World:
                 sessions = self.stores.all_sessions()
             records = {record.connection_id for record in everybody}
             # After crashes in a row a hand-over waits for longer.
-            if minute >= 5 and records == self.gateway.open_ids:
+            # A session that ended just now has until its listeners' next message, a minute later.
+            now_ms = self.clock.now_ms()
+            has_just_ended = any(now_ms - (one.ended_at_ms or 0) < 60_000 for one in sessions)
+            if minute >= 5 and records == self.gateway.open_ids and not has_just_ended:
                 break
         if records != self.gateway.open_ids:
             raise Violation(
