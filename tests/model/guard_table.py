@@ -48,7 +48,11 @@ def tables() -> dict[str, tuple[str, list[Row]]]:
 
 def main(*names: str) -> int:
     """Return 0 if every promise was kept."""
-    chosen = {name: table for name, table in tables().items() if not names or name in names}
+    chosen = tables()
+    if unknown := set(names) - chosen.keys():
+        raise SystemExit(f"hangup: there is no table {min(unknown)}: {', '.join(chosen)}")
+    if names:
+        chosen = {name: chosen[name] for name in names}
     for name in chosen:
         around(name)
     broken: list[str] = []

@@ -1,7 +1,6 @@
 """A crash at every boundary between two external calls: two sweeps later everything is clean."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -9,6 +8,7 @@ from hangup.sessions.model import Role
 from hangup.testing import Faults
 from tests.model.stores import InMemoryStores, StateTableStores
 from tests.model.world import CALM, Fault, Script, World
+from tests.support.documents import page
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +80,6 @@ SPEAKER_CALLS = calls_of(swept(), clean_up_after_the_speaker)
 LISTENER_CALLS = calls_of(swept(), clean_up_after_a_listener)
 CASES = len(CRASHES) * (2 * SWEEP_CALLS + 3 * SPEAKER_CALLS + LISTENER_CALLS)
 STATE_TABLE_CASES = len(Fault) * 2 * STATE_TABLE_SWEEP_CALLS
-PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "reliability.md"
 
 
 def test_the_enumeration_covers_what_the_design_says() -> None:
@@ -93,7 +92,8 @@ def test_the_enumeration_covers_what_the_design_says() -> None:
     # of each, another listing, and the removal of the speaker's record.
     assert SPEAKER_CALLS == 3 + 2 + 2 * 3 + 2
     assert LISTENER_CALLS == 2
-    assert f"{CASES} cases, with a state table {STATE_TABLE_CASES} more" in PAGE.read_text()
+    said = f"{CASES} cases, with a state table {STATE_TABLE_CASES} more"
+    assert said in page("explanation/reliability")
 
 
 @pytest.mark.parametrize("crash", CRASHES)

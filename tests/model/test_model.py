@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -17,6 +16,7 @@ from tests.model.mutants import MUTANTS
 from tests.model.precise import PreciseMachine
 from tests.model.stores import DynamoDbStores, StateTableStores, Stores
 from tests.model.world import POLICY, Violation, World
+from tests.support.documents import page
 from tests.support.engines import ENGINES
 from tests.support.stores import DynamoDbStore
 
@@ -113,8 +113,8 @@ def test_the_invariants_hold_with_all_of_these_together(machine: type[Connection
 
 
 def test_the_page_about_reliability_counts_all_mutants() -> None:
-    page = Path(__file__).parents[2] / "docs" / "explanation" / "reliability.md"
-    assert f"mutants | {len(MUTANTS)} of {len(MUTANTS)} caught |" in page.read_text()
+    said = f"mutants | {len(MUTANTS)} of {len(MUTANTS)} caught |"
+    assert said in page("explanation/reliability")
 
 
 @pytest.mark.parametrize("name", MUTANTS)

@@ -14,10 +14,8 @@ from hangup.aws.schema import schema_of
 from hangup.aws.telemetry import EmfMetrics, StructuredLog
 from hangup.config import CloseSettings
 from hangup.core.limits import MAX_QUEUE_BATCH
-from hangup.core.pacing import pace_of_questions
 from hangup.errors import InvalidRequest
-from hangup.handlers.wiring import closer_of
-from hangup.idle.pacer import Pacer
+from hangup.handlers.wiring import closer_of, questions_of
 from hangup.idle.scheduled import Message, ScheduledCloser
 
 _log = StructuredLog("close_handler")
@@ -56,7 +54,7 @@ def _scheduled_closer() -> ScheduledCloser:
     settings = CloseSettings.from_env()
     return ScheduledCloser(
         closer=closer_of(settings, schema_of(settings.table_schema), log=_log),
-        questions=Pacer(clock=clock, pace=pace_of_questions(settings.pace, settings.activity)),
+        questions=questions_of(settings),
         queue=SqsCloseQueue(DirectSqs(), calls, clock, settings.close_queue_url),
         metrics=EmfMetrics(settings.metrics_namespace),
         concurrent_map=concurrency(MAX_QUEUE_BATCH).map,

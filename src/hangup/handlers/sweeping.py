@@ -1,16 +1,13 @@
 """The sweep, wired to AWS by its settings: for the function, and for whoever sweeps by hand."""
 
 from hangup.aws.http.choice import concurrency
-from hangup.aws.runtime import clock
 from hangup.aws.schema import schema_of
 from hangup.config import IDLE_TIMEOUTS_BY_ROLE, TABLE_SCHEMA, TimeoutSettings
 from hangup.core.connection import RecordedTime
-from hangup.core.pacing import pace_of_questions
 from hangup.core.timing import CLOSES_IN_FLIGHT
 from hangup.errors import ConfigurationError
-from hangup.handlers.wiring import closer_of
+from hangup.handlers.wiring import closer_of, questions_of
 from hangup.idle.guard import Watch
-from hangup.idle.pacer import Pacer
 from hangup.idle.sweep import Sweep
 from hangup.ports import CloseQueue, Log, Metrics
 
@@ -33,7 +30,7 @@ def sweep_of(
         ),
         metrics=metrics,
         policy=settings.policy,
-        questions=Pacer(clock=clock, pace=pace_of_questions(settings.pace, settings.activity)),
+        questions=questions_of(settings),
         times={time: schema.time_attribute(time) for time in RecordedTime},
         records_decide=schema.records_decide,
         total_segments=settings.total_segments,

@@ -1,4 +1,4 @@
-"""What the functions that close connections have in common: the closer, wired to AWS."""
+"""What the functions that close connections have in common: the closer and its questions, wired."""
 
 from hangup.aws.connections import DynamoDbConnections
 from hangup.aws.functions import LambdaFunctions
@@ -10,6 +10,7 @@ from hangup.aws.schema_checks import WHAT_IS_MORE
 from hangup.config import HAND_OVER, LAST_ACTIVE_COUNTS, TABLE_SCHEMA, CloserSettings
 from hangup.core.guard import WHAT_DECIDES
 from hangup.core.hand_over import HandOver
+from hangup.core.pacing import pace_of_questions
 from hangup.errors import ConfigurationError
 from hangup.idle.closer import Closer
 from hangup.idle.guard import Confirmer
@@ -51,6 +52,11 @@ def closer_of(settings: CloserSettings, schema: TableSchema, *, log: Log) -> Clo
         acts=settings.acts,
         hand_over=settings.hand_over,
     )
+
+
+def questions_of(settings: CloserSettings) -> Pacer:
+    """Return the pace of this process's questions to API Gateway."""
+    return Pacer(clock=clock, pace=pace_of_questions(settings.pace, settings.activity))
 
 
 def _connections(settings: CloserSettings, schema: TableSchema) -> ConnectionsRepository:

@@ -1,6 +1,7 @@
 """The sweep: one bounded pass over all connections, or a shard of them, that closes the idle ones.
 
-1. Watch: ``guard`` reads a sample of the table, and judges whether activity is being recorded.
+1. Watch: ``guard`` reads a sample of the table, and judges whether activity is being recorded, and
+   whether the table is this API's. Without a sample, a sweep that asks closes nothing.
 2. Find: ``scan`` reads the table, and yields batches of candidates.
 3. Decide: the rules in ``core.policy`` decide what to do about each candidate. What they cannot
    judge is in ``unjudged``.
