@@ -31,7 +31,7 @@ from hangup.core.connection import Connection, EpochMs
 from hangup.core.limits import MAX_CLOCK_LEAD_MS
 from hangup.core.report import CloseStatus
 from hangup.handlers.timeout_handler import _sweep as deployed_sweep
-from hangup.idle.closer import Terms
+from hangup.idle.guard import Terms
 
 __all__ = ["BATCH", "BatchedClaims", "close_handler", "close_in_batches_handler"]
 

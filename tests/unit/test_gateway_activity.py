@@ -16,7 +16,8 @@ from hangup.core.scheduled_close import as_message
 from hangup.core.timing import SCAN_MARGIN_MS, STOP_MARGIN_MS
 from hangup.errors import BackendError, InvalidRequest, SweepFailed
 from hangup.idle.asking import Asking
-from hangup.idle.closer import Terms
+from hangup.idle.closes import Closes
+from hangup.idle.guard import Guard
 from hangup.idle.pacer import Pacer
 from hangup.idle.scheduled import Message
 from hangup.idle.sweep import Sweep
@@ -537,21 +538,25 @@ class TestSeveralRecords:
 
 def asking_of(sweep: Sweep) -> Asking:
     """Return the questions of a sweep that is not run."""
-
-    def nothing(*_: object, **__: object) -> None:
-        raise AssertionError
-
-    return Asking(
+    guard = Guard(
+        watch=sweep.watch,
+        log=sweep.closer.log,
+        concurrent_map=map,
+        has_time=lambda: True,
+        now_ms=START_MS,
+        asks=True,
+    )
+    guard.look_at_a_sample()
+    closes = Closes(
         closer=sweep.closer,
-        terms_of=lambda _: Terms(silence_ms=IDLE_TIMEOUT_MS, recording_is_well=False),
+        guard=guard,
+        policy=sweep.policy,
         questions=sweep.questions,
         concurrent_map=map,
-        may_go_on=lambda: True,
-        close=nothing,
-        close_other=nothing,
-        count=lambda _connection, _result: None,
-        is_held=lambda: False,
+        correlation_id="sweep",
+        witness=None,
     )
+    return Asking(closes=closes, guard=guard)
 
 
 class TestAtTheDeadline:

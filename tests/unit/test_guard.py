@@ -21,7 +21,7 @@ from hangup.core.guard import (
 from hangup.core.policy import IdlePolicy
 from hangup.core.report import CloseStatus
 from hangup.errors import BackendError, SweepFailed
-from hangup.idle.closer import Terms
+from hangup.idle.guard import Terms
 from hangup.testing import START_MS
 from tests.support.idle_world import IDLE_TIMEOUT_MS, PLENTY_MS, World
 

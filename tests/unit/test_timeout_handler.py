@@ -26,7 +26,7 @@ from hangup.core.shards import segments_from
 from hangup.core.timing import SCAN_MARGIN_MS, SEGMENTS_AT_ONCE, STOP_MARGIN_MS
 from hangup.errors import BackendError, ConfigurationError, InvalidRequest, SweepFailed
 from hangup.handlers import timeout_handler
-from hangup.idle.closer import Terms
+from hangup.idle.guard import Terms
 from hangup.ports import ScanPage
 from hangup.sessions.model import Role
 from hangup.testing import START_MS, InMemoryConnections

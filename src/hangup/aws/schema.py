@@ -4,7 +4,8 @@ The only place, beside ``session_schema``, that knows an attribute's name. The r
 ``aws.table_requests``; what a schema may say is checked in ``aws.schema_checks``.
 
 **Several items for one connection.** Where the id is not the whole key, a connection may have many
-items: one for each room that it is in. They are one connection: ``idle.sweep`` says what holds.
+items: one for each room that it is in. They are one connection: ``part_records`` in ``core.policy``
+says what holds.
 """
 
 from collections.abc import Mapping, Sequence

@@ -206,7 +206,19 @@ def sort_candidates(
 def part_records(
     found: Sequence[Connection], met: set[str]
 ) -> tuple[Sequence[Connection], Sequence[Connection]]:
-    """Part the first record of each connection from further ones; add to the ids that were met."""
+    """Part the first record of each connection from further ones; add to the ids that were met.
+
+    Several records may name one connection, in a table whose key is more than the id. Of those that
+    a sweep finds idle, the first is acted on: it is claimed, and the client gets one notice. The
+    others come after it, and go on only where API Gateway answers that the connection is gone: they
+    are handed over, or deleted, as any record of a ghost is. The metrics count one timeout.
+
+    That holds for one sweep, whatever segments they lie in. It does not hold for shards, which are
+    swept at the same time, nor for the scheduled closes of two sweeps. There two records may be
+    claimed at once, each with a notice; one close then takes effect, and the other finds the
+    connection gone. No sweep sees which of the records is the latest, so for such a table API
+    Gateway is always asked.
+    """
     first: list[Connection] = []
     others: list[Connection] = []
     for connection in found:

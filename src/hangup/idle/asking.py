@@ -16,46 +16,22 @@ here a question comes before a turn to close:
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from hangup.core.connection import Connection
 from hangup.core.guard import Seen
-from hangup.core.outcomes import CloseResult
 from hangup.core.policy import part_records
-from hangup.idle.closer import Closer, Terms
-from hangup.idle.guard import Answer
-from hangup.idle.pacer import Pacer
-from hangup.ports import ConcurrentMap
-
-
-class Close(Protocol):
-    """Close a connection that has a turn, and count what that came to."""
-
-    def __call__(self, connection: Connection, answer: Answer | None = None) -> None:
-        """With an ``answer`` that has just come, nobody is asked again."""
+from hangup.idle.closes import Closes
+from hangup.idle.guard import Answer, Guard
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Asking:
-    """The questions of one sweep, and the closes that follow from them.
+    """The questions of one sweep, and the closes that follow from them."""
 
-    ``terms_of`` says on what terms a connection is closed. ``may_go_on`` is whether there is time
-    for more, and nothing has stopped the sweep. ``close`` and ``close_other`` close the one record
-    of a connection, or a further one. ``count`` counts what is left. ``is_held`` asks the control
-    group.
-    """
-
-    closer: Closer
-    terms_of: Callable[[Connection], Terms]
-    questions: Pacer
-    concurrent_map: ConcurrentMap
-    may_go_on: Callable[[], bool]
-    close: Close
-    close_other: Callable[[Connection], None]
-    count: Callable[[Connection, CloseResult], None]
-    is_held: Callable[[], bool]
+    closes: Closes
+    guard: Guard
     _waiting: deque[Connection] = field(default_factory=deque)
     """To be closed, and without a turn."""
     _others: list[Connection] = field(default_factory=list)
@@ -70,28 +46,28 @@ class Asking:
         """Ask about connections that look idle; keep them, close them, or let them wait."""
         first, others = part_records(found, met)
         self._shared = dict.fromkeys(one.connection_id for one in others)
-        list(self.concurrent_map(self._ask, self._at_pace(first)))
-        list(self.concurrent_map(self._ask_about_other, self._at_pace(others)))
-        if not self._gone or not self.may_go_on() or self.is_held():
+        list(self.closes.concurrent_map(self._ask, self._at_pace(first)))
+        list(self.closes.concurrent_map(self._ask_about_other, self._at_pace(others)))
+        if not self._gone or not self.guard.may_go_on() or self.guard.is_held():
             return
         self._is_our_table = True
         gone, self._gone = self._gone, []
-        list(self.concurrent_map(self._close_gone, gone))
+        list(self.closes.concurrent_map(self._close_gone, gone))
 
     def close_the_rest(self) -> None:
         """Close what is waiting, each in its turn, and then the further records."""
-        list(self.concurrent_map(self.close, self._in_turn(self._waiting)))
-        list(self.concurrent_map(self.close_other, self._in_turn(self._others)))
+        list(self.closes.concurrent_map(self.closes.close, self._in_turn(self._waiting)))
+        list(self.closes.concurrent_map(self.closes.close_other, self._in_turn(self._others)))
 
     def _at_pace(self, connections: Sequence[Connection]) -> Iterator[Connection]:
         for connection in connections:
-            if not self.questions.wait(self.may_go_on):
+            if not self.closes.questions.wait(self.guard.may_go_on):
                 return
             yield connection
 
     def _in_turn(self, connections: Sequence[Connection]) -> Iterator[Connection]:
         for connection in connections:
-            if not self.closer.pacer.wait(self.may_go_on):
+            if not self.closes.closer.pacer.wait(self.guard.may_go_on):
                 return
             yield connection
 
@@ -99,24 +75,26 @@ class Asking:
         answer = self._answer_about(connection)
         if connection.connection_id in self._shared:
             self._shared[connection.connection_id] = answer
-        left = self.closer.reason_to_leave(connection, answer, self.terms_of(connection))
+        left = self.closes.closer.reason_to_leave(
+            connection, answer, self.guard.terms_of(connection)
+        )
         if left is not None:
-            self.count(connection, left)
+            self.closes.count(connection, left)
         elif answer.seen is Seen.GONE and not self._is_our_table:
             self._gone.append((connection, answer))
         else:
             self._close_or_wait(connection, answer)
         if self._waiting and self._takes_turn():
-            self.close(self._waiting.popleft())
+            self.closes.close(self._waiting.popleft())
 
     def _close_gone(self, gone: tuple[Connection, Answer]) -> None:
         connection, answer = gone
         self._close_or_wait(connection, answer)
 
     def _close_or_wait(self, connection: Connection, answer: Answer) -> None:
-        connection = self.closer.as_told(connection, answer)
+        connection = self.closes.closer.as_told(connection, answer)
         if not self._waiting and self._takes_turn():
-            self.close(connection, answer)
+            self.closes.close(connection, answer)
         else:
             self._waiting.append(connection)
 
@@ -126,15 +104,15 @@ class Asking:
         if answer.seen in (Seen.QUIET, Seen.GONE):
             self._others.append(connection)
             return
-        terms = replace(self.terms_of(connection), only_gone=True)
-        left = self.closer.reason_to_leave(connection, answer, terms)
+        terms = replace(self.guard.terms_of(connection), only_gone=True)
+        left = self.closes.closer.reason_to_leave(connection, answer, terms)
         assert left is not None  # noqa: S101 - nothing else is closed
-        self.count(connection, left)
+        self.closes.count(connection, left)
 
     def _answer_about(self, connection: Connection) -> Answer:
-        return self.closer.confirmer.ask(
-            connection, silence_ms=self.terms_of(connection).silence_ms
+        return self.closes.closer.confirmer.ask(
+            connection, silence_ms=self.guard.terms_of(connection).silence_ms
         )
 
     def _takes_turn(self) -> bool:
-        return self.may_go_on() and self.closer.pacer.take()
+        return self.guard.may_go_on() and self.closes.closer.pacer.take()

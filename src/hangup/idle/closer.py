@@ -27,10 +27,10 @@ from hangup.core.guard import Seen
 from hangup.core.hand_over import HandOver
 from hangup.core.messages import connection_timeout
 from hangup.core.outcomes import CloseCounter, CloseOutcome, CloseResult, PostOutcome
-from hangup.core.report import ClosesReport, CloseStatus
+from hangup.core.report import CloseStatus
 from hangup.core.timing import CLAIM_MS, LONGEST_CLAIM_MS
 from hangup.errors import BackendError
-from hangup.idle.guard import Answer, Confirmer
+from hangup.idle.guard import Answer, Confirmer, Terms
 from hangup.idle.pacer import Pacer
 from hangup.ports import Clock, ConnectionsRepository, Functions, Gateway, Log
 
@@ -44,25 +44,6 @@ _TURN_NOT_USED: Final = (
     CloseStatus.WOULD_CLOSE,
     CloseStatus.CLAIM_LOST,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """On what terms a connection is closed.
-
-    ``silence_ms`` is how long it may be silent by API Gateway's account: the idle timeout.
-    ``recording_is_well`` is whether the record may decide about a connection that is active there,
-    where it is settled that the account counts messages to clients; ``is_old`` is whether that was
-    found too long ago. With ``asks`` False, nobody is asked and the record decides. With
-    ``only_gone``, nothing is done unless API Gateway answers that the connection is gone: another
-    record of the same connection was acted on.
-    """
-
-    silence_ms: DurationMs
-    recording_is_well: bool
-    is_old: bool = False
-    asks: bool = True
-    only_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -317,38 +298,3 @@ class Closer:
             self.log.warning(
                 "claim not released", connectionId=connection.connection_id, error=str(error)
             )
-
-
-_LEFT: Final = {
-    CloseStatus.ACTIVE: "left connections that API Gateway saw active, though not on record",
-    CloseStatus.HELD: "left connections that API Gateway saw active: recording may be broken",
-    CloseStatus.UNCONFIRMED: "left connections that API Gateway did not answer about in time",
-    CloseStatus.IGNORED: "ignored records whose id API Gateway calls invalid",
-}
-
-SOCKETS_LOST: Final = "found kept sockets closed"
-
-_CLOSED: Final = {
-    CloseStatus.CLOSED: "closed idle connections",
-    CloseStatus.ALREADY_GONE: "found idle connections that had left",
-}
-
-
-def log_closed(counter: CloseCounter, log: Log) -> None:
-    """Log one line about those that were closed, and one about those that had left."""
-    for status, event in _CLOSED.items():
-        if fields := counter.examples(status):
-            log.info(event, **fields)
-
-
-def log_lost(report: ClosesReport, log: Log) -> None:
-    """Log how many kept sockets were found closed, if any were: ``hangup doctor`` looks for it."""
-    if report.sockets_lost:
-        log.warning(SOCKETS_LOST, count=report.sockets_lost)
-
-
-def log_left(counter: CloseCounter, log: Log) -> None:
-    """Log one line for each reason for which connections were left as they are."""
-    for status, event in _LEFT.items():
-        if fields := counter.examples(status):
-            log.warning(event, **fields)

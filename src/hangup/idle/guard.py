@@ -1,10 +1,10 @@
 """Ask API Gateway before a close, and watch whether activity is being recorded.
 
 The rules are in ``core.guard``. ``Confirmer`` asks about one connection, ``Watch`` about the table.
-``Watch`` remembers what it saw for as long as its process lives.
+``Watch`` remembers what it saw for as long as its process lives; ``Guard`` is for one sweep.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hangup.core.connection import Connection, ConnectionInfo, DurationMs, EpochMs, NoConnection
@@ -24,7 +24,7 @@ from hangup.core.guard import (
 from hangup.core.policy import IdlePolicy
 from hangup.core.recording import RecordingByTimeout
 from hangup.errors import BackendError
-from hangup.ports import Clock, ConcurrentMap, ConnectionsRepository, Gateway
+from hangup.ports import Clock, ConcurrentMap, ConnectionsRepository, Gateway, Log
 
 _REFUSALS = ("AccessDeniedException", "ForbiddenException", "403")
 
@@ -149,3 +149,96 @@ class Watch:
 
         control = control_group(self._records or (), self.policy, now_ms)
         return Hold.OTHER_TABLE if is_other_table(list(concurrent_map(seen, control))) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On what terms a connection is closed.
+
+    ``silence_ms`` is how long it may be silent by API Gateway's account: the idle timeout.
+    ``recording_is_well`` is whether the record may decide about a connection that is active there,
+    where it is settled that the account counts messages to clients; ``is_old`` is whether that was
+    found too long ago. With ``asks`` False, nobody is asked and the record decides. With
+    ``only_gone``, nothing is done unless API Gateway answers that the connection is gone: another
+    record of the same connection was acted on.
+    """
+
+    silence_ms: DurationMs
+    recording_is_well: bool
+    is_old: bool = False
+    asks: bool = True
+    only_gone: bool = False
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Guard:
+    """Says for one sweep, begun at ``now_ms``, whether it is held, and on what terms it closes.
+
+    ``has_time`` is whether new work may start. With ``asks`` False, nobody is asked and the records
+    decide.
+    """
+
+    watch: Watch
+    log: Log
+    concurrent_map: ConcurrentMap
+    has_time: Callable[[], bool]
+    now_ms: EpochMs
+    asks: bool
+    hold: Hold | None = None
+    """Why nothing may be closed."""
+    error: BackendError | None = None
+    """Why the sample could not be read, the first time."""
+    _terms: Mapping[DurationMs, Terms] = field(default_factory=dict)
+    """On what terms a connection is closed, by its timeout."""
+    _has_asked: bool = False
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the sweep must not go on: it is held, or may not ask."""
+        return self.hold is not None or self.watch.confirmer.is_refused
+
+    def may_go_on(self) -> bool:
+        """Return whether nothing has stopped the sweep, and there is time."""
+        return not self.is_stopped and self.has_time()
+
+    def look_at_a_sample(self) -> None:
+        """Judge the clock, and whether activity is being recorded. To be called first."""
+        watch = self.watch
+        watch.confirmer.start()
+        try:
+            # Whoever overrides the guard trusts the records, and not a wrong clock.
+            self.hold = watch.look(self.now_ms) if self.has_time() else None
+        except BackendError as error:
+            self._add(error)
+        self._terms = {
+            timeout_ms: Terms(
+                silence_ms=timeout_ms,
+                recording_is_well=self.error is None and watch.is_well(self.now_ms, timeout_ms),
+                asks=self.asks,
+            )
+            for timeout_ms in watch.policy.timeouts_ms
+        }
+
+    def terms_of(self, connection: Connection) -> Terms:
+        """Return the terms on which a connection is closed if it is idle."""
+        return self._terms[self.watch.policy.timeout_ms(connection.role)]
+
+    def is_held(self) -> bool:
+        """Return whether the sweep is held. To be asked once something looks idle.
+
+        The first time, the control group is asked.
+        """
+        if self.asks and not self._has_asked and not self.is_stopped:
+            self._has_asked = True
+            try:
+                self.hold = self.watch.check_control_group(
+                    self.now_ms, has_time=self.has_time, concurrent_map=self.concurrent_map
+                )
+            except BackendError as error:
+                self._add(error)
+                self.hold = Hold.NO_SAMPLE
+        return self.hold is not None
+
+    def _add(self, error: BackendError) -> None:
+        self.log.error("sample of the table not read", error=str(error))
+        self.error = self.error or error

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hangup.core.limits import MAX_QUEUE_BATCH
+from hangup.core.outcomes import IDS_PER_LINE
 from hangup.core.scheduled_close import ScheduledClose
 from hangup.errors import BackendError
 from hangup.ports import CloseQueue, ConcurrentMap, Log
@@ -27,6 +28,12 @@ def schedule(
     has_time: Callable[[], bool],
 ) -> Scheduled:
     """Send closes to the queue, ten to a request, as long as there is time."""
+    if closes:
+        log.info(
+            "scheduling the closes of connections that are idle or due",
+            count=len(closes),
+            connectionIds=[close.connection.connection_id for close in closes[:IDS_PER_LINE]],
+        )
 
     def send(request: Sequence[ScheduledClose]) -> Scheduled:
         if not has_time():

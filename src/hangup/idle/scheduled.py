@@ -26,8 +26,10 @@ from hangup.core.report import CloseStatus
 from hangup.core.scheduled_close import ScheduledClose, delay_s, parse_scheduled_close, wait_ms
 from hangup.core.timing import STOP_MARGIN_MS
 from hangup.errors import BackendError, ConfigurationError, InvalidRequest
-from hangup.idle.closer import Closer, Terms, log_left, log_lost
+from hangup.idle.closer import Closer
+from hangup.idle.guard import Terms
 from hangup.idle.pacer import Pacer
+from hangup.idle.report import log_left, log_lost
 from hangup.ports import CloseQueue, ConcurrentMap, Log, Metrics
 
 _LONGEST_WAIT_MS: Final = DurationMs(1_250)

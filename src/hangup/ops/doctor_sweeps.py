@@ -5,7 +5,7 @@ from typing import Final
 
 from hangup.aws.inspected import Metric
 from hangup.core.connection import EpochMs
-from hangup.idle.closer import SOCKETS_LOST
+from hangup.idle.report import SOCKETS_LOST
 from hangup.ops.doctor_case import (
     LATELY_MIN,
     LOG_GROUP,

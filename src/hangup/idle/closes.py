@@ -1,0 +1,82 @@
+"""The closes of one sweep: each in its turn, and counted."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from hangup.core.connection import Connection, EpochMs
+from hangup.core.outcomes import CloseCounter, CloseResult
+from hangup.core.policy import IdlePolicy
+from hangup.core.report import CloseStatus
+from hangup.errors import BackendError
+from hangup.idle.closer import Closer
+from hangup.idle.guard import Answer, Guard
+from hangup.idle.pacer import Pacer
+from hangup.ports import ConcurrentMap
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Closes:
+    """Closes what one sweep found idle, and counts what that came to.
+
+    ``questions`` paces what API Gateway is asked. A ``witness`` hears what came of each connection.
+    """
+
+    closer: Closer
+    guard: Guard
+    policy: IdlePolicy
+    questions: Pacer
+    concurrent_map: ConcurrentMap
+    correlation_id: str
+    witness: Callable[[Connection, CloseResult], None] | None
+    counter: CloseCounter = field(init=False)
+    error: BackendError | None = None
+    """The first error: probably the cause of the later ones."""
+
+    def __post_init__(self) -> None:
+        """Begin with nothing counted."""
+        self.counter = self.closer.counter()
+
+    def close_all(self, first: Sequence[Connection], others: Sequence[Connection]) -> None:
+        """Ask about each and close it, at both paces; the further records of one come last."""
+        list(self.concurrent_map(self.close, self._paced(first)))
+        list(self.concurrent_map(self.close_other, self._paced(others)))
+
+    def close(self, connection: Connection, answer: Answer | None = None) -> None:
+        """Close a connection that has a turn. With an ``answer`` that has just come, do not ask."""
+        deadline_ms = self.policy.deadline_of(connection)
+        result = self.closer.close_idle_connection(
+            connection,
+            self.guard.terms_of(connection),
+            correlation_id=self.correlation_id,
+            answer=answer,
+        )
+        self.count(connection, result, deadline_ms=deadline_ms)
+
+    def close_other(self, connection: Connection) -> None:
+        """Close by a further record of a connection, which has a turn."""
+        result = self.closer.close_idle_connection(
+            connection,
+            replace(self.guard.terms_of(connection), only_gone=True),
+            correlation_id=self.correlation_id,
+        )
+        # One connection, one timeout.
+        self.count(connection, result)
+
+    def count(
+        self, connection: Connection, result: CloseResult, *, deadline_ms: EpochMs | None = None
+    ) -> None:
+        """Count what became of a connection; one without a deadline counts by another record."""
+        if result.status is not CloseStatus.UNCONFIRMED:
+            self.error = self.error or result.error
+        self.counter.add(connection, result, deadline_ms=deadline_ms)
+        if self.witness is not None:
+            self.witness(connection, result)
+
+    def _paced(self, found: Sequence[Connection]) -> Iterator[Connection]:
+        """Wait for both paces, then yield the next connection. Stop when time is short."""
+        has_time = self.guard.has_time
+        for connection in found:
+            has_turn = self.questions.wait(has_time) and self.closer.pacer.wait(has_time)
+            if not has_turn or self.guard.is_stopped:
+                return
+            yield connection
