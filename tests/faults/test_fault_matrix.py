@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -160,6 +161,28 @@ def test_a_sweep(
             assert await speaker.is_answered()
             assert len(site.records(speaker.session_id)) == 2
             assert (await asyncio.to_thread(site.check)).violations == ()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_hand_over_that_nobody_else_makes(site: Site, kind: str) -> None:
+    """A closed connection is cleaned up by API Gateway's own event too; a ghost is not."""
+
+    async def play() -> None:
+        async with site.session(listeners=1) as (speaker, (listener,)):
+            of_listener = site.record(speaker.session_id, Role.LISTENER)
+            ghost = replace(of_listener, connection_id=uuid4().hex[:16])
+            assert site.sessions.add(ghost) == ghost
+            site.make_idle(ghost)
+            with fault(site, "Invoke", kind):
+                refused = is_refused(await asyncio.to_thread(sweep, site))
+            if refused:
+                site.let_claims_expire()
+                assert not is_refused(await asyncio.to_thread(sweep, site))
+            await eventually(lambda: site.connections.get(ghost.connection_id) is None)
+            assert site.record(speaker.session_id, Role.LISTENER) == of_listener
+            assert await listener.is_answered()
 
     asyncio.run(play())
 

@@ -48,3 +48,19 @@ def service(answer: Callable[[bytes], tuple[int, str]]) -> Iterator[int]:
 
     with LoopbackServer(Handler) as server:
         yield server.port
+
+
+def body_of(request: BaseHTTPRequestHandler) -> bytes:
+    """Read a body, whole or in chunks; botocore asks before it sends a large one."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        request.send_response_only(100)
+        request.end_headers()
+        request.wfile.flush()
+    if "chunked" not in request.headers.get("Transfer-Encoding", ""):
+        return request.rfile.read(int(request.headers.get("Content-Length", 0)))
+    parts = []
+    while size := int(request.rfile.readline().split(b";")[0], 16):
+        parts.append(request.rfile.read(size))
+        request.rfile.readline()
+    request.rfile.readline()
+    return b"".join(parts)

@@ -19,7 +19,7 @@ from threading import get_ident
 from typing import Final
 from urllib.parse import parse_qs
 
-from tests.support.loopback import LoopbackServer
+from tests.support.loopback import LoopbackServer, body_of
 
 __all__ = ["Fault", "Relay", "relay_to"]
 
@@ -96,7 +96,7 @@ def _handler_of(relay: Relay) -> type[BaseHTTPRequestHandler]:
 
         def _pass_on(self) -> None:
             with relay.serving():
-                body = _body_of(self)
+                body = body_of(self)
                 number = len(relay.operations)
                 relay.operations.append(_operation(self, body))
                 relay.before(number)
@@ -139,22 +139,6 @@ def _handler_of(relay: Relay) -> type[BaseHTTPRequestHandler]:
             """Say nothing: what came is in ``operations``."""
 
     return Handler
-
-
-def _body_of(request: BaseHTTPRequestHandler) -> bytes:
-    """Read the body; botocore asks before it sends a large one, and sends it in chunks."""
-    if request.headers.get("Expect", "").lower() == "100-continue":
-        request.send_response_only(100)
-        request.end_headers()
-        request.wfile.flush()
-    if "chunked" not in request.headers.get("Transfer-Encoding", ""):
-        return request.rfile.read(int(request.headers.get("Content-Length", 0)))
-    parts = []
-    while size := int(request.rfile.readline().split(b";")[0], 16):
-        parts.append(request.rfile.read(size))
-        request.rfile.readline()
-    request.rfile.readline()
-    return b"".join(parts)
 
 
 def _operation(request: BaseHTTPRequestHandler, body: bytes) -> str:
