@@ -19,7 +19,15 @@ from hangup.cli.deployments import (
     timeout_of,
 )
 from hangup.cli.options import AllLines, AsJson, Yes
-from hangup.cli.output import UNCHANGED, interrupted_means, say, say_json, say_progress, waiting
+from hangup.cli.output import (
+    UNCHANGED,
+    interrupted_means,
+    say,
+    say_json,
+    say_progress,
+    say_rest,
+    waiting,
+)
 from hangup.cli.questions import may_read
 from hangup.cli.tables import Column, say_table
 from hangup.core.guard import Activity
@@ -138,7 +146,7 @@ def _say_crowd(crowd: Crowd, *, most: int | None) -> None:
     )
     if not crowd.connections:
         say("No connections on record.")
-    _say_more("roles", len(crowd.by_role), most)
+    say_rest("roles", len(crowd.by_role), most)
     largest = max((count for _, count in crowd.histogram), default=0)
     say_table(
         "Silent for",
@@ -189,7 +197,7 @@ def _say_due(crowd: Crowd) -> None:
         ],
     )
     if crowd.due:
-        _say_more("connections", crowd.overdue + crowd.due_soon, len(crowd.due))
+        say_rest("connections", crowd.overdue + crowd.due_soon, len(crowd.due))
     elif crowd.connections:
         say("Nobody is idle on record, or will be within a minute.")
 
@@ -204,11 +212,6 @@ def _say_alarms(alarms: Sequence[Alarm]) -> None:
     elif not on:
         beside = f" ({unknown} without data yet)" if unknown else ""
         say((f"No alarm is on, of {len(alarms)}{beside}.", "bold green"))
-
-
-def _say_more(what: str, there_are: int, most: int | None) -> None:
-    if most is not None and there_are > most:
-        say(f"... and {there_are - most:,} more {what}; --all or --json lists all")
 
 
 def _edge(edge_s: int | None) -> str:
