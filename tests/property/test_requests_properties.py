@@ -72,5 +72,7 @@ def test_any_event_has_a_route_or_is_refused(event: object) -> None:
             assert connection_id.isascii()
             assert connection_id.isprintable()
             assert 1 <= len(connection_id) <= 128
+            assert isinstance(event, dict)
+            is_typed = event["requestContext"].get("eventType") == "DISCONNECT"
             disconnecting = outcome(parse_disconnect, event) == connection_id
-            assert disconnecting is (route_key == "$disconnect")
+            assert disconnecting is (route_key == "$disconnect" and is_typed)

@@ -41,8 +41,10 @@ INTERVAL_S = max(1.0, CLIENTS / 50)
 IDLE_TIMEOUT_S = round(4 * INTERVAL_S) + 2
 SWEEP_EVERY_S = 2.0
 JOIN_TOGETHER = 20
-JOIN_ATTEMPTS = 5
-"""A function makes a call six times: one of 16,000 calls fails for good, and a play joins anew."""
+JOIN_ATTEMPTS = 2
+MAX_FAILED_JOINS = 3
+"""A function makes a call six times, so one of 16,000 fails for good, and a join makes four: the
+client joins again. Among 500 clients more than three fail once in 100,000 runs."""
 
 FAULTS = ("throttling", "500", "503", "reset", "answer lost")
 SERVICES = ("dynamodb", "apigatewaymanagementapi", "lambda", "secretsmanager")
@@ -150,6 +152,7 @@ def test_nobody_who_talks_is_closed_and_everybody_silent_is(
     asyncio.run(play())
     with capsys.disabled():
         print(f"\n{figures}")  # noqa: T201 - for docs/explanation/reliability.md
+    assert figures.counts["joins that failed"] <= MAX_FAILED_JOINS
     share = figures.counts["calls failed"] / figures.counts["calls"]
     assert share == pytest.approx(FAILING_SHARE, abs=0.03)
     # Flat: the last third against the second, the first being for warming up.

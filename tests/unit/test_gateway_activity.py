@@ -532,6 +532,7 @@ class TestSeveralRecords:
             asking.ask_about([record], met)
         asking.close_the_rest()
         assert len(asked.questions) == 3
+        assert (world.gateway.open_ids, world.functions.events) == ({"c1="}, [])
         noted = [one.connection.gateway_active_ms for one in world.connections.records.values()]
         assert noted == [START_MS - 10_000] * 3
 
@@ -540,13 +541,15 @@ def asking_of(sweep: Sweep) -> Asking:
     """Return the questions of a sweep that is not run."""
     guard = Guard(
         watch=sweep.watch,
+        confirmer=sweep.closer.confirmer,
+        policy=sweep.policy,
         log=sweep.closer.log,
         concurrent_map=map,
-        has_time=lambda: True,
+        time_left_ms=lambda: PLENTY_MS,
         now_ms=START_MS,
         asks=True,
     )
-    guard.look_at_a_sample()
+    guard.start()
     closes = Closes(
         closer=sweep.closer,
         guard=guard,
@@ -556,7 +559,7 @@ def asking_of(sweep: Sweep) -> Asking:
         correlation_id="sweep",
         witness=None,
     )
-    return Asking(closes=closes, guard=guard)
+    return Asking(closes=closes)
 
 
 class TestAtTheDeadline:

@@ -388,6 +388,25 @@ class TestHealth:
         assert world.gateway.open_ids == set()
         assert "sample of the table not read" in world.log.events("error")
 
+    def test_a_sample_that_is_read_at_the_second_try_is_no_proof_that_all_is_well(
+        self, world: World
+    ) -> None:
+        settle(world)
+        for _ in range(5):
+            for number in range(20):
+                world.connect(f"c{number}", silent_s=number)
+            world.run()
+            world.clock.advance(seconds=60)
+        for number in range(20):
+            world.connect(f"c{number}", silent_s=number)
+        world.connect("pushed-to", silent_s=130)
+        talk(world, "pushed-to")
+        world.faults.fail("Scan")
+        with pytest.raises(SweepFailed):
+            world.run()
+        assert "pushed-to" in world.gateway.open_ids
+        assert world.run()["closed"] == 1
+
     def test_a_sample_that_cannot_be_read_is_no_proof_that_all_is_well(self, world: World) -> None:
         settle(world)
         for _ in range(5):

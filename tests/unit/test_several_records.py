@@ -120,6 +120,8 @@ def test_with_a_queue_one_close_is_scheduled_however_many_batches_the_records_fi
     )
     assert (report.queued, report.found, report.complete) == (1, 1, True)
     assert len(world.close_queue) == 1
+    scheduling = [one for one in world.log.events("info") if one.startswith("scheduling")]
+    assert len(scheduling) == 1
 
 
 @pytest.mark.parametrize("handler", [timeout_handler.lambda_handler, close_handler.lambda_handler])

@@ -88,7 +88,7 @@ class CloseCounter:
     ) -> None:
         """Count one close of a connection that had this deadline.
 
-        Without one it is a further record of a connection that counts by another record.
+        Without one no timeout is counted: it was left, or it counts by another record.
         """
         self._statuses[result.status] += 1
         ids = self._ids.setdefault(result.status, [])

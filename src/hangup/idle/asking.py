@@ -23,15 +23,17 @@ from hangup.core.connection import Connection
 from hangup.core.guard import Seen
 from hangup.core.policy import part_records
 from hangup.idle.closes import Closes
-from hangup.idle.guard import Answer, Guard
+from hangup.idle.guard import Answer
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Asking:
-    """The questions of one sweep, and the closes that follow from them."""
+    """The questions of one sweep, and what follows from them.
+
+    ``closes`` has the paces, closes in turn, and counts who is left.
+    """
 
     closes: Closes
-    guard: Guard
     _waiting: deque[Connection] = field(default_factory=deque)
     """To be closed, and without a turn."""
     _others: list[Connection] = field(default_factory=list)
@@ -48,7 +50,10 @@ class Asking:
         self._shared = dict.fromkeys(one.connection_id for one in others)
         list(self.closes.concurrent_map(self._ask, self._at_pace(first)))
         list(self.closes.concurrent_map(self._ask_about_other, self._at_pace(others)))
-        if not self._gone or not self.guard.may_go_on() or self.guard.is_held():
+        if not self._gone or not self.closes.guard.may_go_on():
+            return
+        self.closes.guard.check_control_group()
+        if self.closes.guard.hold is not None:
             return
         self._is_our_table = True
         gone, self._gone = self._gone, []
@@ -61,13 +66,13 @@ class Asking:
 
     def _at_pace(self, connections: Sequence[Connection]) -> Iterator[Connection]:
         for connection in connections:
-            if not self.closes.questions.wait(self.guard.may_go_on):
+            if not self.closes.waits_to_ask():
                 return
             yield connection
 
     def _in_turn(self, connections: Sequence[Connection]) -> Iterator[Connection]:
         for connection in connections:
-            if not self.closes.closer.pacer.wait(self.guard.may_go_on):
+            if not self.closes.waits_for_turn():
                 return
             yield connection
 
@@ -76,7 +81,7 @@ class Asking:
         if connection.connection_id in self._shared:
             self._shared[connection.connection_id] = answer
         left = self.closes.closer.reason_to_leave(
-            connection, answer, self.guard.terms_of(connection)
+            connection, answer, self.closes.guard.terms_of(connection)
         )
         if left is not None:
             self.closes.count(connection, left)
@@ -84,7 +89,7 @@ class Asking:
             self._gone.append((connection, answer))
         else:
             self._close_or_wait(connection, answer)
-        if self._waiting and self._takes_turn():
+        if self._waiting and self.closes.takes_turn():
             self.closes.close(self._waiting.popleft())
 
     def _close_gone(self, gone: tuple[Connection, Answer]) -> None:
@@ -93,7 +98,7 @@ class Asking:
 
     def _close_or_wait(self, connection: Connection, answer: Answer) -> None:
         connection = self.closes.closer.as_told(connection, answer)
-        if not self._waiting and self._takes_turn():
+        if not self._waiting and self.closes.takes_turn():
             self.closes.close(connection, answer)
         else:
             self._waiting.append(connection)
@@ -104,15 +109,12 @@ class Asking:
         if answer.seen in (Seen.QUIET, Seen.GONE):
             self._others.append(connection)
             return
-        terms = replace(self.guard.terms_of(connection), only_gone=True)
+        terms = replace(self.closes.guard.terms_of(connection), only_gone=True)
         left = self.closes.closer.reason_to_leave(connection, answer, terms)
         assert left is not None  # noqa: S101 - nothing else is closed
         self.closes.count(connection, left)
 
     def _answer_about(self, connection: Connection) -> Answer:
         return self.closes.closer.confirmer.ask(
-            connection, silence_ms=self.guard.terms_of(connection).silence_ms
+            connection, silence_ms=self.closes.guard.terms_of(connection).silence_ms
         )
-
-    def _takes_turn(self) -> bool:
-        return self.guard.may_go_on() and self.closes.closer.pacer.take()

@@ -7,7 +7,6 @@ from hangup.core.connection import Connection, EpochMs
 from hangup.core.outcomes import CloseCounter, CloseResult
 from hangup.core.policy import IdlePolicy
 from hangup.core.report import CloseStatus
-from hangup.errors import BackendError
 from hangup.idle.closer import Closer
 from hangup.idle.guard import Answer, Guard
 from hangup.idle.pacer import Pacer
@@ -29,17 +28,27 @@ class Closes:
     correlation_id: str
     witness: Callable[[Connection, CloseResult], None] | None
     counter: CloseCounter = field(init=False)
-    error: BackendError | None = None
-    """The first error: probably the cause of the later ones."""
 
     def __post_init__(self) -> None:
         """Begin with nothing counted."""
         self.counter = self.closer.counter()
 
     def close_all(self, first: Sequence[Connection], others: Sequence[Connection]) -> None:
-        """Ask about each and close it, at both paces; the further records of one come last."""
+        """Close each, at both paces; the further records of a connection come last."""
         list(self.concurrent_map(self.close, self._paced(first)))
         list(self.concurrent_map(self.close_other, self._paced(others)))
+
+    def waits_to_ask(self) -> bool:
+        """Wait for the pace of questions; return False if the sweep may not go on."""
+        return self.questions.wait(self.guard.may_go_on)
+
+    def waits_for_turn(self) -> bool:
+        """Wait for the turn of a close; return False if the sweep may not go on."""
+        return self.closer.pacer.wait(self.guard.may_go_on)
+
+    def takes_turn(self) -> bool:
+        """Return whether a close may start now. Then the turn is taken."""
+        return self.guard.may_go_on() and self.closer.pacer.take()
 
     def close(self, connection: Connection, answer: Answer | None = None) -> None:
         """Close a connection that has a turn. With an ``answer`` that has just come, do not ask."""
@@ -65,18 +74,15 @@ class Closes:
     def count(
         self, connection: Connection, result: CloseResult, *, deadline_ms: EpochMs | None = None
     ) -> None:
-        """Count what became of a connection; one without a deadline counts by another record."""
+        """Count what became of a connection, and a timeout only by a record with its deadline."""
         if result.status is not CloseStatus.UNCONFIRMED:
-            self.error = self.error or result.error
+            self.guard.failed(result.error)
         self.counter.add(connection, result, deadline_ms=deadline_ms)
         if self.witness is not None:
             self.witness(connection, result)
 
     def _paced(self, found: Sequence[Connection]) -> Iterator[Connection]:
-        """Wait for both paces, then yield the next connection. Stop when time is short."""
-        has_time = self.guard.has_time
         for connection in found:
-            has_turn = self.questions.wait(has_time) and self.closer.pacer.wait(has_time)
-            if not has_turn or self.guard.is_stopped:
+            if not (self.waits_to_ask() and self.waits_for_turn()):
                 return
             yield connection

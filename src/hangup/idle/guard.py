@@ -23,6 +23,7 @@ from hangup.core.guard import (
 )
 from hangup.core.policy import IdlePolicy
 from hangup.core.recording import RecordingByTimeout
+from hangup.core.timing import STOP_MARGIN_MS
 from hangup.errors import BackendError
 from hangup.ports import Clock, ConcurrentMap, ConnectionsRepository, Gateway, Log
 
@@ -172,73 +173,89 @@ class Terms:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Guard:
-    """Says for one sweep, begun at ``now_ms``, whether it is held, and on what terms it closes.
+    """Says for one sweep, begun at ``now_ms``, whether it may go on, and on what terms it closes.
 
-    ``has_time`` is whether new work may start. With ``asks`` False, nobody is asked and the records
-    decide.
+    ``time_left_ms`` says how long the invocation may go on. With ``asks`` False, nobody is asked
+    and the records decide.
     """
 
     watch: Watch
+    confirmer: Confirmer
+    policy: IdlePolicy
     log: Log
     concurrent_map: ConcurrentMap
-    has_time: Callable[[], bool]
+    time_left_ms: Callable[[], DurationMs]
     now_ms: EpochMs
     asks: bool
     hold: Hold | None = None
     """Why nothing may be closed."""
+    out_of_time: bool = False
     error: BackendError | None = None
-    """Why the sample could not be read, the first time."""
-    _terms: Mapping[DurationMs, Terms] = field(default_factory=dict)
+    """The first error of the sweep: probably the cause of the later ones."""
+    _terms: Mapping[DurationMs, Terms] = field(init=False)
     """On what terms a connection is closed, by its timeout."""
     _has_asked: bool = False
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the sweep must not go on: it is held, or may not ask."""
-        return self.hold is not None or self.watch.confirmer.is_refused
+        """Whether the sweep is held, or may not ask."""
+        return self.hold is not None or self.confirmer.is_refused
+
+    def has_time(self) -> bool:
+        """Return whether new work may start. Once False, always False."""
+        self.out_of_time = self.out_of_time or self.time_left_ms() < STOP_MARGIN_MS
+        return not self.out_of_time
 
     def may_go_on(self) -> bool:
         """Return whether nothing has stopped the sweep, and there is time."""
         return not self.is_stopped and self.has_time()
 
-    def look_at_a_sample(self) -> None:
-        """Judge the clock, and whether activity is being recorded. To be called first."""
-        watch = self.watch
-        watch.confirmer.start()
+    def failed(self, error: BackendError | None) -> None:
+        """Remember an error, if it is one, and the first."""
+        self.error = self.error or error
+
+    def start(self) -> None:
+        """Judge the clock and the recording of activity by a sample, and so set the terms.
+
+        Refusals count anew. To be called first. Without a sample, the recording is not well.
+        """
+        self.confirmer.start()
+        is_read = True
         try:
             # Whoever overrides the guard trusts the records, and not a wrong clock.
-            self.hold = watch.look(self.now_ms) if self.has_time() else None
+            self.hold = self.watch.look(self.now_ms) if self.has_time() else None
         except BackendError as error:
-            self._add(error)
+            is_read = False
+            self._no_sample(error)
         self._terms = {
             timeout_ms: Terms(
                 silence_ms=timeout_ms,
-                recording_is_well=self.error is None and watch.is_well(self.now_ms, timeout_ms),
+                recording_is_well=is_read and self.watch.is_well(self.now_ms, timeout_ms),
                 asks=self.asks,
             )
-            for timeout_ms in watch.policy.timeouts_ms
+            for timeout_ms in self.policy.timeouts_ms
         }
 
     def terms_of(self, connection: Connection) -> Terms:
         """Return the terms on which a connection is closed if it is idle."""
-        return self._terms[self.watch.policy.timeout_ms(connection.role)]
+        return self._terms[self.policy.timeout_ms(connection.role)]
 
-    def is_held(self) -> bool:
-        """Return whether the sweep is held. To be asked once something looks idle.
+    def check_control_group(self) -> None:
+        """Ask the control group whether this is the API's table, and hold the sweep if it is not.
 
-        The first time, the control group is asked.
+        To be called when something looks idle. Does so once, and only if the sweep asks.
         """
-        if self.asks and not self._has_asked and not self.is_stopped:
-            self._has_asked = True
-            try:
-                self.hold = self.watch.check_control_group(
-                    self.now_ms, has_time=self.has_time, concurrent_map=self.concurrent_map
-                )
-            except BackendError as error:
-                self._add(error)
-                self.hold = Hold.NO_SAMPLE
-        return self.hold is not None
+        if self._has_asked or not self.asks or self.is_stopped:
+            return
+        self._has_asked = True
+        try:
+            self.hold = self.watch.check_control_group(
+                self.now_ms, has_time=self.has_time, concurrent_map=self.concurrent_map
+            )
+        except BackendError as error:
+            self._no_sample(error)
+            self.hold = Hold.NO_SAMPLE
 
-    def _add(self, error: BackendError) -> None:
+    def _no_sample(self, error: BackendError) -> None:
         self.log.error("sample of the table not read", error=str(error))
-        self.error = self.error or error
+        self.failed(error)

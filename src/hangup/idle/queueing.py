@@ -27,13 +27,12 @@ def schedule(
     concurrent_map: ConcurrentMap,
     has_time: Callable[[], bool],
 ) -> Scheduled:
-    """Send closes to the queue, ten to a request, as long as there is time."""
-    if closes:
-        log.info(
-            "scheduling the closes of connections that are idle or due",
-            count=len(closes),
-            connectionIds=[close.connection.connection_id for close in closes[:IDS_PER_LINE]],
-        )
+    """Send closes, at least one, to the queue, ten to a request, as long as there is time."""
+    log.info(
+        "scheduling the closes of connections that are idle or due",
+        count=len(closes),
+        connectionIds=[close.connection.connection_id for close in closes[:IDS_PER_LINE]],
+    )
 
     def send(request: Sequence[ScheduledClose]) -> Scheduled:
         if not has_time():

@@ -1,4 +1,4 @@
-"""The log lines of a sweep, and of closes. What they report is in ``core.report``."""
+"""What closes came to, and the last line of a sweep, in the log. The values: ``core.report``."""
 
 from typing import Final
 
@@ -21,7 +21,7 @@ _CLOSED: Final = {
 }
 
 
-def log_closed(counter: CloseCounter, log: Log) -> None:
+def _log_closed(counter: CloseCounter, log: Log) -> None:
     """Log one line about those that were closed, and one about those that had left."""
     for status, event in _CLOSED.items():
         if fields := counter.examples(status):
@@ -43,7 +43,7 @@ def log_left(counter: CloseCounter, log: Log) -> None:
 
 def log_sweep(report: SweepReport, closes: CloseCounter, log: Log) -> None:
     """Log what a sweep came to; its line comes last."""
-    log_closed(closes, log)
+    _log_closed(closes, log)
     log_left(closes, log)
     log_lost(report.closes, log)
     if report.hold is not None:

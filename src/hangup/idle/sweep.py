@@ -12,7 +12,7 @@
    for each connection that is idle, or will be before the next sweep reads it.
 5. Stop in time: when less than ``STOP_MARGIN_MS`` is left, nothing more starts, and the report says
    so. The next sweep starts at another segment, so that every segment gets its turn.
-6. Report: metrics first, then log lines, then an error if a backend failed.
+6. Report: metrics first, then log lines (``report``), then an error if a backend failed.
 """
 
 from collections import Counter
@@ -28,8 +28,8 @@ from hangup.core.policy import IdlePolicy, part_records, sort_candidates
 from hangup.core.report import CloseStatus, SweepReport
 from hangup.core.scheduled_close import ScheduledClose
 from hangup.core.shards import WHOLE_TABLE, Shard
-from hangup.core.timing import LOOK_AHEAD_MS, STOP_MARGIN_MS
-from hangup.errors import BackendError, InvalidRequest, SweepFailed
+from hangup.core.timing import LOOK_AHEAD_MS
+from hangup.errors import InvalidRequest, SweepFailed
 from hangup.idle.asking import Asking
 from hangup.idle.closer import Closer
 from hangup.idle.closes import Closes
@@ -95,9 +95,17 @@ class Sweep:
             sweep=self,
             now_ms=now_ms,
             looks_ahead_ms=DurationMs(0) if self.close_queue is None else LOOK_AHEAD_MS,
-            time_left_ms=time_left_ms,
+            guard=Guard(
+                watch=self.watch,
+                confirmer=self.closer.confirmer,
+                policy=self.policy,
+                log=self.closer.log,
+                concurrent_map=self.concurrency.map,
+                time_left_ms=time_left_ms,
+                now_ms=now_ms,
+                asks=not override_guard,
+            ),
             correlation_id=correlation_id,
-            asks=not override_guard,
         )
         scan = Scan(
             connections=self.closer.connections,
@@ -109,7 +117,7 @@ class Sweep:
             shard=shard,
             total_segments=self.total_segments,
         )
-        run.guard.look_at_a_sample()
+        run.guard.start()
         with closing(scan.batches()) as batches:
             for batch in batches:
                 run.act_on(batch.candidates)
@@ -128,10 +136,8 @@ class _Run:
     sweep: Sweep
     now_ms: EpochMs
     looks_ahead_ms: DurationMs
-    time_left_ms: Callable[[], DurationMs]
+    guard: Guard
     correlation_id: str
-    asks: bool
-    guard: Guard = field(init=False)
     closes: Closes = field(init=False)
     unjudged: Unjudged = field(init=False)
     asking: Asking | None = None
@@ -139,24 +145,13 @@ class _Run:
     met: set[str] = field(default_factory=set)
     """The connections that were acted on: another record of one waits for API Gateway's answer."""
     counts: Counter[str] = field(default_factory=Counter)
-    error: BackendError | None = None
-    """The first that is not the guard's, nor of a close."""
     checked: int | None = None
     """Records checked when the sweep was stopped; None if it was not. Pages that were read ahead by
     then do not count: nobody looked at what they hold."""
-    out_of_time: bool = False
 
     def __post_init__(self) -> None:
         """Make the parts that one sweep needs for itself."""
         sweep, closer = self.sweep, self.sweep.closer
-        self.guard = Guard(
-            watch=sweep.watch,
-            log=closer.log,
-            concurrent_map=sweep.concurrency.map,
-            has_time=self._has_time,
-            now_ms=self.now_ms,
-            asks=self.asks,
-        )
         self.closes = Closes(
             closer=closer,
             guard=self.guard,
@@ -168,7 +163,7 @@ class _Run:
         )
         self.unjudged = Unjudged(closer=closer, times=sweep.times, now_ms=self.now_ms)
         if closer.confirmer.is_source and sweep.close_queue is None:
-            self.asking = Asking(closes=self.closes, guard=self.guard)
+            self.asking = Asking(closes=self.closes)
 
     def act_on(self, candidates: Sequence[Connection]) -> None:
         """Close, or schedule, what is idle of some candidates, as far as there is time."""
@@ -176,33 +171,38 @@ class _Run:
             candidates, self.sweep.policy, now_ms=self.now_ms, looks_ahead_ms=self.looks_ahead_ms
         )
         self.unjudged.add(sorted_)
-        if self.asks:
+        if self.guard.asks:
             self._ask_for_times(sorted_.without_time)
         found = sorted_.found
         if self.asking is not None:
             self.counts["found"] += len(found)
             self.asking.ask_about(found, self.met)
-        elif found and not self.guard.is_held() and self.guard.may_go_on():
+            return
+        if found:
+            self.guard.check_control_group()
+        if found and self.guard.may_go_on():
             first, others = part_records(found, self.met)
             self.counts["found"] += len(first)
             if self.sweep.close_queue is None:
                 self.counts["found"] += len(others)
                 self.closes.close_all(first, others)
-            else:
-                # The others are left to the sweeps after this one: by then it is closed.
+            elif first:
+                # A further record is left to the sweeps after this one: by then its connection is
+                # closed.
                 self._schedule(first, self.sweep.close_queue)
 
     def _ask_for_times(self, without_time: Sequence[Connection]) -> None:
+        """Ask about records without a time, and judge those whose time nobody notes."""
         self.unjudged.ask_for_times(
             without_time,
             concurrent_map=self.sweep.concurrency.map,
-            may_ask=lambda: not self.guard.is_stopped and self.sweep.questions.wait(self._has_time),
+            may_ask=self.closes.waits_to_ask,
         )
-        self.error = self.error or self.unjudged.error
-        # An observer does not note what it is told: who is idle by that alone is counted at once.
+        self.guard.failed(self.unjudged.error)
+        # What an observer is told: it notes nothing, so the next sweep will not find it on record.
         for connection, answer in self.unjudged.told:
             is_idle = self.now_ms > self.sweep.policy.deadline_of(connection)
-            if is_idle and self.sweep.closer.pacer.wait(self._has_time):
+            if is_idle and self.closes.waits_for_turn():
                 self.counts["found"] += 1
                 self.closes.close(connection, answer)
         self.unjudged.told.clear()
@@ -216,7 +216,7 @@ class _Run:
                 silence_ms=self.guard.terms_of(connection).silence_ms,
                 judged_at_ms=self.now_ms,
                 recording_is_well=self.guard.terms_of(connection).recording_is_well,
-                asks=self.asks,
+                asks=self.guard.asks,
             )
             for connection in found
         ]
@@ -225,20 +225,15 @@ class _Run:
             queue=queue,
             log=self.sweep.closer.log,
             concurrent_map=self.sweep.concurrency.map,
-            has_time=self._has_time,
+            has_time=self.guard.has_time,
         )
         self.counts["queued"] += done.queued
         self.counts["queue_failures"] += done.failures
-        self.error = self.error or done.error
-
-    def _has_time(self) -> bool:
-        """Return whether new work may start. Once False, always False."""
-        self.out_of_time = self.out_of_time or self.time_left_ms() < STOP_MARGIN_MS
-        return not self.out_of_time
+        self.guard.failed(done.error)
 
     def report(self, scan: Scan) -> SweepReport:
         """Emit the metrics and the log lines. Raises ``SweepFailed`` if a backend failed."""
-        sweep, is_refused = self.sweep, self.sweep.closer.confirmer.is_refused
+        sweep, is_refused = self.sweep, self.guard.confirmer.is_refused
         closes = self.closes.counter.report()
         hold = self.guard.hold
         if hold is None and closes.count(CloseStatus.HELD):
@@ -258,7 +253,7 @@ class _Run:
             failed_segments=scan.failed_segments,
             hold=hold,
             has_read_all=not (
-                is_refused or self.out_of_time or scan.out_of_time or scan.left or scan.error
+                is_refused or self.guard.out_of_time or scan.out_of_time or scan.left or scan.error
             ),
         )
         sweep.metrics.emit(report.metrics())
@@ -270,7 +265,7 @@ class _Run:
         log_sweep(report, self.closes.counter, sweep.closer.log)
         if is_refused:
             raise SweepFailed(_REFUSED)
-        error = scan.error or self.guard.error or self.error or self.closes.error
+        error = scan.error or self.guard.error
         if error is not None:
             raise SweepFailed(
                 f"the sweep {report.what_failed(sweep.total_segments)}; first error: {error}"
