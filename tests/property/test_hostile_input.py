@@ -317,12 +317,20 @@ def test_no_request_id_reaches_a_log_as_a_line_of_its_own(
 
 
 @given(event=ANY_JSON | nearly_right("scheduled"))
+@example(event={"overrideGuard": None})
 def test_no_event_makes_a_sweep_do_anything_else(
     aws: AwsStub, capsys: pytest.CaptureFixture[str], event: object
 ) -> None:
     aws.reset()
     capsys.readouterr()
-    counts = timeout_handler.lambda_handler(event, Context())
+    try:
+        counts = timeout_handler.lambda_handler(event, Context())
+    except InvalidRequest:
+        # Misspelt, what a sweep is told is refused: it must not sweep as ever.
+        assert isinstance(event, dict)
+        assert event.keys() & {"overrideGuard", "shard", "shards"}
+        assert aws.operations == []
+        return
     assert counts["complete"] is True
     assert set(aws.operations) == {"Scan"}
     assert_clean_lines(capsys.readouterr().out)

@@ -159,6 +159,14 @@ def test_a_message_about_a_table_that_needs_neither_has_neither() -> None:
     assert parse_scheduled_close(as_message(DUE)).connection.key == ()
 
 
+@pytest.mark.parametrize(("role", "is_kept"), [("r" * 1_022, True), ("r" * 1_023, False)])
+def test_a_label_that_is_too_long_is_left_out(role: str, *, is_kept: bool) -> None:
+    long = replace(DUE, connection=replace(DUE.connection, role=role))
+    read = parse_scheduled_close(as_message(long)).connection
+    assert read.role == (role if is_kept else None)
+    assert read.connection_id == DUE.connection.connection_id
+
+
 def test_the_longest_key_fits_ten_times_into_a_request() -> None:
     key = (KeyPart("a", "S", "\x00" * 2_048), KeyPart("b", "S", "\x00" * 1_024))
     longest = replace(DUE, connection=replace(DUE.connection, key=key))
