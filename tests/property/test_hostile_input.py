@@ -330,6 +330,7 @@ def test_no_event_makes_a_sweep_do_anything_else(
         assert isinstance(event, dict)
         assert event.keys() & {"overrideGuard", "shard", "shards"}
         assert aws.operations == []
+        assert_clean_lines(capsys.readouterr().out)
         return
     assert counts["complete"] is True
     assert set(aws.operations) == {"Scan"}

@@ -35,7 +35,7 @@ def service(answer: Callable[[bytes], tuple[int, str]]) -> Iterator[int]:
             self.end_headers()
 
         def do_POST(self) -> None:
-            status, body = answer(self.rfile.read(int(self.headers["Content-Length"])))
+            status, body = answer(body_of(self))
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

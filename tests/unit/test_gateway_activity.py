@@ -553,7 +553,6 @@ def asking_of(sweep: Sweep) -> Asking:
     closes = Closes(
         closer=sweep.closer,
         guard=guard,
-        policy=sweep.policy,
         questions=sweep.questions,
         concurrent_map=map,
         correlation_id="sweep",

@@ -44,6 +44,15 @@ def talk(world: World, connection_id: str) -> None:
     world.gateway.active_ms[connection_id] = world.clock.now_ms()
 
 
+def be_well(world: World) -> None:
+    """Let twenty clients talk, on record, for as long as it takes to know that all is well."""
+    for _ in range(5):
+        for number in range(20):
+            world.connect(f"c{number}", silent_s=number)
+        world.run()
+        world.clock.advance(seconds=60)
+
+
 def refuse(world: World, *, times: int, code: str = "ForbiddenException") -> None:
     error = BackendError("GetConnection", code, "planned", retryable=False)
     world.faults.planned["GetConnection"] = [error] * times
@@ -392,11 +401,7 @@ class TestHealth:
         self, world: World
     ) -> None:
         settle(world)
-        for _ in range(5):
-            for number in range(20):
-                world.connect(f"c{number}", silent_s=number)
-            world.run()
-            world.clock.advance(seconds=60)
+        be_well(world)
         for number in range(20):
             world.connect(f"c{number}", silent_s=number)
         world.connect("pushed-to", silent_s=130)
@@ -409,11 +414,7 @@ class TestHealth:
 
     def test_a_sample_that_cannot_be_read_is_no_proof_that_all_is_well(self, world: World) -> None:
         settle(world)
-        for _ in range(5):
-            for number in range(20):
-                world.connect(f"c{number}", silent_s=number)
-            world.run()
-            world.clock.advance(seconds=60)
+        be_well(world)
 
         def refuse_the_sample(operation: str, key: str) -> None:
             if (operation, key) == ("Scan", "sample"):

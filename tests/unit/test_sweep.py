@@ -48,12 +48,12 @@ def connect(world: World, first: int, count: int, *, silent_s: float) -> None:
         world.connect(f"c{number:04}", silent_s=silent_s)
 
 
-def fails(*calls: tuple[str, str], code: str = "Planned") -> Callable[[str, str], None]:
+def fails(*calls: tuple[str, str]) -> Callable[[str, str], None]:
     """Return what fails these calls of an operation on a key."""
 
     def before(operation: str, key: str) -> None:
         if (operation, key) in calls:
-            raise BackendError(operation, code, key, retryable=True)
+            raise BackendError(operation, "Planned", key, retryable=True)
 
     return before
 
@@ -93,14 +93,24 @@ def test_the_error_that_came_first_is_named(
         world.run()
 
 
-def test_the_first_error_of_a_queue_is_named() -> None:
+@pytest.mark.parametrize(
+    ("calls", "first"),
+    [
+        ([("GetConnection", "c2"), ("SendMessageBatch", "")], "GetConnection"),
+        ([("SendMessageBatch", "")], "SendMessageBatch"),
+    ],
+)
+def test_the_first_error_of_a_sweep_that_queues_is_named(
+    calls: list[tuple[str, str]], first: str
+) -> None:
     world = PreciseWorld()
     world.connect("c1", silent_s=300)
     world.connections.put(Connection(connection_id="c2"))
     world.gateway.open("c2")
-    world.faults.before = fails(("GetConnection", "c2"), ("SendMessageBatch", ""))
-    with pytest.raises(SweepFailed, match="first error: GetConnection failed"):
+    world.faults.before = fails(*calls)
+    with pytest.raises(SweepFailed, match=f"first error: {first} failed"):
         world.run()
+    assert world.metrics.total("QueueFailures") == 1
 
 
 def test_the_control_group_is_asked_once(world: World) -> None:

@@ -16,7 +16,7 @@ here a question comes before a turn to close:
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from hangup.core.connection import Connection
@@ -48,8 +48,8 @@ class Asking:
         """Ask about connections that look idle; keep them, close them, or let them wait."""
         first, others = part_records(found, met)
         self._shared = dict.fromkeys(one.connection_id for one in others)
-        list(self.closes.concurrent_map(self._ask, self._at_pace(first)))
-        list(self.closes.concurrent_map(self._ask_about_other, self._at_pace(others)))
+        list(self.closes.concurrent_map(self._ask, self.closes.at_pace(first)))
+        list(self.closes.concurrent_map(self._ask_about_other, self.closes.at_pace(others)))
         if not self._gone or not self.closes.guard.may_go_on():
             return
         self.closes.guard.check_control_group()
@@ -61,20 +61,8 @@ class Asking:
 
     def close_the_rest(self) -> None:
         """Close what is waiting, each in its turn, and then the further records."""
-        list(self.closes.concurrent_map(self.closes.close, self._in_turn(self._waiting)))
-        list(self.closes.concurrent_map(self.closes.close_other, self._in_turn(self._others)))
-
-    def _at_pace(self, connections: Sequence[Connection]) -> Iterator[Connection]:
-        for connection in connections:
-            if not self.closes.waits_to_ask():
-                return
-            yield connection
-
-    def _in_turn(self, connections: Sequence[Connection]) -> Iterator[Connection]:
-        for connection in connections:
-            if not self.closes.waits_for_turn():
-                return
-            yield connection
+        list(self.closes.concurrent_map(self.closes.close, self.closes.in_turn(self._waiting)))
+        list(self.closes.concurrent_map(self.closes.close_other, self.closes.in_turn(self._others)))
 
     def _ask(self, connection: Connection) -> None:
         answer = self._answer_about(connection)

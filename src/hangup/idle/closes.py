@@ -1,11 +1,11 @@
 """The closes of one sweep: each in its turn, and counted."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 from hangup.core.connection import Connection, EpochMs
 from hangup.core.outcomes import CloseCounter, CloseResult
-from hangup.core.policy import IdlePolicy
 from hangup.core.report import CloseStatus
 from hangup.idle.closer import Closer
 from hangup.idle.guard import Answer, Guard
@@ -22,7 +22,6 @@ class Closes:
 
     closer: Closer
     guard: Guard
-    policy: IdlePolicy
     questions: Pacer
     concurrent_map: ConcurrentMap
     correlation_id: str
@@ -35,8 +34,16 @@ class Closes:
 
     def close_all(self, first: Sequence[Connection], others: Sequence[Connection]) -> None:
         """Close each, at both paces; the further records of a connection come last."""
-        list(self.concurrent_map(self.close, self._paced(first)))
-        list(self.concurrent_map(self.close_other, self._paced(others)))
+        list(self.concurrent_map(self.close, self.in_turn(self.at_pace(first))))
+        list(self.concurrent_map(self.close_other, self.in_turn(self.at_pace(others))))
+
+    def at_pace(self, connections: Iterable[Connection]) -> Iterator[Connection]:
+        """Yield each when it may be asked about, until the sweep may not go on."""
+        return takewhile(lambda _: self.waits_to_ask(), connections)
+
+    def in_turn(self, connections: Iterable[Connection]) -> Iterator[Connection]:
+        """Yield each when its close has a turn, until the sweep may not go on."""
+        return takewhile(lambda _: self.waits_for_turn(), connections)
 
     def waits_to_ask(self) -> bool:
         """Wait for the pace of questions; return False if the sweep may not go on."""
@@ -52,7 +59,7 @@ class Closes:
 
     def close(self, connection: Connection, answer: Answer | None = None) -> None:
         """Close a connection that has a turn. With an ``answer`` that has just come, do not ask."""
-        deadline_ms = self.policy.deadline_of(connection)
+        deadline_ms = self.guard.policy.deadline_of(connection)
         result = self.closer.close_idle_connection(
             connection,
             self.guard.terms_of(connection),
@@ -80,9 +87,3 @@ class Closes:
         self.counter.add(connection, result, deadline_ms=deadline_ms)
         if self.witness is not None:
             self.witness(connection, result)
-
-    def _paced(self, found: Sequence[Connection]) -> Iterator[Connection]:
-        for connection in found:
-            if not (self.waits_to_ask() and self.waits_for_turn()):
-                return
-            yield connection

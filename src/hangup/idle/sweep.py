@@ -93,7 +93,6 @@ class Sweep:
         now_ms = self.closer.clock.now_ms()
         run = _Run(
             sweep=self,
-            now_ms=now_ms,
             looks_ahead_ms=DurationMs(0) if self.close_queue is None else LOOK_AHEAD_MS,
             guard=Guard(
                 watch=self.watch,
@@ -134,7 +133,6 @@ class _Run:
     """A sweep under way: what it has found and done so far."""
 
     sweep: Sweep
-    now_ms: EpochMs
     looks_ahead_ms: DurationMs
     guard: Guard
     correlation_id: str
@@ -155,20 +153,22 @@ class _Run:
         self.closes = Closes(
             closer=closer,
             guard=self.guard,
-            policy=sweep.policy,
             questions=sweep.questions,
             concurrent_map=sweep.concurrency.map,
             correlation_id=self.correlation_id,
             witness=sweep.witness,
         )
-        self.unjudged = Unjudged(closer=closer, times=sweep.times, now_ms=self.now_ms)
+        self.unjudged = Unjudged(closer=closer, times=sweep.times, now_ms=self.guard.now_ms)
         if closer.confirmer.is_source and sweep.close_queue is None:
             self.asking = Asking(closes=self.closes)
 
     def act_on(self, candidates: Sequence[Connection]) -> None:
         """Close, or schedule, what is idle of some candidates, as far as there is time."""
         sorted_ = sort_candidates(
-            candidates, self.sweep.policy, now_ms=self.now_ms, looks_ahead_ms=self.looks_ahead_ms
+            candidates,
+            self.sweep.policy,
+            now_ms=self.guard.now_ms,
+            looks_ahead_ms=self.looks_ahead_ms,
         )
         self.unjudged.add(sorted_)
         if self.guard.asks:
@@ -201,7 +201,7 @@ class _Run:
         self.guard.failed(self.unjudged.error)
         # What an observer is told: it notes nothing, so the next sweep will not find it on record.
         for connection, answer in self.unjudged.told:
-            is_idle = self.now_ms > self.sweep.policy.deadline_of(connection)
+            is_idle = self.guard.now_ms > self.sweep.policy.deadline_of(connection)
             if is_idle and self.closes.waits_for_turn():
                 self.counts["found"] += 1
                 self.closes.close(connection, answer)
@@ -214,7 +214,7 @@ class _Run:
                 deadline_ms=self.sweep.policy.deadline_of(connection),
                 correlation_id=self.correlation_id,
                 silence_ms=self.guard.terms_of(connection).silence_ms,
-                judged_at_ms=self.now_ms,
+                judged_at_ms=self.guard.now_ms,
                 recording_is_well=self.guard.terms_of(connection).recording_is_well,
                 asks=self.guard.asks,
             )
